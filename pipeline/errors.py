@@ -1,0 +1,123 @@
+"""Every error that maxact raises on purpose.
+
+    MaxactError                 one clear line; the command line exits with 1
+    ├── UsageError              the call itself is wrong; exits with 2
+    ├── SourceError             a dataset is missing, empty or unreadable
+    │   └── ShardError          one shard is damaged: named, never read half-way
+    ├── BadImage                one sample is unusable: becomes a row in `errors`, the run goes on
+    ├── TooManyBadImages        so many that something else must be wrong
+    ├── NetworkError            an unknown network, or a factory that does not give one
+    │   ├── WeightsError        weights that do not fit the architecture
+    │   └── LayerError          a layer that does not exist or cannot be probed
+    ├── ActivationError         NaN or infinity in an activation
+    ├── StoreError              a table or an output folder that is not what it should be
+    │   └── FingerprintMismatch an output folder that holds another run
+    ├── QueryError              an unknown query, a missing parameter, SQL that does not run
+    ├── AuditError              recorded peaks that a second look does not confirm
+    └── RenderError             an objective, a recipe or an option that cannot be rendered
+
+A message says what was wrong, what was found, what was expected, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ActivationError",
+    "AuditError",
+    "BadImage",
+    "FingerprintMismatch",
+    "LayerError",
+    "MaxactError",
+    "NetworkError",
+    "QueryError",
+    "RenderError",
+    "ShardError",
+    "SourceError",
+    "StoreError",
+    "TooManyBadImages",
+    "UsageError",
+    "WeightsError",
+    "did_you_mean",
+]
+
+
+class MaxactError(Exception):
+    """The base of all; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(MaxactError):
+    """The call itself is wrong: an option out of range, two options that exclude each other."""
+
+    exit_code = 2
+
+
+class SourceError(MaxactError):
+    """A dataset is missing, empty or unreadable."""
+
+
+class ShardError(SourceError):
+    """A shard is damaged; the message starts with its name."""
+
+    def __init__(self, shard: str, reason: str) -> None:
+        super().__init__(f"shard {shard}: {reason}")
+        self.shard = shard
+        self.reason = reason
+
+
+class BadImage(MaxactError):
+    """One sample cannot be used; `kind` is a short stable word, the message says why."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class TooManyBadImages(MaxactError):
+    """More bad images than `--max-bad-fraction` allows."""
+
+
+class NetworkError(MaxactError):
+    """An unknown network, or a factory that does not give one."""
+
+
+class WeightsError(NetworkError):
+    """Weights that do not fit the architecture."""
+
+
+class LayerError(NetworkError):
+    """A layer that does not exist or cannot be probed."""
+
+
+class ActivationError(MaxactError):
+    """NaN or infinity in an activation."""
+
+
+class StoreError(MaxactError):
+    """A table or an output folder that is not what it should be."""
+
+
+class FingerprintMismatch(StoreError):
+    """An output folder that holds another run."""
+
+
+class QueryError(MaxactError):
+    """An unknown query, a missing parameter, SQL that does not run."""
+
+
+class AuditError(MaxactError):
+    """Recorded peaks that a second look does not confirm."""
+
+
+class RenderError(MaxactError):
+    """An objective, a recipe or an option that cannot be rendered."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
+    """A hint such as `; did you mean 'blocks.4.2'?`, or an empty string when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
