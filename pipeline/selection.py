@@ -1,0 +1,70 @@
+"""Which units of a layer are meant: `0-23,40`, class names, or all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from pipeline.errors import UsageError, did_you_mean
+
+__all__ = ["parse_units"]
+
+_RANGE = re.compile(r"(\d+)\s*(?:-\s*(\d+))?")
+
+
+def parse_units(
+    text: str, count: int, *, where: str = "the layer", classes: Sequence[str] | None = None
+) -> tuple[int, ...]:
+    """Read a choice of units: numbers, inclusive ranges and class names, separated by commas.
+
+    Args:
+        text: for example `7`, `0-23,40`, `leopard,tiger cat`, or `all`.
+        count: how many units the layer has; they are numbered 0..count-1.
+        where: the layer's name, for the error.
+        classes: one name per unit, where the layer is a classifier and its classes are known.
+
+    Returns:
+        The units in the order asked for, each once.
+
+    Raises:
+        UsageError: for a unit out of range, a range that runs backwards, an unknown class name.
+    """
+    if text.strip() == "all":
+        return tuple(range(count))
+    named = _class_units(classes or (), count)
+    chosen: dict[int, None] = {}
+    for item in (part.strip() for part in text.split(",")):
+        match = _RANGE.fullmatch(item)
+        found = _span(match, count, where) if match else named.get(item.casefold())
+        if found is None:
+            hint = did_you_mean(item.casefold(), named) if named else ""
+            raise UsageError(
+                f"units of {where} are written like 0-23,40{' or by class name' if named else ''}, "
+                f"or all; got {item!r}{hint}"
+            )
+        chosen.update(dict.fromkeys(found))
+    return tuple(chosen)
+
+
+def _class_units(classes: Sequence[str], count: int) -> dict[str, list[int]]:
+    """Class names, folded to lower case, to their units; also the parts between commas."""
+    named: dict[str, list[int]] = {}
+    for unit, name in enumerate(classes[:count]):
+        for word in dict.fromkeys(_spellings(name)):
+            named.setdefault(word, []).append(unit)
+    return named
+
+
+def _spellings(name: str) -> Iterator[str]:
+    yield name.casefold()
+    yield from (part.strip().casefold() for part in name.split(","))
+
+
+def _span(match: re.Match[str], count: int, where: str) -> range:
+    first = int(match[1])
+    last = first if match[2] is None else int(match[2])
+    if last < first:
+        raise UsageError(f"the range {match[0]} runs backwards; write {last}-{first}")
+    if last >= count:
+        raise UsageError(f"{where} has {count:,} units, numbered 0-{count - 1}; got {match[0]}")
+    return range(first, last + 1)
