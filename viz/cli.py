@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from pipeline.cli import app
 from pipeline.cli import main as main
 
