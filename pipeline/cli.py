@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 
 from pipeline.errors import MaxactError
 
-__all__ = ["LOOK", "AsCsv", "AsJson", "Out", "app", "main"]
+__all__ = ["ASK", "INDEX", "LOOK", "AsCsv", "AsJson", "Out", "app", "main"]
 
 LOOK = "Look around"
 """Help panel of the commands that show what there is to choose from."""
@@ -87,6 +88,115 @@ def maxact(
     Index a dataset once, ask for any unit's top images in SQL, render synthetic images of what
     drives it, and draw both side by side.
     """
+
+
+@app.command(rich_help_panel=ASK)
+def top(
+    out: Out,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The layer's name.")],
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="The unit's number, or its class.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
+    low: Annotated[bool, typer.Option("--low", help="The lowest peaks instead.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """The images that drive a unit most, with the patch of each that it saw.
+
+    \b
+    Examples:
+      maxact top out/demo blocks.4.2 17
+      maxact top out/demo classifier 'tabby cat' -n 5 --json
+    """
+    from pipeline.query import open_index
+
+    with open_index(out) as index:
+        chosen = index.unit(layer, unit)
+        side = "low" if low else "high"
+        result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(rich_help_panel=ASK)
+def query(
+    out: Out,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="See `maxact queries`.")],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="The query's parameters.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Ask a named query.
+
+    \b
+    Examples:
+      maxact query out/demo layer_overview
+      maxact query out/demo unit_card layer=blocks.4.2 unit=17
+      maxact query out/demo label_units label=checks n=5 --csv
+    """
+    from pipeline.named import parse_assignments
+    from pipeline.query import open_index
+
+    with open_index(out) as index:
+        result = index.query(name, **parse_assignments(values or []))
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(rich_help_panel=ASK)
+def queries(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One query in full.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the named queries, or show one: its parameters, its columns and its SQL.
+
+    \b
+    Examples:
+      maxact queries
+      maxact queries unit_card
+    """
+    from pipeline.named import describe_query, load_query, query_names
+
+    if name is not None:
+        typer.echo(describe_query(load_query(name)))
+        return
+    found = [load_query(each) for each in query_names()]
+    rows = [(each.name, each.signature, each.purpose) for each in found]
+    _print(("query", "parameters", "purpose"), rows, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(rich_help_panel=ASK)
+def sql(
+    out: Out,
+    text: Annotated[str, typer.Argument(metavar="SELECT", help="SQL over the views.")],
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Run SQL (DuckDB's) over an index: layers, images, top, patches, units, strata, classes,
+    histograms, errors, renders, preprocess.
+
+    \b
+    Examples:
+      maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
+      maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
+    """
+    from pipeline.query import open_index
+
+    with open_index(out) as index:
+        result = index.sql(text)
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+
+
+def _print(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool
+) -> None:
+    """Rows on standard output, in the form that the flags ask for."""
+    from pipeline.tables import choose_form, write_rows
+
+    write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv))
 
 
 def main() -> None:

@@ -1,0 +1,324 @@
+"""Read an index: DuckDB views, SQL, named queries, and the bytes of any image.
+
+with open_index(Path("out/demo")) as index:
+    for image in index.top("blocks.4.2", 17):
+        print(image.rank, image.activation, image.key, image.box)
+    print(index.query("label_units", label="zebra").rows)
+    print(index.sql("SELECT layer, count(*) FROM units GROUP BY layer").rows)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import duckdb
+
+from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
+from pipeline.geometry import Box, Preprocess
+from pipeline.named import NamedQuery, Value, load_query
+from pipeline.selection import parse_units
+from pipeline.views import create_views, read_preprocess, read_run
+
+if TYPE_CHECKING:
+    from pipeline.layers import Layer
+    from pipeline.sources import Dataset
+
+__all__ = ["Index", "QueryResult", "Side", "TopImage", "open_index"]
+
+Side = Literal["high", "low"]
+"""The highest or the lowest peaks of a unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What a SELECT gave: column names, and one tuple per row."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """One dict per row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class TopImage:
+    """One of the images that drive a unit most (or least, on the low side).
+
+    `(y, x)` is the grid position of the peak, `box` the patch that this position saw, in pixels
+    of the original photograph; `duplicate_of` is the image_id of the same photograph seen before.
+    """
+
+    layer: str
+    unit: int
+    rank: int
+    activation: float
+    image_id: int
+    y: int
+    x: int
+    key: str
+    label: str | None
+    width: int
+    height: int
+    box: Box
+    origin: str | None = None
+    duplicate_of: int | None = None
+
+    @property
+    def photograph(self) -> int:
+        """The same number for all copies of one photograph."""
+        return self.image_id if self.duplicate_of is None else self.duplicate_of
+
+
+_TOP = """
+SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
+       duplicate_of, box_left, box_top, box_right, box_bottom
+FROM patches
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) AND side = $side AND rank <= $n
+ORDER BY unit, rank
+"""
+
+_PLACES = """
+SELECT image_id, shard, key, "offset", bytes FROM images
+WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
+"""
+
+
+def open_index(out: Path) -> Index:
+    """Open a finished index; use it as a context manager, or close it.
+
+    Raises:
+        StoreError: when OUT holds no finished index, or a table cannot be read.
+    """
+    return Index(Path(out))
+
+
+class Index:
+    """An open index; see `open_index`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.run: dict[str, Any] = read_run(out)
+        self.preprocess: Preprocess = read_preprocess(self.run, out)
+        self._connection = duckdb.connect()
+        try:
+            create_views(self._connection, out, self.preprocess)
+            self._units: dict[str, int] = dict(
+                self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._connection.close()
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The probed layers, in forward order."""
+        from pipeline.layers import Layer
+
+        rows = self._fetch("SELECT * FROM layers ORDER BY ordinal", {}).dicts()
+        names = {field.name for field in fields(Layer)}
+        return tuple(
+            Layer(name=row.pop("layer"), **{k: v for k, v in row.items() if k in names})
+            for row in rows
+        )
+
+    def layer(self, name: str) -> Layer:
+        """One layer by its name.
+
+        Raises:
+            LayerError: when it is not in this index; the nearest names are suggested.
+        """
+        self.unit_count(name)
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def unit_count(self, layer: str) -> int:
+        """How many units a layer has.
+
+        Raises:
+            LayerError: when it is not in this index; the nearest names are suggested.
+        """
+        if layer not in self._units:
+            hint = did_you_mean(layer, self._units) or f"; it has {', '.join(self._units)}"
+            raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
+        return self._units[layer]
+
+    def unit(self, layer: str, text: str) -> int:
+        """One unit by its number, or by its class name in a classifier.
+
+        Raises:
+            LayerError: for a layer that is not in the index.
+            UsageError: when that is not one unit of the layer.
+        """
+        count, classes = self.unit_count(layer), self.class_names(layer)
+        units = parse_units(text, count, where=layer, classes=classes)
+        if len(units) != 1:
+            raise UsageError(f"{text!r} are {len(units)} units of {layer}; give one of them")
+        return units[0]
+
+    def class_names(self, layer: str) -> tuple[str, ...] | None:
+        """The network's class names, where the layer is its classifier and they are known."""
+        classes = self.run.get("network", {}).get("classes")
+        last = next(reversed(self._units), None)
+        if not classes or layer != last or len(classes) != self.unit_count(layer):
+            return None
+        return tuple(str(name) for name in classes)
+
+    def sql(self, text: str, **params: object) -> QueryResult:
+        """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
+
+        Raises:
+            QueryError: when it does not run.
+        """
+        return self._fetch(text, params)
+
+    def query(self, name: str, **params: object) -> QueryResult:
+        """Run a named query (see `pipeline.named`).
+
+        Raises:
+            QueryError: when there is no such query.
+            UsageError: for a missing, unknown or ill-typed parameter, or a unit out of range.
+            LayerError: for a layer that is not in the index.
+        """
+        query = load_query(name)
+        values = query.values(params)
+        self._check(query, values)
+        for parameter in query.parameters:
+            if parameter.kind == "index":
+                self._attach(parameter.name, Path(str(values.pop(parameter.name))))
+        return self._fetch(query.sql, values)
+
+    def top(self, layer: str, unit: int, *, n: int = 9, side: Side = "high") -> list[TopImage]:
+        """The images with the highest (or lowest) peaks of one unit, strongest first.
+
+        Raises:
+            LayerError: for a layer that is not in the index.
+            UsageError: for a unit out of range.
+        """
+        return self.tops(layer, [unit], n=n, side=side)[unit]
+
+    def tops(
+        self, layer: str, units: Sequence[int], *, n: int = 9, side: Side = "high"
+    ) -> dict[int, list[TopImage]]:
+        """As `top`, for several units of a layer in one query."""
+        for unit in units:
+            self._check_unit(layer, unit)
+        bound = {"layer": layer, "units": list(units), "side": side, "n": n}
+        found: dict[int, list[TopImage]] = {unit: [] for unit in units}
+        for row in self._fetch(_TOP, bound).rows:
+            image = TopImage(*row[:11], box=Box(*row[13:]), origin=row[11], duplicate_of=row[12])
+            found[image.unit].append(image)
+        return found
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The indexed dataset, opened where the run found it.
+
+        Raises:
+            SourceError: when it is no longer there.
+        """
+        from pipeline.sources import open_dataset
+
+        return open_dataset(tuple(self.run["dataset"]["data"]))
+
+    def image_bytes(self, image_id: int) -> bytes:
+        """The file of one image, read back by its offset.
+
+        Raises:
+            QueryError: when the index has no such image.
+            SourceError: when the dataset has moved or changed.
+        """
+        return self.images_bytes([image_id])[image_id]
+
+    def images_bytes(self, image_ids: Iterable[int]) -> dict[int, bytes]:
+        """As `image_bytes`, for several images, read in the order in which they lie."""
+        wanted = sorted(set(image_ids))
+        rows = self._fetch(_PLACES, {"ids": wanted}).rows
+        missing = sorted(set(wanted) - {row[0] for row in rows})
+        if missing:
+            raise QueryError(f"{self.out} has no image with image_id {missing[0]}")
+        return {image_id: self.dataset.read(*place) for image_id, *place in rows}
+
+    def _check(self, query: NamedQuery, values: Mapping[str, Value]) -> None:
+        """Layers, units and labels must exist: a query that gives no row explains nothing."""
+        for parameter in query.parameters:
+            value = values[parameter.name]
+            if value is None:
+                continue
+            if parameter.kind == "layer":
+                self.unit_count(str(value))
+            elif parameter.kind == "label":
+                self._check_label(str(value))
+            elif parameter.kind == "unit" and values.get("layer") is not None:
+                self._check_unit(str(values["layer"]), int(value))
+
+    def _check_unit(self, layer: str, unit: int) -> None:
+        count = self.unit_count(layer)
+        if not 0 <= unit < count:
+            raise UsageError(f"{layer} has {count:,} units, numbered 0-{count - 1}; got {unit}")
+
+    def _check_label(self, label: str) -> None:
+        rows = self._fetch(
+            "SELECT DISTINCT label FROM images WHERE label IS NOT NULL ORDER BY label", {}
+        ).rows
+        labels = [row[0] for row in rows]
+        if label not in labels:
+            hint = did_you_mean(label, labels) or f"; it has {len(labels):,} labels"
+            raise UsageError(f"{self.out} has no image labelled {label!r}{hint}")
+
+    def _attach(self, schema: str, out: Path) -> None:
+        """Make a second index's views in a schema of their own.
+
+        Raises:
+            StoreError: when it is of another dataset, so that its image numbers mean others.
+        """
+        run = read_run(out)
+        create_views(self._connection, out, read_preprocess(run, out), schema=schema)
+        ours, theirs = (
+            self._fetch(
+                f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}
+            ).rows
+            for name in ("main", schema)
+        )
+        if ours != theirs:
+            raise StoreError(
+                f"{out} was made from another dataset than {self.out} ({theirs[0][0]:,} images "
+                f"against {ours[0][0]:,}); two indexes are compared on one dataset"
+            )
+
+    def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
+        """Run on a cursor of its own: a second execute would end an earlier result."""
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.execute(text, dict(params))
+                columns = tuple(column[0] for column in cursor.description or ())
+                return QueryResult(columns, cursor.fetchall())
+            except duckdb.Error as error:
+                raise QueryError(_one_line(error)) from error
+
+
+def _one_line(error: duckdb.Error) -> str:
+    """DuckDB's message without the drawing of the statement."""
+    text = str(error).split("\nLINE ")[0]
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,130 @@
+"""Rows as text: a table to read, CSV or JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, TextIO
+
+from pipeline.errors import UsageError
+
+__all__ = ["Form", "choose_form", "write_rows"]
+
+Form = Literal["table", "csv", "json"]
+"""How rows are written."""
+
+CARD_COLUMNS = 8
+"""A single row of more columns than this is written as a card, one line per column."""
+
+PLAIN_WIDTH = 4096
+"""Characters per line when the output is no terminal: never folded."""
+
+_BOX = ("box_left", "box_top", "box_right", "box_bottom")
+
+
+def choose_form(*, as_json: bool, as_csv: bool) -> Form:
+    """The form that two flags ask for.
+
+    Raises:
+        UsageError: when both are set.
+    """
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other; give one of them")
+    return "json" if as_json else "csv" if as_csv else "table"
+
+
+def write_rows(
+    stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Form
+) -> None:
+    """Write rows to a text stream.
+
+    Args:
+        stream: where to.
+        columns: their names.
+        rows: one sequence per row, as long as `columns`.
+        form: CSV has a header line and empty fields for missing values; JSON is one array of
+            objects; both keep every digit, a table rounds.
+    """
+    if form == "json":
+        objects = [
+            {name: _json_value(value) for name, value in zip(columns, row, strict=True)}
+            for row in rows
+        ]
+        lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in objects)
+        stream.write(f"[\n{lines}\n]\n" if objects else "[]\n")
+    elif form == "csv":
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        _write_table(stream, columns, rows)
+
+
+def _json_value(value: Any) -> Any:
+    """JSON has no infinity, no dates and no bytes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _write_table(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH)
+    if not rows:
+        console.print("no rows", highlight=False)
+        return
+    columns, rows = _fold_boxes(columns, rows)
+    numeric = [
+        all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))
+    ]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=True)
+    if len(rows) == 1 and len(columns) > CARD_COLUMNS:
+        table.show_header = False
+        table.add_column(style="bold")
+        table.add_column()
+        rows = [(name, value) for name, value in zip(columns, rows[0], strict=True)]
+    else:
+        for name, right in zip(columns, numeric, strict=True):
+            table.add_column(Text(name), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(Text(_readable(value)) for value in row))
+    console.print(table)
+
+
+def _fold_boxes(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[list[str], list[list[Any]]]:
+    """The four edges of a patch as one column, `left,top-right,bottom`."""
+    if not set(_BOX) <= set(columns):
+        return list(columns), [list(row) for row in rows]
+    edges = [columns.index(name) for name in _BOX]
+    kept = [i for i in range(len(columns)) if i not in edges or i == edges[0]]
+    folded: list[list[Any]] = []
+    for row in rows:
+        left, top, right, bottom = (round(row[i]) for i in edges)
+        box = f"{left},{top}-{right},{bottom}"
+        folded.append([box if i == edges[0] else row[i] for i in kept])
+    return ["patch" if i == edges[0] else columns[i] for i in kept], folded
+
+
+def _readable(value: Any) -> str:
+    """One cell: rounded, and nothing that could steer the terminal."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
+    )
