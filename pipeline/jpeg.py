@@ -1,0 +1,168 @@
+"""What a JPEG file's markers say: its orientation, and whether its data is all there.
+
+libjpeg fills the missing part of an image with grey and only warns; PIL drops the warning when the
+file still ends in an end-of-image marker. So the file is prepared here before it is decoded: in a
+file of one scan everything behind that scan is replaced by a few zero bytes, which are enough for
+a complete scan and make an incomplete one run dry, an error. Of a progressive file the scans are
+counted: each component must have reached its last bit.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["JpegFile", "exif_orientation", "is_jpeg", "read_jpeg"]
+
+START = b"\xff\xd8\xff"
+"""The first three bytes of every JPEG file."""
+
+PADDING = bytes(16)
+"""Zeros that let the decoder's look-ahead (up to 8 bytes) reach the end of a complete scan."""
+
+INSIDE_SCAN = np.zeros(256, dtype=np.bool_)
+"""Bytes that may follow 0xFF inside a scan: a stuffed zero, a restart marker, a fill byte."""
+INSIDE_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = True
+
+BASELINE, PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
+"""Frame markers of sequential and of progressive Huffman coding (ITU-T T.81, table B.1)."""
+
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""All frame markers."""
+
+SCAN, EXIF_SEGMENT = 0xDA, 0xE1
+"""Start of scan, and the application segment that holds EXIF."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag; 1 is upright, 2 to 8 are the mirrored and turned ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegFile:
+    """A JPEG file made ready for a decoder.
+
+    Args:
+        data: to be decoded; fails where the original would have come out partly grey.
+        orientation: 1 to 8, the EXIF tag.
+        missing: what is absent of a progressive file, or an empty string.
+    """
+
+    data: bytes
+    orientation: int
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    components: bytes
+    first: int
+    last: int
+    low: int
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether the file starts as a JPEG does."""
+    return data[:3] == START
+
+
+def read_jpeg(data: bytes) -> JpegFile:
+    """Walk the markers; a file too damaged to be walked is given back as it is."""
+    orientation, frame, scans = 1, None, []
+    components = b""
+    end = len(data)
+    markers = _markers(data)
+    try:
+        for marker, start, stop in _segments(data, markers):
+            if marker == EXIF_SEGMENT and data[start : start + 6] == b"Exif\0\0":
+                orientation = exif_orientation(data[start:stop])
+            elif marker in FRAMES:
+                frame = marker
+                components = data[start + 6 : stop : 3]
+            elif marker == SCAN:
+                count = data[start]
+                first, last, bits = data[start + 1 + 2 * count : start + 4 + 2 * count]
+                chosen = data[start + 1 : start + 1 + 2 * count : 2]
+                scans.append(_Scan(chosen, first, last, bits & 15))
+                end = stop
+    except (IndexError, ValueError):
+        return JpegFile(data, orientation, "")
+    if frame in BASELINE and len(scans) == 1 and len(scans[0].components) == len(components):
+        ends = _marker_from(markers, end)
+        if ends is not None:
+            data = data[:ends] + PADDING
+    missing = _missing(components, scans) if frame in PROGRESSIVE else ""
+    return JpegFile(data, orientation, missing)
+
+
+def _segments(data: bytes, markers: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:
+    """(marker, first byte, first byte behind) of each segment; ends at the end of the image."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            raise ValueError("no marker where one must be")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xD9:
+            return
+        start = at + 4
+        stop = at + 2 + int.from_bytes(data[at + 2 : start], "big")
+        yield marker, start, stop
+        at = stop
+        if marker == SCAN:
+            found = _marker_from(markers, at)
+            if found is None:
+                return
+            at = found
+
+
+def _markers(data: bytes) -> NDArray[np.intp]:
+    """Where each 0xFF stands that, inside a scan, would be the marker that ends it."""
+    values = np.frombuffer(data, dtype=np.uint8)
+    at = np.flatnonzero(values[:-1] == 0xFF)
+    return at[~INSIDE_SCAN[values[at + 1]]]
+
+
+def _marker_from(markers: NDArray[np.intp], at: int) -> int | None:
+    """The first of them at or behind a byte."""
+    found = int(np.searchsorted(markers, at))
+    return int(markers[found]) if found < len(markers) else None
+
+
+def _missing(components: bytes, scans: list[_Scan]) -> str:
+    """What a progressive file lacks: a component whose DC or AC part is not at its last bit."""
+    for component in components:
+        done = [scan for scan in scans if component in scan.components and scan.low == 0]
+        if not any(scan.first == 0 for scan in done):
+            return "the scans end before the last one"
+        covered = {at for scan in done for at in range(max(scan.first, 1), scan.last + 1)}
+        if len(covered) < 63:
+            return "the scans end before the last one"
+    return ""
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation tag of an EXIF block; 1 when there is none, or it makes no sense.
+
+    Args:
+        exif: with or without the leading `Exif\\0\\0`.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (at,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, at)
+        for entry in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, at + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
