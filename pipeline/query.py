@@ -20,9 +20,10 @@ import duckdb
 
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.geometry import Box, Preprocess
+from pipeline.manifest import read_finished_run
 from pipeline.named import NamedQuery, Value, load_query
 from pipeline.selection import parse_units
-from pipeline.views import create_views, read_preprocess, read_run
+from pipeline.views import create_views, read_preprocess
 
 if TYPE_CHECKING:
     from pipeline.layers import Layer
@@ -103,7 +104,7 @@ class Index:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.run: dict[str, Any] = read_run(out)
+        self.run: dict[str, Any] = read_finished_run(out)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
         self._connection = duckdb.connect()
         try:
@@ -226,9 +227,9 @@ class Index:
             self._check_unit(layer, unit)
         bound = {"layer": layer, "units": list(units), "side": side, "n": n}
         found: dict[int, list[TopImage]] = {unit: [] for unit in units}
-        for row in self._fetch(_TOP, bound).rows:
-            image = TopImage(*row[:11], box=Box(*row[13:]), origin=row[11], duplicate_of=row[12])
-            found[image.unit].append(image)
+        for row in self._fetch(_TOP, bound).dicts():
+            box = Box(*(row.pop(f"box_{edge}") for edge in ("left", "top", "right", "bottom")))
+            found[row["unit"]].append(TopImage(box=box, **row))
         return found
 
     @cached_property
@@ -293,7 +294,7 @@ class Index:
         Raises:
             StoreError: when it is of another dataset, so that its image numbers mean others.
         """
-        run = read_run(out)
+        run = read_finished_run(out)
         create_views(self._connection, out, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(

@@ -7,7 +7,6 @@ lies in the original photograph.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.geometry import Preprocess
-from pipeline.store import SCHEMA_VERSION, SCHEMAS
+from pipeline.store import SCHEMAS
 
-__all__ = ["RENDERS_COLUMNS", "create_views", "read_preprocess", "read_run"]
+__all__ = ["RENDERS_COLUMNS", "create_views", "read_preprocess"]
 
 RENDERS_COLUMNS: Mapping[str, str] = {
     "layer": "VARCHAR",
@@ -91,36 +90,6 @@ SELECT
 FROM seen JOIN placed USING (image_id)
 """
 """`Preprocess.to_original` in SQL; a test holds the two together."""
-
-
-def read_run(out: Path) -> dict[str, Any]:
-    """What `run.json` says of the run in OUT.
-
-    Raises:
-        StoreError: when OUT holds no finished index, or one of another schema version.
-    """
-    path = out / "run.json"
-    if not path.is_file():
-        state = (
-            "holds an index that is not finished; run the same `maxact index` again"
-            if (out / "parts").is_dir()
-            else "holds no index; make one with `maxact index DATA --network NAME --out OUT`"
-            if out.is_dir()
-            else "does not exist; make an index with `maxact index DATA --network NAME --out OUT`"
-        )
-        raise StoreError(f"{out} {state}")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"{path} is not JSON ({error}); index again into another OUT") from error
-    if not isinstance(run, dict):
-        raise StoreError(f"{path} should hold a JSON object; index again into another OUT")
-    if run.get("schema_version") != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {run.get('schema_version')}, this maxact reads "
-            f"{SCHEMA_VERSION}; index again, or use the maxact that wrote it"
-        )
-    return run
 
 
 def read_preprocess(run: Mapping[str, Any], out: Path) -> Preprocess:

@@ -1,0 +1,285 @@
+"""What one group of shards adds up to: the watcher that turns peaks into a `Part`'s arrays.
+
+The units of all layers lie on one axis, so that statistics are computed once per block of images
+instead of once per layer. The top-k lists are kept per layer, since they are brought up to date
+inside the hook, where the grid positions of the few entrants can still be looked up.
+
+Everything stays on the network's device until the group ends. On a GPU the lists are updated for
+all units at once, with fixed shapes, so that no layer waits for the host; on a CPU only the units
+that an image enters are touched, which is cheaper by far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import stats, topk
+from pipeline.errors import ActivationError
+from pipeline.layers import Layer
+from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
+from pipeline.topk import NO_IMAGE, Ranked
+
+__all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef", "Side"]
+
+BLOCK_IMAGES = 1024
+"""Images whose peaks are held before they join the statistics; blocks do not depend on the batch
+size, so neither do the statistics."""
+
+_SIDES = ("high", "low")
+Side = str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """What the accumulator needs to know of an image."""
+
+    image_id: int
+    shard: str
+    key: str
+    position: int
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """The arrays of a finished group; see `pipeline.parts.Part`."""
+
+    high: Ranked
+    low: Ranked
+    moments: stats.Moments
+    histogram: np.ndarray
+    labels: stats.LabelSums
+    sample: Sample
+
+
+@dataclass(slots=True)
+class _Lists:
+    """One side of one layer: packed keys and flat positions, (unit, k) each."""
+
+    keys: Tensor
+    positions: Tensor
+
+
+class Accumulator:
+    """Collects the peaks of one group of shards.
+
+    Args:
+        layers: the probed layers, in the order in which the watcher is called.
+        k: images kept per unit and side.
+        device: where the network runs.
+    """
+
+    def __init__(self, layers: Sequence[Layer], k: int, device: torch.device) -> None:
+        self.layers = tuple(layers)
+        self.device = device
+        self.offsets = np.cumsum([0, *(layer.units for layer in layers)])
+        self.units = int(self.offsets[-1])
+        self._lists = [
+            tuple(
+                _Lists(
+                    topk.empty_keys(layer.units, k, device),
+                    torch.zeros((layer.units, k), dtype=torch.int32, device=device),
+                )
+                for _ in _SIDES
+            )
+            for layer in layers
+        ]
+        self._images: list[int] = []
+        self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
+        self._block_refs: list[ImageRef] = []
+        self._moments = stats.Moments.empty(self.units)
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
+        self._label_rows: dict[str, int] = {}
+        self._label_images: list[int] = []
+        self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
+        self._sample_hashes: list[int] = []
+        self._sample_images: list[int] = []
+        self._sample_peak = torch.empty((SAMPLE_SIZE, self.units), device=device)
+        self._sample_position = torch.empty(
+            (SAMPLE_SIZE, self.units), dtype=torch.int32, device=device
+        )
+        self._refs: Sequence[ImageRef] = ()
+        self._numbers = torch.empty(0, dtype=torch.int64, device=device)
+        self._sampled = torch.empty(0, dtype=torch.int64, device=device)
+        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+
+    def begin(self, refs: Sequence[ImageRef]) -> None:
+        """Announce the images of the next batch, in rising order of image_id."""
+        if len(self._block_refs) + len(refs) > BLOCK_IMAGES:
+            raise AssertionError("a batch must not cross a block")
+        self._refs = refs
+        first = len(self._images)
+        self._numbers = torch.arange(first, first + len(refs), device=self.device)
+        self._images.extend(ref.image_id for ref in refs)
+        self._choose_sampled(refs)
+
+    def watch(self, index: int, peaks: Tensor, view: Tensor) -> None:
+        """Take one layer's peaks (image, unit) and its live output (image, unit, y, x).
+
+        Rows past the announced images are padding and are ignored.
+        """
+        count = len(self._refs)
+        peaks, view = peaks[:count], view[:count]
+        columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        row = len(self._block_refs)
+        self._block[row : row + count, columns] = peaks
+        update = self._update_dense if self.device.type == "cuda" else self._update_entrants
+        for side, lists in zip(_SIDES, self._lists[index], strict=True):
+            update(lists, peaks if side == "high" else -peaks, view)
+        if len(self._sampled):
+            self._sample_peak[self._slots, columns] = peaks[self._sampled]
+            flat = view[self._sampled].flatten(2).argmax(2)
+            self._sample_position[self._slots, columns] = flat.to(torch.int32)
+
+    def end(self) -> None:
+        """Close the batch; statistics are brought up to date when a block is full.
+
+        Raises:
+            ActivationError: on NaN or infinity, naming layer, unit and image.
+        """
+        self._block_refs.extend(self._refs)
+        self._refs = ()
+        if len(self._block_refs) == BLOCK_IMAGES:
+            self.flush()
+
+    def room(self) -> int:
+        """Images that still fit the current block."""
+        return BLOCK_IMAGES - len(self._block_refs)
+
+    def flush(self) -> None:
+        """Bring the statistics up to date; called at the end of every shard.
+
+        Raises:
+            ActivationError: on NaN or infinity, naming layer, unit and image.
+        """
+        if not self._block_refs:
+            return
+        block = self._block[: len(self._block_refs)]
+        self._check_finite(block)
+        self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
+        stats.add_to_histogram(self._histogram, block)
+        self._add_labels(block)
+        self._block_refs = []
+
+    def finish(self) -> GroupState:
+        """The group's arrays, on the host."""
+        self.flush()
+        ids = np.array(self._images, np.int64)
+        high, low = (self._ranked(side, ids) for side in range(2))
+        return GroupState(
+            high,
+            low,
+            self._moments,
+            self._histogram.cpu().numpy().astype(np.int64),
+            self._labels(),
+            self._sample(),
+        )
+
+    def _update_entrants(self, lists: _Lists, scores: Tensor, view: Tensor) -> None:
+        units, keys, origin = topk.entrants(lists.keys, scores, self._numbers)
+        if not len(units):
+            return
+        k = lists.keys.shape[1]
+        old = lists.positions.index_select(0, units).gather(1, origin.clamp(max=k - 1))
+        fresh = (origin >= k) & (keys != topk.EMPTY_KEY)
+        changed, slot = fresh.nonzero(as_tuple=True)
+        maps = view[origin[changed, slot] - k, units[changed]]
+        old[changed, slot] = maps.flatten(1).argmax(1).to(torch.int32)
+        lists.keys[units] = keys
+        lists.positions[units] = old
+
+    def _update_dense(self, lists: _Lists, scores: Tensor, view: Tensor) -> None:
+        positions = view.flatten(2).argmax(2).T.to(torch.int32)
+        both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
+        best = torch.topk(both, lists.keys.shape[1], dim=1)
+        lists.keys = best.values
+        lists.positions = torch.cat([lists.positions, positions], dim=1).gather(1, best.indices)
+
+    def _choose_sampled(self, refs: Sequence[ImageRef]) -> None:
+        """Give slots to the images of the batch that belong to the lowest hashes so far."""
+        old = list(enumerate(self._sample_hashes))
+        new = [(image_hash(ref.shard, ref.position), row) for row, ref in enumerate(refs)]
+        floor = max(self._sample_hashes) if len(old) == SAMPLE_SIZE else None
+        new = [item for item in new if floor is None or item[0] < floor]
+        ranked = sorted(
+            [(value, -1, slot) for slot, value in old] + [(value, row, -1) for value, row in new]
+        )[:SAMPLE_SIZE]
+        kept = {slot for _, row, slot in ranked if row < 0}
+        free = [slot for slot, _ in old if slot not in kept]
+        free += range(len(old), SAMPLE_SIZE)
+        rows, slots = [], []
+        for (value, row, _), slot in zip((r for r in ranked if r[1] >= 0), free, strict=False):
+            rows.append(row)
+            slots.append(slot)
+            if slot == len(self._sample_hashes):
+                self._sample_hashes.append(value)
+                self._sample_images.append(refs[row].image_id)
+            else:
+                self._sample_hashes[slot] = value
+                self._sample_images[slot] = refs[row].image_id
+        self._sampled = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        self._slots = torch.tensor(slots, dtype=torch.int64, device=self.device)
+
+    def _check_finite(self, block: Tensor) -> None:
+        finite = block.isfinite()
+        if bool(finite.all()):
+            return
+        row, column = (int(number) for number in (~finite).nonzero()[0])
+        layer = int(np.searchsorted(self.offsets, column, side="right")) - 1
+        ref = self._block_refs[row]
+        raise ActivationError(
+            f"layer {self.layers[layer].name} unit {column - int(self.offsets[layer])} gives "
+            f"{float(block[row, column])} for image {ref.key!r} of shard {ref.shard}; the weights "
+            "or the precision are at fault: check the weights, or use --precision fp32"
+        )
+
+    def _add_labels(self, block: Tensor) -> None:
+        rows, images = [], []
+        for number, ref in enumerate(self._block_refs):
+            if ref.label is None:
+                continue
+            if ref.label not in self._label_rows:
+                self._label_rows[ref.label] = len(self._label_rows)
+                self._label_images.append(0)
+            rows.append(self._label_rows[ref.label])
+            images.append(number)
+            self._label_images[rows[-1]] += 1
+        missing = len(self._label_rows) - self._label_total.shape[0]
+        if missing:
+            fresh = self._label_total.new_zeros((missing, self.units))
+            self._label_total = torch.cat([self._label_total, fresh])
+        if rows:
+            picked = block if len(images) == len(block) else block[images]
+            index = torch.tensor(rows, device=self.device)
+            self._label_total.index_add_(0, index, picked.double())
+
+    def _labels(self) -> stats.LabelSums:
+        labels = sorted(self._label_rows)
+        order = [self._label_rows[label] for label in labels]
+        return stats.LabelSums(
+            tuple(labels),
+            np.array(self._label_images, np.int64)[order],
+            self._label_total.cpu().numpy()[order],
+        )
+
+    def _sample(self) -> Sample:
+        order = np.argsort(np.array(self._sample_hashes, np.int64), kind="stable")
+        return Sample(
+            np.array(self._sample_hashes, np.int64)[order],
+            np.array(self._sample_images, np.int64)[order],
+            self._sample_peak.cpu().numpy()[order],
+            self._sample_position.cpu().numpy()[order],
+        )
+
+    def _ranked(self, side: int, ids: np.ndarray) -> Ranked:
+        lists = [layer[side] for layer in self._lists]
+        scores, numbers = topk.unpack(torch.cat([item.keys for item in lists]).cpu())
+        rows = numbers.numpy()
+        image_id = np.where(rows < 0, NO_IMAGE, np.append(ids, NO_IMAGE)[rows])
+        positions = torch.cat([item.positions for item in lists]).cpu().numpy()
+        return Ranked(scores.numpy(), image_id, np.where(rows < 0, 0, positions))

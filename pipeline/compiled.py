@@ -1,0 +1,94 @@
+"""The network and its probes as one compiled graph.
+
+Inductor freezes the weights into the graph, fuses normalisation and activation into the
+convolutions, and drops everything after the last probe. The graph gives each layer's peaks and its
+output; the watcher is then told of each, as by the hooks of `pipeline.peaks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import NetworkError
+from pipeline.layers import Layer, unit_view
+from pipeline.peaks import Score, Watcher, reduce_view
+
+__all__ = ["CompiledProbes"]
+
+
+class _Probed(nn.Module):
+    """A module whose forward pass returns the peaks and the outputs of the probed layers."""
+
+    def __init__(self, module: nn.Module, layers: Sequence[Layer], score: Score) -> None:
+        super().__init__()
+        self.module = module
+        self.layers = tuple(layers)
+        self.score: Score = score
+        self.outputs: dict[int, tuple[Tensor, Tensor]] = {}
+        for index, layer in enumerate(self.layers):
+            module.get_submodule(layer.module).register_forward_hook(self._hook(index, layer))
+
+    def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor]]:
+        self.outputs = {}
+        self.module(batch)
+        return [self.outputs[index] for index in range(len(self.layers))]
+
+    def _hook(self, index: int, layer: Layer) -> Any:
+        def observe(module: nn.Module, inputs: Any, output: Any) -> None:
+            # The copy is taken before an in-place operation can follow; inductor drops it where
+            # none does.
+            view = unit_view(layer, output).clone()
+            self.outputs[index] = (reduce_view(view, self.score), view)
+
+        return observe
+
+
+class CompiledProbes:
+    """Compile a network with its probes; called like `pipeline.peaks.Probes`.
+
+    Args:
+        module: the network, which is compiled and hooked for good: hand in a copy.
+        layers: in forward order.
+        watcher: told of every layer's peaks, padding included.
+        score: how positions are reduced.
+        batch_size: the one batch size of the graph; smaller batches are padded with their last
+            image.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Sequence[Layer],
+        watcher: Watcher,
+        score: Score,
+        batch_size: int,
+    ) -> None:
+        self.watcher = watcher
+        self.batch_size = batch_size
+        self._run = torch.compile(_Probed(module, layers, score), dynamic=False, fullgraph=True)
+
+    def __call__(self, batch: Tensor) -> None:
+        """Show one normalised batch (image, channel, y, x) to the network.
+
+        Raises:
+            NetworkError: when the network cannot be compiled.
+        """
+        missing = self.batch_size - len(batch)
+        if missing:
+            batch = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)])
+        import torch._inductor.config as inductor
+
+        try:
+            with torch.no_grad(), inductor.patch(freezing=True):
+                outputs = self._run(batch)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise NetworkError(
+                f"torch.compile cannot compile this network here ({reason}); use --compile off"
+            ) from error
+        for index, (peaks, view) in enumerate(outputs):
+            self.watcher(index, peaks, view)

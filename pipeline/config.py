@@ -1,0 +1,202 @@
+"""What a run is asked to do, and the fingerprint of everything that changes its result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pipeline.errors import FingerprintMismatch, UsageError
+from pipeline.geometry import Preprocess
+from pipeline.layers import Layer
+from pipeline.peaks import Score
+
+__all__ = [
+    "Compile",
+    "Decoder",
+    "Device",
+    "MemoryFormat",
+    "Precision",
+    "RunConfig",
+    "fingerprint",
+    "fingerprint_fields",
+    "refuse_mismatch",
+]
+
+Precision = Literal["fp32", "bf16"]
+MemoryFormat = Literal["channels_last", "contiguous"]
+Decoder = Literal["pil", "simplejpeg"]
+Compile = Literal["auto", "on", "off"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+STATE_VERSION = 1
+"""Raised whenever the same input would give other tables; part of every fingerprint."""
+
+_MAX_TOP = 1024
+_VERSIONED = ("torch", "pillow", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One indexing run.
+
+    Args:
+        data: folders, tar shards, Parquet files, URLs, brace patterns, or `demo`.
+        out: the folder that will hold the index.
+        network: a name that `pipeline.networks.load_network` knows.
+        weights: a file, `random`, or None for the published weights.
+        layers: globs over layer names; empty for the network's defaults.
+        top: images kept per unit and side, 1..1024.
+        score: what is kept of a layer's positions, per image and unit.
+        batch_size: images per forward pass.
+        precision: fp32, or bf16 for weights and activations.
+        memory_format: of the network and its input.
+        compile: whether torch.compile is used; `auto` decides from the dataset's size.
+        decoder: what decodes JPEGs.
+        device: where the network runs.
+        workers: decoding threads; None for one per core.
+        threads: torch's own threads on a CPU; None leaves torch's choice.
+        classes: labels kept per unit in `classes.parquet`; None keeps all.
+        shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
+        max_bad_fraction: of a group of shards, the share of bad images that stops the run, when
+            it is more than 10 images.
+        fresh: remove what OUT holds and start over.
+
+    Raises:
+        UsageError: when a value is out of range.
+    """
+
+    data: tuple[str, ...]
+    out: Path
+    network: str = "efficientnet_lite0"
+    weights: str | None = None
+    layers: tuple[str, ...] = ()
+    top: int = 16
+    score: Score = "max"
+    batch_size: int = 32
+    precision: Precision = "fp32"
+    memory_format: MemoryFormat = "channels_last"
+    compile: Compile = "auto"
+    decoder: Decoder = "pil"
+    device: Device = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    classes: int | None = 20
+    shards_per_part: int | None = None
+    max_bad_fraction: float = 0.01
+    fresh: bool = False
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("no dataset given; name a folder, tar shards, Parquet files or `demo`")
+        _check_range("top", self.top, 1, _MAX_TOP)
+        _check_range("batch-size", self.batch_size, 1, 1024)
+        for name in ("workers", "threads", "classes", "shards_per_part"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_range(name.replace("_", "-"), value, 1, 1 << 20)
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise UsageError(f"--max-bad-fraction must lie in 0..1, got {self.max_bad_fraction}")
+        for name, kind in (
+            ("score", Score),
+            ("precision", Precision),
+            ("memory_format", MemoryFormat),
+            ("compile", Compile),
+            ("decoder", Decoder),
+            ("device", Device),
+        ):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} must be one of {get_args(kind)}, got {value!r}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as plain values, for run.json."""
+        content = asdict(self)
+        content["out"] = str(self.out)
+        content["cache"] = None if self.cache is None else str(self.cache)
+        return content
+
+
+def fingerprint_fields(
+    config: RunConfig,
+    *,
+    digest: str,
+    preprocess: Preprocess,
+    layers: Sequence[Layer],
+    compiled: bool,
+    device: str,
+) -> dict[str, Any]:
+    """Everything but the dataset that changes a result, as plain values.
+
+    Args:
+        config: the run.
+        digest: SHA-256 of the network's weights.
+        preprocess: from an image to the network's input.
+        layers: the probed layers.
+        compiled: whether torch.compile is used.
+        device: the device's type.
+    """
+    fields: dict[str, Any] = {
+        "state version": STATE_VERSION,
+        "network": config.network,
+        "weights": digest,
+        "preprocess": asdict(preprocess),
+        "layers": [[layer.name, layer.kind, layer.units] for layer in layers],
+        "top": config.top,
+        "score": config.score,
+        "batch size": config.batch_size,
+        "precision": config.precision,
+        "memory format": config.memory_format,
+        "compiled": compiled,
+        "decoder": config.decoder,
+        "device": device,
+    }
+    versioned = (*_VERSIONED, "simplejpeg") if config.decoder == "simplejpeg" else _VERSIONED
+    fields |= {f"{name} version": importlib.metadata.version(name) for name in versioned}
+    return _plain(fields)
+
+
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of the fields, in hexadecimal; the same on every machine."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_mismatch(where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare two sets of fields.
+
+    Raises:
+        FingerprintMismatch: naming the fields that differ, with both values.
+    """
+    found, wanted = _plain(found), _plain(wanted)
+    different = [
+        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise FingerprintMismatch(
+            f"{where} holds another run: {'; '.join(different)}. Give another OUT, or --fresh to "
+            "remove what is there and start over"
+        )
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON would give them back: tuples become lists."""
+    content: dict[str, Any] = json.loads(json.dumps(fields))
+    return content
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
+
+
+def _check_range(option: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"--{option} must lie in {low}..{high}, got {value}")

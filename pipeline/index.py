@@ -1,0 +1,221 @@
+"""The only dataset loop: shards through a network with probes, into a `Part`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipeline import store
+from pipeline.accumulate import Accumulator, ImageRef
+from pipeline.compiled import CompiledProbes
+from pipeline.config import MemoryFormat, Precision, RunConfig
+from pipeline.errors import TooManyBadImages
+from pipeline.feed import Bad, Event, Good, ShardEnd
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.parts import Part, ShardRecord
+from pipeline.peaks import Probes
+from pipeline.progress import Task
+from pipeline.sources import Shard, image_id
+
+__all__ = ["Runner", "index_shards", "open_runner"]
+
+DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MEMORY_FORMATS: Mapping[MemoryFormat, torch.memory_format] = {
+    "channels_last": torch.channels_last,
+    "contiguous": torch.contiguous_format,
+}
+
+MIN_BAD_IMAGES = 10
+"""Bad images in a group of shards that never stop a run, whatever their share."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """A network that is ready to be shown batches: on its device, hooked or compiled."""
+
+    network: Network
+    layers: tuple[Layer, ...]
+    config: RunConfig
+    device: torch.device
+    probes: Probes | CompiledProbes
+    accumulator: Accumulator
+
+    def prepare(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Normalised input (image, channel, y, x) from uint8 images, on the device."""
+        batch = torch.stack(list(pixels))
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        normal = self.network.normalise(batch)
+        return normal.to(
+            dtype=DTYPES[self.config.precision],
+            memory_format=MEMORY_FORMATS[self.config.memory_format],
+        )
+
+    def show(self, refs: Sequence[ImageRef], pixels: Sequence[Tensor]) -> None:
+        """Run one batch; every probed layer's peaks reach the accumulator."""
+        self.accumulator.begin(refs)
+        self.probes(self.prepare(pixels))
+        self.accumulator.end()
+
+
+@contextlib.contextmanager
+def open_runner(
+    network: Network,
+    layers: Sequence[Layer],
+    config: RunConfig,
+    device: torch.device,
+    *,
+    compiled: bool,
+) -> Iterator[Runner]:
+    """Hook or compile a network for the length of the context.
+
+    Args:
+        network: left as it was found.
+        layers: to probe, in forward order.
+        config: the run.
+        device: where it runs.
+        compiled: whether torch.compile is used.
+    """
+    module = copy.deepcopy(network.module).to(
+        device=device,
+        dtype=DTYPES[config.precision],
+        memory_format=MEMORY_FORMATS[config.memory_format],
+    )
+    accumulator = Accumulator(layers, config.top, device)
+    runner: Runner
+
+    def watch(index: int, peaks: Tensor, view: Tensor) -> None:
+        runner.accumulator.watch(index, peaks, view)
+
+    if compiled:
+        probes = CompiledProbes(module, layers, watch, config.score, config.batch_size)
+        runner = Runner(network, tuple(layers), config, device, probes, accumulator)
+        yield runner
+        return
+    with Probes(module, layers, watch, config.score) as eager:
+        runner = Runner(network, tuple(layers), config, device, eager, accumulator)
+        yield runner
+
+
+@dataclass(slots=True)
+class _Group:
+    """What has been read of one group of shards."""
+
+    ordinals: dict[str, int]
+    records: list[ShardRecord] = field(default_factory=list)
+    images: list[dict[str, object]] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    shard_images: int = 0
+    shard_errors: int = 0
+
+    def note(self, good: Good) -> ImageRef:
+        number = image_id(self.ordinals[good.shard], good.position)
+        self.images.append(
+            {
+                "image_id": number,
+                "key": good.key,
+                "shard": good.shard,
+                "offset": good.offset,
+                "bytes": good.size,
+                "width": good.width,
+                "height": good.height,
+                "label": good.label,
+                "origin": good.origin,
+                "digest": good.digest,
+                "phash": good.phash,
+                "duplicate_of": None,
+            }
+        )
+        self.shard_images += 1
+        return ImageRef(number, good.shard, good.key, good.position, good.label)
+
+    def note_bad(self, bad: Bad) -> None:
+        self.errors.append(
+            {"shard": bad.shard, "key": bad.key, "error": bad.error, "message": bad.message}
+        )
+        self.shard_errors += 1
+
+    def close_shard(self, shard: Shard) -> None:
+        self.records.append(
+            ShardRecord(shard.name, shard.size, self.shard_images, self.shard_errors)
+        )
+        self.shard_images = self.shard_errors = 0
+
+    def check_bad(self, allowed: float) -> None:
+        """Raises TooManyBadImages when the group's share of bad images is above `allowed`."""
+        bad, seen = len(self.errors), len(self.images) + len(self.errors)
+        if bad > MIN_BAD_IMAGES and bad > allowed * seen:
+            last = self.errors[-1]
+            raise TooManyBadImages(
+                f"{bad} of {seen} images of shards {min(self.ordinals)} to {max(self.ordinals)} "
+                f"cannot be used, more than --max-bad-fraction {allowed:g}; the last is "
+                f"{last['key']!r}: {last['message']}. Look at the dataset, or raise the fraction"
+            )
+
+
+def index_shards(
+    runner: Runner, shards: Sequence[Shard], events: Iterable[Event], task: Task
+) -> Part:
+    """Show one group of shards to the network.
+
+    Batches do not cross shards, so what a shard adds does not depend on the others.
+
+    Args:
+        runner: the network.
+        shards: the group, sorted by name.
+        events: of exactly these shards, in that order; read up to the last `ShardEnd`.
+        task: advanced by one per sample.
+
+    Raises:
+        ShardError: when a shard is damaged.
+        ActivationError: on NaN or infinity.
+        TooManyBadImages: when the group is going wrong.
+    """
+    group = _Group({shard.name: ordinal for ordinal, shard in enumerate(shards)})
+    runner.accumulator = Accumulator(runner.layers, runner.config.top, runner.device)
+    refs: list[ImageRef] = []
+    pixels: list[Tensor] = []
+
+    def show() -> None:
+        if refs:
+            runner.show(refs, pixels)
+            task.advance(len(refs))
+            refs.clear()
+            pixels.clear()
+
+    for event in events:
+        if isinstance(event, Good):
+            refs.append(group.note(event))
+            pixels.append(event.pixels)
+            if len(refs) == min(runner.config.batch_size, runner.accumulator.room()):
+                show()
+        elif isinstance(event, Bad):
+            group.note_bad(event)
+            task.advance()
+        else:
+            show()
+            runner.accumulator.flush()
+            group.close_shard(event.shard)
+            task.describe(event.shard.name)
+            if len(group.records) == len(shards):
+                break
+    group.check_bad(runner.config.max_bad_fraction)
+    state = runner.accumulator.finish()
+    return Part(
+        tuple(group.records),
+        state.high,
+        state.low,
+        state.moments,
+        state.histogram,
+        state.labels,
+        state.sample,
+        pa.Table.from_pylist(group.images, store.IMAGES),
+        pa.Table.from_pylist(group.errors, store.ERRORS),
+    )

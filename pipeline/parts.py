@@ -1,0 +1,371 @@
+"""Parts: what a group of shards added up to, committed to disk once and never changed.
+
+    parts/NAME/            state.parquet, histogram.parquet, labels.parquet, sample.parquet,
+                           images.parquet, errors.parquet
+    parts/NAME.json        the commit file, written last: shards with sizes and counts, the SHA-256
+                           of every table, the fingerprint
+
+A part without its commit file does not exist. NAME is derived from the fingerprint and the names
+and sizes of the shards, so the same work has the same name on every machine. Inside a part,
+image_id counts the part's own shards from 0; they get the dataset's ordinals when parts meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import stats, store
+from pipeline.errors import StoreError
+from pipeline.sample import Sample, merge_samples
+from pipeline.shards import POSITION_BITS
+from pipeline.topk import NO_IMAGE, Ranked, merge_ranked
+
+__all__ = ["Commit", "Part", "ShardRecord", "commit_part", "list_commits"]
+
+_TABLES = ("state", "histogram", "labels", "sample", "images", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One shard as it was read: its name, its bytes, its good images and its bad ones."""
+
+    name: str
+    size: int
+    images: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Everything known from a set of shards. Units of all layers lie on one axis.
+
+    Args:
+        shards: sorted by name; the ordinals in every image_id count these.
+        high: the k highest peaks of each unit.
+        low: the k lowest; its scores are negated activations.
+        moments: of all peaks.
+        histogram: (unit, bucket) int64.
+        labels: sums per label.
+        sample: the images of lowest hash.
+        images: `store.IMAGES`, by image_id; `duplicate_of` is null.
+        errors: `store.ERRORS`.
+    """
+
+    shards: tuple[ShardRecord, ...]
+    high: Ranked
+    low: Ranked
+    moments: stats.Moments
+    histogram: npt.NDArray[np.int64]
+    labels: stats.LabelSums
+    sample: Sample
+    images: pa.Table
+    errors: pa.Table
+
+    @classmethod
+    def empty(cls, units: int, k: int) -> Part:
+        """The identity of `merge`."""
+        return cls(
+            (),
+            Ranked.empty(units, k),
+            Ranked.empty(units, k),
+            stats.Moments.empty(units),
+            np.zeros((units, stats.BUCKETS), np.int64),
+            stats.LabelSums.empty(units),
+            Sample.empty(units),
+            store.IMAGES.empty_table(),
+            store.ERRORS.empty_table(),
+        )
+
+    def merge(self, other: Part) -> Part:
+        """The part of both sets of shards, which must not overlap.
+
+        Associative and commutative, with `Part.empty` as identity: exactly for lists, counts,
+        histograms and samples, to about 1e-12 for means and sums.
+
+        Raises:
+            StoreError: when a shard is in both.
+        """
+        both = sorted({item.name for item in self.shards} & {item.name for item in other.shards})
+        if both:
+            raise StoreError(f"shard {both[0]} is in both parts; it would be counted twice")
+        shards = tuple(sorted((*self.shards, *other.shards), key=lambda item: item.name))
+        # Adding floats in one order, whichever way round merge was called, keeps it commutative.
+        first, second = self, other
+        if not first.shards or (second.shards and second.shards[0].name < first.shards[0].name):
+            first, second = second, first
+        first, second = first.with_ordinals(shards), second.with_ordinals(shards)
+        return Part(
+            shards,
+            merge_ranked(first.high, second.high),
+            merge_ranked(first.low, second.low),
+            stats.merge_moments(first.moments, second.moments),
+            first.histogram + second.histogram,
+            stats.merge_labels(first.labels, second.labels),
+            merge_samples(first.sample, second.sample),
+            pa.concat_tables([first.images, second.images]).sort_by("image_id"),
+            pa.concat_tables([first.errors, second.errors]).sort_by("shard"),
+        )
+
+    def with_ordinals(self, shards: Sequence[ShardRecord]) -> Part:
+        """The same part with every image_id counting `shards`, which must hold its own."""
+        place = {shard.name: ordinal for ordinal, shard in enumerate(shards)}
+        ordinals = np.array([place[shard.name] for shard in self.shards], np.int64)
+        if np.array_equal(ordinals, np.arange(len(ordinals))):
+            return self
+
+        def renumber(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            known = ids != NO_IMAGE
+            old = np.where(known, ids, 0)
+            position = old & ((1 << POSITION_BITS) - 1)
+            new = (ordinals[old >> POSITION_BITS] << POSITION_BITS) | position
+            return np.where(known, new, NO_IMAGE)
+
+        column = self.images.column_names.index("image_id")
+        ids = renumber(self.images["image_id"].to_numpy())
+        return replace(
+            self,
+            high=replace(self.high, image_id=renumber(self.high.image_id)),
+            low=replace(self.low, image_id=renumber(self.low.image_id)),
+            sample=replace(self.sample, image_id=renumber(self.sample.image_id)),
+            images=self.images.set_column(column, store.IMAGES.field("image_id"), pa.array(ids)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A part on disk, as its commit file describes it."""
+
+    path: Path
+    fingerprint: str
+    shards: tuple[ShardRecord, ...]
+    tables: dict[str, str]
+    units: int
+    k: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the tables lie."""
+        return self.path.with_suffix("")
+
+    def verify(self) -> None:
+        """Compare every table with the SHA-256 noted when it was committed.
+
+        Raises:
+            StoreError: when one is missing or differs.
+        """
+        for table, expected in self.tables.items():
+            path = self.folder / f"{table}.parquet"
+            if not path.exists() or store.sha256_file(path) != expected:
+                raise StoreError(
+                    f"{path} is missing or was changed after it was committed; delete {self.path} "
+                    "and run `maxact index` again to redo its shards"
+                )
+
+    def load(self, *, records: bool = True) -> Part:
+        """Read the part back; `records=False` leaves its images and errors empty.
+
+        Raises:
+            StoreError: when a table cannot be read.
+        """
+        return _read_part(self, records)
+
+
+def part_name(fingerprint: str, shards: Iterable[tuple[str, int]]) -> str:
+    """A name made of the work itself: the fingerprint and the shards' names and sizes."""
+    text = json.dumps([fingerprint, sorted(shards)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
+    """Write a part and commit it; killed at any moment, it is either whole or not there.
+
+    Args:
+        parts: the folder of all parts.
+        part: what to write.
+        fingerprint: of the run that made it.
+
+    Raises:
+        StoreError: when it cannot be written.
+    """
+    name = part_name(fingerprint, [(shard.name, shard.size) for shard in part.shards])
+    folder, temporary = parts / name, parts / f".{name}.tmp"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for table, content in _tables(part).items():
+            store.write_table(temporary / f"{table}.parquet", content.schema, [content])
+        tables = {
+            table: store.sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)
+        }
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        store.sync_folder(parts)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror or error}; the parts committed before are "
+            "intact, free some space or fix the permissions and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    commit = Commit(
+        parts / f"{name}.json",
+        fingerprint,
+        part.shards,
+        tables,
+        part.high.score.shape[0],
+        part.high.score.shape[1],
+    )
+    _write_commit(commit)
+    return commit
+
+
+def copy_part(commit: Commit, parts: Path) -> Commit:
+    """Bring a committed part into another run's folder, whole or not at all."""
+    folder, temporary = parts / commit.folder.name, parts / f".{commit.folder.name}.tmp"
+    copy = replace(commit, path=parts / commit.path.name)
+    if copy.path == commit.path or copy.path.exists():
+        return copy
+    parts.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(commit.folder, temporary)
+    os.replace(temporary, folder)
+    store.sync_folder(parts)
+    _write_commit(copy)
+    return copy
+
+
+def list_commits(parts: Path) -> tuple[Commit, ...]:
+    """The committed parts of a folder, by the name of their first shard; leftovers are cleared.
+
+    Raises:
+        StoreError: when a commit file cannot be read.
+    """
+    for leftover in parts.glob(".*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            leftover.unlink(missing_ok=True)
+    commits = []
+    for path in sorted(parts.glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            shards = tuple(ShardRecord(**shard) for shard in content.pop("shards"))
+            commits.append(Commit(path=path, shards=shards, **content))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{path} is not a commit file ({error}); delete it to redo its shards"
+            ) from error
+    return tuple(sorted(commits, key=lambda commit: [shard.name for shard in commit.shards]))
+
+
+def _write_commit(commit: Commit) -> None:
+    content = asdict(commit)
+    del content["path"]
+    with store.atomic_path(commit.path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
+    """(row, column) as one fixed-size list per row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+
+
+def _tables(part: Part) -> dict[str, pa.Table]:
+    unit, bucket = part.histogram.nonzero()
+    return {
+        "state": pa.table(
+            {
+                **{
+                    f"{side}_{field}": _lists(getattr(getattr(part, side), field))
+                    for side in ("high", "low")
+                    for field in ("score", "image_id", "position")
+                },
+                "mean": part.moments.mean,
+                "m2": part.moments.m2,
+                "low": part.moments.low,
+                "high": part.moments.high,
+                "active": part.moments.active,
+            }
+        ),
+        "histogram": pa.table(
+            {
+                "unit": pa.array(unit.astype(np.int32)),
+                "bucket": pa.array(bucket.astype(np.int32)),
+                "images": part.histogram[unit, bucket],
+            }
+        ),
+        "labels": pa.table(
+            {
+                "label": pa.array(part.labels.labels, pa.string()),
+                "images": part.labels.images,
+                "total": _lists(part.labels.total),
+            }
+        ),
+        "sample": pa.table(
+            {
+                "hash": part.sample.hashes,
+                "image_id": part.sample.image_id,
+                "peak": _lists(part.sample.peak),
+                "position": _lists(part.sample.position),
+            }
+        ),
+        "images": part.images,
+        "errors": part.errors,
+    }
+
+
+def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any]:
+    flat = column.combine_chunks().flatten() if rows else pa.array([], column.type.value_type)
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, columns)
+
+
+def _read_part(commit: Commit, records: bool) -> Part:
+    def table(name: str) -> pa.Table:
+        return store.read_table(commit.folder / f"{name}.parquet")
+
+    units, k = commit.units, commit.k
+    state, counts, labels, sample = map(table, ("state", "histogram", "labels", "sample"))
+    histogram = np.zeros((units, stats.BUCKETS), np.int64)
+    histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
+    sides = [
+        Ranked(
+            *(
+                _matrix(state[f"{side}_{field}"], units, k)
+                for field in ("score", "image_id", "position")
+            )
+        )
+        for side in ("high", "low")
+    ]
+    moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
+    return Part(
+        commit.shards,
+        *sides,
+        stats.Moments(sum(shard.images for shard in commit.shards), *moments),
+        histogram,
+        stats.LabelSums(
+            tuple(labels["label"].to_pylist()),
+            labels["images"].to_numpy(),
+            _matrix(labels["total"], labels.num_rows, units),
+        ),
+        Sample(
+            sample["hash"].to_numpy(),
+            sample["image_id"].to_numpy(),
+            _matrix(sample["peak"], sample.num_rows, units),
+            _matrix(sample["position"], sample.num_rows, units),
+        ),
+        table("images") if records else store.IMAGES.empty_table(),
+        table("errors") if records else store.ERRORS.empty_table(),
+    )

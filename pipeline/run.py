@@ -1,0 +1,391 @@
+"""A run from its configuration to its tables: plan, index what is missing, merge.
+
+OUT/run.json is written when the run starts, with status `incomplete`, and again when the tables
+are there, with status `complete`. Between the two only parts are added, so the same command picks
+an interrupted run up where its last commit left it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import store
+from pipeline.config import RunConfig, fingerprint, fingerprint_fields, refuse_mismatch
+from pipeline.engines.local import run_groups
+from pipeline.errors import NetworkError, ShardError, SourceError, StoreError
+from pipeline.layers import Layer, choose_layers
+from pipeline.manifest import RUN_FILE, read_run, write_run
+from pipeline.merge import Totals, choose_disjoint, write_index
+from pipeline.networks import Network, load_network
+from pipeline.parts import Commit, copy_part, list_commits
+from pipeline.progress import Reporter, Silent
+from pipeline.sources import Dataset, Shard, open_dataset
+
+__all__ = ["RunSummary", "merge_runs", "run_index"]
+
+COMPILE_IMAGES = 20_000
+"""Images from which compiling pays: it takes about a minute, and saves some 10 ms an image."""
+
+_PARTS_PER_RUN = 32
+_MAX_SHARDS_PER_PART = 64
+
+_OWNED = (*(f"{name}.parquet" for name in store.SCHEMAS), RUN_FILE)
+"""The files an index owns in OUT; --fresh removes these and the parts, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run left behind."""
+
+    out: Path
+    images: int
+    errors: int
+    units: int
+    layers: int
+    resumed_shards: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    config: RunConfig
+    dataset: Dataset
+    network: Network
+    layers: tuple[Layer, ...]
+    device: torch.device
+    compiled: bool
+    fields: dict[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields, and the dataset's listing."""
+        shards = len(self.dataset.shards)
+        return {**self.fields, "dataset": f"{shards} shards, listing {self.dataset.listing[:16]}"}
+
+
+def run_index(
+    config: RunConfig,
+    *,
+    network: Network | None = None,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> RunSummary:
+    """Index a dataset, or finish an interrupted run of the same configuration.
+
+    Args:
+        config: what to do.
+        network: used instead of loading `config.network`.
+        dataset: used instead of opening `config.data`.
+        reporter: told of the progress.
+
+    Raises:
+        MaxactError: see `pipeline.errors`; the parts committed so far stay.
+    """
+    reporter = reporter or Silent()
+    started = time.monotonic()
+    plan = _plan(config, network, dataset, reporter)
+    with locked(config.out):
+        return _run(plan, reporter, started)
+
+
+def merge_runs(
+    out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None
+) -> RunSummary:
+    """Merge finished or interrupted runs over shards of one dataset into a new index.
+
+    Args:
+        out: the folder to write; may be one of the sources.
+        sources: folders that `maxact index` wrote, of the same fingerprint.
+        reporter: told of the progress.
+
+    Raises:
+        FingerprintMismatch: when the runs differ in more than their shards.
+        StoreError: when parts overlap so that some shards cannot be counted exactly once.
+    """
+    reporter = reporter or Silent()
+    started = time.monotonic()
+    runs = [read_run(source) for source in sources]
+    for source, run in zip(sources[1:], runs[1:], strict=True):
+        refuse_mismatch(source, run["fields"], runs[0]["fields"])
+    commits = [commit for source in sources for commit in list_commits(source / "parts")]
+    sizes: dict[str, int] = {}
+    for commit in commits:
+        for shard in commit.shards:
+            if sizes.setdefault(shard.name, shard.size) != shard.size:
+                raise StoreError(
+                    f"shard {shard.name} has {sizes[shard.name]} bytes in one run and "
+                    f"{shard.size} in another; these are not runs over one dataset"
+                )
+    chosen, lost = choose_disjoint(commits)
+    if lost:
+        raise StoreError(
+            f"{len(lost)} shards ({', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}) were "
+            "committed together with shards that another run holds too, and can be neither "
+            "counted twice nor taken apart; index the runs with --shards-per-part 1, or over "
+            "shards that do not overlap"
+        )
+    if out not in sources and (out / RUN_FILE).exists():
+        refuse_mismatch(out, read_run(out)["fields"], runs[0]["fields"])
+    with locked(out):
+        (out / "parts").mkdir(exist_ok=True)
+        kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
+        for commit in list_commits(out / "parts"):
+            if commit.path not in {item.path for item in kept}:
+                commit.path.unlink()
+                shutil.rmtree(commit.folder, ignore_errors=True)
+        content = dict(runs[0])
+        data = list(dict.fromkeys(item for run in runs for item in run["dataset"]["data"]))
+        content["dataset"] = {**content["dataset"], "data": data}
+        content["merged_from"] = [str(source) for source in sources]
+        layers = tuple(Layer(**layer) for layer in content["layers"])
+        totals = write_index(
+            out,
+            layers,
+            kept,
+            fingerprint=content["fingerprint"],
+            classes=content["config"]["classes"],
+            reporter=reporter,
+        )
+        return _finish(out, content, totals, layers, 0, started)
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder while the context is open.
+
+    Raises:
+        StoreError: when another process works there, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"another process is working in {out}; wait for it to end") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _plan(
+    config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
+) -> _Plan:
+    dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
+    _check_shards(dataset)
+    network = network or load_network(config.network, weights=config.weights)
+    reporter.note(
+        f"network {network.name}, weights {network.weights}; "
+        f"dataset {dataset.name}, {len(dataset.shards)} shards"
+    )
+    layers = choose_layers(network, config.layers)
+    device = _device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    compiled, why = _decide_compile(config, dataset)
+    reporter.note(f"{len(layers)} layers, {sum(layer.units for layer in layers):,} units; {why}")
+    fields = fingerprint_fields(
+        config,
+        digest=network.digest,
+        preprocess=network.preprocess,
+        layers=layers,
+        compiled=compiled,
+        device=device.type,
+    )
+    return _Plan(config, dataset, network, layers, device, compiled, fields)
+
+
+def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
+    config, out = plan.config, plan.config.out
+    parts = out / "parts"
+    if config.fresh:
+        _remove_index(out)
+    commits = _usable_commits(plan, parts, reporter)
+    content = _run_content(plan)
+    if not (out / RUN_FILE).exists():
+        write_run(out, content)
+    done = {shard.name for commit in commits for shard in commit.shards}
+    previous = read_run(out)
+    shards = plan.dataset.shards
+    if previous["status"] == "complete" and len(done) == len(shards):
+        reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
+        counts = previous["counts"]
+        return RunSummary(
+            out,
+            counts["images"],
+            counts["errors"],
+            counts["units"],
+            counts["layers"],
+            len(done),
+            time.monotonic() - started,
+        )
+    if done:
+        reporter.note(f"resuming: {len(done)} of {len(shards)} shards are committed and skipped")
+    groups = _groups(plan, done)
+    if groups:
+        run_groups(
+            config,
+            plan.network,
+            plan.layers,
+            groups,
+            parts,
+            fingerprint(plan.fields),
+            device=plan.device,
+            compiled=plan.compiled,
+            reporter=reporter,
+        )
+    totals = write_index(
+        out,
+        plan.layers,
+        list_commits(parts),
+        fingerprint=content["fingerprint"],
+        classes=config.classes,
+        reporter=reporter,
+    )
+    return _finish(out, content, totals, plan.layers, len(done), started)
+
+
+def _finish(
+    out: Path,
+    content: dict[str, Any],
+    totals: Totals,
+    layers: Sequence[Layer],
+    resumed: int,
+    started: float,
+) -> RunSummary:
+    seconds = time.monotonic() - started
+    content["status"] = "complete"
+    content["dataset"]["shards"] = totals.shards
+    content["counts"] = {
+        "images": totals.images,
+        "errors": totals.errors,
+        "units": totals.units,
+        "layers": len(layers),
+    }
+    content["timings"] = {"seconds": round(seconds, 3)}
+    write_run(out, content)
+    return RunSummary(
+        out, totals.images, totals.errors, totals.units, len(layers), resumed, seconds
+    )
+
+
+def _check_shards(dataset: Dataset) -> None:
+    names = [shard.name for shard in dataset.shards]
+    if not names:
+        raise SourceError(f"{dataset.name} holds no images")
+    for name in names:
+        if names.count(name) > 1:
+            raise ShardError(name, "is named twice in the dataset; every shard counts once")
+
+
+def _usable_commits(plan: _Plan, parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
+    """The commits that this run can build on; a damaged part is dropped and done again."""
+    out = plan.config.out
+    if (out / RUN_FILE).exists():
+        refuse_mismatch(out, read_run(out)["identity"], plan.identity)
+    elif parts.exists() or any((out / name).exists() for name in _OWNED):
+        raise StoreError(f"{out} holds tables but no {RUN_FILE}; --fresh removes them")
+    usable = []
+    for commit in list_commits(parts):
+        try:
+            commit.verify()
+        except StoreError as error:
+            reporter.note(f"{error.args[0].split(';')[0]}; its shards are done again")
+            commit.path.unlink()
+            shutil.rmtree(commit.folder, ignore_errors=True)
+        else:
+            usable.append(commit)
+    return tuple(usable)
+
+
+def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
+    """The shards still to do, in the groups that an undisturbed run would commit."""
+    shards = plan.dataset.shards
+    size = plan.config.shards_per_part or min(
+        _MAX_SHARDS_PER_PART, math.ceil(len(shards) / _PARTS_PER_RUN)
+    )
+    groups = [shards[first : first + size] for first in range(0, len(shards), size)]
+    waiting = [[shard for shard in group if shard.name not in done] for group in groups]
+    return [group for group in waiting if group]
+
+
+def _run_content(plan: _Plan) -> dict[str, Any]:
+    network = plan.network
+    return {
+        "schema_version": store.SCHEMA_VERSION,
+        "status": "incomplete",
+        "fingerprint": fingerprint(plan.identity),
+        "fields": plan.fields,
+        "identity": plan.identity,
+        "config": plan.config.as_json(),
+        "network": {
+            "name": network.name,
+            "weights": network.weights,
+            "digest": network.digest,
+            "classes": list(network.classes) if network.classes else None,
+        },
+        "preprocess": asdict(network.preprocess),
+        "layers": [asdict(layer) for layer in plan.layers],
+        "dataset": {
+            "name": plan.dataset.name,
+            "data": list(plan.dataset.data),
+            "shards": len(plan.dataset.shards),
+        },
+        "counts": {},
+        "timings": {},
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: importlib.metadata.version(name)
+                for name in ("torch", "torchvision", "timm", "numpy", "pyarrow", "duckdb", "pillow")
+            },
+        },
+    }
+
+
+def _remove_index(out: Path) -> None:
+    """Remove what an index owns in OUT, the mark that it is one last."""
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    for name in _OWNED:
+        (out / name).unlink(missing_ok=True)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise NetworkError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise NetworkError("--device mps: this torch sees no Apple GPU; use --device cpu")
+    return torch.device(name)
+
+
+def _decide_compile(config: RunConfig, dataset: Dataset) -> tuple[bool, str]:
+    """Whether to compile, and the reason in words."""
+    if config.compile != "auto":
+        return config.compile == "on", f"compile {config.compile}, as asked"
+    images = dataset.estimated_images
+    if images is None:
+        return False, "compile off: the dataset's size is not known"
+    pays = images >= COMPILE_IMAGES
+    return pays, (
+        f"compile {'on' if pays else 'off'}: about {images:,} images, it pays from "
+        f"{COMPILE_IMAGES:,}"
+    )

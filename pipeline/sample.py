@@ -1,0 +1,108 @@
+"""A fixed-size sample of images, chosen by hash, from which each unit's strata are drawn.
+
+The images with the lowest hashes form a uniform sample that does not depend on the order in which
+they were seen, on the grouping of shards or on the machine; merging two samples is keeping the
+lowest hashes of both (bottom-k sampling, Cohen and Kaplan 2007). Every unit's peak is kept for
+the sampled images; when all is merged, the unit's own quantiles sort them into tenths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["SAMPLE_SIZE", "STRATA_COUNT", "Sample", "image_hash", "merge_samples", "strata_rows"]
+
+SAMPLE_SIZE = 128
+"""Images in the sample: 12.8 expected in each tenth of a unit's range."""
+
+STRATA_COUNT = 10
+"""Equal shares of the images, by a unit's peak: stratum 9 holds the highest tenth."""
+
+PER_STRATUM = 4
+"""Images shown per stratum."""
+
+
+def image_hash(shard: str, position: int) -> int:
+    """A 63-bit hash of an image's place in its dataset, the same on every machine."""
+    text = f"{position}\0{shard}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sampled images and every unit's peak on them, in rising order of hash.
+
+    Args:
+        hashes: (image,) int64.
+        image_id: (image,) int64.
+        peak: (image, unit) float32.
+        position: (image, unit) int32, y * grid_w + x.
+    """
+
+    hashes: npt.NDArray[np.int64]
+    image_id: npt.NDArray[np.int64]
+    peak: npt.NDArray[np.float32]
+    position: npt.NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, units: int) -> Sample:
+        """The identity of `merge_samples`."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, np.zeros((0, units), np.float32), np.zeros((0, units), np.int32))
+
+    def columns(self, units: slice) -> Sample:
+        """The same images, some of the units."""
+        return Sample(
+            self.hashes, self.image_id, self.peak[:, units], self.position[:, units]
+        )
+
+
+def merge_samples(first: Sample, second: Sample) -> Sample:
+    """The lowest hashes of two samples of disjoint images; associative and commutative."""
+    hashes = np.concatenate([first.hashes, second.hashes])
+    image_id = np.concatenate([first.image_id, second.image_id])
+    order = np.lexsort((image_id, hashes))[:SAMPLE_SIZE]
+    return Sample(
+        hashes[order],
+        image_id[order],
+        np.concatenate([first.peak, second.peak])[order],
+        np.concatenate([first.position, second.position])[order],
+    )
+
+
+def strata_rows(
+    sample: Sample, edges: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Sort the sampled images of each unit into tenths and keep a few of each.
+
+    Args:
+        sample: of the whole dataset.
+        edges: (unit, STRATA_COUNT - 1) float32, each unit's quantiles at 0.1 .. 0.9.
+
+    Returns:
+        unit, stratum and row of the sample, one entry per kept image, sorted by unit and stratum;
+        within a stratum highest peak first. Which images are kept is decided by hash.
+    """
+    units: list[npt.NDArray[np.int32]] = []
+    strata: list[npt.NDArray[np.int32]] = []
+    rows: list[npt.NDArray[np.int32]] = []
+    for unit in range(edges.shape[0]):
+        peak = sample.peak[:, unit]
+        stratum = np.searchsorted(edges[unit], peak, side="left")
+        # A stable sort keeps the rising order of hash inside a stratum.
+        order = np.argsort(stratum, kind="stable")
+        sorted_strata = stratum[order]
+        first = np.searchsorted(sorted_strata, sorted_strata, side="left")
+        chosen = order[np.arange(len(order)) - first < PER_STRATUM]
+        chosen = chosen[np.lexsort((chosen, -peak[chosen], stratum[chosen]))]
+        units.append(np.full(len(chosen), unit, np.int32))
+        strata.append(stratum[chosen].astype(np.int32))
+        rows.append(chosen.astype(np.int32))
+    if not units:
+        none = np.zeros(0, np.int32)
+        return none, none, none
+    return np.concatenate(units), np.concatenate(strata), np.concatenate(rows)
