@@ -33,8 +33,9 @@ _SUB_BITS = 5
 of every value in it."""
 
 _LOWEST_EXPONENT = -16
-_OCTAVES = 32
-"""Magnitudes from 2**-16 (1.5e-5) to 2**16 have buckets; below counts as zero, above as the last."""
+_OCTAVES = 36
+"""Magnitudes from 2**-16 (1.5e-5) to 2**20 (1e6) have buckets; smaller ones count as zero, larger
+ones into the last, whose quantiles are only known to lie between its lower bound and the maximum."""
 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1

@@ -1,0 +1,139 @@
+"""Statistics against NumPy on the full matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import stats
+from pipeline.stats import LabelSums, Moments
+
+
+def matrix(seed: int = 0, images: int = 400, units: int = 6) -> np.ndarray:
+    """Peaks of units that behave differently: dense, sparse, negative, constant, heavy-tailed."""
+    generator = np.random.default_rng(seed)
+    peaks = generator.normal(size=(images, units))
+    peaks[:, 1] = np.maximum(peaks[:, 1], 0)
+    peaks[:, 2] = -np.abs(peaks[:, 2]) - 0.5
+    peaks[:, 3] = 6.0
+    peaks[:, 4] = np.exp(3 * peaks[:, 4])
+    peaks[:, 5] = 0.0
+    return peaks.astype(np.float32)
+
+
+def test_moments_of_blocks_merge_to_those_of_the_matrix() -> None:
+    peaks = matrix()
+    merged = Moments.empty(peaks.shape[1])
+    for block in np.array_split(peaks, 7):
+        merged = stats.merge_moments(merged, stats.block_moments(torch.from_numpy(block)))
+    wide = peaks.astype(np.float64)
+    assert merged.images == len(peaks)
+    np.testing.assert_allclose(merged.mean, wide.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(merged.m2 / len(peaks), wide.var(0), rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(merged.low, peaks.min(0))
+    np.testing.assert_array_equal(merged.high, peaks.max(0))
+    np.testing.assert_array_equal(merged.active, (peaks > 0).sum(0))
+
+
+@given(st.lists(st.integers(1, 20), min_size=3, max_size=3), st.integers(0, 2**31))
+def test_merging_moments_is_associative_and_commutative(sizes: list[int], seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    a, b, c = (
+        stats.block_moments(torch.from_numpy(generator.normal(3, 2, (n, 2)).astype(np.float32)))
+        for n in sizes
+    )
+    merge = stats.merge_moments
+    for other in (merge(a, merge(b, c)), merge(merge(c, b), a), merge(Moments.empty(2), c)):
+        if other.images == sum(sizes):
+            whole = merge(merge(a, b), c)
+            np.testing.assert_allclose(other.mean, whole.mean, rtol=1e-12)
+            np.testing.assert_allclose(other.m2, whole.m2, rtol=1e-12)
+        else:
+            assert other is c
+
+
+def test_a_column_far_from_zero_keeps_its_spread() -> None:
+    peaks = torch.full((1000, 1), 4096.0)
+    peaks[::2] += 0.5
+    moments = stats.block_moments(peaks)
+    assert moments.m2[0] / 1000 == pytest.approx(0.0625, rel=1e-12)
+
+
+def test_every_value_lies_in_its_bucket() -> None:
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(20_000, generator=generator) * 10 ** (
+        torch.rand(20_000, generator=generator) * 8 - 4
+    )
+    values = torch.cat([values, torch.tensor([0.0, -0.0, 6.0, -6.0, 1.0, 2.0**-16, -(2.0**-16)])])
+    bucket = stats.bucket_of(values).numpy()
+    lower, upper = stats.bucket_bounds()
+    assert (lower[1:] == upper[:-1]).all()
+    inside = np.abs(values.numpy()) < 2**20
+    low, high = lower[bucket], upper[bucket]
+    value = values.numpy()
+    positive = (value >= 0) & inside
+    assert (low[positive] <= value[positive]).all()
+    assert (value[positive] < high[positive]).all()
+    negative = (value < 0) & inside
+    assert (low[negative] <= value[negative]).all()
+    assert (value[negative] <= high[negative]).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0])
+def test_quantiles_are_within_two_percent_of_the_sorted_value(level: float) -> None:
+    peaks = matrix(images=5000)
+    histogram = torch.zeros((peaks.shape[1], stats.BUCKETS), dtype=torch.int32)
+    for block in np.array_split(peaks, 3):
+        stats.add_to_histogram(histogram, torch.from_numpy(block))
+    counts = histogram.numpy().astype(np.int64)
+    assert (counts.sum(1) == len(peaks)).all()
+    found = stats.quantiles(counts, (level,), peaks.min(0), peaks.max(0))[:, 0]
+    rank = max(int(np.ceil(level * len(peaks))), 1) - 1
+    np.testing.assert_allclose(found, np.sort(peaks, axis=0)[rank], rtol=0.02, atol=2**-16)
+
+
+def test_quantiles_of_nothing_are_nan() -> None:
+    none = np.zeros((1, stats.BUCKETS), np.int64)
+    one = np.zeros(1, np.float32)
+    assert np.isnan(stats.quantiles(none, (0.5,), one, one)).all()
+
+
+def sums_of(peaks: np.ndarray, labels: list[str]) -> LabelSums:
+    names = sorted(set(labels))
+    rows = [np.array([label == name for label in labels]) for name in names]
+    return LabelSums(
+        tuple(names),
+        np.array([row.sum() for row in rows], np.int64),
+        np.array([peaks[row].astype(np.float64).sum(0) for row in rows]).reshape(len(names), -1),
+    )
+
+
+def test_label_sums_merge_to_those_of_all_images() -> None:
+    peaks = matrix(images=60)
+    labels = list(np.random.default_rng(3).choice(["ant", "bee", "cat"], 60))
+    merged = LabelSums.empty(6)
+    for rows in np.array_split(np.arange(60), 9):
+        merged = stats.merge_labels(sums_of(peaks[rows], [labels[i] for i in rows]), merged)
+    whole = sums_of(peaks, labels)
+    assert merged.labels == whole.labels
+    np.testing.assert_array_equal(merged.images, whole.images)
+    np.testing.assert_allclose(merged.total, whole.total, rtol=1e-12, atol=1e-9)
+
+
+def test_selectivity_is_that_of_the_paper() -> None:
+    #               ant  bee  cat
+    peaks = np.array([[4.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 5.0], [-3.0, -2.0, -1.0]])
+    labels = ["ant", "bee", "cat"]
+    sums = sums_of(peaks.T.astype(np.float32), labels)
+    index, best = stats.selectivity(sums, peaks.min(1).astype(np.float32))
+    # Unit 0: (4 - 1) / (4 + 1). Unit 3, shifted by its minimum: means 0, 1, 2, so (2 - .5) / 2.5.
+    np.testing.assert_allclose(index, [0.6, 0.0, 1.0, 0.6], rtol=1e-6)
+    assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
+
+
+def test_selectivity_needs_two_labels() -> None:
+    index, _ = stats.selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2))
+    assert np.isnan(index).all()
