@@ -1,0 +1,127 @@
+"""A network's block outputs and classifier, found from its architecture.
+
+A block is a module with layers inside whose class is repeated, outermost first: ResNet's
+bottlenecks, EfficientNet's inverted residuals, a transformer's encoder blocks, GoogLeNet's
+inceptions. A stage, which does nothing but run such blocks one after another, is looked into. In
+a network without blocks (AlexNet, VGG) the activation functions take their place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from torch import nn
+
+from pipeline.trace import Call
+
+__all__ = ["find_classifier", "find_default_layers"]
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish)
+_ACTIVATIONS += (nn.Hardswish, nn.Hardtanh, nn.PReLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
+
+
+def _weight_layers(module: nn.Module) -> int:
+    """How many modules inside hold a matrix or kernels of their own."""
+    return sum(
+        any(parameter.dim() >= 2 for parameter in part.parameters(recurse=False))
+        for part in module.modules()
+    )
+
+
+def _is_candidate(module: nn.Module) -> bool:
+    """Whether a module could be a block: not a bare container, with layers inside."""
+    has_children = next(module.children(), None) is not None
+    return has_children and type(module) not in _CONTAINERS and _weight_layers(module) >= 1
+
+
+def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> bool:
+    """Whether a module is a stage: its output is that of the last of several alike blocks."""
+    containers = {name: module}
+    containers |= {
+        f"{name}.{child_name}": child
+        for child_name, child in module.named_children()
+        if isinstance(child, _CONTAINERS)
+    }
+    for place, container in containers.items():
+        children = [
+            (f"{place}.{child_name}", child)
+            for child_name, child in container.named_children()
+            if f"{place}.{child_name}" in calls
+        ]
+        blocks = [child for _, child in children if _weight_layers(child) >= 2]
+        alike = len({type(child) for child in blocks}) == 1 and all(map(_is_candidate, blocks))
+        if alike and len(blocks) == len(children):
+            last = calls[children[-1][0]]
+            if last.storage == calls[name].storage and last.shape == calls[name].shape:
+                return True
+    return False
+
+
+def _outermost(
+    name: str, module: nn.Module, calls: Mapping[str, Call], repeated: set[type]
+) -> Iterator[str]:
+    """Names of the outermost blocks below a module."""
+    for child_name, child in module.named_children():
+        path = f"{name}.{child_name}" if name else child_name
+        is_block = _is_candidate(child) and type(child) in repeated and path in calls
+        if is_block and not _runs_blocks(path, child, calls):
+            yield path
+        else:
+            yield from _outermost(path, child, calls, repeated)
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "*", name)
+
+
+def find_classifier(module: nn.Module, calls: Mapping[str, Call]) -> str | None:
+    """The innermost module with weights whose output is the network's, or None."""
+    final = calls[""]
+    count = 1
+    for length in final.shape:
+        count *= length
+    found = None
+    for name, call in calls.items():
+        size = 1
+        for length in call.shape:
+            size *= length
+        same = call.storage == final.storage and size == count and call.runs == 1
+        if name and same and found is None and _weight_layers(module.get_submodule(name)) >= 1:
+            found = name
+    return found
+
+
+def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
+    """The block outputs and the classifier, in forward order.
+
+    Args:
+        module: in eval mode.
+        calls: of `trace_modules`.
+    """
+    usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
+    counts = Counter(type(part) for part in module.modules() if _is_candidate(part))
+    repeated = {kind for kind, count in counts.items() if count >= 2}
+    blocks = set(_outermost("", module, calls, repeated))
+    places = {_pattern(name) for name in blocks if re.search(r"\d", name)}
+    blocks |= {
+        name
+        for name in usable
+        if _pattern(name) in places and _is_candidate(module.get_submodule(name))
+    }
+    blocks &= usable
+    if not blocks:
+        leaves = {name: module.get_submodule(name) for name in usable}
+        blocks = {name for name, part in leaves.items() if isinstance(part, _ACTIVATIONS)}
+        if not blocks:
+            blocks = {
+                name
+                for name, part in leaves.items()
+                if next(part.children(), None) is None and _weight_layers(part)
+            }
+    classifier = find_classifier(module, calls)
+    chosen = blocks | ({classifier} if classifier else set())
+    return tuple(name for name in calls if name in chosen)

@@ -1,0 +1,248 @@
+"""Which modules are probed, and what shape their units have.
+
+A layer is a module by its dotted name. Its output has one of four kinds, found by a trial pass:
+
+    map        (image, unit, y, x)
+    map_last   (image, y, x, unit)
+    tokens     (image, token, unit)   prefix tokens (class, registers) come before the grid
+    vector     (image, unit)
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.blocks import find_default_layers
+from pipeline.errors import LayerError, UsageError, did_you_mean
+from pipeline.geometry import Box
+from pipeline.networks import Network
+from pipeline.receptive_field import Target, find_fields
+from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
+
+__all__ = ["Kind", "Layer", "choose_layers", "unit_view"]
+
+Kind = Literal["map", "map_last", "tokens", "vector"]
+"""Where the units and the positions lie in a layer's output."""
+
+MAX_PREFIX_TOKENS = 16
+"""Class, distillation and register tokens in front of a grid; published models have up to 9."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One probed layer: a row of `layers.parquet`.
+
+    Args:
+        name: dotted name of the module.
+        ordinal: place among the chosen layers, in forward order, from 0.
+        kind: where units and positions lie.
+        units: how many.
+        prefix: tokens before the grid.
+        grid_h: rows of positions; 1 for vectors.
+        grid_w: columns of positions.
+        rf_h: rows of the input that one position sees, in pixels.
+        rf_w: columns likewise.
+        stride_y: rows of the input between neighbouring positions; 0 where all see everything.
+        stride_x: columns likewise.
+        start_y: first input row that grid row 0 sees; negative where padding is.
+        start_x: first input column likewise.
+    """
+
+    name: str
+    ordinal: int
+    kind: Kind
+    units: int
+    prefix: int
+    grid_h: int
+    grid_w: int
+    rf_h: int
+    rf_w: int
+    stride_y: int
+    stride_x: int
+    start_y: int
+    start_x: int
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module to hook."""
+        return self.name
+
+    def box(self, y: int, x: int) -> Box:
+        """The pixels of the input that grid position (y, x) sees, not clipped to the input."""
+        top = self.start_y + y * self.stride_y
+        left = self.start_x + x * self.stride_x
+        return Box(left, top, left + self.rf_w, top + self.rf_h)
+
+
+def unit_view(layer: Layer, output: Any) -> Tensor:
+    """A layer's output with its axes in the order image, unit, y, x; a view, never a copy.
+
+    Args:
+        layer: says where the axes are.
+        output: what the module gave; of a tuple, list or dictionary the first tensor.
+
+    Returns:
+        (image, unit, y, x), with one position for vectors.
+
+    Raises:
+        LayerError: when the output is not what the layer's kind says.
+    """
+    tensor = first_tensor(output)
+    axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
+    if tensor is None or tensor.dim() != axes:
+        found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
+        raise LayerError(f"layer {layer.name} gave {found}, expected {axes} axes ({layer.kind})")
+    if layer.kind == "map":
+        return tensor
+    if layer.kind == "map_last":
+        return tensor.permute(0, 3, 1, 2)
+    if layer.kind == "vector":
+        return tensor[:, :, None, None]
+    tokens = tensor[:, layer.prefix :].transpose(1, 2)
+    return tokens.unflatten(2, (layer.grid_h, layer.grid_w))
+
+
+def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
+    """Prefix, rows and columns of a token sequence on an input of height x width.
+
+    The fewest prefix tokens that leave a grid of the input's aspect; without any, the sequence
+    is one row.
+    """
+    for prefix in range(min(MAX_PREFIX_TOKENS, tokens - 1) + 1):
+        for rows in range(1, tokens - prefix + 1):
+            columns, left_over = divmod(tokens - prefix, rows)
+            if not left_over and rows * width == columns * height:
+                return prefix, rows, columns
+    return 0, 1, tokens
+
+
+def _is_channels_last(shape: tuple[int, ...], height: int, width: int) -> bool:
+    """Whether three axes are y, x, unit rather than unit, y, x, by the aspect of the input."""
+
+    def skew(rows: int, columns: int) -> float:
+        return abs(rows * width / (columns * height) - 1)
+
+    first, second = skew(shape[1], shape[2]), skew(shape[0], shape[1])
+    return second < first and shape[0] <= height and shape[1] <= width
+
+
+def _infer_kind(shape: tuple[int, ...], height: int, width: int) -> Kind:
+    if len(shape) == 1:
+        return "vector"
+    if len(shape) == 2:
+        return "tokens"
+    return "map_last" if _is_channels_last(shape, height, width) else "map"
+
+
+def _shape_layer(call: Call, network: Network, kind: Kind | None) -> Layer:
+    """A layer's units and grid; its receptive field is the whole input until it is probed."""
+    height, width = network.preprocess.height, network.preprocess.width
+    found = kind or _infer_kind(call.shape, height, width)
+    if len(call.shape) != {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}[found]:
+        raise LayerError(f"layer {call.name} gives {call.shape} per image, which is no {found}")
+    prefix, rows, columns = 0, 1, 1
+    units = call.shape[-1]
+    if found == "map":
+        units, rows, columns = call.shape
+    elif found == "map_last":
+        rows, columns, units = call.shape
+    elif found == "tokens":
+        prefix, rows, columns = _token_grid(call.shape[0], height, width)
+    return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
+
+
+def _match(patterns: Sequence[str], calls: Mapping[str, Call], names: Sequence[str]) -> list[str]:
+    """Module names that the patterns match, in forward order.
+
+    A plain name must be usable; of those that a glob matches, the usable ones are taken.
+    """
+    chosen: set[str] = set()
+    first = {alias: call.name for call in calls.values() for alias in (call.name, *call.also)}
+    for pattern in patterns:
+        matched = [name for name in names if name and fnmatch.fnmatchcase(name, pattern)]
+        if not matched:
+            raise LayerError(
+                f"no layer matches {pattern!r}{did_you_mean(pattern, names)}"
+                " (`maxact layers NETWORK --layers '*'` lists them all)"
+            )
+        reasons = {name: _why_unusable(calls.get(first.get(name, ""))) for name in matched}
+        usable = [name for name in matched if not reasons[name]]
+        if not usable:
+            name = matched[0]
+            raise LayerError(f"layer {name} cannot be probed: it {reasons[name]}")
+        chosen |= {first[name] for name in usable}
+    return sorted(chosen, key=lambda name: calls[name].order)
+
+
+def _why_unusable(call: Call | None) -> str:
+    if call is None:
+        return "does not run in a forward pass"
+    if call.runs > 1:
+        return f"runs {call.runs} times in one pass; choose the modules around it"
+    return call.trouble
+
+
+def choose_layers(
+    network: Network,
+    patterns: Sequence[str] = (),
+    *,
+    receptive_fields: bool = True,
+    kind: Kind | None = None,
+) -> tuple[Layer, ...]:
+    """The layers that globs choose, in forward order, with their shapes and receptive fields.
+
+    Args:
+        network: runs a few trial passes on the device it is on.
+        patterns: globs over dotted names; none: the network's default layers.
+        receptive_fields: whether to probe them; without, every layer sees the whole input.
+        kind: overrides what the shapes suggest.
+
+    Raises:
+        LayerError: a pattern that matches nothing, or a layer that cannot be probed.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise UsageError(f"--kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    parameter = next(network.module.parameters(), torch.empty(0))
+    blank = torch.full(
+        (TRACED_IMAGES, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device
+    )
+    inputs = network.normalise(blank).to(parameter.dtype)
+    calls = trace_modules(network.module, inputs)
+    names = [name for name, _ in network.module.named_modules(remove_duplicate=False) if name]
+    wanted = patterns or network.default_layers
+    if wanted:
+        chosen = _match(wanted, calls, names)
+    else:
+        chosen = list(find_default_layers(network.module, calls))
+    if not chosen:
+        raise LayerError(f"network {network.name} has no layer to probe")
+    layers = [_shape_layer(calls[name], network, kind) for name in chosen]
+    layers = [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
+    return _with_fields(network.module, inputs[:1], layers) if receptive_fields else tuple(layers)
+
+
+def _with_fields(module: nn.Module, blank: Tensor, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers with their receptive fields probed."""
+    targets = [
+        Target(layer.module, (layer.grid_h, layer.grid_w), functools.partial(unit_view, layer))
+        for layer in layers
+    ]
+    return tuple(
+        replace(
+            layer,
+            rf_h=rows.size,
+            rf_w=columns.size,
+            stride_y=rows.stride,
+            stride_x=columns.stride,
+            start_y=rows.start,
+            start_x=columns.start,
+        )
+        for layer, (rows, columns) in zip(layers, find_fields(module, blank, targets), strict=True)
+    )

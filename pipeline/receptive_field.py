@@ -1,0 +1,302 @@
+"""Receptive fields, by asking the network itself.
+
+A NaN in the input reaches exactly the outputs that depend on it: convolution, pooling, addition,
+concatenation and normalisation all pass it on. So with the first `margin` rows and columns of the
+input NaN, a position stays clean as long as its field begins at `margin` or later. No rule per
+module type is needed; branches, ceil-mode pooling and dilation come out right, and attention or
+global pooling shows itself as a field that is the whole input.
+
+The margins are searched by bisection, for all layers, both axes and both sides at once:
+neighbouring layers share them, and a pass ends at the last layer that is still undecided.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.errors import LayerError
+
+__all__ = ["Field", "Target", "find_fields"]
+
+BATCH = 8
+"""Margins tried per forward pass."""
+
+Side = Literal["near", "far"]
+
+Wanted = set[tuple[Side, int]]
+"""Margins to try, each from the near (top, left) or the far side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A layer whose fields are wanted.
+
+    Args:
+        module: dotted name.
+        grid: rows and columns of its positions.
+        view: from the module's output to (image, unit, y, x).
+    """
+
+    module: str
+    grid: tuple[int, int]
+    view: Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What position p of one axis sees: `size` pixels from `start + p * stride` on.
+
+    A field that is the whole input for every position has stride 0 and start 0.
+    """
+
+    size: int
+    stride: int
+    start: int
+
+
+class _Decided(Exception):
+    """Ends a pass behind the last undecided layer."""
+
+
+@dataclass(slots=True)
+class _Edge:
+    """The edges of all positions along one axis, counted in pixels from one side of the input.
+
+    What is known so far: `at_least[p] <= edge of p < less_than[p]`. An edge of 0 lies at the
+    input's border or in the padding beyond it.
+    """
+
+    side: Side
+    length: int
+    positions: int
+    at_least: npt.NDArray[np.int64] = field(init=False)
+    less_than: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at_least = np.zeros(self.positions, np.int64)
+        self.less_than = np.full(self.positions, self.length + 1, np.int64)
+
+    def learn(self, margin: int, clean: npt.NDArray[np.bool_]) -> None:
+        """Take in which positions stayed clean when the first `margin` pixels were NaN."""
+        self.at_least[clean] = np.maximum(self.at_least[clean], margin)
+        self.less_than[~clean] = np.minimum(self.less_than[~clean], margin)
+
+    @property
+    def inside(self) -> npt.NDArray[np.int64]:
+        """Positions whose edge lies inside the input, nearest first."""
+        return np.flatnonzero(self.at_least >= 1)
+
+    def narrow(self, position: int, guess: int) -> Wanted:
+        """Margins that narrow an edge down: beside the guess while that is open, else the middle.
+
+        Empty once the edge is known, as `at_least[position]`.
+        """
+        low, high = int(self.at_least[position]), int(self.less_than[position])
+        if high - low == 1:
+            return set()
+        if low <= guess < high:
+            margins = {margin for margin in (guess, guess + 1) if low < margin < high}
+        else:
+            margins = {(low + high) // 2}
+        return {(self.side, margin) for margin in margins}
+
+    def rises_by(self, stride: int, first: int) -> bool:
+        """Whether all edges inside agree with a steady rise from position `first` on."""
+        edges = self.at_least[first] + (self.inside - first) * stride
+        low, high = self.at_least[self.inside], self.less_than[self.inside]
+        return bool(np.all((low <= edges) & (edges < high)))
+
+
+Search = Generator[Wanted, None, Field]
+"""Yields the margins it wants tried, is resumed when both edges have learnt, returns the field."""
+
+
+def _settle(pairs: Sequence[tuple[_Edge, int, int]]) -> Generator[Wanted, None, None]:
+    """Find the exact edges of (edge, position, guess) triples."""
+    while wanted := set().union(*(edge.narrow(position, guess) for edge, position, guess in pairs)):
+        yield wanted
+
+
+def _search(near: _Edge, far: _Edge) -> Search:
+    """The field along one axis."""
+    length, positions = near.length, near.positions
+    whole = Field(length, 0, 0)
+    yield {("near", 1), ("far", 1)}
+    if not len(near.inside) or not len(far.inside):
+        return whole
+    stride = max(1, round(length / positions))
+    first, last = int(near.inside[0]), int(far.inside[0])
+    yield {(edge.side, stride + 1) for edge in (near, far)}
+    yield from _settle([(near, first, -1), (far, last, -1)])
+    for edge, position in ((near, first), (far, last)):
+        if position + 1 in edge.inside:
+            here = int(edge.at_least[position])
+            yield from _settle([(edge, position + 1, here + stride)])
+            stride = int(edge.at_least[position + 1]) - here
+            break
+    quarters = (length // 4, length // 2, 3 * length // 4)
+    yield {(edge.side, quarter) for quarter in quarters for edge in (near, far) if quarter}
+    if stride >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
+        start = int(near.at_least[first]) - first * stride
+        end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
+        return Field(end - start, stride, start)
+    middle = (positions - 1) // 2
+    yield from _settle([(near, middle, -1), (far, positions - 1 - middle, -1)])
+    top = int(near.at_least[middle])
+    size = length - int(far.at_least[positions - 1 - middle]) - top
+    stride = max(1, round(length / positions))
+    return whole if size == length else Field(size, stride, top - middle * stride)
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One layer under search."""
+
+    target: Target
+    near: _Edge
+    far: _Edge
+    search: Search
+    wanted: Wanted = field(default_factory=set)
+    found: Field | None = None
+    uneven: bool = False
+
+    @classmethod
+    def begin(cls, target: Target, length: int, axis: int) -> _Layer:
+        """Start a search along one axis."""
+        positions = target.grid[axis]
+        near, far = _Edge("near", length, positions), _Edge("far", length, positions)
+        layer = cls(target, near, far, _search(near, far))
+        layer.resume()
+        return layer
+
+    def resume(self) -> None:
+        """Let the search look at what has been learnt."""
+        try:
+            self.wanted = next(self.search)
+        except StopIteration as stop:
+            self.wanted, self.found = set(), stop.value
+
+    def learn(
+        self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]
+    ) -> None:
+        """Take in which positions (try, y, x) stayed clean."""
+        rows, columns = clean.any(2), clean.any(1)
+        self.uneven |= len(axes) == 2 and not torch.equal(rows, columns)
+        known = (columns if axes == (1,) else rows).numpy()
+        for (side, margin), positions in zip(tries, known, strict=True):
+            if side == "near":
+                self.near.learn(margin, positions)
+            else:
+                self.far.learn(margin, positions[::-1])
+
+
+def _spoil(blank: Tensor, tries: Sequence[tuple[Side, int]], axes: tuple[int, ...]) -> Tensor:
+    """One image per try, NaN along the margin of the given axes (0: rows, 1: columns)."""
+    images = blank.expand(len(tries), *blank.shape[1:]).clone()
+    for image, (side, margin) in zip(images, tries, strict=True):
+        for axis in axes:
+            length = image.shape[1 + axis]
+            image.narrow(1 + axis, 0 if side == "near" else length - margin, margin).fill_(
+                torch.nan
+            )
+    return images
+
+
+def _watch(
+    module: nn.Module, layers: Sequence[_Layer], images: Tensor
+) -> list[tuple[_Layer, Tensor]]:
+    """One pass up to the last of the layers: which positions (image, y, x) stay clean."""
+    seen: list[tuple[_Layer, Tensor]] = []
+
+    def hook_for(layer: _Layer) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            seen.append((layer, ~layer.target.view(output).amax(1).isnan()))
+            if len(seen) == len(layers):
+                raise _Decided
+
+        return hook
+
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            submodule = module.get_submodule(layer.target.module)
+            hooks.callback(submodule.register_forward_hook(hook_for(layer)).remove)
+        try:
+            module(images)
+        except _Decided:
+            return seen
+    return seen
+
+
+def _probe(
+    module: nn.Module, blank: Tensor, targets: Sequence[Target], axes: tuple[int, ...]
+) -> list[_Layer]:
+    """Search all layers along one axis, or along both at once where they are alike."""
+    length = blank.shape[2 + axes[0]]
+    layers = [_Layer.begin(target, length, axes[0]) for target in targets]
+    for layer, clean in _watch(module, layers, blank):
+        if not clean.all():
+            raise LayerError(
+                f"layer {layer.target.module} gives NaN on a plain grey image; check the weights"
+            )
+    while open_layers := [layer for layer in layers if layer.found is None and not layer.uneven]:
+        wanted = sorted(set().union(*(layer.wanted for layer in open_layers)))
+        for offset in range(0, len(wanted), BATCH):
+            tries = wanted[offset : offset + BATCH]
+            for layer, clean in _watch(module, open_layers, _spoil(blank, tries, axes)):
+                layer.learn(tries, clean, axes)
+        for layer in open_layers:
+            layer.resume()
+    return layers
+
+
+def _spreads_nan(blank: Tensor) -> bool:
+    """Whether this machine's convolution lets a NaN reach more outputs than depend on it."""
+    images = torch.zeros(16, 32, 32, 32, dtype=blank.dtype)
+    images[..., 16] = torch.nan
+    kernels = torch.ones(32, 32, 3, 3, dtype=blank.dtype)
+    with torch.no_grad():
+        touched = functional.conv2d(images, kernels, padding=1).isnan().amax((0, 1, 2))
+    return touched.nonzero().flatten().tolist() != [15, 16, 17]
+
+
+def find_fields(
+    module: nn.Module, blank: Tensor, targets: Sequence[Target]
+) -> list[tuple[Field, Field]]:
+    """The fields of every target along y and along x.
+
+    A grid whose fields do not advance in even steps (windowed attention) gets the field of its
+    middle position and the mean step.
+
+    Args:
+        module: in eval mode; probed on the CPU, in float64 where float32 convolution spreads a
+            NaN (Winograd).
+        blank: (1, channel, y, x) normalised grey input.
+        targets: in forward order.
+
+    Raises:
+        LayerError: when a layer gives NaN even without one in the input.
+    """
+    if blank.device.type != "cpu":
+        module, blank = copy.deepcopy(module).cpu(), blank.cpu()
+    with torch.backends.nnpack.flags(enabled=False):
+        if _spreads_nan(blank):
+            module, blank = copy.deepcopy(module).double(), blank.double()
+        even = blank.shape[2] == blank.shape[3]
+        joint = _probe(module, blank, targets, (0, 1)) if even else []
+        fields = {layer.target: (layer.found, layer.found) for layer in joint if not layer.uneven}
+        rest = [target for target in targets if target not in fields]
+        if rest:
+            rows, columns = (_probe(module, blank, rest, (axis,)) for axis in (0, 1))
+            for row, column in zip(rows, columns, strict=True):
+                fields[row.target] = (row.found, column.found)
+    return [fields[target] for target in targets]
