@@ -1,0 +1,243 @@
+"""Encoded bytes to the uint8 pixels a network takes, before it normalises them.
+
+Every mode becomes RGB in one stated way: grey is repeated, palettes are looked up, CMYK is
+converted, alpha is laid over white, 16 bit is scaled to 8, an animation gives its first frame, and
+the EXIF orientation is applied. What cannot be decoded as a whole is refused with the reason: an
+image is never used in part.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import BadImage, UsageError
+from pipeline.geometry import Preprocess
+from pipeline.jpeg import exif_orientation, is_jpeg, read_jpeg
+
+__all__ = ["MAX_PIXELS", "Decoded", "Decoder", "decode", "open_original", "to_network"]
+
+Decoder = Literal["pil", "simplejpeg"]
+
+MAX_PIXELS = 89_478_485
+"""Pixels above which an image is refused: where Pillow starts to warn of decompression bombs."""
+
+MAX_RESIZED_PIXELS = 1 << 24
+"""Pixels of the resized image before its crop; a 1 x 5000 strip would otherwise become 1 GB."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what makes the image upright (CIPA DC-008, 4.6.4, tag 274)."""
+
+SIXTEEN_BIT = ("PNG", "PPM", "TIFF")
+"""Formats whose integer pixels without a fixed range are taken for 16 bit if they fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image in network geometry.
+
+    Args:
+        pixels: (channel, y, x) uint8, RGB or one channel of grey, contiguous.
+        width: of the upright original, in pixels.
+        height: likewise.
+    """
+
+    pixels: Tensor
+    width: int
+    height: int
+
+
+def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> Decoded:
+    """Decode, turn upright, resize with antialiasing, and cut out the centre.
+
+    Args:
+        data: an encoded image.
+        preprocess: the network's geometry; `channels="grey"` asks for one channel.
+        decoder: `simplejpeg` is faster for JPEG and leaves everything else to PIL.
+
+    Raises:
+        BadImage: with kind `empty`, `unknown`, `truncated`, `corrupt`, `bomb`, `mode` or `shape`.
+        UsageError: when simplejpeg is asked for and not installed.
+    """
+    pixels = _decode_fast(data) if decoder == "simplejpeg" and is_jpeg(data) else None
+    if pixels is None:
+        pixels = np.asarray(open_original(data))
+    if preprocess.channels == "grey":
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    height, width = pixels.shape[:2]
+    return Decoded(to_network(_tensor(pixels), preprocess), width, height)
+
+
+def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """Resize and crop (channel, y, x) uint8 pixels of an upright original.
+
+    Returns:
+        (channel, preprocess.height, preprocess.width) uint8, contiguous.
+
+    Raises:
+        BadImage: of kind `shape`, when the image is so long and thin that it would not fit.
+    """
+    height, width = pixels.shape[1:]
+    resized_width, resized_height = preprocess.resized(width, height)
+    if resized_width * resized_height > MAX_RESIZED_PIXELS:
+        raise BadImage(
+            "shape",
+            f"a {width}x{height} image would be resized to {resized_width}x{resized_height}, more "
+            f"than {MAX_RESIZED_PIXELS:,} pixels",
+        )
+    if (resized_width, resized_height) != (width, height):
+        pixels = functional.interpolate(
+            pixels[None],
+            size=(resized_height, resized_width),
+            mode=preprocess.interpolation,
+            antialias=True,
+            align_corners=False,
+        )[0]
+    if preprocess.fit == "crop":
+        left, top = preprocess.crop_offset(width, height)
+        pixels = pixels[:, top : top + preprocess.height, left : left + preprocess.width]
+    return pixels.contiguous(memory_format=torch.contiguous_format)
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(y, x, channel) to a (channel, y, x) view, which keeps the fast channels-last strides."""
+    if not pixels.flags.writeable:
+        pixels = pixels.copy()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def open_original(data: bytes) -> Image.Image:
+    """The whole photograph, upright, as RGB.
+
+    Raises:
+        BadImage: as in `decode`.
+    """
+    if not data:
+        raise BadImage("empty", "0 bytes")
+    orientation = 1
+    missing = ""
+    if is_jpeg(data):
+        file = read_jpeg(data)
+        data, orientation, missing = file.data, file.orientation, file.missing
+    image = _guard(lambda: _load(data))
+    if missing:
+        raise BadImage("truncated", f"the image is cut off: {missing}")
+    if not is_jpeg(data):
+        orientation = _orientation(image)
+    image = _guard(lambda: _to_rgb(image))
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _load(data: bytes) -> Image.Image:
+    _refuse_bombs()
+    image = Image.open(io.BytesIO(data))
+    _check_size(*image.size)
+    image.load()
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(
+            "bomb", f"{width}x{height} pixels are more than the {MAX_PIXELS:,} an image may have"
+        )
+    if width < 1 or height < 1:
+        raise BadImage("shape", f"{width}x{height} pixels")
+
+
+@functools.cache
+def _refuse_bombs() -> None:
+    """Let Pillow's warning of a decompression bomb be an error, caught in `_guard`."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _guard(action: Callable[[], Image.Image]) -> Image.Image:
+    """Turn whatever a damaged file makes a decoder raise into a BadImage."""
+    try:
+        return action()
+    except (BadImage, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImage("bomb", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise BadImage("unknown", "no image format that can be read starts like this") from error
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged data
+        reason = str(error) or type(error).__name__
+        if "truncated" in reason.lower() or isinstance(error, EOFError):
+            raise BadImage("truncated", f"the image is cut off: {reason}") from error
+        raise BadImage("corrupt", f"cannot be decoded: {reason}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """From the EXIF block of PNG or WebP; Pillow turns TIFF upright by itself."""
+    exif: Any = image.info.get("exif")
+    if image.format == "TIFF" or not isinstance(exif, bytes):
+        return 1
+    return exif_orientation(exif)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise BadImage("mode", "floating-point pixels, whose range nobody states; save as 8 bit")
+    if image.mode.startswith("I"):
+        return _sixteen_bit(image).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _sixteen_bit(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 to 0..255; Pillow's own conversion would clip everything above 255."""
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535 or (image.mode == "I" and image.format not in SIXTEEN_BIT):
+        raise BadImage("mode", f"integer pixels from {low} to {high}; expected 8 or 16 bit")
+    scaled = (values.astype(np.uint32) * 255 + 32767) // 65535
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
+    """Upright RGB by simplejpeg; None where PIL has to decide."""
+    try:
+        import simplejpeg
+    except ImportError as error:
+        raise UsageError(
+            "the simplejpeg decoder is not installed; pip install 'maxact[fast]', or use pil"
+        ) from error
+    file = read_jpeg(data)
+    if file.missing:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours in ("CMYK", "YCCK"):
+            return None
+        _check_size(width, height)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    except ValueError:  # damaged, or only odd: PIL tells which
+        return None
+    if file.orientation in TURNS:
+        return np.asarray(Image.fromarray(pixels).transpose(TURNS[file.orientation]))
+    return pixels
