@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline import cli_index
 from pipeline.errors import MaxactError
 
 __all__ = ["ASK", "INDEX", "LOOK", "AsCsv", "AsJson", "Out", "app", "main"]
@@ -88,6 +89,65 @@ def maxact(
     Index a dataset once, ask for any unit's top images in SQL, render synthetic images of what
     drives it, and draw both side by side.
     """
+
+
+cli_index.register(app)
+
+
+@app.command(rich_help_panel=LOOK)
+def networks(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(metavar="[GLOB]", help="Only names like this one.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the networks that are known, their default layers and where weights come from.
+
+    \b
+    Examples:
+      maxact networks
+      maxact networks 'timm:convnext*'
+    """
+    from pipeline.networks import list_networks
+
+    columns = ("network", "default layers", "weights")
+    _print(columns, list_networks(pattern), as_json=as_json, as_csv=as_csv)
+
+
+@app.command(rich_help_panel=LOOK)
+def layers(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="See `maxact networks`; or module:factory.")
+    ] = "efficientnet_lite0",
+    patterns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers",
+            metavar="GLOB",
+            help="Names like this; `**` looks at every module.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="FILE|random", help="Shapes do not depend on them.")
+    ] = "random",
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List a network's layers: kind, units, grid, receptive field and stride, in input pixels.
+
+    \b
+    Examples:
+      maxact layers efficientnet_lite0
+      maxact layers torchvision:googlenet --layers 'inception4*'
+    """
+    from pipeline.layers import LISTED, choose_layers, listed
+    from pipeline.networks import load_network
+
+    found = choose_layers(load_network(network, weights=weights), patterns or ())
+    _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
 
 
 @app.command(rich_help_panel=ASK)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -76,7 +76,7 @@ def feed(
     *,
     decoder: Decoder = "pil",
     workers: int | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Read and decode shards, one after another, ahead of whoever iterates.
 
     Args:
@@ -111,9 +111,7 @@ def feed(
                         item = Bad(shard.name, sample.key, sample.kind, sample.message)
                         going = put(item)
                     else:
-                        going = put(
-                            pool.submit(_decode, shard.name, sample, preprocess, decoder)
-                        )
+                        going = put(pool.submit(_decode, shard.name, sample, preprocess, decoder))
                     if not going:
                         return
                 put(ShardEnd(shard))

@@ -16,7 +16,7 @@ from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.compiled import CompiledProbes
 from pipeline.config import MemoryFormat, Precision, RunConfig
 from pipeline.errors import TooManyBadImages
-from pipeline.feed import Bad, Event, Good, ShardEnd
+from pipeline.feed import Bad, Event, Good
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.parts import Part, ShardRecord
@@ -24,7 +24,7 @@ from pipeline.peaks import Probes
 from pipeline.progress import Task
 from pipeline.sources import Shard, image_id
 
-__all__ = ["Runner", "index_shards", "open_runner"]
+__all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MEMORY_FORMATS: Mapping[MemoryFormat, torch.memory_format] = {
@@ -65,6 +65,17 @@ class Runner:
         self.accumulator.end()
 
 
+def place_module(
+    network: Network, precision: Precision, memory_format: MemoryFormat
+) -> torch.nn.Module:
+    """A copy of the network's module in that precision and memory format."""
+    module: torch.nn.Module = copy.deepcopy(network.module).to(DTYPES[precision])
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=MEMORY_FORMATS[memory_format])
+    return module
+
+
 @contextlib.contextmanager
 def open_runner(
     network: Network,
@@ -83,11 +94,7 @@ def open_runner(
         device: where it runs.
         compiled: whether torch.compile is used.
     """
-    module = copy.deepcopy(network.module).to(
-        device=device,
-        dtype=DTYPES[config.precision],
-        memory_format=MEMORY_FORMATS[config.memory_format],
-    )
+    module = place_module(network, config.precision, config.memory_format).to(device)
     accumulator = Accumulator(layers, config.top, device)
     runner: Runner
 

@@ -135,9 +135,7 @@ def write_index(
     }
     for name, (schema, batches) in tables.items():
         store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
-    return Totals(
-        merged.moments.images, sum(shard.errors for shard in shards), units, len(shards)
-    )
+    return Totals(merged.moments.images, sum(shard.errors for shard in shards), units, len(shards))
 
 
 def _write_records(
@@ -166,7 +164,7 @@ def _write_records(
         if files:
             connection.register("mapping", mapping)
             images = iter(
-                connection.execute(
+                connection.sql(
                     f"""
                     WITH renumbered AS (
                         SELECT images.* REPLACE (
@@ -189,15 +187,15 @@ def _write_records(
                     )
                     FROM first_seen ORDER BY image_id
                     """,
-                    {"files": [name for _, name in files]},
+                    params={"files": [name for _, name in files]},
                 ).to_arrow_reader(store.ROW_GROUP_ROWS)
             )
         store.write_table(out / "images.parquet", store.IMAGES, images, metadata=footer)
         if files:
             errors = iter(
-                connection.execute(
+                connection.sql(
                     "SELECT * FROM read_parquet($files) ORDER BY shard, key, error",
-                    {"files": [str(commit.folder / "errors.parquet") for commit in commits]},
+                    params={"files": [str(commit.folder / "errors.parquet") for commit in commits]},
                 ).to_arrow_reader(store.ROW_GROUP_ROWS)
             )
         store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
@@ -246,8 +244,9 @@ def _top_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
             _side(layer, first, side, sign, getattr(merged, side), span)
             for side, sign in (("high", 1), ("low", -1))
         ]
-        table = pa.concat_tables(pieces)
-        yield table.sort_by([("unit", "ascending"), ("side", "ascending"), ("rank", "ascending")])
+        side = np.repeat([0, 1], [piece.num_rows for piece in pieces])
+        table = pa.concat_tables(pieces).unify_dictionaries()
+        yield table.take(np.lexsort((table["rank"], side, table["unit"])))
 
 
 def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: slice) -> pa.Table:
@@ -350,9 +349,7 @@ def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
         ).cast(store.STRATA)
 
 
-def _class_tables(
-    layers: Sequence[Layer], merged: Part, classes: int | None
-) -> Iterator[pa.Table]:
+def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) -> Iterator[pa.Table]:
     sums = merged.labels
     if not sums.labels:
         return

@@ -340,19 +340,16 @@ def _read_part(commit: Commit, records: bool) -> Part:
     state, counts, labels, sample = map(table, ("state", "histogram", "labels", "sample"))
     histogram = np.zeros((units, stats.BUCKETS), np.int64)
     histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
-    sides = [
-        Ranked(
-            *(
-                _matrix(state[f"{side}_{field}"], units, k)
-                for field in ("score", "image_id", "position")
-            )
-        )
-        for side in ("high", "low")
-    ]
+
+    def ranked(side: str) -> Ranked:
+        fields = ("score", "image_id", "position")
+        return Ranked(*(_matrix(state[f"{side}_{field}"], units, k) for field in fields))
+
     moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
     return Part(
         commit.shards,
-        *sides,
+        ranked("high"),
+        ranked("low"),
         stats.Moments(sum(shard.images for shard in commit.shards), *moments),
         histogram,
         stats.LabelSums(

@@ -188,7 +188,7 @@ def locked(out: Path) -> Iterator[None]:
 def _plan(
     config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
 ) -> _Plan:
-    dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
+    dataset = dataset or open_dataset(config.data, cache=config.cache)
     _check_shards(dataset)
     network = network or load_network(config.network, weights=config.weights)
     reporter.note(

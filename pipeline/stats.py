@@ -35,7 +35,7 @@ of every value in it."""
 _LOWEST_EXPONENT = -16
 _OCTAVES = 36
 """Magnitudes from 2**-16 (1.5e-5) to 2**20 (1e6) have buckets; smaller ones count as zero, larger
-ones into the last, whose quantiles are only known to lie between its lower bound and the maximum."""
+ones into the last bucket, of which only the lower bound and the maximum are known."""
 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1
@@ -150,7 +150,7 @@ class Moments:
 def block_moments(block: Tensor) -> Moments:
     """Moments of one block of peaks, (image, unit) float32, at least one image."""
     mean, m2 = [], []
-    for columns in block.split(8192, dim=1):  # bounds the float64 copy
+    for columns in torch.split(block, 8192, dim=1):  # bounds the float64 copy
         wide = columns.double()
         centre = wide.mean(0)
         mean.append(centre)
@@ -218,7 +218,7 @@ def merge_labels(first: LabelSums, second: LabelSums) -> LabelSums:
 def selectivity(
     sums: LabelSums, low: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Class selectivity of every unit (Morcos et al. 2018, "On the importance of single directions").
+    """Class selectivity of every unit (Morcos et al. 2018, arXiv:1803.06959).
 
     (a - b) / (a + b), with a the highest mean peak of a label and b the mean over the other
     labels' mean peaks. The index is meant for non-negative activations, so the peaks of a unit
