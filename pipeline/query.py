@@ -9,7 +9,7 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,11 @@ class Index:
             raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
         return self._units[layer]
 
+    def units(self, layer: str, text: str) -> tuple[int, ...]:
+        """Units as a command line writes them; see `parse_units`."""
+        count, classes = self.unit_count(layer), self.class_names(layer)
+        return parse_units(text, count, where=layer, classes=classes)
+
     def unit(self, layer: str, text: str) -> int:
         """One unit by its number, or by its class name in a classifier.
 
@@ -172,8 +177,7 @@ class Index:
             LayerError: for a layer that is not in the index.
             UsageError: when that is not one unit of the layer.
         """
-        count, classes = self.unit_count(layer), self.class_names(layer)
-        units = parse_units(text, count, where=layer, classes=classes)
+        units = self.units(layer, text)
         if len(units) != 1:
             raise UsageError(f"{text!r} are {len(units)} units of {layer}; give one of them")
         return units[0]
@@ -241,7 +245,10 @@ class Index:
         """
         from pipeline.sources import open_dataset
 
-        return open_dataset(tuple(self.run["dataset"]["data"]))
+        cache = self.run.get("config", {}).get("cache")
+        return open_dataset(
+            tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache)
+        )
 
     def image_bytes(self, image_id: int) -> bytes:
         """The file of one image, read back by its offset.
@@ -250,16 +257,17 @@ class Index:
             QueryError: when the index has no such image.
             SourceError: when the dataset has moved or changed.
         """
-        return self.images_bytes([image_id])[image_id]
+        return next(data for _, data in self.iterate_bytes([image_id]))
 
-    def images_bytes(self, image_ids: Iterable[int]) -> dict[int, bytes]:
-        """As `image_bytes`, for several images, read in the order in which they lie."""
+    def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """As `image_bytes`, for several images, one after another in the order they lie in."""
         wanted = sorted(set(image_ids))
         rows = self._fetch(_PLACES, {"ids": wanted}).rows
         missing = sorted(set(wanted) - {row[0] for row in rows})
         if missing:
             raise QueryError(f"{self.out} has no image with image_id {missing[0]}")
-        return {image_id: self.dataset.read(*place) for image_id, *place in rows}
+        for image_id, *place in rows:
+            yield image_id, self.dataset.read(*place)
 
     def _check(self, query: NamedQuery, values: Mapping[str, Value]) -> None:
         """Layers, units and labels must exist: a query that gives no row explains nothing."""

@@ -28,6 +28,7 @@ RENDERS_COLUMNS: Mapping[str, str] = {
     "facet": "INTEGER",
     "seed": "BIGINT",
     "activation": "FLOAT",
+    "peak": "FLOAT",
     "best_real": "FLOAT",
     "p999": "FLOAT",
     "ratio": "FLOAT",
@@ -36,6 +37,8 @@ RENDERS_COLUMNS: Mapping[str, str] = {
     "file": "VARCHAR",
 }
 """What the queries may ask of `renders` before anything is rendered: name to DuckDB type."""
+
+UNFINISHED = "holds an index that is not finished; run the same `maxact index` again"
 
 _DUCK_TYPES = {
     "int32": "INTEGER",

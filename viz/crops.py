@@ -1,0 +1,114 @@
+"""Which real images stand for a unit, and the patch of each that the unit saw.
+
+Patches are cut out of the original photograph at its own resolution, never out of the small
+squashed copy that the network was fed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from PIL import Image
+
+from pipeline.geometry import Box, Preprocess
+from pipeline.layers import Layer
+from pipeline.query import TopImage
+
+__all__ = ["NEUTRAL", "PER_ORIGIN", "choose_images", "crop_patch", "seen_window"]
+
+PER_ORIGIN = 2
+"""Images cut from one original that may stand for one unit: more would say the same again."""
+
+NEUTRAL = (232, 230, 225)
+"""What lies outside the network's input: nothing was seen there."""
+
+SQUARE_TOLERANCE = 0.02
+"""Aspects closer to 1 than this fill a square: rounding of the resize, not a shape."""
+
+
+def choose_images(
+    candidates: Iterable[TopImage], count: int, *, per_origin: int = PER_ORIGIN
+) -> list[TopImage]:
+    """The strongest images that are different photographs.
+
+    Args:
+        candidates: strongest first; give more than are wanted.
+        count: how many are wanted; fewer come back when there are no more different ones.
+        per_origin: how many may be cut from one original.
+    """
+    chosen: list[TopImage] = []
+    photographs: set[int] = set()
+    origins: Counter[str] = Counter()
+    for image in candidates:
+        if len(chosen) == count:
+            break
+        if image.photograph in photographs:
+            continue
+        if image.origin is not None and origins[image.origin] >= per_origin:
+            continue
+        photographs.add(image.photograph)
+        if image.origin is not None:
+            origins[image.origin] += 1
+        chosen.append(image)
+    return chosen
+
+
+def seen_window(layer: Layer, y: int, x: int, preprocess: Preprocess) -> Box:
+    """What grid position (y, x) sees, in pixels of the network's input.
+
+    It may reach beyond the input, where the network sees its own padding. Where the receptive
+    field is as large as the input or larger, it is the input.
+    """
+    box = layer.box(y, x)
+    left, right = (box.left, box.right) if layer.rf_w < preprocess.width else (0, preprocess.width)
+    top, bottom = (
+        (box.top, box.bottom) if layer.rf_h < preprocess.height else (0, preprocess.height)
+    )
+    return Box(left, top, right, bottom)
+
+
+def crop_patch(
+    photograph: Image.Image, window: Box, preprocess: Preprocess, size: int
+) -> Image.Image:
+    """Cut a window of the network's input out of the original photograph.
+
+    Args:
+        photograph: the original, RGB, upright.
+        window: from `seen_window`.
+        preprocess: how the photograph became the input.
+        size: side of the square that comes back, in pixels.
+
+    Returns:
+        An RGB image of size x size; what lies outside the input is `NEUTRAL`, and so are the
+        bars beside a window that is not square in the photograph.
+    """
+    width, height = photograph.size
+    inside = preprocess.to_original(window, width, height)
+    resized_width, resized_height = preprocess.resized(width, height)
+    scale_x, scale_y = width / resized_width, height / resized_height
+    whole_width = (window.right - window.left) * scale_x
+    whole_height = (window.bottom - window.top) * scale_y
+    aspect = whole_width / whole_height
+    if abs(aspect - 1) < SQUARE_TOLERANCE:
+        zoom_x, zoom_y = size / whole_width, size / whole_height
+    else:
+        zoom_x = zoom_y = size / max(whole_width, whole_height)
+    bar_x = (size - whole_width * zoom_x) / 2
+    bar_y = (size - whole_height * zoom_y) / 2
+    left = round(bar_x + max(0.0, -window.left) * scale_x * zoom_x)
+    top = round(bar_y + max(0.0, -window.top) * scale_y * zoom_y)
+    patch = Image.new("RGB", (size, size), NEUTRAL)
+    if inside.right <= inside.left or inside.bottom <= inside.top:
+        return patch
+    across = min(size - left, max(1, round((inside.right - inside.left) * zoom_x)))
+    down = min(size - top, max(1, round((inside.bottom - inside.top) * zoom_y)))
+    source = (
+        max(0.0, inside.left),
+        max(0.0, inside.top),
+        min(float(width), inside.right),
+        min(float(height), inside.bottom),
+    )
+    piece = photograph.resize((across, down), Image.Resampling.LANCZOS, box=source)
+    patch.paste(piece, (left, top))
+    return patch

@@ -1,0 +1,136 @@
+"""Where everything on a sheet goes: plain geometry, no pixels touched.
+
+page
+├── header   title, facts
+├── cells    three columns; in each cell
+│   ├── title
+│   ├── synthetic   the rendering, and below it
+│   ├── plot        where its activation lies among the dataset's
+│   └── tiles       3 x 3 patches with their captions
+└── footer   how to read it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
+
+PAGE_WIDTH = 2400
+"""Pixels; half of it is still legible."""
+
+MARGIN = 96
+COLUMNS = 3
+COLUMN_GAP = 60
+ROW_GAP = 52
+
+HEADER_HEIGHT = 244
+FOOTER_HEIGHT = 132
+"""Both without the margin around the page."""
+
+TILES_PER_ROW = 3
+TILES = 9
+"""Real images shown of each unit."""
+
+TILE = 112
+TILE_GAP = 10
+CAPTION_HEIGHT = 50
+TITLE_HEIGHT = 62
+INNER_GAP = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A rectangle of whole pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """First column outside."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row outside."""
+        return self.top + self.height
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom, as Pillow's boxes."""
+        return self.left, self.top, self.right, self.bottom
+
+
+@dataclass(frozen=True, slots=True)
+class CellLayout:
+    """The places of one unit's parts; `tiles` and `captions` have `TILES` entries, row by row."""
+
+    whole: Rect
+    title: Rect
+    synthetic: Rect
+    plot: Rect
+    tiles: tuple[Rect, ...]
+    captions: tuple[Rect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageLayout:
+    """The places of one page's parts."""
+
+    width: int
+    height: int
+    header: Rect
+    cells: tuple[CellLayout, ...]
+    footer: Rect
+
+
+def lay_out_page(count: int) -> PageLayout:
+    """The layout of a page of `count` units, at least 1: as tall as they need."""
+    content = PAGE_WIDTH - 2 * MARGIN
+    width = (content - (COLUMNS - 1) * COLUMN_GAP) // COLUMNS
+    rows = -(-count // COLUMNS)
+    header = Rect(MARGIN, MARGIN, content, HEADER_HEIGHT)
+    cells = tuple(
+        _lay_out_cell(
+            MARGIN + (i % COLUMNS) * (width + COLUMN_GAP),
+            header.bottom + (i // COLUMNS) * (_cell_height() + ROW_GAP),
+            width,
+        )
+        for i in range(count)
+    )
+    bottom = header.bottom + rows * (_cell_height() + ROW_GAP)
+    footer = Rect(MARGIN, bottom, content, FOOTER_HEIGHT)
+    return PageLayout(PAGE_WIDTH, footer.bottom + MARGIN * 2 // 3, header, cells, footer)
+
+
+def _cell_height() -> int:
+    rows = TILES // TILES_PER_ROW
+    return TITLE_HEIGHT + rows * (TILE + CAPTION_HEIGHT) + (rows - 1) * TILE_GAP
+
+
+def _lay_out_cell(left: int, top: int, width: int) -> CellLayout:
+    height = _cell_height()
+    grid = TILES_PER_ROW * TILE + (TILES_PER_ROW - 1) * TILE_GAP
+    side = width - grid - INNER_GAP
+    inside = top + TITLE_HEIGHT
+    tiles = tuple(
+        Rect(
+            left + side + INNER_GAP + (i % TILES_PER_ROW) * (TILE + TILE_GAP),
+            inside + (i // TILES_PER_ROW) * (TILE + CAPTION_HEIGHT + TILE_GAP),
+            TILE,
+            TILE,
+        )
+        for i in range(TILES)
+    )
+    synthetic = Rect(left, inside, side, side)
+    return CellLayout(
+        whole=Rect(left, top, width, height),
+        title=Rect(left, top, width, TITLE_HEIGHT),
+        synthetic=synthetic,
+        plot=Rect(left, synthetic.bottom, side, top + height - synthetic.bottom),
+        tiles=tiles,
+        captions=tuple(Rect(t.left, t.bottom, t.width, CAPTION_HEIGHT) for t in tiles),
+    )
