@@ -20,8 +20,22 @@ __all__ = ["find_classifier", "find_default_layers"]
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish)
-_ACTIVATIONS += (nn.Hardswish, nn.Hardtanh, nn.PReLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
+_ACTIVATIONS: tuple[type[nn.Module], ...] = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.PReLU,
+    nn.Softplus,
+    nn.Tanh,
+    nn.Sigmoid,
+)
 
 
 def _weight_layers(module: nn.Module) -> int:

@@ -26,7 +26,7 @@ from pipeline.networks import Network
 from pipeline.receptive_field import Target, find_fields
 from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 
-__all__ = ["Kind", "Layer", "choose_layers", "unit_view"]
+__all__ = ["LISTED", "Kind", "Layer", "choose_layers", "listed", "unit_view"]
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Where the units and the positions lie in a layer's output."""
@@ -81,6 +81,24 @@ class Layer:
         return Box(left, top, left + self.rf_w, top + self.rf_h)
 
 
+LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix")
+"""The columns of `listed`."""
+
+
+def listed(layer: Layer) -> tuple[str | int, ...]:
+    """A layer as a row to read; `all` is a field that is the whole input."""
+    whole = not layer.stride_y and not layer.stride_x
+    return (
+        layer.name,
+        layer.kind,
+        layer.units,
+        f"{layer.grid_h}x{layer.grid_w}",
+        "all" if whole else f"{layer.rf_h}x{layer.rf_w}",
+        "-" if whole else f"{layer.stride_y}x{layer.stride_x}",
+        layer.prefix,
+    )
+
+
 def unit_view(layer: Layer, output: Any) -> Tensor:
     """A layer's output with its axes in the order image, unit, y, x; a view, never a copy.
 
@@ -106,7 +124,7 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
     if layer.kind == "vector":
         return tensor[:, :, None, None]
     tokens = tensor[:, layer.prefix :].transpose(1, 2)
-    return tokens.unflatten(2, (layer.grid_h, layer.grid_w))
+    return tokens.view(len(tokens), -1, layer.grid_h, layer.grid_w)
 
 
 def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
@@ -158,7 +176,18 @@ def _shape_layer(call: Call, network: Network, kind: Kind | None) -> Layer:
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
-def _match(patterns: Sequence[str], calls: Mapping[str, Call], names: Sequence[str]) -> list[str]:
+def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names that a glob matches: among the defaults, or else, and for `**`, among all."""
+    near = [] if "**" in pattern else fnmatch.filter(defaults, pattern)
+    return [pattern] if pattern in names else near or fnmatch.filter(names, pattern)
+
+
+def _choose(
+    patterns: Sequence[str],
+    calls: Mapping[str, Call],
+    names: Sequence[str],
+    defaults: Sequence[str],
+) -> list[str]:
     """Module names that the patterns match, in forward order.
 
     A plain name must be usable; of those that a glob matches, the usable ones are taken.
@@ -166,11 +195,11 @@ def _match(patterns: Sequence[str], calls: Mapping[str, Call], names: Sequence[s
     chosen: set[str] = set()
     first = {alias: call.name for call in calls.values() for alias in (call.name, *call.also)}
     for pattern in patterns:
-        matched = [name for name in names if name and fnmatch.fnmatchcase(name, pattern)]
+        matched = _matches(pattern, defaults, names)
         if not matched:
             raise LayerError(
                 f"no layer matches {pattern!r}{did_you_mean(pattern, names)}"
-                " (`maxact layers NETWORK --layers '*'` lists them all)"
+                " (`maxact layers NETWORK --layers '**'` lists them all)"
             )
         reasons = {name: _why_unusable(calls.get(first.get(name, ""))) for name in matched}
         usable = [name for name in matched if not reasons[name]]
@@ -200,7 +229,8 @@ def choose_layers(
 
     Args:
         network: runs a few trial passes on the device it is on.
-        patterns: globs over dotted names; none: the network's default layers.
+        patterns: globs over dotted names, matched against the default layers, or against every
+            module when none of those match or the glob contains `**`; none: the default layers.
         receptive_fields: whether to probe them; without, every layer sees the whole input.
         kind: overrides what the shapes suggest.
 
@@ -216,11 +246,10 @@ def choose_layers(
     inputs = network.normalise(blank).to(parameter.dtype)
     calls = trace_modules(network.module, inputs)
     names = [name for name, _ in network.module.named_modules(remove_duplicate=False) if name]
-    wanted = patterns or network.default_layers
-    if wanted:
-        chosen = _match(wanted, calls, names)
-    else:
-        chosen = list(find_default_layers(network.module, calls))
+    defaults: Sequence[str] = find_default_layers(network.module, calls)
+    if network.default_layers:
+        defaults = _choose(network.default_layers, calls, names, ())
+    chosen = _choose(patterns, calls, names, defaults) if patterns else defaults
     if not chosen:
         raise LayerError(f"network {network.name} has no layer to probe")
     layers = [_shape_layer(calls[name], network, kind) for name in chosen]

@@ -10,6 +10,7 @@ A name without a prefix is looked up among maxact's own, then torchvision's, the
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import importlib
 import importlib.util
@@ -118,9 +119,10 @@ class Network:
             turns = [channel % pixels.shape[1] for channel in range(wanted)]
             pixels = pixels[:, turns]
         values = pixels if pixels.is_floating_point() else pixels.to(torch.float32)
-        options = {"dtype": values.dtype, "device": values.device}
-        mean = torch.tensor(self.preprocess.mean, **options).view(1, -1, 1, 1)
-        std = torch.tensor(self.preprocess.std, **options).view(1, -1, 1, 1)
+        mean, std = (
+            torch.tensor(numbers, dtype=values.dtype, device=values.device).view(1, -1, 1, 1)
+            for numbers in (self.preprocess.mean, self.preprocess.std)
+        )
         return (values - mean) / std
 
 
@@ -242,8 +244,36 @@ def load_network(
     )
 
 
-def list_networks() -> list[tuple[str, str]]:
-    """Every name that `load_network` takes, with where its weights come from."""
-    own = [(name, blueprint().source) for name, blueprint in KNOWN.items()]
-    shipped = [(f"torchvision:{name}", "downloaded by torchvision") for name in torchvision_names()]
-    return own + shipped + [(f"timm:{name}", "downloaded by timm") for name in timm_names()]
+def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
+    """Names that `load_network` takes: name, default layers, where the weights come from.
+
+    Args:
+        pattern: a glob over the names; without one, timm's many architectures are one row.
+
+    Raises:
+        NetworkError: when the pattern matches nothing.
+    """
+    found = "block outputs and classifier"
+    blueprints = [make() for make in KNOWN.values()]
+    rows = [
+        (each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints
+    ]
+    rows += [
+        (f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()
+    ]
+    many = [(f"timm:{name}", found, "downloaded by timm") for name in timm_names()]
+    if pattern is None:
+        some = (
+            "timm:NAME",
+            found,
+            f"downloaded by timm ({len(many):,}; `maxact networks 'timm:*'`)",
+        )
+        yours = ("MODULE:FACTORY", found, "as your function gives them")
+        return [*rows, some, yours]
+    rows += many
+    matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
+    matched = matched or [row for row in rows if pattern in row[0]]
+    if not matched:
+        near = did_you_mean(pattern, [row[0] for row in rows])
+        raise NetworkError(f"no network matches {pattern!r}{near}")
+    return matched

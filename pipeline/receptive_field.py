@@ -186,6 +186,12 @@ class _Layer:
         except StopIteration as stop:
             self.wanted, self.found = set(), stop.value
 
+    @property
+    def result(self) -> Field:
+        """What the search found."""
+        assert self.found is not None
+        return self.found
+
     def learn(
         self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]
     ) -> None:
@@ -293,10 +299,10 @@ def find_fields(
             module, blank = copy.deepcopy(module).double(), blank.double()
         even = blank.shape[2] == blank.shape[3]
         joint = _probe(module, blank, targets, (0, 1)) if even else []
-        fields = {layer.target: (layer.found, layer.found) for layer in joint if not layer.uneven}
+        fields = {layer.target: (layer.result, layer.result) for layer in joint if not layer.uneven}
         rest = [target for target in targets if target not in fields]
         if rest:
             rows, columns = (_probe(module, blank, rest, (axis,)) for axis in (0, 1))
             for row, column in zip(rows, columns, strict=True):
-                fields[row.target] = (row.found, column.found)
+                fields[row.target] = (row.result, column.result)
     return [fields[target] for target in targets]

@@ -35,7 +35,7 @@ def _extension_loads(package: Path) -> bool:
     binaries = [*package.glob("_C*.so"), *package.glob("_C*.pyd")]
     try:
         for binary in binaries:
-            torch.ops.load_library(str(binary))
+            torch.ops.load_library(str(binary))  # type: ignore[no-untyped-call]
     except OSError:
         return False
     return bool(binaries)
@@ -52,9 +52,9 @@ def torchvision() -> ModuleType:
     if spec is None or spec.origin is None:
         raise NetworkError("torchvision is not installed; run `pip install torchvision`")
     if not _extension_loads(Path(spec.origin).parent):
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in MISSING_SCHEMAS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _kept.append(library)
     return importlib.import_module("torchvision")
 
