@@ -172,23 +172,24 @@ def _columns(name: str, schema: pa.Schema) -> _Columns:
         kind = schema.field(label).type
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or _is_large(kind)):
+        if not (pa.types.is_integer(kind) or _is_text(kind)):
             raise ShardError(name, f"column `{label}` is {kind}, expected integers or text")
     return _Columns(image, struct, label, _class_names(schema, label))
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and any(
+    return bool(pa.types.is_struct(kind)) and any(
         child.name == "bytes" and _is_binary(child.type) for child in kind
     )
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _is_large(kind: pa.DataType) -> bool:
-    return pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in tests)
 
 
 def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...]:
@@ -217,8 +218,12 @@ def _sample(values: dict[str, Any], row: int, columns: _Columns) -> Sample | Bad
         if label >= len(columns.classes) > 0:
             message = f"label {label} is outside the {len(columns.classes)} classes of the file"
             return BadSample(key, row, "label", message)
-        if label < 0:  # how `datasets` writes an unlabelled test set
-            label = None
-        else:
-            label = columns.classes[label] if columns.classes else str(label)
+        label = _label(label, columns.classes)
     return Sample(key, label, row, row, data)
+
+
+def _label(number: int, classes: tuple[str, ...]) -> str | None:
+    """A class name; -1 is how `datasets` writes an unlabelled test set."""
+    if number < 0:
+        return None
+    return classes[number] if classes else str(number)

@@ -48,7 +48,8 @@ def _step(values: Field, width: float) -> Field:
 
 def _stretched(values: Field) -> Field:
     low, high = np.quantile(values, [0.01, 0.99])
-    return np.clip((values - low) / (high - low + 1e-9), 0, 1)
+    stretched: Field = np.clip((values - low) / (high - low + 1e-9), 0, 1)
+    return stretched
 
 
 def _filtered_noise(
@@ -63,8 +64,9 @@ def _filtered_noise(
     """
     spectrum = np.fft.rfft2(rng.standard_normal((size, size)))
     fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
-    values: Field = np.fft.irfft2(spectrum * gain(fx, fy), s=(size, size))
-    return (values - values.mean()) / (values.std() + 1e-9)
+    values = np.fft.irfft2(spectrum * gain(fx, fy), s=(size, size))
+    normal: Field = (values - values.mean()) / (values.std() + 1e-9)
+    return normal
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, period: float) -> Field:
