@@ -7,6 +7,9 @@ output; the watcher is then told of each, as by the hooks of `pipeline.peaks`.
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +20,16 @@ from pipeline.errors import NetworkError
 from pipeline.layers import Layer, unit_view
 from pipeline.peaks import Score, Watcher, reduce_view
 
-__all__ = ["CompiledProbes"]
+__all__ = ["CompiledProbes", "can_compile"]
+
+_COMPILERS = ("c++", "g++", "clang++")
+
+
+def can_compile(device: str) -> bool:
+    """Whether inductor finds what it needs: a C++ compiler on a CPU, Triton on a GPU."""
+    if device == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _COMPILERS)
 
 
 class _Probed(nn.Module):
@@ -86,7 +98,7 @@ class CompiledProbes:
             with torch.no_grad(), inductor.patch(freezing=True):
                 outputs = self._run(batch)
         except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split()[:40])
             raise NetworkError(
                 f"torch.compile cannot compile this network here ({reason}); use --compile off"
             ) from error

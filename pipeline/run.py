@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from pipeline import store
+from pipeline.compiled import can_compile
 from pipeline.config import RunConfig, fingerprint, fingerprint_fields, refuse_mismatch
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError, StoreError
@@ -199,7 +200,7 @@ def _plan(
     device = _device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    compiled, why = _decide_compile(config, dataset)
+    compiled, why = _decide_compile(config, dataset, device.type)
     reporter.note(f"{len(layers)} layers, {sum(layer.units for layer in layers):,} units; {why}")
     fields = fingerprint_fields(
         config,
@@ -377,10 +378,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _decide_compile(config: RunConfig, dataset: Dataset) -> tuple[bool, str]:
+def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[bool, str]:
     """Whether to compile, and the reason in words."""
     if config.compile != "auto":
         return config.compile == "on", f"compile {config.compile}, as asked"
+    if not can_compile(device):
+        return False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found"
     images = dataset.estimated_images
     if images is None:
         return False, "compile off: the dataset's size is not known"

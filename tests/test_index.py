@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 from torch import Tensor
 
 from pipeline import store
+from pipeline.accumulate import Accumulator
+from pipeline.compiled import can_compile
 from pipeline.config import RunConfig
 from pipeline.decode import decode
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
@@ -21,6 +22,7 @@ from pipeline.layers import choose_layers, unit_view
 from pipeline.networks import Network
 from pipeline.peaks import Probes
 from pipeline.run import merge_runs, run_index
+from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
 SIZES = [9, 14, 1, 20]
 K = 5
@@ -115,17 +117,17 @@ def test_top_k_equals_the_oracle(tars: list[Path], tmp_path: Path, batch_size: i
 def test_dense_updates_give_the_same_lists(
     tars: list[Path], indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.accumulate import Accumulator
-
     monkeypatch.setattr(Accumulator, "_update_entrants", Accumulator._update_dense)
     run_index(config(tars, tmp_path), network=tiny_network())
     assert rows(tmp_path, "top") == rows(indexed, "top")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_probes_give_the_same_lists(
     tars: list[Path], indexed: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch._inductor")
     run_index(config(tars, tmp_path, compile="on", batch_size=8), network=tiny_network())
     assert rows(tmp_path, "top") == rows(indexed, "top")
 
@@ -190,11 +192,20 @@ def test_histograms_count_every_image(indexed: Path) -> None:
 def test_same_bytes_are_marked_as_duplicates(tmp_path: Path) -> None:
     data = write_tars(tmp_path / "a", [3, 2]) + write_tars(tmp_path / "b", [2])
     data[-1].rename(tmp_path / "b" / "tiny-zzz.tar")
-    run_index(config([*data[:2], tmp_path / "b" / "tiny-zzz.tar"], tmp_path / "out"),
-              network=tiny_network())
+    run_index(
+        config([*data[:2], tmp_path / "b" / "tiny-zzz.tar"], tmp_path / "out"),
+        network=tiny_network(),
+    )
     marks = {row["image_id"]: row["duplicate_of"] for row in rows(tmp_path / "out", "images")}
-    assert marks == {0: None, 1: None, 2: None, 1 << 24: None, (1 << 24) + 1: None,
-                     2 << 24: 0, (2 << 24) + 1: 1}
+    assert marks == {
+        0: None,
+        1: None,
+        2: None,
+        1 << 24: None,
+        (1 << 24) + 1: None,
+        2 << 24: 0,
+        (2 << 24) + 1: 1,
+    }
 
 
 @pytest.mark.parametrize("shards_per_part", [1, 2, 3, 4])
@@ -244,7 +255,7 @@ def test_another_configuration_is_refused_with_the_differing_fields(
         run_index(config(tars, tmp_path, top=6), network=tiny_network())
     with pytest.raises(FingerprintMismatch, match="weights was"):
         run_index(config(tars, tmp_path), network=tiny_network(seed=1))
-    with pytest.raises(FingerprintMismatch, match="dataset was .*4 shards.*now .*3 shards"):
+    with pytest.raises(FingerprintMismatch, match=r"dataset was .*4 shards.*now .*3 shards"):
         run_index(config(tars[1:], tmp_path), network=tiny_network())
     assert hashes(tmp_path) == before
     run_index(config(tars, tmp_path, top=6, fresh=True), network=tiny_network())
@@ -274,21 +285,30 @@ def test_merging_refuses_runs_of_different_networks(tars: list[Path], tmp_path: 
         merge_runs(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
 
 
-def test_merging_refuses_parts_that_cannot_be_taken_apart(
-    tars: list[Path], tmp_path: Path
-) -> None:
+def test_merging_refuses_parts_that_cannot_be_taken_apart(tars: list[Path], tmp_path: Path) -> None:
     run_index(config(tars[:2], tmp_path / "a", shards_per_part=2), network=tiny_network())
     run_index(config(tars[1:3], tmp_path / "b", shards_per_part=2), network=tiny_network())
     with pytest.raises(StoreError, match="tiny-002"):
         merge_runs(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
 
 
-def test_nan_stops_the_run_naming_layer_unit_and_image(tars: list[Path], tmp_path: Path) -> None:
-    network = tiny_network()
-    with torch.no_grad():
-        network.module.second.bias[2] = torch.nan
-    with pytest.raises(ActivationError, match=r"layer second unit 2 gives nan for image '00000'"):
-        run_index(config(tars, tmp_path), network=network)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_nan_and_infinity_stop_the_run_naming_layer_unit_and_image(
+    tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    watch = Accumulator.watch
+
+    def poisoned(self: Accumulator, index: int, peaks: Tensor, view: Tensor) -> None:
+        if self.layers[index].name == "second":
+            peaks = peaks.clone()
+            for row, ref in enumerate(self._refs):
+                peaks[row, 2] = value if ref.key == "00003" else peaks[row, 2]
+        watch(self, index, peaks, view)
+
+    monkeypatch.setattr(Accumulator, "watch", poisoned)
+    message = f"layer second unit 2 gives {value} for image '00003' of shard tiny-000"
+    with pytest.raises(ActivationError, match=message):
+        run_index(config(tars, tmp_path), network=tiny_network())
 
 
 def test_a_bad_image_becomes_a_row_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -326,9 +346,10 @@ def test_probes_leave_the_network_as_they_found_it() -> None:
     def fail(index: int, peaks: Tensor, view: Tensor) -> None:
         raise RuntimeError("the watcher failed")
 
-    with pytest.raises(RuntimeError, match="the watcher failed"), Probes(
-        network.module, layers, fail
-    ) as probes:
+    with (
+        pytest.raises(RuntimeError, match="the watcher failed"),
+        Probes(network.module, layers, fail) as probes,
+    ):
         probes(batch)
     assert not any(module._forward_hooks for module in network.module.modules())
 
