@@ -1,0 +1,165 @@
+"""The part of a network's input that a target can see, and the canvas that is painted for it.
+
+A unit at one grid position sees a window of the input: its receptive field. Showing the network
+only that window gives the same activation for a fraction of the work. The window starts at a
+multiple of the layer's stride and has the input's size modulo the stride, so that every strided
+layer on the way keeps its alignment, and it contains the receptive field, so that zero padding at
+its border never enters. The canvas is the window plus a margin for what jitter and blur move in.
+
+    whole input  ┌───────────────────────────┐
+                 │    canvas ┌───────────┐   │
+                 │           │ window    │   │
+                 │           │  ┌─────┐  │   │
+                 │           │  │ box │  │   │   box: the receptive field
+                 │           └───────────┘   │
+                 └───────────────────────────┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from pipeline.geometry import Box
+from pipeline.layers import Layer
+
+__all__ = ["Canvas", "cut_canvas", "place", "whole_canvas"]
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Where the painted picture lies; all lengths in pixels.
+
+    Args:
+        input_height: of the network's input.
+        input_width: likewise.
+        top: first row of the window in the input.
+        left: likewise for columns.
+        height: of the window, which is what the network is shown.
+        width: likewise.
+        grid_top: row of the layer's grid on the whole input that is row 0 on the window.
+        grid_left: likewise.
+        box: the receptive field, in window pixels.
+        margin: pixels of canvas around the window, on each side.
+    """
+
+    input_height: int
+    input_width: int
+    top: int
+    left: int
+    height: int
+    width: int
+    grid_top: int
+    grid_left: int
+    box: Box
+    margin: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window is the whole input."""
+        return (self.height, self.width) == (self.input_height, self.input_width)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the canvas, before any octave enlarges it."""
+        return self.height + 2 * self.margin, self.width + 2 * self.margin
+
+    @property
+    def box_on_input(self) -> Box:
+        """The receptive field in pixels of the whole input."""
+        return Box(
+            self.box.left + self.left,
+            self.box.top + self.top,
+            self.box.right + self.left,
+            self.box.bottom + self.top,
+        )
+
+    def with_margin(self, margin: int) -> Canvas:
+        """The same window with another margin; a whole input has none."""
+        return replace(self, margin=0 if self.is_whole else margin)
+
+    def box_in(self, height: int, width: int) -> Box:
+        """The receptive field in a picture of that size whose centre is the window's."""
+        top, left = self.window_in(height, width)
+        return Box(
+            self.box.left + left, self.box.top + top, self.box.right + left, self.box.bottom + top
+        )
+
+    def window_in(self, height: int, width: int) -> tuple[int, int]:
+        """Top and left of the window in a picture of that size; negative when it is smaller."""
+        return (height - self.height) // 2, (width - self.width) // 2
+
+
+def whole_canvas(input_height: int, input_width: int, box: Box | None = None) -> Canvas:
+    """The whole input as the window, for objectives that read every position."""
+    whole = box or Box(0, 0, input_width, input_height)
+    return Canvas(input_height, input_width, 0, 0, input_height, input_width, 0, 0, whole)
+
+
+def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int) -> Canvas:
+    """The smallest aligned window that holds the receptive field of one grid position.
+
+    A receptive field that reaches over a border of the input is cut there and the window keeps
+    that border, with the padding that belongs to it.
+
+    Args:
+        layer: its receptive field, stride and start.
+        y, x: grid position.
+        input_height: of the network's input, in pixels.
+        input_width: likewise.
+    """
+    seen = layer.box(y, x)
+    box = Box(
+        max(seen.left, 0),
+        max(seen.top, 0),
+        min(seen.right, input_width),
+        min(seen.bottom, input_height),
+    )
+    if layer.stride_y < 1 or layer.stride_x < 1:
+        return whole_canvas(input_height, input_width, box)
+    top, height = _cut(int(seen.top), int(seen.bottom), layer.stride_y, input_height)
+    left, width = _cut(int(seen.left), int(seen.right), layer.stride_x, input_width)
+    return Canvas(
+        input_height, input_width, top, left, height, width,
+        top // layer.stride_y, left // layer.stride_x,
+        Box(box.left - left, box.top - top, box.right - left, box.bottom - top),
+    )  # fmt: skip
+
+
+def _cut(start: int, end: int, stride: int, length: int) -> tuple[int, int]:
+    """Offset and size of the aligned interval of [0, length) that holds [start, end)."""
+    offset = max(start, 0) // stride * stride
+    if end >= length:
+        return offset, length - offset
+    size = end - offset
+    size += (length - size) % stride
+    return (offset, size) if offset + size <= length else (offset, length - offset)
+
+
+def place(pictures: Tensor, canvas: Canvas, surroundings: Tensor) -> Tensor:
+    """Put pictures where their canvas lies in the network's input.
+
+    Args:
+        pictures: (image, channel, y, x); any size, centred on the window; what lies outside the
+            input is cut off.
+        canvas: where.
+        surroundings: (channel,) colour of the rest.
+
+    Returns:
+        (image, channel, input_height, input_width), of the dtype of `pictures`.
+    """
+    images, channels = pictures.shape[:2]
+    offset_y, offset_x = canvas.window_in(*pictures.shape[2:])
+    whole = surroundings.to(pictures).view(1, channels, 1, 1)
+    whole = whole.repeat(images, 1, canvas.input_height, canvas.input_width)
+    rows, from_rows = _overlap(canvas.top - offset_y, pictures.shape[2], canvas.input_height)
+    columns, from_columns = _overlap(canvas.left - offset_x, pictures.shape[3], canvas.input_width)
+    whole[:, :, rows, columns] = pictures[:, :, from_rows, from_columns]
+    return whole
+
+
+def _overlap(offset: int, length: int, whole: int) -> tuple[slice, slice]:
+    """Where [offset, offset + length) meets [0, whole): there, and in its own counting."""
+    first, last = max(offset, 0), min(offset + length, whole)
+    return slice(first, last), slice(first - offset, last - offset)

@@ -1,0 +1,180 @@
+"""Other gradients, and other slopes, for every ReLU of a network, with no surgery on its modules.
+
+    with relu_rule("leaky"):
+        scores = network(images)          # forward and backward follow the rule
+
+One `TorchFunctionMode` catches the calls, so that `nn.ReLU` modules, `nn.ReLU6` and functional
+calls (torchvision's GoogLeNet) are covered alike. All rules speak of the gradient of a score that
+is to rise.
+
+    plain        as the network was trained
+    leaky        slope 0.01 outside the linear part, forward and backward
+    redirected   where no gradient at all comes back to an image, let through what would push the
+                 ReLU out of its flat part (Lucid, `redirected_relu_grad`)
+    deconvnet    only positive gradients pass, wherever the input was (Zeiler and Fergus 2014)
+    guided       only positive gradients pass, and only where the input was in the linear part
+                 (Springenberg et al. 2015)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pipeline.errors import RenderError, did_you_mean
+
+__all__ = ["LEAKY_SLOPE", "RULES", "ReluRule", "relu_rule"]
+
+ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
+
+RULES: tuple[ReluRule, ...] = get_args(ReluRule)
+"""All rules, `plain` first."""
+
+LEAKY_SLOPE = 0.01
+"""Slope of the leaky rule outside the linear part, as in the post."""
+
+
+class _Leaky(torch.autograd.Function):
+    """Slope 1 between `low` and `high`, `LEAKY_SLOPE` outside."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        inside = values.clamp(low, high)
+        ctx.save_for_backward((values >= low) & (values <= high))
+        return torch.lerp(inside, values, LEAKY_SLOPE)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (linear,) = ctx.saved_tensors
+        return torch.where(linear, gradient, gradient * LEAKY_SLOPE), None, None
+
+
+class _Redirected(torch.autograd.Function):
+    """Plain, but an image whose gradient would be all zero gets what leads back to the slope."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values < low, values > high)
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        below, above = ctx.saved_tensors
+        plain = gradient.masked_fill(below | above, 0)
+        pushes_out = (below & (gradient < 0)) | (above & (gradient > 0))
+        lively = plain.flatten(1).ne(0).any(1).view(-1, *[1] * (gradient.ndim - 1))
+        return torch.where(lively, plain, gradient.masked_fill(pushes_out, 0)), None, None
+
+
+class _Deconvnet(torch.autograd.Function):
+    """Backward: the ReLU of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.clamp(min=0), None, None
+
+
+class _Guided(torch.autograd.Function):
+    """Backward: the ReLU of the gradient, where the input was in the linear part."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward((values > low) & (values < high))
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (linear,) = ctx.saved_tensors
+        return gradient.clamp(min=0) * linear, None, None
+
+
+_FUNCTIONS: Mapping[str, type[torch.autograd.Function]] = {
+    "leaky": _Leaky,
+    "redirected": _Redirected,
+    "deconvnet": _Deconvnet,
+    "guided": _Guided,
+}
+
+_RELU = frozenset({F.relu, torch.relu, Tensor.relu})
+_RELU_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
+_HARDTANH = frozenset({F.hardtanh})
+_HARDTANH_IN_PLACE = frozenset({F.hardtanh_})
+_RELU6 = frozenset({F.relu6})
+
+
+class _Rule(TorchFunctionMode):
+    """Sends every ReLU to one autograd function."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        bounds = _bounds(func, args, kwargs)
+        if bounds is None:
+            return func(*args, **kwargs)
+        values: Tensor = args[0] if args else kwargs["input"]
+        result = self.function.apply(values, *bounds)  # type: ignore[no-untyped-call]
+        if not _in_place(func, args, kwargs):
+            return result
+        # The caller may go on with the tensor it passed instead of the one it gets back.
+        return values.copy_(result)
+
+
+def _bounds(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """The linear part of a ReLU-like function, None for any other; only those that start at 0."""
+    if func in _RELU or func in _RELU_IN_PLACE:
+        return 0.0, math.inf
+    if func in _RELU6:
+        return 0.0, 6.0
+    if func in _HARDTANH or func in _HARDTANH_IN_PLACE:
+        low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+        high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
+        return (float(low), float(high)) if low == 0 else None
+    return None
+
+
+def _in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    if func in _RELU_IN_PLACE or func in _HARDTANH_IN_PLACE:
+        return True
+    place = 3 if func in _HARDTANH else 1
+    return bool(args[place] if len(args) > place else kwargs.get("inplace", False))
+
+
+def relu_rule(rule: ReluRule) -> AbstractContextManager[object]:
+    """Run every ReLU called inside the context, and its backward pass, by a rule.
+
+    Args:
+        rule: one of `RULES`.
+
+    Raises:
+        RenderError: for an unknown rule.
+    """
+    if rule == "plain":
+        return nullcontext()
+    if rule not in _FUNCTIONS:
+        raise RenderError(
+            f"unknown ReLU rule {rule!r}; expected one of {', '.join(RULES)}"
+            f"{did_you_mean(rule, RULES)}"
+        )
+    return _Rule(_FUNCTIONS[rule])

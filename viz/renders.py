@@ -1,0 +1,176 @@
+"""The table of renderings, `renders.parquet`: what each picture in `renders/` shows and achieved.
+
+One row per layer, unit, recipe, objective, facet and seed. Rendering it again under other settings
+replaces the row and its picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.geometry import Box
+from pipeline.store import read_table, write_table
+
+__all__ = ["RENDERS", "RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
+
+RENDERS_TABLE = "renders.parquet"
+"""Name of the table in OUT."""
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+RENDERS = pa.schema(
+    [
+        pa.field("layer", _NAME),
+        pa.field("unit", pa.int32()),
+        pa.field("recipe", _NAME),
+        pa.field("objective", _NAME),
+        pa.field("facet", pa.int32()),
+        pa.field("seed", pa.int64()),
+        pa.field("activation", pa.float32()),
+        pa.field("peak", pa.float32()),
+        pa.field("best_real", pa.float32()),
+        pa.field("p999", pa.float32()),
+        pa.field("ratio", pa.float32()),
+        pa.field("steps", pa.int32()),
+        pa.field("best_step", pa.int32()),
+        pa.field("status", _NAME),
+        pa.field("relu", _NAME),
+        pa.field("precision", _NAME),
+        pa.field("file", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("box_left", pa.float32()),
+        pa.field("box_top", pa.float32()),
+        pa.field("box_right", pa.float32()),
+        pa.field("box_bottom", pa.float32()),
+        pa.field("fingerprint", pa.string()),
+        pa.field("trace", pa.list_(pa.float32())),
+    ]
+)
+"""Columns of the table; see `Rendered`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One rendering: a row of `renders.parquet`.
+
+    Args:
+        layer, unit, recipe, objective, facet, seed: which rendering it is.
+        activation: of the target, measured on the saved 8-bit PNG in the network's ordinary
+            preprocessing: at the target's position for a point, the maximum over positions for a
+            channel, the objective's value otherwise.
+        peak: the unit's maximum over all positions of that picture, as the index measures it.
+        best_real: the dataset's most extreme peak of the unit; None without an index.
+        p999: the dataset's 99.9th percentile of the unit's peaks.
+        ratio: activation over best_real, where that is positive.
+        steps: taken.
+        best_step: the step whose score was the highest, from 0.
+        status: `ok`, or in one word what is wrong with it.
+        relu: the rule during the climb.
+        precision: of the climb.
+        file: the PNG, relative to OUT.
+        width, height: of the PNG.
+        box_left, box_top, box_right, box_bottom: the target's receptive field in the PNG.
+        fingerprint: of everything that decided the picture.
+        trace: (step,) the score of each step.
+    """
+
+    layer: str
+    unit: int
+    recipe: str
+    objective: str
+    facet: int
+    seed: int
+    activation: float
+    peak: float | None
+    best_real: float | None
+    p999: float | None
+    ratio: float | None
+    steps: int
+    best_step: int
+    status: str
+    relu: str
+    precision: str
+    file: str
+    width: int
+    height: int
+    box_left: float
+    box_top: float
+    box_right: float
+    box_bottom: float
+    fingerprint: str
+    trace: tuple[float, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int, str, str, int, int]:
+        """What identifies the rendering in the table."""
+        return (self.layer, self.unit, self.recipe, self.objective, self.facet, self.seed)
+
+    @property
+    def box(self) -> Box:
+        """The target's receptive field in the PNG."""
+        return Box(self.box_left, self.box_top, self.box_right, self.box_bottom)
+
+
+def load_renders(out: Path) -> list[Rendered]:
+    """All renderings in OUT; none when nothing was rendered yet.
+
+    Raises:
+        StoreError: when the table is damaged or of another version.
+    """
+    path = out / RENDERS_TABLE
+    if not path.exists():
+        return []
+    names = [field.name for field in fields(Rendered)]
+    rows = read_table(path).select(names).to_pylist()
+    return [Rendered(**{**row, "trace": tuple(row["trace"] or ())}) for row in rows]
+
+
+def read_renders(
+    out: Path, layer: str, recipe: str | None = None, *, objective: str | None = None
+) -> dict[int, list[Rendered]]:
+    """A layer's renderings by unit, ordered by recipe, objective, facet and seed.
+
+    Args:
+        out: the index's folder.
+        layer: by name.
+        recipe: only of this recipe.
+        objective: only of this objective.
+
+    Raises:
+        StoreError: when the table is damaged or of another version.
+    """
+    found: dict[int, list[Rendered]] = {}
+    for row in load_renders(out):
+        if row.layer != layer or recipe not in (None, row.recipe):
+            continue
+        if objective in (None, row.objective):
+            found.setdefault(row.unit, []).append(row)
+    for rows in found.values():
+        rows.sort(key=lambda row: row.key)
+    return found
+
+
+def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
+    """Add renderings to the table, replacing rows of the same key, and remove replaced pictures.
+
+    Raises:
+        StoreError: when the table cannot be read or written.
+    """
+    rows = {row.key: row for row in load_renders(out)}
+    replaced = [rows[row.key].file for row in new if row.key in rows]
+    rows.update({row.key: row for row in new})
+    _write(out, (rows[key] for key in sorted(rows)))
+    kept = {row.file for row in rows.values()}
+    for file in replaced:
+        if file not in kept:
+            (out / file).unlink(missing_ok=True)
+
+
+def _write(out: Path, rows: Iterable[Rendered]) -> None:
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=RENDERS)
+    write_table(out / RENDERS_TABLE, RENDERS, [table])

@@ -1,0 +1,188 @@
+"""A network as a function from pictures to scores and gradients, stopped at the last layer read.
+
+Hooks are there while the context is open. Weights are frozen, so that a backward pass ends at the
+picture. A batch goes through in passes of a few images; convolutions on the CPU give an image the
+same bits in a pass of 2 as in a pass of 8, but not in a pass of 1 (measured: oneDNN 3, float32),
+so that a pass never has one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import LayerError
+from pipeline.layers import Layer, unit_view
+from pipeline.networks import Network
+from viz.canvas import Canvas
+from viz.objective import Objective, View, evaluate
+from viz.relu import ReluRule, relu_rule
+
+__all__ = ["PASS_IMAGES", "Precision", "Scorer", "Watch", "resolve_precision"]
+
+PASS_IMAGES = 8
+"""Images that go through the network together on the CPU: beyond that nothing is gained, and the
+bits change at 16."""
+
+PASS_IMAGES_CUDA = 256
+"""Likewise on a GPU."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of the climb; a measurement is always float32."""
+
+
+class _Stop(Exception):
+    """Ends a forward pass at the last layer watched; never leaves this module."""
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """`auto` is bfloat16 where the processor computes in it, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+
+
+class Watch:
+    """Forward passes that end at the last of the watched layers and give back all of them.
+
+    Args:
+        network: in eval mode, parameters frozen.
+        layers: in forward order.
+        canvas: the window that pictures show; gives the views their place in the whole grid.
+    """
+
+    def __init__(self, network: Network, layers: Sequence[Layer], canvas: Canvas | None) -> None:
+        self.network = network
+        self.layers = tuple(layers)
+        self.canvas = canvas
+        self._views: dict[str, View] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for layer in self.layers:
+                module = self.network.module.get_submodule(layer.module)
+                self._handles.append(module.register_forward_hook(self._hook(layer)))
+        except AttributeError as error:
+            self._remove()
+            raise LayerError(f"{self.network.name} has no layer {layer.name!r}") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def __call__(self, pictures: Tensor) -> dict[str, View]:
+        """Show pictures to the network.
+
+        Args:
+            pictures: (image, channel, y, x) on 0..255.
+
+        Returns:
+            The watched layers' activations by name.
+
+        Raises:
+            LayerError: when a watched layer did not run.
+        """
+        self._views = {}
+        batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
+        with suppress(_Stop):
+            self.network.module(batch)
+        views, self._views = self._views, {}
+        for layer in self.layers:
+            if layer.name not in views:
+                raise LayerError(f"{layer.name} did not run in a forward pass of the network")
+        return views
+
+    def _hook(self, layer: Layer) -> Callable[[Any, Any, Any], None]:
+        top = self.canvas.grid_top if self.canvas else 0
+        left = self.canvas.grid_left if self.canvas else 0
+
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            values = unit_view(layer, output)
+            last = len(self._views) + 1 >= len(self.layers)
+            # What runs on may overwrite its input in place.
+            self._views.setdefault(layer.name, View(values if last else values.clone(), top, left))
+            if len(self._views) == len(self.layers):
+                raise _Stop
+
+        return keep
+
+    def _remove(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+
+class Scorer:
+    """Scores of pictures under objectives, and the gradients that raise them.
+
+    Args:
+        watch: open.
+        relu: rule during the climb.
+        relu_steps: the rule holds for this many steps; 0 means always.
+        precision: of the network's pass.
+    """
+
+    def __init__(
+        self, watch: Watch, *, relu: ReluRule = "plain", relu_steps: int = 0,
+        precision: Precision = "float32",
+    ) -> None:  # fmt: skip
+        self.watch = watch
+        self.relu: ReluRule = relu
+        self.relu_steps = relu_steps
+        parameter = next(watch.network.module.parameters(), None)
+        self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.precision = resolve_precision(precision, self.device)
+
+    def gradient(
+        self, pictures: Tensor, objectives: Sequence[Objective], step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Score a batch and differentiate each score by its own picture.
+
+        Args:
+            pictures: (image, channel, y, x) on 0..255, no graph needed.
+            objectives: one per image.
+            step: number of the step, from 0.
+
+        Returns:
+            scores (image,) and gradients (image, channel, y, x), both float32.
+        """
+        width = PASS_IMAGES if self.device.type == "cpu" else PASS_IMAGES_CUDA
+        done = [
+            self._pass(pictures[first : first + width], objectives[first : first + width], step)
+            for first in range(0, len(pictures), width)
+        ]
+        return torch.cat([scores for scores, _ in done]), torch.cat([slope for _, slope in done])
+
+    def _pass(
+        self, pictures: Tensor, objectives: Sequence[Objective], step: int
+    ) -> tuple[Tensor, Tensor]:
+        images = len(pictures)
+        leaf = pictures.detach()
+        if images == 1 and self.device.type == "cpu":
+            leaf, objectives = leaf.repeat(2, 1, 1, 1), [objectives[0], objectives[0]]
+        leaf = leaf.requires_grad_()
+        with torch.enable_grad(), relu_rule(self._rule(step)), self._autocast():
+            scores = evaluate(objectives, self.watch(leaf))
+        (slope,) = torch.autograd.grad(scores.sum(), leaf)
+        return scores.detach()[:images], slope[:images].float()
+
+    def _rule(self, step: int) -> ReluRule:
+        return self.relu if self.relu_steps == 0 or step < self.relu_steps else "plain"
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )

@@ -1,0 +1,114 @@
+"""Random views of a picture: shifts, scales and rotations, differentiable, one draw per image.
+
+A `View`'s geometry is one affine map from the window the network is shown to the canvas, so that
+jitter, scale, rotation and crop are a single interpolation. Pixels are counted from the centre of
+either. What lies outside the canvas is grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+__all__ = ["GREY", "crop_offsets", "draw_affine", "reach", "sample"]
+
+GREY = 127.5
+"""What surrounds the canvas, on the scale 0..255."""
+
+
+def draw_affine(
+    generators: Sequence[Generator],
+    steps: int,
+    *,
+    jitter: tuple[int, int],
+    scale: tuple[float, float, float],
+    rotate: int,
+    rotate_zeros: int,
+) -> Tensor:
+    """Draw every step's view of every image: shift, scale, rotate, shift, as in Lucid.
+
+    Args:
+        generators: one per image.
+        steps: how many views of each.
+        jitter: widths in pixels of the first and the last shift; width 8 shifts by -4..3.
+        scale: smallest, largest and spacing of the scales drawn.
+        rotate: whole degrees up to this, both ways.
+        rotate_zeros: extra chances of 0 degrees.
+
+    Returns:
+        (step, image, 2, 3) float32: window pixel to canvas pixel, x before y.
+    """
+    low, high, spacing = scale
+    scales = low + spacing * torch.arange(math.floor((high - low) / spacing + 1e-6) + 1)
+    angles = [float(angle) for angle in range(-rotate, rotate + 1)] + [0.0] * rotate_zeros
+    radians = torch.tensor(angles) * (math.pi / 180)
+    drawn = []
+    for generator in generators:
+        first, last = (
+            torch.randint(0, width, (steps, 2, 1), generator=generator) - width // 2
+            for width in jitter
+        )
+        zoom = scales[torch.randint(0, len(scales), (steps,), generator=generator)]
+        angle = radians[torch.randint(0, len(radians), (steps,), generator=generator)]
+        cosine, sine = angle.cos() / zoom, angle.sin() / zoom
+        turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(steps, 2, 2)
+        drawn.append(torch.cat([turn, turn @ last.float() + first], dim=2))
+    return torch.stack(drawn, dim=1)
+
+
+def reach(
+    half: float, *, jitter: tuple[int, int], scale: tuple[float, float, float], rotate: int
+) -> int:
+    """How far from the canvas's centre a view can look, in pixels.
+
+    Args:
+        half: half the side of the square that matters in the window.
+        jitter, scale, rotate: as in `draw_affine`.
+    """
+    radians = min(rotate, 45) * math.pi / 180
+    turned = half * (math.cos(radians) + math.sin(radians)) / scale[0]
+    return math.ceil(turned + jitter[0] / 2 + jitter[1] / 2 / scale[0])
+
+
+def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
+    """Look at each picture through its own affine map.
+
+    Args:
+        pictures: (image, channel, y, x) float on 0..255.
+        maps: (image, 2, 3), one draw of `draw_affine`.
+        height: of the window, in pixels.
+        width: likewise.
+
+    Returns:
+        (image, channel, height, width), differentiable in `pictures`.
+    """
+    own_height, own_width = pictures.shape[2:]
+    # affine_grid and grid_sample count in half sides; rescale our pixels to theirs.
+    into = maps.new_tensor([[2 / own_width], [2 / own_height]])
+    out_of = maps.new_tensor([width / 2, height / 2, 1.0])
+    grid = F.affine_grid(
+        maps * into * out_of, [len(pictures), 1, height, width], align_corners=False
+    )
+    looked = F.grid_sample(
+        pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return looked + GREY
+
+
+def crop_offsets(generators: Sequence[Generator], steps: int, spread: float) -> Tensor:
+    """Draw where to cut a window out of an enlarged picture, as shares of the slack.
+
+    Args:
+        generators: one per image.
+        steps: how many draws for each.
+        spread: standard deviation; the mean is the middle.
+
+    Returns:
+        (step, image, 2) float32 in 0..1, y before x.
+    """
+    drawn = [torch.randn(steps, 2, generator=generator) for generator in generators]
+    return (0.5 + spread * torch.stack(drawn, dim=1)).clamp(0, 1)
