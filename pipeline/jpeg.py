@@ -72,6 +72,7 @@ def is_jpeg(data: bytes) -> bool:
 def read_jpeg(data: bytes) -> JpegFile:
     """Walk the markers; a file too damaged to be walked is given back as it is."""
     orientation, frame, scans = 1, None, []
+    exif = slice(0)
     components = b""
     end = len(data)
     markers = _markers(data)
@@ -79,6 +80,7 @@ def read_jpeg(data: bytes) -> JpegFile:
         for marker, start, stop in _segments(data, markers):
             if marker == EXIF_SEGMENT and data[start : start + 6] == b"Exif\0\0":
                 orientation = exif_orientation(data[start:stop])
+                exif = slice(start - 4, stop)
             elif marker in FRAMES:
                 frame = marker
                 components = data[start + 6 : stop : 3]
@@ -94,6 +96,8 @@ def read_jpeg(data: bytes) -> JpegFile:
         ends = _marker_from(markers, end)
         if ends is not None:
             data = data[:ends] + PADDING
+    if exif.stop:  # Pillow would look for a resolution in it and stumble over nonsense
+        data = data[: exif.start] + data[exif.stop :]
     missing = _missing(components, scans) if frame in PROGRESSIVE else ""
     return JpegFile(data, orientation, missing)
 

@@ -108,7 +108,7 @@ def _opened(name: str, url: str, size: int) -> Iterator[pq.ParquetFile]:
                 file = pq.ParquetFile(source, pre_buffer=False)
             except (pa.ArrowException, OSError) as error:
                 raise ShardError(
-                    name, f"is no Parquet file, or was cut off: {error}; copy it again"
+                    name, f"is no Parquet file, or was cut off: {_line(error)}; copy it again"
                 ) from error
             yield file
     except ShardError:
@@ -121,7 +121,14 @@ def _next(name: str, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBa
     try:
         return next(batches, None)
     except (pa.ArrowException, OSError) as error:
-        raise ShardError(name, f"is damaged behind row {row}: {error}; copy it again") from error
+        raise ShardError(
+            name, f"is damaged behind row {row}: {_line(error)}; copy it again"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """Arrow's message without its line breaks."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,7 +138,7 @@ def _row_group(name: str, url: str, size: int, group: int, column: str) -> pa.Ch
         try:
             return file.read_row_group(group, columns=[column], use_threads=False)[column]
         except (pa.ArrowException, OSError) as error:
-            raise ShardError(name, f"row group {group} cannot be read: {error}") from error
+            raise ShardError(name, f"row group {group} cannot be read: {_line(error)}") from error
 
 
 def _locate(name: str, metadata: Any, row: int) -> tuple[int, int]:
