@@ -16,7 +16,7 @@ import copy
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,9 @@ Side = Literal["near", "far"]
 
 Wanted = set[tuple[Side, int]]
 """Margins to try, each from the near (top, left) or the far side."""
+
+Positions = npt.NDArray[np.int64]
+"""One number per grid position along one axis, or some of the positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,17 @@ class _Decided(Exception):
 class _Edge:
     """The edges of all positions along one axis, counted in pixels from one side of the input.
 
-    What is known so far: `at_least[p] <= edge of p < less_than[p]`. An edge of 0 lies at the
-    input's border or in the padding beyond it.
+    What is known so far: `at_least[p] <= edge of p < less_than[p]`. The first `border` pixels are
+    seen by no position, because strides do not come out even; an edge that lies there may in truth
+    be in the padding.
     """
 
     side: Side
     length: int
     positions: int
-    at_least: npt.NDArray[np.int64] = field(init=False)
-    less_than: npt.NDArray[np.int64] = field(init=False)
+    border: int = 0
+    at_least: Positions = field(init=False)
+    less_than: Positions = field(init=False)
 
     def __post_init__(self) -> None:
         self.at_least = np.zeros(self.positions, np.int64)
@@ -92,23 +97,31 @@ class _Edge:
         self.less_than[~clean] = np.minimum(self.less_than[~clean], margin)
 
     @property
-    def inside(self) -> npt.NDArray[np.int64]:
+    def inside(self) -> Positions:
         """Positions whose edge lies inside the input, nearest first."""
-        return np.flatnonzero(self.at_least >= 1)
+        return np.flatnonzero(self.at_least > self.border)
 
-    def narrow(self, position: int, guess: int) -> Wanted:
-        """Margins that narrow an edge down: beside the guess while that is open, else the middle.
+    def settle(
+        self, position: int, guess: int | None = None, most: int | None = None
+    ) -> Generator[Wanted, None, int]:
+        """Find the edge of one position.
 
-        Empty once the edge is known, as `at_least[position]`.
+        Args:
+            position: whose edge.
+            guess: what it probably is; tried first.
+            most: what it probably is at most; halving starts below.
         """
-        low, high = int(self.at_least[position]), int(self.less_than[position])
-        if high - low == 1:
-            return set()
-        if low <= guess < high:
-            margins = {margin for margin in (guess, guess + 1) if low < margin < high}
-        else:
-            margins = {(low + high) // 2}
-        return {(self.side, margin) for margin in margins}
+        while True:
+            low, high = int(self.at_least[position]), int(self.less_than[position])
+            if high - low == 1:
+                return low
+            if guess is not None and low <= guess < high:
+                margins = {margin for margin in (guess, guess + 1) if low < margin < high}
+            elif most is not None and low <= most < high - 1:
+                margins = {(low + most + 2) // 2}
+            else:
+                margins = {(low + high) // 2}
+            yield {(self.side, margin) for margin in margins}
 
     def rises_by(self, stride: int, first: int) -> bool:
         """Whether all edges inside agree with a steady rise from position `first` on."""
@@ -117,44 +130,65 @@ class _Edge:
         return bool(np.all((low <= edges) & (edges < high)))
 
 
-Search = Generator[Wanted, None, Field]
-"""Yields the margins it wants tried, is resumed when both edges have learnt, returns the field."""
+Found = TypeVar("Found")
+
+Search = Generator[Wanted, None, Found]
+"""Yields the margins it wants tried, is resumed when the edges have learnt, returns its finding."""
 
 
-def _settle(pairs: Sequence[tuple[_Edge, int, int]]) -> Generator[Wanted, None, None]:
-    """Find the exact edges of (edge, position, guess) triples."""
-    while wanted := set().union(*(edge.narrow(position, guess) for edge, position, guess in pairs)):
-        yield wanted
+def _together(searches: Sequence[Search[Found]]) -> Search[list[Found]]:
+    """Run searches side by side and gather what they find."""
+    found: dict[int, Found] = {}
+    while len(found) < len(searches):
+        wanted: Wanted = set()
+        for number, search in enumerate(searches):
+            if number not in found:
+                try:
+                    wanted |= next(search)
+                except StopIteration as stop:
+                    found[number] = stop.value
+        if wanted:
+            yield wanted
+    return [found[number] for number in range(len(searches))]
 
 
-def _search(near: _Edge, far: _Edge) -> Search:
+def _first_inside(edge: _Edge, stride: int) -> Search[int | None]:
+    """The first position whose edge lies inside the input, with its edge known; or None."""
+    yield {(edge.side, 1)}
+    if edge.at_least[0] >= 1:
+        edge.border = yield from edge.settle(0, guess=1)
+        if edge.border == edge.length:
+            return None
+        yield {(edge.side, edge.border + 1)}
+    if not len(edge.inside):
+        return None
+    first = int(edge.inside[0])
+    yield from edge.settle(first, most=edge.border + stride)
+    return first
+
+
+def _search(near: _Edge, far: _Edge) -> Search[Field]:
     """The field along one axis."""
     length, positions = near.length, near.positions
     whole = Field(length, 0, 0)
-    yield {("near", 1), ("far", 1)}
-    if not len(near.inside) or not len(far.inside):
-        return whole
     stride = max(1, round(length / positions))
-    first, last = int(near.inside[0]), int(far.inside[0])
-    yield {(edge.side, stride + 1) for edge in (near, far)}
-    yield from _settle([(near, first, -1), (far, last, -1)])
+    first, last = yield from _together([_first_inside(edge, stride) for edge in (near, far)])
+    if first is None or last is None:
+        return whole
     for edge, position in ((near, first), (far, last)):
         if position + 1 in edge.inside:
             here = int(edge.at_least[position])
-            yield from _settle([(edge, position + 1, here + stride)])
-            stride = int(edge.at_least[position + 1]) - here
+            stride = (yield from edge.settle(position + 1, guess=here + stride)) - here
             break
-    quarters = (length // 4, length // 2, 3 * length // 4)
-    yield {(edge.side, quarter) for quarter in quarters for edge in (near, far) if quarter}
+    yield {("near", length // 2), ("far", length // 3)}
     if stride >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
         start = int(near.at_least[first]) - first * stride
         end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
         return Field(end - start, stride, start)
     middle = (positions - 1) // 2
-    yield from _settle([(near, middle, -1), (far, positions - 1 - middle, -1)])
-    top = int(near.at_least[middle])
-    size = length - int(far.at_least[positions - 1 - middle]) - top
+    top, bottom = yield from _together([near.settle(middle), far.settle(positions - 1 - middle)])
     stride = max(1, round(length / positions))
+    size = length - bottom - top
     return whole if size == length else Field(size, stride, top - middle * stride)
 
 
@@ -165,7 +199,7 @@ class _Layer:
     target: Target
     near: _Edge
     far: _Edge
-    search: Search
+    search: Search[Field]
     wanted: Wanted = field(default_factory=set)
     found: Field | None = None
     uneven: bool = False
