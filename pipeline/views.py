@@ -38,8 +38,6 @@ RENDERS_COLUMNS: Mapping[str, str] = {
 }
 """What the queries may ask of `renders` before anything is rendered: name to DuckDB type."""
 
-UNFINISHED = "holds an index that is not finished; run the same `maxact index` again"
-
 _DUCK_TYPES = {
     "int32": "INTEGER",
     "int64": "BIGINT",
