@@ -124,7 +124,7 @@ def merge(
     Examples:
       maxact merge out/all out/machine-a out/machine-b
     """
-    from pipeline.run import merge_runs
+    from pipeline.runs import merge_runs
 
     _summarise(merge_runs(out, sources, reporter=ConsoleReporter()))
 

@@ -19,7 +19,7 @@ from pipeline.errors import TooManyBadImages
 from pipeline.feed import Bad, Event, Good
 from pipeline.layers import Layer
 from pipeline.networks import Network
-from pipeline.parts import Part, ShardRecord
+from pipeline.part import Part, ShardRecord
 from pipeline.peaks import Probes
 from pipeline.progress import Task
 from pipeline.sources import Shard, image_id

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.store import SCHEMA_VERSION, atomic_path
 
-__all__ = ["RUN_FILE", "read_finished_run", "read_run", "write_run"]
+__all__ = [
+    "RUN_FILE",
+    "RunSummary",
+    "Totals",
+    "finish_run",
+    "locked",
+    "read_finished_run",
+    "read_run",
+    "write_run",
+]
 
 RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the final tables hold."""
+
+    images: int
+    errors: int
+    units: int
+    layers: int
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run left behind."""
+
+    out: Path
+    images: int
+    errors: int
+    units: int
+    layers: int
+    resumed_shards: int
+    seconds: float
 
 
 def read_run(out: Path) -> dict[str, Any]:
@@ -22,7 +59,9 @@ def read_run(out: Path) -> dict[str, Any]:
         StoreError: when OUT holds no run, or one of another schema version.
     """
     if not out.exists():
-        raise StoreError(f"{out} does not exist; make an index with `maxact index DATA --out {out}`")
+        raise StoreError(
+            f"{out} does not exist; make an index with `maxact index DATA --out {out}`"
+        )
     try:
         content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -64,3 +103,56 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
     """
     with atomic_path(out / RUN_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def finish_run(
+    out: Path, content: dict[str, Any], totals: Totals, resumed: int, seconds: float
+) -> RunSummary:
+    """Mark a run as complete, now that its tables are there.
+
+    Args:
+        out: the index's folder.
+        content: of run.json so far.
+        totals: what the tables hold.
+        resumed: shards that were committed before this run.
+        seconds: that this run took.
+
+    Raises:
+        StoreError: when run.json cannot be written.
+    """
+    content["status"] = "complete"
+    content["dataset"]["shards"] = totals.shards
+    content["counts"] = {
+        "images": totals.images,
+        "errors": totals.errors,
+        "units": totals.units,
+        "layers": totals.layers,
+    }
+    content["timings"] = {"seconds": round(seconds, 3)}
+    write_run(out, content)
+    return RunSummary(
+        out, totals.images, totals.errors, totals.units, totals.layers, resumed, seconds
+    )
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder while the context is open.
+
+    Raises:
+        StoreError: when another process works there, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"another process is working in {out}; wait for it to end") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -7,15 +7,11 @@ an interrupted run up where its last commit left it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.metadata
 import math
-import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +23,15 @@ from pipeline.compiled import can_compile
 from pipeline.config import RunConfig, fingerprint, fingerprint_fields, refuse_mismatch
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError, StoreError
+from pipeline.final import write_index
 from pipeline.layers import Layer, choose_layers
-from pipeline.manifest import RUN_FILE, read_run, write_run
-from pipeline.merge import Totals, choose_disjoint, write_index
+from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
 from pipeline.networks import Network, load_network
-from pipeline.parts import Commit, copy_part, list_commits
+from pipeline.parts import Commit, list_commits
 from pipeline.progress import Reporter, Silent
 from pipeline.sources import Dataset, Shard, open_dataset
 
-__all__ = ["RunSummary", "merge_runs", "run_index"]
+__all__ = ["run_index"]
 
 COMPILE_IMAGES = 20_000
 """Images from which compiling pays: it takes about a minute, and saves some 10 ms an image."""
@@ -45,19 +41,6 @@ _MAX_SHARDS_PER_PART = 64
 
 _OWNED = (*(f"{name}.parquet" for name in store.SCHEMAS), RUN_FILE)
 """The files an index owns in OUT; --fresh removes these and the parts, nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """What a run left behind."""
-
-    out: Path
-    images: int
-    errors: int
-    units: int
-    layers: int
-    resumed_shards: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,90 +83,6 @@ def run_index(
     plan = _plan(config, network, dataset, reporter)
     with locked(config.out):
         return _run(plan, reporter, started)
-
-
-def merge_runs(
-    out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None
-) -> RunSummary:
-    """Merge finished or interrupted runs over shards of one dataset into a new index.
-
-    Args:
-        out: the folder to write; may be one of the sources.
-        sources: folders that `maxact index` wrote, of the same fingerprint.
-        reporter: told of the progress.
-
-    Raises:
-        FingerprintMismatch: when the runs differ in more than their shards.
-        StoreError: when parts overlap so that some shards cannot be counted exactly once.
-    """
-    reporter = reporter or Silent()
-    started = time.monotonic()
-    runs = [read_run(source) for source in sources]
-    for source, run in zip(sources[1:], runs[1:], strict=True):
-        refuse_mismatch(source, run["fields"], runs[0]["fields"])
-    commits = [commit for source in sources for commit in list_commits(source / "parts")]
-    sizes: dict[str, int] = {}
-    for commit in commits:
-        for shard in commit.shards:
-            if sizes.setdefault(shard.name, shard.size) != shard.size:
-                raise StoreError(
-                    f"shard {shard.name} has {sizes[shard.name]} bytes in one run and "
-                    f"{shard.size} in another; these are not runs over one dataset"
-                )
-    chosen, lost = choose_disjoint(commits)
-    if lost:
-        raise StoreError(
-            f"{len(lost)} shards ({', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}) were "
-            "committed together with shards that another run holds too, and can be neither "
-            "counted twice nor taken apart; index the runs with --shards-per-part 1, or over "
-            "shards that do not overlap"
-        )
-    if out not in sources and (out / RUN_FILE).exists():
-        refuse_mismatch(out, read_run(out)["fields"], runs[0]["fields"])
-    with locked(out):
-        (out / "parts").mkdir(exist_ok=True)
-        kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
-        for commit in list_commits(out / "parts"):
-            if commit.path not in {item.path for item in kept}:
-                commit.path.unlink()
-                shutil.rmtree(commit.folder, ignore_errors=True)
-        content = dict(runs[0])
-        data = list(dict.fromkeys(item for run in runs for item in run["dataset"]["data"]))
-        content["dataset"] = {**content["dataset"], "data": data}
-        content["merged_from"] = [str(source) for source in sources]
-        layers = tuple(Layer(**layer) for layer in content["layers"])
-        totals = write_index(
-            out,
-            layers,
-            kept,
-            fingerprint=content["fingerprint"],
-            classes=content["config"]["classes"],
-            reporter=reporter,
-        )
-        return _finish(out, content, totals, layers, 0, started)
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second run out of the same folder while the context is open.
-
-    Raises:
-        StoreError: when another process works there, or the folder cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(f"another process is working in {out}; wait for it to end") from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _plan(
@@ -260,31 +159,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         classes=config.classes,
         reporter=reporter,
     )
-    return _finish(out, content, totals, plan.layers, len(done), started)
-
-
-def _finish(
-    out: Path,
-    content: dict[str, Any],
-    totals: Totals,
-    layers: Sequence[Layer],
-    resumed: int,
-    started: float,
-) -> RunSummary:
-    seconds = time.monotonic() - started
-    content["status"] = "complete"
-    content["dataset"]["shards"] = totals.shards
-    content["counts"] = {
-        "images": totals.images,
-        "errors": totals.errors,
-        "units": totals.units,
-        "layers": len(layers),
-    }
-    content["timings"] = {"seconds": round(seconds, 3)}
-    write_run(out, content)
-    return RunSummary(
-        out, totals.images, totals.errors, totals.units, len(layers), resumed, seconds
-    )
+    return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 
 def _check_shards(dataset: Dataset) -> None:

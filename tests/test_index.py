@@ -21,7 +21,8 @@ from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, To
 from pipeline.layers import choose_layers, unit_view
 from pipeline.networks import Network
 from pipeline.peaks import Probes
-from pipeline.run import merge_runs, run_index
+from pipeline.run import run_index
+from pipeline.runs import merge_runs
 from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
 SIZES = [9, 14, 1, 20]

@@ -1,0 +1,335 @@
+"""The final tables of an index, from its committed parts.
+
+Parts are read one after another in the order of their shards and merged in memory, where a state
+is as large as the network has units, not as the dataset has images; the tables of images and
+errors are streamed through DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import stats, store
+from pipeline.errors import StoreError
+from pipeline.layers import Layer
+from pipeline.manifest import Totals
+from pipeline.merge import merge_parts
+from pipeline.part import Part, ShardRecord
+from pipeline.parts import Commit
+from pipeline.progress import Reporter, Silent
+from pipeline.sample import STRATA_COUNT, strata_rows
+from pipeline.shards import POSITION_BITS
+from pipeline.topk import NO_IMAGE, Ranked
+
+__all__ = ["write_index"]
+
+_LEVELS = (0.5, 0.9, 0.99, 0.999)
+_UNITS_PER_BATCH = 4096
+
+
+def write_index(
+    out: Path,
+    layers: Sequence[Layer],
+    commits: Sequence[Commit],
+    *,
+    fingerprint: str,
+    classes: int | None = 20,
+    reporter: Reporter | None = None,
+) -> Totals:
+    """Merge committed parts and write every table of an index.
+
+    Args:
+        out: the index's folder.
+        layers: in forward order; their units lie one after another in the parts.
+        commits: over disjoint shards.
+        fingerprint: goes into the footers.
+        classes: labels kept per unit; None keeps all.
+        reporter: told of the parts as they are read.
+
+    Raises:
+        StoreError: when a part is damaged or a table cannot be written.
+    """
+    reporter = reporter or Silent()
+    units = sum(layer.units for layer in layers)
+    shards = tuple(
+        sorted((shard for commit in commits for shard in commit.shards), key=lambda s: s.name)
+    )
+    with reporter.task("merging parts", len(commits), "parts") as task:
+
+        def loaded() -> Iterator[Part]:
+            for commit in commits:
+                if commit.units != units:
+                    raise StoreError(
+                        f"{commit.path} holds {commit.units} units, the layers have {units}"
+                    )
+                commit.verify()
+                yield commit.load(records=False)
+                task.advance()
+
+        merged = merge_parts(loaded(), units, commits[0].k if commits else 1)
+    footer = {"maxact.fingerprint": fingerprint}
+    _write_records(out, commits, shards, footer)
+    tables = {
+        "layers": (store.LAYERS, iter([_layer_table(layers)])),
+        "top": (store.TOP, _top_tables(layers, merged)),
+        "units": (store.UNITS, _unit_tables(layers, merged, _labels_of_top(out, merged))),
+        "strata": (store.STRATA, _strata_tables(layers, merged)),
+        "classes": (store.CLASSES, _class_tables(layers, merged, classes)),
+        "histograms": (store.HISTOGRAMS, _histogram_tables(layers, merged)),
+    }
+    for name, (schema, batches) in tables.items():
+        store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
+    errors = sum(shard.errors for shard in shards)
+    return Totals(merged.moments.images, errors, units, len(layers), len(shards))
+
+
+def _write_records(
+    out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord], footer: dict[str, str]
+) -> None:
+    """Write images.parquet and errors.parquet: renumbered, sorted, near-duplicates marked."""
+    import duckdb
+
+    ordinal = {shard.name: number for number, shard in enumerate(shards)}
+    files = [(commit, str(commit.folder / "images.parquet")) for commit in commits]
+    mapping = pa.table(
+        {
+            "filename": [name for commit, name in files for _ in commit.shards],
+            "own": pa.array(
+                [number for commit in commits for number in range(len(commit.shards))], pa.int64()
+            ),
+            "ordinal": pa.array(
+                [ordinal[shard.name] for commit in commits for shard in commit.shards], pa.int64()
+            ),
+        }
+    )
+    images: Iterator[pa.RecordBatch] = iter(())
+    errors: Iterator[pa.RecordBatch] = iter(())
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        if files:
+            connection.register("mapping", mapping)
+            images = iter(
+                connection.sql(
+                    f"""
+                    WITH renumbered AS (
+                        SELECT images.* REPLACE (
+                            (ordinal << {POSITION_BITS})
+                            | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id
+                        )
+                        FROM read_parquet($files, filename = true) AS images
+                        JOIN mapping ON images.filename = mapping.filename
+                            AND image_id >> {POSITION_BITS} = own
+                    ), first_seen AS (
+                        SELECT *,
+                            min(image_id) OVER (PARTITION BY digest) AS same_bytes,
+                            CASE WHEN phash IS NOT NULL
+                                THEN min(image_id) OVER (PARTITION BY phash) END AS same_picture
+                        FROM renumbered
+                    )
+                    SELECT * EXCLUDE (filename, same_bytes, same_picture) REPLACE (
+                        CASE WHEN least(same_bytes, same_picture) < image_id
+                            THEN least(same_bytes, same_picture) END AS duplicate_of
+                    )
+                    FROM first_seen ORDER BY image_id
+                    """,
+                    params={"files": [name for _, name in files]},
+                ).to_arrow_reader(store.ROW_GROUP_ROWS)
+            )
+        store.write_table(out / "images.parquet", store.IMAGES, images, metadata=footer)
+        if files:
+            errors = iter(
+                connection.sql(
+                    "SELECT * FROM read_parquet($files) ORDER BY shard, key, error",
+                    params={"files": [str(commit.folder / "errors.parquet") for commit in commits]},
+                ).to_arrow_reader(store.ROW_GROUP_ROWS)
+            )
+        store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
+
+
+def _layer_table(layers: Sequence[Layer]) -> pa.Table:
+    rows = []
+    for layer in layers:
+        row: dict[str, object] = {
+            field.name: getattr(layer, field.name)
+            for field in store.LAYERS
+            if field.name != "layer"
+        }
+        rows.append({"layer": layer.name, **row})
+    return pa.Table.from_pylist(rows, store.LAYERS)
+
+
+def _spans(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int, slice]]:
+    """Pieces of every layer: the layer, its first unit, and the units on the common axis."""
+    offset = 0
+    for layer in layers:
+        for first in range(0, layer.units, _UNITS_PER_BATCH):
+            last = min(first + _UNITS_PER_BATCH, layer.units)
+            yield layer, first, slice(offset + first, offset + last)
+        offset += layer.units
+
+
+def _names(text: str, rows: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([text]))
+
+
+def _peak_columns(
+    layer: Layer, image_id: np.ndarray, position: np.ndarray
+) -> dict[str, np.ndarray]:
+    grid_w = max(layer.grid_w, 1)
+    return {
+        "image_id": image_id.astype(np.int64),
+        "y": (position // grid_w).astype(np.int32),
+        "x": (position % grid_w).astype(np.int32),
+    }
+
+
+def _top_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+    for layer, first, span in _spans(layers):
+        pieces = [
+            _side(layer, first, side, sign, getattr(merged, side), span)
+            for side, sign in (("high", 1), ("low", -1))
+        ]
+        side = np.repeat([0, 1], [piece.num_rows for piece in pieces])
+        table = pa.concat_tables(pieces).unify_dictionaries()
+        yield table.take(np.lexsort((table["rank"], side, table["unit"])))
+
+
+def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: slice) -> pa.Table:
+    image_id = lists.image_id[span]
+    row, slot = (image_id != NO_IMAGE).nonzero()
+    activation = lists.score[span][row, slot] * np.float32(sign) + np.float32(0)
+    return pa.table(
+        {
+            "layer": _names(layer.name, len(row)),
+            "unit": (row + first).astype(np.int32),
+            "side": _names(side, len(row)),
+            "rank": (slot + 1).astype(np.int32),
+            "activation": activation,
+            **_peak_columns(layer, image_id[row, slot], lists.position[span][row, slot]),
+        }
+    ).cast(store.TOP)
+
+
+def _labels_of_top(out: Path, merged: Part) -> list[list[str | None]]:
+    """The labels of every unit's top images, best first, from the table just written."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    ids = merged.high.image_id
+    wanted = np.unique(ids[ids != NO_IMAGE])
+    found_ids: list[np.ndarray] = []
+    found_labels: list[str | None] = []
+    file = pq.ParquetFile(out / "images.parquet")
+    for batch in file.iter_batches(columns=["image_id", "label"]):
+        kept = batch.filter(pc.is_in(batch["image_id"], pa.array(wanted)))
+        found_ids.append(kept["image_id"].to_numpy(zero_copy_only=False))
+        found_labels.extend(kept["label"].to_pylist())
+    order = np.concatenate(found_ids) if found_ids else np.zeros(0, np.int64)
+    names = np.array([*found_labels, None], dtype=object)
+    rows = np.searchsorted(order, ids)
+    rows = np.where(ids == NO_IMAGE, len(order), rows)
+    labels: list[list[str | None]] = names[rows].tolist()
+    return labels
+
+
+def _majority(labels: list[str | None]) -> tuple[str | None, float | None]:
+    """The commonest label of a unit's top images (ties: the one that comes first), its share."""
+    known = [label for label in labels if label is not None]
+    if not known:
+        return None, None
+    best = max(dict.fromkeys(known), key=known.count)
+    return best, known.count(best) / len(known)
+
+
+def _unit_tables(
+    layers: Sequence[Layer], merged: Part, top_labels: list[list[str | None]]
+) -> Iterator[pa.Table]:
+    moments = merged.moments
+    images = max(moments.images, 1)
+    low = np.where(moments.images, moments.low, np.nan).astype(np.float32)
+    high = np.where(moments.images, moments.high, np.nan).astype(np.float32)
+    index, best = stats.selectivity(merged.labels, moments.low)
+    names = merged.labels.labels
+    for layer, first, span in _spans(layers):
+        levels = stats.quantiles(merged.histogram[span], _LEVELS, low[span], high[span])
+        majority = [_majority(labels) for labels in top_labels[span]]
+        count = span.stop - span.start
+        yield pa.table(
+            {
+                "layer": _names(layer.name, count),
+                "unit": np.arange(first, first + count, dtype=np.int32),
+                "images": np.full(count, moments.images, np.int64),
+                "mean": moments.mean[span],
+                "std": np.sqrt(moments.m2[span] / images),
+                "min": low[span],
+                "max": high[span],
+                "active_fraction": moments.active[span] / images,
+                **dict(zip(("p50", "p90", "p99", "p999"), levels.T, strict=True)),
+                "selectivity": pa.array(index[span], from_pandas=True),
+                "top_label": pa.array(
+                    [names[row] if names else None for row in best[span]], pa.string()
+                ),
+                "majority_label": pa.array([name for name, _ in majority], pa.string()),
+                "precision": pa.array([share for _, share in majority], pa.float32()),
+            }
+        ).cast(store.UNITS)
+
+
+def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+    edges = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
+    for layer, first, span in _spans(layers):
+        sample = merged.sample.columns(span)
+        cuts = stats.quantiles(
+            merged.histogram[span], edges, merged.moments.low[span], merged.moments.high[span]
+        )
+        unit, stratum, row = strata_rows(sample, cuts)
+        yield pa.table(
+            {
+                "layer": _names(layer.name, len(unit)),
+                "unit": unit + np.int32(first),
+                "stratum": stratum,
+                "activation": sample.peak[row, unit],
+                **_peak_columns(layer, sample.image_id[row], sample.position[row, unit]),
+            }
+        ).cast(store.STRATA)
+
+
+def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) -> Iterator[pa.Table]:
+    sums = merged.labels
+    if not sums.labels:
+        return
+    kept = min(classes or len(sums.labels), len(sums.labels))
+    dictionary = pa.array(sums.labels, pa.string())
+    for layer, first, span in _spans(layers):
+        mean = (sums.total[:, span] / sums.images[:, None]).T
+        order = np.argsort(-mean, axis=1, kind="stable")[:, :kept]
+        rows = order.reshape(-1)
+        yield pa.table(
+            {
+                "layer": _names(layer.name, len(rows)),
+                "unit": np.repeat(np.arange(len(order), dtype=np.int32) + first, kept),
+                "label": pa.DictionaryArray.from_arrays(rows.astype(np.int32), dictionary),
+                "images": sums.images[rows],
+                "mean_peak": np.take_along_axis(mean, order, 1).reshape(-1),
+            }
+        ).cast(store.CLASSES)
+
+
+def _histogram_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+    lower, upper = stats.bucket_bounds()
+    for layer, first, span in _spans(layers):
+        counts = merged.histogram[span]
+        unit, bucket = counts.nonzero()
+        yield pa.table(
+            {
+                "layer": _names(layer.name, len(unit)),
+                "unit": (unit + first).astype(np.int32),
+                "lower": lower[bucket],
+                "upper": upper[bucket],
+                "images": counts[unit, bucket],
+            }
+        ).cast(store.HISTOGRAMS)
