@@ -41,6 +41,9 @@ LOCAL_BLOCK = 1 << 20
 REMOTE_BLOCK = 8 << 20
 """Bytes asked for at once from a server: large enough to hide its latency."""
 
+EXTRAS = {"s3": "s3", "s3a": "s3", "http": "remote", "https": "remote"}
+"""The extra of this package that brings what a protocol needs."""
+
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Failures that waiting does not mend."""
 
@@ -72,7 +75,8 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url))
     except ImportError as error:
-        hint = " (pip install 'maxact[s3]')" if protocol in ("s3", "s3a") else ""
+        extra = EXTRAS.get(protocol)
+        hint = f" (pip install 'maxact[{extra}]')" if extra else ""
         raise SourceError(f"cannot open {url}: {error}{hint}") from error
     except ValueError as error:
         raise SourceError(

@@ -1,6 +1,7 @@
 """Datasets: folders of images, WebDataset tars and Parquet files, near or far, as shards.
 
-`open_dataset` takes what a user types: paths, URLs, globs and brace patterns, or the word `demo`.
+`open_dataset` takes what a user types: paths, URLs, globs and brace patterns, the word `demo`,
+or the name of a dataset that torchvision downloads.
 It lists shards and reads no image; the shards then stream (see `pipeline.shards`).
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.downloads import PREFIX, fetch
 from pipeline.errors import SourceError, UsageError, did_you_mean
 from pipeline.folders import folder_shards, list_folder
 from pipeline.remote import basename, expand, filesystem, is_url, retrying, size_of
@@ -134,7 +136,8 @@ def open_dataset(data: Sequence[str], *, cache: Path | None = None) -> Dataset:
     """List the shards of a dataset.
 
     Args:
-        data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files; or `demo`.
+        data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files;
+            `demo`; or `torchvision:NAME` (see `pipeline.downloads`).
         cache: folder for what is built or downloaded; None is the user's own cache.
 
     Raises:
@@ -154,11 +157,13 @@ def open_dataset(data: Sequence[str], *, cache: Path | None = None) -> Dataset:
 
 def _located(argument: str, cache: Path) -> str:
     """The path, URL or pattern that an argument stands for."""
-    if argument != DEMO:
-        return argument
-    from pipeline.demo import build_demo
+    if argument == DEMO:
+        from pipeline.demo import build_demo
 
-    return str(build_demo(cache / DEMO))
+        return str(build_demo(cache / DEMO))
+    if argument.startswith(PREFIX):
+        return str(fetch(argument, cache))
+    return argument
 
 
 def _open(path: str) -> dict[str, list[Shard]]:
@@ -207,7 +212,8 @@ def _archive(path: str) -> Shard:
         return parquet_shard(path)
     if suffix in ("tar", "tgz", "gz", "bz2", "xz", "zst"):
         return TarShard(name="", size=size_of(path), url=path)
-    raise SourceError(f"{path} is neither a folder nor a .tar or .parquet file")
+    missing = "does not exist, or " if is_url(path) else ""
+    raise SourceError(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
 
 
 def _named(roots: dict[str, list[Shard]]) -> list[Shard]:
@@ -232,14 +238,14 @@ def _distinct(roots: list[str]) -> dict[str, str]:
 
 def _name(data: Sequence[str]) -> str:
     """A title: the last part of the first argument's path, without its ending."""
-    if data[0] == DEMO:
-        return DEMO
+    if (data[0] == DEMO or data[0].startswith(PREFIX)) and len(data) == 1:
+        return data[0].removeprefix(PREFIX).replace(":", " ")
     first = printable(basename(data[0] if is_url(data[0]) else os.path.abspath(data[0])))
     stem = first.rpartition(".")[0] if first.endswith((".tar", ".parquet")) else first
     return stem if len(data) == 1 else f"{stem} and {len(data) - 1} more"
 
 
 def _reopenable(argument: str) -> str:
-    if argument == DEMO or is_url(argument) or argument.startswith("{"):
+    if argument == DEMO or argument.startswith((PREFIX, "{")) or is_url(argument):
         return argument
     return os.path.abspath(argument)
