@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli import Out, app
+from pipeline.cli import LOOK, Out, app
 from pipeline.cli import main as main
 
 __all__ = ["DRAW", "app", "main"]
@@ -50,3 +51,85 @@ def sheets(
             reporter=ConsoleReporter(),
         )
     sys.stdout.writelines(f"{file}\n" for file in files)
+
+
+@app.command(rich_help_panel=DRAW)
+def render(
+    out: Out,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
+    ] = None,
+    units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
+    recipe: Annotated[str, typer.Option(help="See `maxact recipes`.")] = "fourier",
+    objective: Annotated[
+        str, typer.Option(help="point, channel or logit; with a minus for the lowest.")
+    ] = "point",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Gradient steps; as --set steps=N.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another image.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the recipe; repeatable."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Units that climb together; changes only the speed.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the climb.")
+    ] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="The weights' file, where it has moved.")
+    ] = None,
+) -> None:
+    """Render synthetic images of units: what drives them, found by gradient ascent.
+
+    Finished units are skipped, so the same command goes on where it was stopped.
+
+    \b
+    Examples:
+      maxact render out/demo --layer blocks.4.2 --units 0-23 --steps 128
+      maxact render out/demo --layer 'blocks.*' --units 0-7 --recipe octaves --seed 1
+      maxact render out/demo --layer classifier --units leopard --objective logit
+    """
+    from pipeline.progress import ConsoleReporter
+    from pipeline.query import open_index
+    from viz.index_renders import render_index
+    from viz.options import parse_settings
+    from viz.recipe import get_recipe
+
+    chosen = get_recipe(recipe, parse_settings(settings or [], steps=steps))
+    with open_index(out) as index:
+        rows = render_index(
+            index,
+            chosen,
+            layers=layer or [],
+            units=units,
+            seed=seed,
+            objective=objective,
+            batch=batch,
+            precision=precision,
+            weights=weights,
+            reporter=ConsoleReporter(),
+        )
+    sys.stdout.writelines(f"{out / row.file}\n" for row in rows)
+
+
+@app.command(rich_help_panel=LOOK)
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one recipe.")] = None,
+) -> None:
+    """List the recipes, or one recipe's options with their defaults.
+
+    \b
+    Examples:
+      maxact recipes
+      maxact recipes octaves
+    """
+    from viz.recipe import RECIPES, describe_recipe, get_recipe, summarise_recipe
+
+    if name is None:
+        sys.stdout.writelines(f"{key:10} {summarise_recipe(RECIPES[key])}\n" for key in RECIPES)
+        return
+    options = describe_recipe(get_recipe(name))
+    sys.stdout.writelines(f"{f'{key}={value}':28} {what}\n" for key, value, what in options)

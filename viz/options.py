@@ -7,12 +7,13 @@ commas.
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pipeline.errors import RenderError
+from pipeline.errors import RenderError, UsageError
 
-__all__ = ["Octave", "read_option", "write_option"]
+__all__ = ["Octave", "parse_settings", "read_option", "write_option"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,23 @@ class Octave:
     scale: float
     sigma: tuple[float, float]
     step: tuple[float, float]
+
+
+def parse_settings(settings: Sequence[str], *, steps: int | None = None) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dict; `steps` is one more of them.
+
+    Raises:
+        UsageError: for a text without `=`, or a key given twice.
+    """
+    found: dict[str, str] = {} if steps is None else {"steps": str(steps)}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set takes KEY=VALUE, got {setting!r}")
+        if key.strip() in found:
+            raise UsageError(f"{key.strip()} is set twice: {found[key.strip()]!r} and {value!r}")
+        found[key.strip()] = value
+    return found
 
 
 def write_option(value: Any) -> str:

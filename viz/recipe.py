@@ -11,24 +11,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_type_hints
+from itertools import accumulate, pairwise
+from typing import Any, Literal, get_args, get_type_hints
 
 from pipeline.errors import RenderError, did_you_mean
 from viz.options import Octave, read_option, write_option
-from viz.relu import RULES, ReluRule
 
 __all__ = [
     "RECIPES",
+    "RULES",
     "Fourier",
     "Octave",
     "Octaves",
     "Recipe",
+    "ReluRule",
     "describe_recipe",
     "get_recipe",
     "recipe_fingerprint",
+    "summarise_recipe",
 ]
+
+ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
+"""What every ReLU does during a climb; see `viz.relu`."""
+
+RULES: tuple[ReluRule, ...] = get_args(ReluRule)
+"""All rules, `plain` first."""
 
 RENDERER_VERSION = 1
 """Raised when the same recipe would give another image, so that old renderings are not reused."""
@@ -101,7 +111,8 @@ class Octaves(Recipe):
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
-        _require(self.steps >= 0, self, "steps", "0 (the schedule's own) or more")
+        enough = self.steps == 0 or self.steps >= len(self.octaves)
+        _require(enough, self, "steps", f"0 (the schedule's own) or at least {len(self.octaves)}")
         _require(self.step_scale > 0, self, "step_scale", "above 0")
         _require(self.start_sd >= 0, self, "start_sd", "0 or more")
         _require(0 <= self.start_mean <= 255, self, "start_mean", "0..255")
@@ -114,15 +125,17 @@ class Octaves(Recipe):
         published = sum(octave.iterations for octave in self.octaves)
         if self.steps in (0, published):
             return self.octaves
-        scaled, done, left = [], 0, self.steps
-        for number, octave in enumerate(self.octaves):
-            done += octave.iterations
-            end = round(self.steps * done / published)
-            following = len(self.octaves) - number - 1
-            count = min(max(1, end - (self.steps - left)), max(1, left - following))
-            left -= count
-            scaled.append(replace(octave, iterations=count))
-        return tuple(scaled)
+        spare = self.steps - len(self.octaves)
+        ends = [round(spare * done / published) for done in self._iterations_done()]
+        counts = [1 + end - start for start, end in pairwise([0, *ends])]
+        return tuple(
+            replace(octave, iterations=count)
+            for octave, count in zip(self.octaves, counts, strict=True)
+        )
+
+    def _iterations_done(self) -> list[int]:
+        """Iterations of the published schedule at the end of each octave."""
+        return list(accumulate(octave.iterations for octave in self.octaves))
 
     @property
     def total_steps(self) -> int:
@@ -207,9 +220,25 @@ def get_recipe(name: str, options: Mapping[str, str] | None = None) -> Recipe:
     return replace(recipe, **changes)
 
 
-def describe_recipe(recipe: Recipe) -> dict[str, str]:
-    """Options and values of a recipe, each written as `get_recipe` reads it."""
-    return {key: write_option(getattr(recipe, key)) for key in _options(recipe)}
+def describe_recipe(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of each option, the value written as `get_recipe` reads it."""
+    meanings = _meanings(Recipe) | _meanings(type(recipe))
+    return [
+        (key, write_option(getattr(recipe, key)), meanings.get(key, "")) for key in _options(recipe)
+    ]
+
+
+def _meanings(kind: type[Recipe]) -> dict[str, str]:
+    """What the `Args:` of a recipe's docstring say of each option, on one line."""
+    _, _, described = (kind.__doc__ or "").partition("Args:")
+    entries = re.findall(r"^ +(\w+): (.*(?:\n {9,}.*)*)", described, flags=re.MULTILINE)
+    return {key: re.sub(r"\s+", " ", text) for key, text in entries}
+
+
+def summarise_recipe(recipe: Recipe) -> str:
+    """The first line of a recipe's description, and its number of steps."""
+    first = (type(recipe).__doc__ or "").partition("\n")[0]
+    return f"{first} {recipe.total_steps:,} steps."
 
 
 def recipe_fingerprint(recipe: Recipe, **context: object) -> str:

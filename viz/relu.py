@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pipeline.errors import RenderError, did_you_mean
+from viz.recipe import RULES, ReluRule
 
-__all__ = ["LEAKY_SLOPE", "RULES", "ReluRule", "relu_rule"]
-
-ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
-
-RULES: tuple[ReluRule, ...] = get_args(ReluRule)
-"""All rules, `plain` first."""
+__all__ = ["LEAKY_SLOPE", "relu_rule"]
 
 LEAKY_SLOPE = 0.01
 """Slope of the leaky rule outside the linear part, as in the post."""
@@ -165,7 +161,7 @@ def relu_rule(rule: ReluRule) -> AbstractContextManager[object]:
     """Run every ReLU called inside the context, and its backward pass, by a rule.
 
     Args:
-        rule: one of `RULES`.
+        rule: one of `viz.recipe.RULES`.
 
     Raises:
         RenderError: for an unknown rule.

@@ -128,6 +128,9 @@ def render_units(
         StoreError: when OUT cannot be written.
     """
     reporter = reporter or Silent()
+    size = _default_batch(network) if batch is None else batch
+    if size < 1:
+        raise RenderError(f"a batch must be 1 or more units, got {size}")
     make, name = _named(objective, objective_name, layer)
     resolved = resolve_precision(precision, device_of(network))
     job = _Job(network, layer, recipe, name, seed, out, resolved, read_references(out, layer.name))
@@ -140,7 +143,7 @@ def render_units(
         total = len(todo) * recipe.total_steps
         with reporter.task(f"render {layer.name} ({recipe.name})", total, "steps") as progress:
             for canvas, group in _by_canvas(network, todo):
-                for chunk in _chunks(group, batch or _default_batch(network)):
+                for chunk in _chunks(group, size):
                     for row in _render_batch(job, canvas_for(recipe, canvas), chunk, progress):
                         finished[row.unit, row.facet] = row
     return [finished[item.unit, item.facet] for item in items]
@@ -237,8 +240,6 @@ def _default_batch(network: Network) -> int:
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    if size < 1:
-        raise RenderError(f"a batch must be 1 or more units, got {size}")
     for first in range(0, len(items), size):
         yield items[first : first + size]
 

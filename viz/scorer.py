@@ -21,7 +21,8 @@ from pipeline.layers import Layer, unit_view
 from pipeline.networks import Network
 from viz.canvas import Canvas
 from viz.objective import Objective, View, evaluate
-from viz.relu import ReluRule, relu_rule
+from viz.recipe import ReluRule
+from viz.relu import relu_rule
 
 __all__ = ["PASS_IMAGES", "Precision", "Scorer", "Watch", "resolve_precision"]
 

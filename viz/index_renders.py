@@ -1,0 +1,106 @@
+"""Render units of an index: its own network, its own layers."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import LayerError, StoreError, did_you_mean
+from pipeline.layers import Layer
+from pipeline.networks import Network, load_network
+from pipeline.progress import Reporter, Silent
+from pipeline.query import Index
+from viz.recipe import Recipe
+from viz.render import render_units
+from viz.renders import Rendered
+from viz.scorer import Precision
+
+__all__ = ["index_network", "render_index"]
+
+
+def index_network(index: Index, weights: str | Path | None = None) -> Network:
+    """The network that made an index, checked to have the same weights.
+
+    Args:
+        index: open.
+        weights: a file, where the index's own record of it no longer holds.
+
+    Raises:
+        NetworkError: when it cannot be loaded.
+        StoreError: when its weights are others than those indexed.
+    """
+    config, recorded = index.run["config"], index.run["network"]
+    network = load_network(config["network"], weights=weights or config.get("weights"))
+    if network.digest != recorded["digest"]:
+        raise StoreError(
+            f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
+            f"{network.name} now has {network.digest[:12]} ({network.weights}); "
+            "give the file with --weights, or index again"
+        )
+    return network
+
+
+def match_layers(index: Index, patterns: Sequence[str]) -> list[Layer]:
+    """The index's layers that names or globs choose, in forward order; all of them for none.
+
+    Raises:
+        LayerError: when a pattern matches nothing.
+    """
+    names = [layer.name for layer in index.layers]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            hint = did_you_mean(pattern, names) or f"; it has {', '.join(names)}"
+            raise LayerError(f"{index.out} has no layer {pattern!r}{hint}")
+    return [
+        layer
+        for layer in index.layers
+        if not patterns or any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in patterns)
+    ]
+
+
+def render_index(
+    index: Index,
+    recipe: Recipe,
+    *,
+    layers: Sequence[str] = (),
+    units: str = "all",
+    seed: int = 0,
+    objective: str = "point",
+    batch: int | None = None,
+    precision: Precision = "auto",
+    weights: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> list[Rendered]:
+    """Render units of an index's layers into its folder.
+
+    Args:
+        index: open.
+        recipe: see `viz.recipe`.
+        layers: names or globs; all for none.
+        units: as `pipeline.selection.parse_units` reads them.
+        seed, objective, batch, precision: see `viz.render.render_units`.
+        weights: see `index_network`.
+        reporter: shown progress.
+
+    Raises:
+        MaxactError: for a layer, unit, objective or network that is not there.
+    """
+    reporter = reporter or Silent()
+    chosen = [(layer, index.units(layer.name, units)) for layer in match_layers(index, layers)]
+    network = index_network(index, weights)
+    rows: list[Rendered] = []
+    for layer, wanted in chosen:
+        rows += render_units(
+            network,
+            layer,
+            wanted,
+            recipe,
+            out=index.out,
+            seed=seed,
+            objective=objective,
+            batch=batch,
+            precision=precision,
+            reporter=reporter,
+        )
+    return rows
