@@ -20,7 +20,7 @@ __all__ = ["NEUTRAL", "PER_ORIGIN", "choose_images", "crop_patch", "seen_window"
 PER_ORIGIN = 2
 """Images cut from one original that may stand for one unit: more would say the same again."""
 
-NEUTRAL = (232, 230, 225)
+NEUTRAL = (236, 234, 229)
 """What lies outside the network's input: nothing was seen there."""
 
 SQUARE_TOLERANCE = 0.02

@@ -19,12 +19,12 @@ __all__ = ["TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
 PAGE_WIDTH = 2400
 """Pixels; half of it is still legible."""
 
-MARGIN = 96
+MARGIN = 84
 COLUMNS = 3
-COLUMN_GAP = 60
-ROW_GAP = 52
+COLUMN_GAP = 54
+ROW_GAP = 50
 
-HEADER_HEIGHT = 244
+HEADER_HEIGHT = 222
 FOOTER_HEIGHT = 132
 """Both without the margin around the page."""
 
@@ -32,10 +32,10 @@ TILES_PER_ROW = 3
 TILES = 9
 """Real images shown of each unit."""
 
-TILE = 112
+TILE = 120
 TILE_GAP = 10
-CAPTION_HEIGHT = 50
-TITLE_HEIGHT = 62
+CAPTION_HEIGHT = 48
+TITLE_HEIGHT = 60
 INNER_GAP = 24
 
 

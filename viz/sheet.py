@@ -23,8 +23,18 @@ INK = (24, 26, 30)
 SOFT_INK = (98, 102, 110)
 FAINT = (214, 212, 206)
 SILHOUETTE = (226, 224, 218)
+EMPTY = (247, 246, 243)
 ACCENT = (196, 62, 28)
 """Whatever is synthetic, and nothing else."""
+
+BAR = 4
+"""Width of one column of the silhouette, in pixels."""
+
+FACT_WIDTH = 520
+"""Widest value of a fact in the header, in pixels."""
+
+FACT_GAP = 88
+"""Between the facts of the header, in pixels."""
 
 Bucket = tuple[float, float, int]
 """Lower edge, upper edge, images: part of a histogram of peaks."""
@@ -43,12 +53,13 @@ class Tile:
 class Synthetic:
     """The rendering of a unit: one picture, or up to four facets.
 
-    `activation` was measured on the saved picture; `failed` says that it does not drive the unit.
+    `activation` was measured on the saved picture; `failure` says in a word why the picture does
+    not stand for the unit, and is empty when it does.
     """
 
     pictures: tuple[Image.Image, ...]
     activation: float
-    failed: bool = False
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ def draw_page(cells: Sequence[Cell], text: PageText) -> Image.Image:
     for cell, place in zip(cells, layout.cells, strict=True):
         _draw_title(pen, cell, place.title)
         _draw_synthetic(page, pen, cell.synthetic, place.synthetic)
-        _draw_plot(pen, cell, place.plot)
+        _draw_plot(page, pen, cell, place.plot)
         _draw_tiles(page, pen, cell, place)
     _draw_footer(pen, layout, text)
     return page
@@ -98,12 +109,13 @@ def _draw_header(pen: ImageDraw.ImageDraw, place: Rect, text: PageText) -> None:
     soft = font("Regular", 30)
     subtitle = fit_text(text.subtitle, soft, place.right - after)
     pen.text((after, place.top + 56), subtitle, SOFT_INK, soft, anchor="ls")
-    step = place.width // max(1, len(text.facts))
-    for i, (name, value) in enumerate(text.facts):
-        left = place.left + i * step
-        pen.text((left, place.top + 118), name, SOFT_INK, font("Regular", 22), anchor="ls")
-        shown = fit_text(value, font("Medium", 27), step - 24)
-        pen.text((left, place.top + 154), shown, INK, font("Medium", 27), anchor="ls")
+    left = float(place.left)
+    names, values = font("Regular", 22), font("Medium", 27)
+    for name, value in text.facts:
+        shown = fit_text(value, values, min(FACT_WIDTH, place.right - left))
+        pen.text((left, place.top + 118), name, SOFT_INK, names, anchor="ls")
+        pen.text((left, place.top + 154), shown, INK, values, anchor="ls")
+        left += max(names.getlength(name), values.getlength(shown)) + FACT_GAP
 
 
 def _draw_title(pen: ImageDraw.ImageDraw, cell: Cell, place: Rect) -> None:
@@ -126,21 +138,22 @@ def _draw_synthetic(
 ) -> None:
     """The rendering, its facets in quarters, or an empty slot that says so."""
     if synthetic is None:
-        pen.rectangle(_inclusive(place), fill=(247, 246, 243))
+        pen.rectangle(_inclusive(place), fill=EMPTY)
         _dash_border(pen, place)
         x, y = place.left + place.width // 2, place.top + place.height // 2
         pen.text((x, y), "not rendered", SOFT_INK, font("Regular", 22), anchor="mm")
         return
-    for picture, spot in zip(
-        synthetic.pictures, _quarters(place, len(synthetic.pictures)), strict=False
-    ):
+    spots = _quarters(place, len(synthetic.pictures))
+    for spot in spots[len(synthetic.pictures) :]:
+        pen.rectangle(_inclusive(spot), fill=EMPTY)
+    for picture, spot in zip(synthetic.pictures, spots, strict=False):
         resized = picture.resize((spot.width, spot.height), Image.Resampling.LANCZOS)
         page.paste(resized, (spot.left, spot.top))
-    if synthetic.failed:
-        face = font("SemiBold", 20)
-        width = int(face.getlength("failed")) + 24
-        pen.rectangle((place.left, place.bottom - 36, place.left + width, place.bottom), fill=INK)
-        pen.text((place.left + 12, place.bottom - 18), "failed", PAPER, face, anchor="lm")
+    if synthetic.failure:
+        face, words = font("SemiBold", 20), f"failed: {synthetic.failure}"
+        right, top = place.left + round(face.getlength(words)) + 24, place.bottom - 36
+        pen.rectangle((place.left, top, right, place.bottom - 1), fill=INK)
+        pen.text((place.left + 12, top + 25), words, PAPER, face, anchor="ls")
 
 
 def _quarters(place: Rect, count: int) -> list[Rect]:
@@ -173,42 +186,55 @@ def _inclusive(place: Rect) -> tuple[int, int, int, int]:
     return place.left, place.top, place.right - 1, place.bottom - 1
 
 
-def _draw_plot(pen: ImageDraw.ImageDraw, cell: Cell, place: Rect) -> None:
+def _draw_plot(page: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: Rect) -> None:
     """The dataset's peaks as a silhouette, their best as a tick, the synthetic one in accent."""
-    synthetic = cell.synthetic
-    base = place.top + 38
-    bold, soft = font("SemiBold", 26), font("Regular", 20)
-    left: float = place.left
-    if synthetic is not None:
-        if cell.best > 0:
-            words = f"{readable_number(synthetic.activation / cell.best)}\N{MULTIPLICATION SIGN}"
-            pen.text((left, base), words, ACCENT, bold, anchor="ls")
-            left += bold.getlength(words) + 8
-            pen.text((left, base), "best real", SOFT_INK, soft, anchor="ls")
-        words = readable_number(synthetic.activation)
-        pen.text((place.right, base), words, ACCENT, font("Medium", 20), anchor="rs")
-    axis = Rect(place.left, place.top + 52, place.width, 62)
+    if cell.synthetic is not None:
+        _draw_comparison(pen, cell.synthetic.activation, cell.best, place)
+    axis = Rect(place.left, place.top + 56, place.width, place.height - 56 - 34)
     low, high = _plot_range(cell)
 
-    def at(value: float) -> float:
-        return axis.left + (value - low) / (high - low) * (axis.width - 1)
+    def at(value: float) -> int:
+        return round(axis.left + (value - low) / (high - low) * (axis.width - 1))
 
-    for x, height in _silhouette(cell.histogram, low, high, axis.width // 4):
-        x0 = axis.left + x * 4
-        pen.rectangle(
-            (x0, axis.bottom - max(2, height * axis.height), x0 + 3, axis.bottom), SILHOUETTE
-        )
+    for column, height in _silhouette(cell.histogram, low, high, axis.width // BAR):
+        left, top = axis.left + column * BAR, axis.bottom - max(2, round(height * axis.height))
+        pen.rectangle((left, top, left + BAR - 1, axis.bottom), SILHOUETTE)
     pen.rectangle((axis.left, axis.bottom, axis.right - 1, axis.bottom + 1), fill=FAINT)
-    best = round(at(cell.best))
+    best = at(cell.best)
     pen.rectangle((best - 1, axis.top + 8, best + 1, axis.bottom + 1), fill=INK)
-    if synthetic is not None:
-        x = round(at(synthetic.activation))
+    if cell.synthetic is not None:
+        x = at(cell.synthetic.activation)
         pen.rectangle((x - 1, axis.top + 8, x + 1, axis.bottom + 1), fill=ACCENT)
-        pen.ellipse((x - 6, axis.top + 2, x + 6, axis.top + 14), fill=ACCENT)
-    words = f"best real {readable_number(cell.best)}"
+        _draw_dot(page, x, axis.top + 8, 7)
+    soft, words = font("Regular", 20), f"best real {readable_number(cell.best)}"
     half = soft.getlength(words) / 2
     middle = min(max(best, place.left + half), place.right - half)
     pen.text((middle, axis.bottom + 28), words, SOFT_INK, soft, anchor="ms")
+
+
+def _draw_comparison(pen: ImageDraw.ImageDraw, activation: float, best: float, place: Rect) -> None:
+    """`1.8x best real` on the left, where the best is positive; the activation on the right."""
+    base = place.top + 38
+    face = font("Medium", 22)
+    pen.text((place.right, base), readable_number(activation), ACCENT, face, anchor="rs")
+    if best <= 0 or activation <= 0:
+        return
+    bold, soft = font("SemiBold", 28), font("Regular", 20)
+    ratio = activation / best
+    words = f"{ratio:.1f}" if 1 <= ratio < 10 else f"{ratio:.2g}" if ratio < 1 else f"{ratio:,.0f}"
+    words += "\N{MULTIPLICATION SIGN}"
+    pen.text((place.left, base), words, ACCENT, bold, anchor="ls")
+    after = place.left + bold.getlength(words) + 8
+    pen.text((after, base), "best real", SOFT_INK, soft, anchor="ls")
+
+
+def _draw_dot(page: Image.Image, x: int, y: int, radius: int) -> None:
+    """A disc with a smooth edge: Pillow's own ellipse has steps."""
+    side = 2 * radius + 1
+    mask = Image.new("L", (side * 8, side * 8))
+    ImageDraw.Draw(mask).ellipse((0, 0, side * 8 - 1, side * 8 - 1), fill=255)
+    smooth = mask.resize((side, side), Image.Resampling.BOX)
+    page.paste(ACCENT, (x - radius, y - radius), smooth)
 
 
 def _plot_range(cell: Cell) -> tuple[float, float]:
@@ -245,7 +271,7 @@ def _draw_tiles(page: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: 
     """The patches, each over its label and its activation; slots without a patch stay faint."""
     for i, (spot, caption) in enumerate(zip(place.tiles, place.captions, strict=True)):
         if i >= len(cell.tiles):
-            pen.rectangle(_inclusive(spot), fill=(247, 246, 243))
+            pen.rectangle(_inclusive(spot), fill=EMPTY)
             continue
         tile = cell.tiles[i]
         page.paste(tile.picture.resize((spot.width, spot.height)), (spot.left, spot.top))

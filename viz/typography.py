@@ -19,6 +19,9 @@ FONTS = Path(__file__).resolve().parent / "fonts"
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
+FEWEST_LETTERS = 3
+"""A text cut shorter than this says nothing and is left out."""
+
 _WORDNET_ID = re.compile(r"n\d{8}[ _-]+(?=\S)")
 
 
@@ -30,14 +33,14 @@ def font(weight: Weight, size: int) -> ImageFont.FreeTypeFont:
 
 
 def fit_text(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of its beginning as fits with an ellipsis."""
+    """The text, or as much of its beginning as fits with an ellipsis, or nothing."""
     if face.getlength(text) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):
         shorter = text[:end].rstrip(" ,.;:-") + ELLIPSIS
         if face.getlength(shorter) <= width:
-            return shorter
-    return ELLIPSIS if face.getlength(ELLIPSIS) <= width else ""
+            return shorter if end >= FEWEST_LETTERS else ""
+    return ""
 
 
 def wrap_text(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:
@@ -64,10 +67,12 @@ def readable_label(label: str) -> str:
 
 
 def readable_number(value: float) -> str:
-    """Three digits or so: `0.123`, `6.92`, `12.4`, `1,234`."""
+    """Two or three digits: `0.12`, `6.92`, `12.4`, `1,234`."""
     size = abs(value)
     if size >= 100:
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 1 or size == 0 else f"{value:.2g}"
+        words = f"{size:,.0f}"
+    elif size >= 10:
+        words = f"{size:.1f}"
+    else:
+        words = f"{size:.2f}" if size >= 1 or size == 0 else f"{size:.2g}"
+    return f"\N{MINUS SIGN}{words}" if value < 0 else words

@@ -1,0 +1,182 @@
+"""Gather what a sheet shows of each unit from an index: pictures, numbers and words."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.decode import open_original
+from pipeline.errors import BadImage, StoreError
+from pipeline.layers import Layer
+from pipeline.query import Index, TopImage
+from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
+from viz.layout import TILE, TILES
+from viz.renders import Rendered
+from viz.sheet import Bucket, Cell, Synthetic, Tile
+from viz.typography import readable_label
+
+__all__ = ["gather_cells"]
+
+ALL_RANKS = 1 << 30
+"""However many images the index lists: duplicates and copies are passed over."""
+
+FACETS = 4
+"""Renderings of one unit that a sheet shows at most."""
+
+MAJORITY = 4
+"""Of the nine shown, images of one label that make it worth naming beside the unit."""
+
+ALWAYS = 0.995
+"""Share of images from which on it goes without saying that a unit is active."""
+
+_STATISTICS = """
+SELECT unit, min, max, active_fraction FROM units
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
+"""
+
+_HISTOGRAMS = """
+SELECT unit, lower, upper, images FROM histograms
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
+"""
+
+
+def gather_cells(
+    index: Index, layer: Layer, units: Sequence[int], renders: Mapping[int, Sequence[Rendered]]
+) -> list[Cell]:
+    """What a page shows of each unit.
+
+    Raises:
+        SourceError: when the dataset is no longer where it was indexed.
+    """
+    statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
+    histograms: dict[int, list[Bucket]] = defaultdict(list)
+    for row in _rows(index, _HISTOGRAMS, layer, units):
+        histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
+    chosen = {
+        unit: choose_images(images, TILES)
+        for unit, images in index.tops(layer.name, units, n=ALL_RANKS).items()
+        if not _constant(statistics.get(unit))
+    }
+    patches = _cut_patches(index, layer, chosen)
+    classes = index.class_names(layer.name)
+    cells = []
+    for unit in units:
+        images = chosen.get(unit, [])
+        known = statistics.get(unit)
+        tiles = tuple(
+            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation)
+            for i in images
+        )
+        title, subtitle = _unit_words(unit, images, known, classes)
+        cells.append(
+            Cell(
+                title=title,
+                subtitle=subtitle,
+                note=_activity(known),
+                tiles=tiles,
+                best=known["max"] if known else max((t.activation for t in tiles), default=0.0),
+                synthetic=_synthetic(index.out, renders.get(unit, ())),
+                histogram=tuple(histograms[unit]),
+            )
+        )
+    return cells
+
+
+def _rows(index: Index, text: str, layer: Layer, units: Sequence[int]) -> list[dict[str, Any]]:
+    return index.sql(text, layer=layer.name, units=list(units)).dicts()
+
+
+def _constant(statistics: Mapping[str, Any] | None) -> bool:
+    """A unit that is the same in every image has no top images, only the first ones."""
+    return statistics is not None and statistics["min"] == statistics["max"]
+
+
+def _cut_patches(
+    index: Index, layer: Layer, chosen: Mapping[int, Sequence[TopImage]]
+) -> dict[tuple[int, int], Image.Image]:
+    """The patch of every (unit, image_id); each photograph is read and decoded once."""
+    wanted: dict[int, list[TopImage]] = defaultdict(list)
+    for images in chosen.values():
+        for image in images:
+            wanted[image.image_id].append(image)
+    patches: dict[tuple[int, int], Image.Image] = {}
+    for image_id, data in index.iterate_bytes(wanted):
+        try:
+            photograph = open_original(data)
+        except BadImage as error:
+            raise StoreError(
+                f"image {wanted[image_id][0].key} cannot be decoded any more ({error}); "
+                "the dataset has changed since it was indexed, index again"
+            ) from error
+        for image in wanted[image_id]:
+            window = seen_window(layer, image.y, image.x, index.preprocess)
+            patch = crop_patch(photograph, window, index.preprocess, TILE)
+            patches[image.unit, image_id] = patch
+    return patches
+
+
+def _unit_words(
+    unit: int,
+    images: Sequence[TopImage],
+    statistics: Mapping[str, Any] | None,
+    classes: Sequence[str] | None,
+) -> tuple[str, str]:
+    """Title and subtitle of a cell."""
+    if classes is not None:
+        return readable_label(classes[unit]), f"unit {unit}"
+    if statistics is not None and statistics["active_fraction"] == 0:
+        return f"unit {unit}", "never active"
+    labels = Counter(readable_label(image.label) for image in images if image.label)
+    label, count = labels.most_common(1)[0] if labels else ("", 0)
+    return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MAJORITY else ""
+
+
+def _activity(statistics: Mapping[str, Any] | None) -> str:
+    """How often the unit is active, where that says something."""
+    if statistics is None or not 0 < statistics["active_fraction"] < ALWAYS:
+        return ""
+    return f"active in {_percent(statistics['active_fraction'])}"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    return f"{share:.0%}".replace("%", " %") if share >= 0.1 else f"{share * 100:.2g} %"
+
+
+def _synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
+    """A unit's renderings, each cut to what the target sees."""
+    if not renders:
+        return None
+    shown = sorted(renders, key=lambda row: (row.status != "ok", row.facet, row.seed))[:FACETS]
+    pictures = tuple(_open_render(out / row.file, row) for row in shown)
+    best = max(shown, key=lambda row: (row.status == "ok", row.activation))
+    return Synthetic(pictures, best.activation, "" if best.status == "ok" else best.status)
+
+
+def _open_render(path: Path, row: Rendered) -> Image.Image:
+    """The part of a saved rendering that lies in the target's receptive field, made square."""
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+    except OSError as error:
+        raise StoreError(
+            f"rendering {path} cannot be read ({error}); run the same `maxact render` again"
+        ) from error
+    left, top = max(0, round(row.box_left)), max(0, round(row.box_top))
+    right, bottom = (
+        min(picture.width, round(row.box_right)),
+        min(picture.height, round(row.box_bottom)),
+    )
+    if right > left and bottom > top:
+        picture = picture.crop((left, top, right, bottom))
+    if picture.width == picture.height:
+        return picture
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), NEUTRAL)
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
