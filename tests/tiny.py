@@ -86,3 +86,8 @@ def write_tars(folder: Path, sizes: list[int], *, seed: int = 0) -> list[Path]:
                 number += 1
         paths.append(path)
     return paths
+
+
+def factory() -> tuple[nn.Module, Preprocess]:
+    """For `--network tests.tiny:factory`."""
+    return tiny_network().module, PREPROCESS
