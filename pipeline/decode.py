@@ -148,7 +148,7 @@ def open_original(data: bytes) -> Image.Image:
 
 
 def _load(data: bytes) -> Image.Image:
-    _refuse_bombs()
+    _set_warnings()
     image = Image.open(io.BytesIO(data))
     _check_size(*image.size)
     image.load()
@@ -165,8 +165,9 @@ def _check_size(width: int, height: int) -> None:
 
 
 @functools.cache
-def _refuse_bombs() -> None:
-    """Let Pillow's warning of a decompression bomb be an error, caught in `_guard`."""
+def _set_warnings() -> None:
+    """Pillow's warning of a bomb becomes an error; those of odd metadata concern no pixel."""
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 

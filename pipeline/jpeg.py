@@ -91,7 +91,7 @@ def read_jpeg(data: bytes) -> JpegFile:
                 scans.append(_Scan(chosen, first, last, bits & 15))
                 end = stop
     except (IndexError, ValueError):
-        return JpegFile(data, orientation, "")
+        frame = None
     if frame in BASELINE and len(scans) == 1 and len(scans[0].components) == len(components):
         ends = _marker_from(markers, end)
         if ends is not None:

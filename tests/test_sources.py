@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import downloads, folders
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import ShardError, SourceError, UsageError
 from pipeline.sources import (
     BadSample,
     Dataset,
@@ -161,6 +161,35 @@ def test_labels_of_tar_samples(tmp_path: Path) -> None:
         "f": None,
     }
     assert [sample.origin for sample in found] == [None, None, None, "photo 1", None, None]
+
+
+def test_no_damaged_header_goes_unseen(tmp_path: Path) -> None:
+    whole = tar([member for key in "abc" for member in named(key, "cat")])
+    headers = [at for at in range(0, len(whole), 512) if whole[at + 257 : at + 262] == b"ustar"]
+    assert len(headers) == 6
+    path = tmp_path / "a.tar"
+    for header in headers:
+        for at in range(header, header + 512, 13):
+            wrong = bytearray(whole)
+            wrong[at] ^= 0x55
+            dataset = open_dataset([str(write(path, bytes(wrong)))])
+            with pytest.raises(ShardError, match=r"shard a.tar: "):
+                list(dataset.shards[0].samples())
+
+
+def test_no_cut_archive_goes_unseen(tmp_path: Path) -> None:
+    whole = tar([member for key in "abc" for member in named(key, "cat")])
+    end = len(whole.rstrip(b"\0"))
+    for cut in range(0, end, 101):
+        for padding in (0, 512, 1024, -cut % 512):
+            dataset = open_dataset([str(write(tmp_path / "a.tar", whole[:cut] + bytes(padding)))])
+            try:
+                found = list(dataset.shards[0].samples())
+            except ShardError:
+                continue
+            # zeros at the right place end an archive, and fill the member they cut
+            assert padding == 1024
+            assert cut % 512 == 0 or len(found) < 4
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files open
