@@ -8,6 +8,7 @@ a network without blocks (AlexNet, VGG) the activation functions take their plac
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> boo
         alike = len({type(child) for child in blocks}) == 1 and all(map(_is_candidate, blocks))
         if alike and len(blocks) == len(children):
             last = calls[children[-1][0]]
-            if last.storage == calls[name].storage and last.shape == calls[name].shape:
+            if last.storage == calls[name].storage and _size(last) == _size(calls[name]):
                 return True
     return False
 
@@ -92,21 +93,53 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "*", name)
 
 
+def _size(call: Call) -> int:
+    """Numbers per image."""
+    return math.prod(call.shape)
+
+
 def find_classifier(module: nn.Module, calls: Mapping[str, Call]) -> str | None:
     """The innermost module with weights whose output is the network's, or None."""
     final = calls[""]
-    count = 1
-    for length in final.shape:
-        count *= length
-    found = None
     for name, call in calls.items():
-        size = 1
-        for length in call.shape:
-            size *= length
-        same = call.storage == final.storage and size == count and call.runs == 1
-        if name and same and found is None and _weight_layers(module.get_submodule(name)) >= 1:
-            found = name
-    return found
+        same = call.storage == final.storage and _size(call) == _size(final) and call.runs == 1
+        if name and same and _weight_layers(module.get_submodule(name)):
+            return name
+    return None
+
+
+def _find_blocks(module: nn.Module, calls: Mapping[str, Call], usable: set[str]) -> set[str]:
+    """Names of the blocks; also of modules beside them of which there is only one."""
+    candidates = {name for name in usable if _is_candidate(module.get_submodule(name))}
+    counts = Counter(type(part) for part in module.modules() if _is_candidate(part))
+    repeated = {kind for kind, count in counts.items() if count >= 2}
+    blocks = set(_outermost("", module, calls, repeated)) & usable
+    places = {_pattern(name) for name in blocks if re.search(r"\d", name)}
+    siblings = Counter(name.rpartition(".")[0] for name in blocks)
+    blocks |= {
+        name
+        for name in candidates
+        if _pattern(name) in places
+        or (
+            (
+                siblings[name.rpartition(".")[0]] >= 3
+                and _weight_layers(module.get_submodule(name)) > 1
+            )
+            and not _runs_blocks(name, module.get_submodule(name), calls)
+        )
+    }
+    return {name for name in blocks if not any(name.startswith(f"{outer}.") for outer in blocks)}
+
+
+def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
+    """Names of the activation functions, or of the layers with weights where there are none."""
+    parts = {name: module.get_submodule(name) for name in usable}
+    activations = {name for name, part in parts.items() if isinstance(part, _ACTIVATIONS)}
+    return activations or {
+        name
+        for name, part in parts.items()
+        if next(part.children(), None) is None and _weight_layers(part)
+    }
 
 
 def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
@@ -117,25 +150,6 @@ def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[s
         calls: of `trace_modules`.
     """
     usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
-    counts = Counter(type(part) for part in module.modules() if _is_candidate(part))
-    repeated = {kind for kind, count in counts.items() if count >= 2}
-    blocks = set(_outermost("", module, calls, repeated))
-    places = {_pattern(name) for name in blocks if re.search(r"\d", name)}
-    blocks |= {
-        name
-        for name in usable
-        if _pattern(name) in places and _is_candidate(module.get_submodule(name))
-    }
-    blocks &= usable
-    if not blocks:
-        leaves = {name: module.get_submodule(name) for name in usable}
-        blocks = {name for name, part in leaves.items() if isinstance(part, _ACTIVATIONS)}
-        if not blocks:
-            blocks = {
-                name
-                for name, part in leaves.items()
-                if next(part.children(), None) is None and _weight_layers(part)
-            }
+    chosen = _find_blocks(module, calls, usable) or _find_activations(module, usable)
     classifier = find_classifier(module, calls)
-    chosen = blocks | ({classifier} if classifier else set())
-    return tuple(name for name in calls if name in chosen)
+    return tuple(name for name in calls if name in chosen or name == classifier)

@@ -119,5 +119,5 @@ class RenderError(MaxactError):
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
     """A hint such as `; did you mean 'blocks.4.2'?`, or an empty string when nothing is near."""
-    near = difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
+    near = difflib.get_close_matches(word, sorted(set(known)), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

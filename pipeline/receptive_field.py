@@ -91,15 +91,29 @@ class _Edge:
         self.at_least = np.zeros(self.positions, np.int64)
         self.less_than = np.full(self.positions, self.length + 1, np.int64)
 
+    def exclude(self, blind: npt.NDArray[np.bool_]) -> None:
+        """Leave out positions that see nothing but padding."""
+        self.at_least[blind], self.less_than[blind] = self.length, self.length + 1
+
     def learn(self, margin: int, clean: npt.NDArray[np.bool_]) -> None:
         """Take in which positions stayed clean when the first `margin` pixels were NaN."""
+        clean = clean | (self.at_least == self.length)
         self.at_least[clean] = np.maximum(self.at_least[clean], margin)
         self.less_than[~clean] = np.minimum(self.less_than[~clean], margin)
 
     @property
     def inside(self) -> Positions:
-        """Positions whose edge lies inside the input, nearest first."""
-        return np.flatnonzero(self.at_least > self.border)
+        """Positions whose edge lies inside the input, nearest first.
+
+        Dilation makes holes: a position whose field begins in the padding can touch the input
+        behind its border. So only positions beyond the last one at the border count; one that is
+        beyond the middle while the middle is not is there because windows wrap around.
+        """
+        behind = self.at_least > self.border
+        middle = self.positions // 2
+        outside = np.flatnonzero(~behind[:middle] if behind[middle] else ~behind)
+        first = outside[-1] + 1 if len(outside) else 0
+        return first + np.flatnonzero(self.at_least[first:] < self.length)
 
     def settle(
         self, position: int, guess: int | None = None, most: int | None = None
@@ -155,10 +169,9 @@ def _together(searches: Sequence[Search[Found]]) -> Search[list[Found]]:
 def _first_inside(edge: _Edge, stride: int) -> Search[int | None]:
     """The first position whose edge lies inside the input, with its edge known; or None."""
     yield {(edge.side, 1)}
-    if edge.at_least[0] >= 1:
-        edge.border = yield from edge.settle(0, guess=1)
-        if edge.border == edge.length:
-            return None
+    seeing = int(np.argmax(edge.at_least < edge.length))
+    if edge.at_least[seeing] >= 1:
+        edge.border = yield from edge.settle(seeing, guess=1)
         yield {(edge.side, edge.border + 1)}
     if not len(edge.inside):
         return None
@@ -203,6 +216,7 @@ class _Layer:
     wanted: Wanted = field(default_factory=set)
     found: Field | None = None
     uneven: bool = False
+    sighted: tuple[Tensor, Tensor] = field(init=False)
 
     @classmethod
     def begin(cls, target: Target, length: int, axis: int) -> _Layer:
@@ -226,11 +240,25 @@ class _Layer:
         assert self.found is not None
         return self.found
 
+    def exclude(self, plain: Tensor, spoilt: Tensor, axes: tuple[int, ...]) -> None:
+        """Find the positions (y, x) that see nothing of the input: clean even when all is NaN."""
+        if not plain.all():
+            raise LayerError(
+                f"layer {self.target.module} gives NaN on a plain grey image; check the weights"
+            )
+        if spoilt.all():
+            self.found = Field(self.near.length, 0, 0)
+        self.sighted = ~spoilt.all(1), ~spoilt.all(0)
+        blind = (~self.sighted[axes[0]]).numpy()
+        self.near.exclude(blind)
+        self.far.exclude(blind[::-1])
+
     def learn(
         self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]
     ) -> None:
         """Take in which positions (try, y, x) stayed clean."""
-        rows, columns = clean.any(2), clean.any(1)
+        sighted_rows, sighted_columns = self.sighted
+        rows, columns = clean[:, :, sighted_columns].any(2), clean[:, sighted_rows].any(1)
         self.uneven |= len(axes) == 2 and not torch.equal(rows, columns)
         known = (columns if axes == (1,) else rows).numpy()
         for (side, margin), positions in zip(tries, known, strict=True):
@@ -283,11 +311,9 @@ def _probe(
     """Search all layers along one axis, or along both at once where they are alike."""
     length = blank.shape[2 + axes[0]]
     layers = [_Layer.begin(target, length, axes[0]) for target in targets]
-    for layer, clean in _watch(module, layers, blank):
-        if not clean.all():
-            raise LayerError(
-                f"layer {layer.target.module} gives NaN on a plain grey image; check the weights"
-            )
+    images = torch.cat([blank, torch.full_like(blank, torch.nan)])
+    for layer, clean in _watch(module, layers, images):
+        layer.exclude(clean[0], clean[1], axes)
     while open_layers := [layer for layer in layers if layer.found is None and not layer.uneven]:
         wanted = sorted(set().union(*(layer.wanted for layer in open_layers)))
         for offset in range(0, len(wanted), BATCH):
