@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -79,9 +80,8 @@ def _write_table(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH)
     if not rows:
-        console.print("no rows", highlight=False)
+        stream.write("no rows\n")
         return
     columns, rows = _fold_boxes(columns, rows)
     numeric = [
@@ -98,7 +98,13 @@ def _write_table(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence
             table.add_column(Text(name), justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(_readable(value)) for value in row))
-    console.print(table)
+    if stream.isatty():
+        Console(file=stream).print(table)
+        return
+    console = Console(file=io.StringIO(), width=PLAIN_WIDTH)
+    with console.capture() as capture:
+        console.print(table)
+    stream.writelines(f"{line.rstrip()}\n" for line in capture.get().strip("\n").splitlines())
 
 
 def _fold_boxes(
