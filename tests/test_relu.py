@@ -89,5 +89,5 @@ def test_the_rule_ends_with_its_context_even_after_an_error():
 
 
 def test_an_unknown_rule_is_named():
-    with pytest.raises(RenderError, match="'leeky'.*did you mean 'leaky'"):
+    with pytest.raises(RenderError, match=r"'leeky'.*did you mean 'leaky'"):
         relu_rule("leeky")

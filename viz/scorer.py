@@ -23,6 +23,7 @@ from viz.canvas import Canvas
 from viz.objective import Objective, View, evaluate
 from viz.recipe import ReluRule
 from viz.relu import relu_rule
+from viz.strided import QuickStrides
 
 __all__ = ["PASS_IMAGES", "Precision", "Scorer", "Watch", "resolve_precision"]
 
@@ -175,7 +176,8 @@ class Scorer:
         if images == 1 and self.device.type == "cpu":
             leaf, objectives = leaf.repeat(2, 1, 1, 1), [objectives[0], objectives[0]]
         leaf = leaf.requires_grad_()
-        with torch.enable_grad(), relu_rule(self._rule(step)), self._autocast():
+        rule = relu_rule(self._rule(step))
+        with torch.enable_grad(), rule, QuickStrides(), self._autocast():
             scores = evaluate(objectives, self.watch(leaf))
         (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()

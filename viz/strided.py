@@ -1,0 +1,134 @@
+"""A quicker gradient for strided grouped convolutions in bfloat16 on the CPU.
+
+oneDNN has no fast kernel for it: the strided depthwise convolutions of EfficientNet-Lite0 took 40 %
+of a whole climb, 59 ms for 8 x 96 x 112 x 112. The gradient by the input is also the forward
+convolution of the output's gradient, spread out with zeros, with the turned kernel: 14 ms. Weights
+are frozen, so that this is the only gradient there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["QuickStrides"]
+
+
+class _StridedConvolution(torch.autograd.Function):
+    """`torch.conv2d` whose gradient reaches only the input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.dtype = values.shape, values.dtype
+        ctx.options = (stride, padding, dilation, groups)
+        return torch.conv2d(values, weight, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.options
+        turned = _turned(weight.to(gradient.dtype), groups)
+        reach = [dilation[axis] * (weight.shape[2 + axis] - 1) for axis in range(2)]
+        size = (*gradient.shape[:2], ctx.shape[2] + reach[0], ctx.shape[3] + reach[1])
+        spread = torch.empty(size, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
+        rows, columns = (
+            slice(start, start + (count - 1) * step + 1, step)
+            for start, count, step in zip(
+                (reach[0] - padding[0], reach[1] - padding[1]),
+                gradient.shape[2:],
+                stride,
+                strict=True,
+            )
+        )
+        spread[:, :, rows, columns] = gradient
+        slope = torch.conv2d(spread, turned, None, 1, 0, dilation, groups)
+        return slope.to(ctx.dtype), None, None, None, None, None, None
+
+
+def _turned(weight: Tensor, groups: int) -> Tensor:
+    """The kernel of the gradient: inputs and outputs change places within each group."""
+    grouped = weight.unflatten(0, (groups, -1))  # type: ignore[no-untyped-call]
+    turned: Tensor = grouped.transpose(1, 2).flatten(0, 1).flip(2, 3)
+    return turned
+
+
+class QuickStrides(TorchFunctionMode):
+    """Inside the context, strided grouped convolutions of frozen weights take the quick gradient.
+
+    Only under bfloat16 autocast on the CPU; everything else is left as it is.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.conv2d and torch.is_autocast_enabled("cpu"):
+            call = _Call(*args, **kwargs)
+            if call.is_slow:
+                return _StridedConvolution.apply(*call.arguments)  # type: ignore[no-untyped-call]
+        return func(*args, **kwargs)
+
+
+class _Call:
+    """The arguments of a `torch.conv2d`, by name."""
+
+    def __init__(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> None:
+        self.input, self.weight, self.bias, self.groups = input, weight, bias, groups
+        self.stride, self.dilation = _pair(stride), _pair(dilation)
+        self.padding = (-1, -1) if isinstance(padding, str) else _pair(padding)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether oneDNN would be slow and the quick way is right."""
+        reach = [self.dilation[axis] * (self.weight.shape[2 + axis] - 1) for axis in range(2)]
+        return (
+            self.groups > 1
+            and max(self.stride) > 1
+            and self.input.requires_grad
+            and not self.weight.requires_grad
+            and self.input.device.type == "cpu"
+            and self.input.ndim == 4
+            and all(0 <= pad <= far for pad, far in zip(self.padding, reach, strict=True))
+        )
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """As `_StridedConvolution` takes them."""
+        return (
+            self.input, self.weight, self.bias, self.stride, self.padding, self.dilation,
+            self.groups,
+        )  # fmt: skip
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    first, *rest = value
+    return int(first), int(rest[0] if rest else first)
