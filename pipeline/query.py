@@ -10,11 +10,11 @@ with open_index(Path("out/demo")) as index:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
@@ -22,7 +22,8 @@ from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_
 from pipeline.geometry import Box, Preprocess
 from pipeline.manifest import read_finished_run
 from pipeline.named import NamedQuery, Value, load_query
-from pipeline.selection import parse_units
+from pipeline.results import QueryResult, Side, TopImage
+from pipeline.selection import match_names, parse_units
 from pipeline.views import create_views, read_preprocess
 
 if TYPE_CHECKING:
@@ -30,51 +31,6 @@ if TYPE_CHECKING:
     from pipeline.sources import Dataset
 
 __all__ = ["Index", "QueryResult", "Side", "TopImage", "open_index"]
-
-Side = Literal["high", "low"]
-"""The highest or the lowest peaks of a unit."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """What a SELECT gave: column names, and one tuple per row."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """One dict per row."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-
-@dataclass(frozen=True, slots=True)
-class TopImage:
-    """One of the images that drive a unit most (or least, on the low side).
-
-    `(y, x)` is the grid position of the peak, `box` the patch that this position saw, in pixels
-    of the original photograph; `duplicate_of` is the image_id of the same photograph seen before.
-    """
-
-    layer: str
-    unit: int
-    rank: int
-    activation: float
-    image_id: int
-    y: int
-    x: int
-    key: str
-    label: str | None
-    width: int
-    height: int
-    box: Box
-    origin: str | None = None
-    duplicate_of: int | None = None
-
-    @property
-    def photograph(self) -> int:
-        """The same number for all copies of one photograph."""
-        return self.image_id if self.duplicate_of is None else self.duplicate_of
-
 
 _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
@@ -164,6 +120,26 @@ class Index:
             hint = did_you_mean(layer, self._units) or f"; it has {', '.join(self._units)}"
             raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
         return self._units[layer]
+
+    def choose(self, patterns: Sequence[str], units: str) -> list[tuple[Layer, tuple[int, ...]]]:
+        """Layers by names or globs (all for none), and the units meant of each.
+
+        One layer must have all the units; of several, each gives those that it has.
+
+        Raises:
+            LayerError: when a pattern matches nothing.
+            UsageError: when no layer has such units.
+        """
+        names = match_names(patterns, list(self._units), where=str(self.out))
+        if len(names) == 1:
+            return [(self.layer(names[0]), self.units(names[0], units))]
+        found = [
+            (self.layer(name), parse_units(units, self._units[name], where=name, clip=True))
+            for name in names
+        ]
+        if not any(chosen for _, chosen in found):
+            raise UsageError(f"none of {', '.join(names)} has units {units}")
+        return [(layer, chosen) for layer, chosen in found if chosen]
 
     def units(self, layer: str, text: str) -> tuple[int, ...]:
         """Units as a command line writes them; see `parse_units`."""

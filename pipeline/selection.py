@@ -1,19 +1,42 @@
-"""Which units of a layer are meant: `0-23,40`, class names, or all of them."""
+"""Which layers and units are meant: `blocks.*`; `0-23,40`, class names, or all of them."""
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterator, Sequence
 
-from pipeline.errors import UsageError, did_you_mean
+from pipeline.errors import LayerError, UsageError, did_you_mean
 
-__all__ = ["parse_units"]
+__all__ = ["match_names", "parse_units"]
 
 _RANGE = re.compile(r"(\d+)\s*(?:-\s*(\d+))?")
 
 
+def match_names(patterns: Sequence[str], names: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """The layers that names or globs choose, in the order of `names`; all of them for none.
+
+    Raises:
+        LayerError: when a pattern matches nothing; the nearest names are suggested.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            hint = did_you_mean(pattern, names) or f"; it has {', '.join(names)}"
+            raise LayerError(f"{where} has no layer {pattern!r}{hint}")
+    return tuple(
+        name
+        for name in names
+        if not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    )
+
+
 def parse_units(
-    text: str, count: int, *, where: str = "the layer", classes: Sequence[str] | None = None
+    text: str,
+    count: int,
+    *,
+    where: str = "the layer",
+    classes: Sequence[str] | None = None,
+    clip: bool = False,
 ) -> tuple[int, ...]:
     """Read a choice of units: numbers, inclusive ranges and class names, separated by commas.
 
@@ -22,6 +45,7 @@ def parse_units(
         count: how many units the layer has; they are numbered 0..count-1.
         where: the layer's name, for the error.
         classes: one name per unit, where the layer is a classifier and its classes are known.
+        clip: leave out numbers beyond the layer instead of refusing them.
 
     Returns:
         The units in the order asked for, each once.
@@ -35,7 +59,7 @@ def parse_units(
     chosen: dict[int, None] = {}
     for item in (part.strip() for part in text.split(",")):
         match = _RANGE.fullmatch(item)
-        found = _span(match, count, where) if match else named.get(item.casefold())
+        found = _span(match, count, where, clip) if match else named.get(item.casefold())
         if found is None:
             hint = did_you_mean(item.casefold(), named) if named else ""
             raise UsageError(
@@ -60,11 +84,13 @@ def _spellings(name: str) -> Iterator[str]:
     yield from (part.strip().casefold() for part in name.split(","))
 
 
-def _span(match: re.Match[str], count: int, where: str) -> range:
+def _span(match: re.Match[str], count: int, where: str, clip: bool) -> range:
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     if last < first:
         raise UsageError(f"the range {match[0]} runs backwards; write {last}-{first}")
+    if clip:
+        return range(first, min(last + 1, count))
     if last >= count:
         raise UsageError(f"{where} has {count:,} units, numbered 0-{count - 1}; got {match[0]}")
     return range(first, last + 1)

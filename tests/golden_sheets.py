@@ -6,7 +6,6 @@ differently by every FreeType.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +71,3 @@ def draw(name: str) -> Image.Image:
     """A picture as it is kept."""
     page = PICTURES[name]()
     return page.resize((page.width // SCALE, page.height // SCALE), Image.Resampling.BOX)
-
-
-if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name in PICTURES:
-        draw(name).save(FOLDER / f"{name}.png", optimize=True)
-        sys.stdout.write(f"{FOLDER / name}.png\n")

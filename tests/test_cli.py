@@ -166,6 +166,17 @@ def test_sheets_print_the_files_they_wrote(out: str) -> None:
     assert "sheets of head" in result.stderr
 
 
+def test_sheets_of_several_layers_take_the_units_that_each_has(out: str) -> None:
+    result = run("sheets", out, "--layer", "blocks.*", "--layer", "stem", "--units", "4-8")
+    assert [Path(line).name for line in result.stdout.splitlines()] == [
+        "stem-real-0004-0005.png",
+        "blocks.1-real-0004-0008.png",
+    ]
+    result = run("sheets", out, "--units", "50")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "none of stem, blocks.1, head has units 50" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [

@@ -20,7 +20,9 @@ DRAW = "Draw"
 @app.command(rich_help_panel=DRAW)
 def sheets(
     out: Out,
-    layer: Annotated[str, typer.Option(help="A layer of the index.")],
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
+    ] = None,
     units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
     recipe: Annotated[
         str | None, typer.Option(help="Of the renderings.", show_default="the one with most units")
@@ -40,16 +42,19 @@ def sheets(
     from viz.pages import draw_sheets
 
     with open_index(out) as index:
-        chosen = index.units(layer, units)
-        files = draw_sheets(
-            index,
-            layer,
-            chosen,
-            recipe=recipe,
-            page_units=page_units,
-            pdf=pdf,
-            reporter=ConsoleReporter(),
-        )
+        files = [
+            file
+            for chosen, wanted in index.choose(layer or [], units)
+            for file in draw_sheets(
+                index,
+                chosen.name,
+                wanted,
+                recipe=recipe,
+                page_units=page_units,
+                pdf=pdf,
+                reporter=ConsoleReporter(),
+            )
+        ]
     sys.stdout.writelines(f"{file}\n" for file in files)
 
 

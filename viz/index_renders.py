@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import LayerError, StoreError, did_you_mean
-from pipeline.layers import Layer
+from pipeline.errors import StoreError
 from pipeline.networks import Network, load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
@@ -41,24 +39,6 @@ def index_network(index: Index, weights: str | Path | None = None) -> Network:
     return network
 
 
-def match_layers(index: Index, patterns: Sequence[str]) -> list[Layer]:
-    """The index's layers that names or globs choose, in forward order; all of them for none.
-
-    Raises:
-        LayerError: when a pattern matches nothing.
-    """
-    names = [layer.name for layer in index.layers]
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-            hint = did_you_mean(pattern, names) or f"; it has {', '.join(names)}"
-            raise LayerError(f"{index.out} has no layer {pattern!r}{hint}")
-    return [
-        layer
-        for layer in index.layers
-        if not patterns or any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in patterns)
-    ]
-
-
 def render_index(
     index: Index,
     recipe: Recipe,
@@ -87,7 +67,7 @@ def render_index(
         MaxactError: for a layer, unit, objective or network that is not there.
     """
     reporter = reporter or Silent()
-    chosen = [(layer, index.units(layer.name, units)) for layer in match_layers(index, layers)]
+    chosen = index.choose(layers, units)
     network = index_network(index, weights)
     rows: list[Rendered] = []
     for layer, wanted in chosen:
