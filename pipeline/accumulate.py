@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline import stats, topk
 from pipeline.errors import ActivationError
 from pipeline.layers import Layer
+from pipeline.peaks import Peaks
 from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.topk import NO_IMAGE, Ranked
 
@@ -118,23 +119,23 @@ class Accumulator:
         self._images.extend(ref.image_id for ref in refs)
         self._choose_sampled(refs)
 
-    def watch(self, index: int, peaks: Tensor, view: Tensor) -> None:
-        """Take one layer's peaks (image, unit) and its live output (image, unit, y, x).
-
-        Rows past the announced images are padding and are ignored.
-        """
+    def watch(self, index: int, peaks: Peaks) -> None:
+        """Take one layer's peaks; images past those announced are padding and are ignored."""
         count = len(self._refs)
-        peaks, view = peaks[:count], view[:count]
+        peaks = peaks.first(count)
         columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         row = len(self._block_refs)
-        self._block[row : row + count, columns] = peaks
+        self._block[row : row + count, columns] = peaks.values
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for side, lists in zip(_SIDES, self._lists[index], strict=True):
-            update(lists, peaks if side == "high" else -peaks, view)
+            update(lists, peaks.values if side == "high" else -peaks.values, peaks)
         if len(self._sampled):
-            self._sample_peak[self._slots, columns] = peaks[self._sampled]
-            flat = view[self._sampled].flatten(2).argmax(2)
-            self._sample_position[self._slots, columns] = flat.to(torch.int32)
+            self._sample_peak[self._slots, columns] = peaks.values[self._sampled]
+            units = torch.arange(peaks.values.shape[1], device=self.device)
+            images = self._sampled.repeat_interleave(len(units))
+            places = peaks.locate(images, units.repeat(len(self._sampled)))
+            places = places.to(torch.int32).view(-1, len(units))
+            self._sample_position[self._slots, columns] = places
 
     def end(self) -> None:
         """Close the batch; statistics are brought up to date when a block is full.
@@ -180,7 +181,7 @@ class Accumulator:
             self._sample(),
         )
 
-    def _update_entrants(self, lists: _Lists, scores: Tensor, view: Tensor) -> None:
+    def _update_entrants(self, lists: _Lists, scores: Tensor, peaks: Peaks) -> None:
         units, keys, origin = topk.entrants(lists.keys, scores, self._numbers)
         if not len(units):
             return
@@ -188,13 +189,13 @@ class Accumulator:
         old = lists.positions.index_select(0, units).gather(1, origin.clamp(max=k - 1))
         fresh = (origin >= k) & (keys != topk.EMPTY_KEY)
         changed, slot = fresh.nonzero(as_tuple=True)
-        maps = view[origin[changed, slot] - k, units[changed]]
-        old[changed, slot] = maps.flatten(1).argmax(1).to(torch.int32)
+        places = peaks.locate(origin[changed, slot] - k, units[changed])
+        old[changed, slot] = places.to(torch.int32)
         lists.keys[units] = keys
         lists.positions[units] = old
 
-    def _update_dense(self, lists: _Lists, scores: Tensor, view: Tensor) -> None:
-        positions = view.flatten(2).argmax(2).T.to(torch.int32)
+    def _update_dense(self, lists: _Lists, scores: Tensor, peaks: Peaks) -> None:
+        positions = peaks.locate_all().T.to(torch.int32)
         both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
         best = torch.topk(both, lists.keys.shape[1], dim=1)
         lists.keys = best.values

@@ -22,7 +22,7 @@ from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers import Layer
 from pipeline.manifest import read_finished_run
 from pipeline.networks import Network, load_network
-from pipeline.peaks import Probes, Score
+from pipeline.peaks import Peaks, Probes, Score
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index, open_index
 
@@ -186,18 +186,19 @@ class _Checker:
         self.lies: list[Lie] = []
         self.worst = 0.0
 
-    def compare(self, index: int, peaks: Tensor, view: Tensor) -> None:
+    def compare(self, index: int, peaks: Peaks) -> None:
         """The watcher: one image, one layer."""
         layer, records = self.layers[index], self.records[index]
-        values = peaks[0].double().numpy()
+        values = peaks.values[0].double().numpy()
+        maps = peaks.view[0]
         slack = self.tolerance * np.maximum(np.abs(values), records.scale / 100)
         for unit, side, activation, y, x in records.rows.get(self.image_id, ()):
             self.peaks += 1
             difference = abs(values[unit] - activation)
-            at_position = float(view[0, unit, y, x])
+            at_position = float(maps[unit, y, x])
             if difference > slack[unit]:
                 self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
-            elif values[unit] == float(view[0, unit].amax()) and (
+            elif values[unit] == float(maps[unit].amax()) and (
                 values[unit] - at_position > slack[unit]
             ):
                 self._lie(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")

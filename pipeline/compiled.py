@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 from pipeline.layers import Layer, unit_view
-from pipeline.peaks import Score, Watcher, reduce_view
+from pipeline.peaks import Peaks, Score, Watcher, reduce_view
 
 __all__ = ["CompiledProbes", "can_compile"]
 
@@ -40,11 +40,11 @@ class _Probed(nn.Module):
         self.module = module
         self.layers = tuple(layers)
         self.score: Score = score
-        self.outputs: dict[int, tuple[Tensor, Tensor]] = {}
+        self.outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         for index, layer in enumerate(self.layers):
             module.get_submodule(layer.module).register_forward_hook(self._hook(index, layer))
 
-    def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         self.outputs = {}
         self.module(batch)
         return [self.outputs[index] for index in range(len(self.layers))]
@@ -54,7 +54,8 @@ class _Probed(nn.Module):
             # The copy is taken before an in-place operation can follow; inductor drops it where
             # none does.
             view = unit_view(layer, output).clone()
-            self.outputs[index] = (reduce_view(view, self.score), view)
+            peaks = reduce_view(view, self.score)
+            self.outputs[index] = (peaks.values, view, peaks.lines)
 
         return observe
 
@@ -102,5 +103,5 @@ class CompiledProbes:
             raise NetworkError(
                 f"torch.compile cannot compile this network here ({reason}); use --compile off"
             ) from error
-        for index, (peaks, view) in enumerate(outputs):
-            self.watcher(index, peaks, view)
+        for index, output in enumerate(outputs):
+            self.watcher(index, Peaks(*output))

@@ -20,7 +20,7 @@ from pipeline.feed import Bad, Event, Good
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.part import Part, ShardRecord
-from pipeline.peaks import Probes
+from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
 from pipeline.sources import Shard, image_id
 
@@ -98,8 +98,8 @@ def open_runner(
     accumulator = Accumulator(layers, config.top, device)
     runner: Runner
 
-    def watch(index: int, peaks: Tensor, view: Tensor) -> None:
-        runner.accumulator.watch(index, peaks, view)
+    def watch(index: int, peaks: Peaks) -> None:
+        runner.accumulator.watch(index, peaks)
 
     if compiled:
         probes = CompiledProbes(module, layers, watch, config.score, config.batch_size)

@@ -8,6 +8,7 @@ positions while the output is alive. The pass ends at the last probed layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -17,34 +18,82 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError
 from pipeline.layers import Layer, unit_view
 
-__all__ = ["Probes", "Score", "StopForward", "Watcher", "reduce_view"]
+__all__ = ["Peaks", "Probes", "Score", "StopForward", "Watcher", "reduce_view"]
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
 
-Watcher = Callable[[int, Tensor, Tensor], None]
-"""Called once per layer and batch with the layer's index, its peaks (image, unit) float32 and its
-output as a view (image, unit, y, x) that is valid only during the call."""
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """One layer's peaks for one batch, and where to look for their positions.
+
+    Args:
+        values: (image, unit) float32.
+        view: (image, unit, y, x), the layer's output; valid only while the watcher runs.
+        lines: (image, y, unit), the maximum of every grid row; None where finding positions in
+            the whole map is cheaper.
+    """
+
+    values: Tensor
+    view: Tensor
+    lines: Tensor | None
+
+    def locate(self, images: Tensor, units: Tensor) -> Tensor:
+        """Grid positions of some peaks.
+
+        The row of a maximum is looked up in `lines` and its column in that one row, so that of a
+        map of h x w only h + w activations are read.
+
+        Args:
+            images: (pair,) int64, rows of `values`.
+            units: (pair,) int64.
+
+        Returns:
+            (pair,) int64, y * grid_w + x; of equal maxima the first.
+        """
+        if self.lines is None:
+            return self.view[images, units].flatten(1).argmax(1)
+        y = self.lines[images, :, units].argmax(1)
+        x = self.view.permute(0, 2, 3, 1)[images, y, :, units].argmax(1)
+        return y * self.view.shape[3] + x
+
+    def locate_all(self) -> Tensor:
+        """Grid positions of all peaks, (image, unit) int64, without waiting for the host."""
+        return self.view.permute(0, 2, 3, 1).flatten(1, 2).argmax(1)
+
+    def first(self, count: int) -> Peaks:
+        """The same for the first images of the batch."""
+        lines = None if self.lines is None else self.lines[:count]
+        return Peaks(self.values[:count], self.view[:count], lines)
+
+
+Watcher = Callable[[int, Peaks], None]
+"""Called once per layer and batch with the layer's index and its peaks."""
 
 
 class StopForward(Exception):
     """Ends a forward pass that has shown all that was asked for; never leaves this module."""
 
 
-def reduce_view(view: Tensor, score: Score) -> Tensor:
+def reduce_view(view: Tensor, score: Score) -> Peaks:
     """Peaks of one layer.
 
     Args:
         view: (image, unit, y, x).
         score: what to keep of the positions.
-
-    Returns:
-        (image, unit) float32.
     """
     if view.shape[2:] == (1, 1):
-        return view[:, :, 0, 0].float()
-    return (view.amax((2, 3)) if score == "max" else view.float().mean((2, 3))).float()
+        return Peaks(view[:, :, 0, 0].float(), view, None)
+    if score == "mean":
+        return Peaks(view.float().mean((2, 3)), view, None)
+    if view.stride(1) != 1:
+        return Peaks(view.amax((2, 3)).float(), view, None)
+    # Units lie side by side: reducing columns, then rows, costs what reducing both at once does,
+    # and the rows' maxima make positions cheap to find.
+    lines = view.permute(0, 2, 3, 1).amax(2)
+    return Peaks(lines.amax(1).float(), view, lines)
 
 
 class Probes:
@@ -110,7 +159,7 @@ class Probes:
 
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
             view = unit_view(layer, output)
-            self.watcher(index, reduce_view(view, self.score), view)
+            self.watcher(index, reduce_view(view, self.score))
             self._seen += 1
             if self._seen == len(self.layers):
                 raise StopForward

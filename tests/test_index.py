@@ -20,7 +20,7 @@ from pipeline.decode import decode
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.layers import choose_layers, unit_view
 from pipeline.networks import Network
-from pipeline.peaks import Probes
+from pipeline.peaks import Peaks, Probes, Score, reduce_view
 from pipeline.run import run_index
 from pipeline.runs import merge_runs
 from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
@@ -299,12 +299,13 @@ def test_nan_and_infinity_stop_the_run_naming_layer_unit_and_image(
 ) -> None:
     watch = Accumulator.watch
 
-    def poisoned(self: Accumulator, index: int, peaks: Tensor, view: Tensor) -> None:
+    def poisoned(self: Accumulator, index: int, peaks: Peaks) -> None:
         if self.layers[index].name == "second":
-            peaks = peaks.clone()
+            values = peaks.values.clone()
             for row, ref in enumerate(self._refs):
-                peaks[row, 2] = value if ref.key == "00003" else peaks[row, 2]
-        watch(self, index, peaks, view)
+                values[row, 2] = value if ref.key == "00003" else values[row, 2]
+            peaks = replace(peaks, values=values)
+        watch(self, index, peaks)
 
     monkeypatch.setattr(Accumulator, "watch", poisoned)
     message = f"layer second unit 2 gives {value} for image '00003' of shard tiny-000"
@@ -344,7 +345,7 @@ def test_probes_leave_the_network_as_they_found_it() -> None:
     layers = choose_layers(network, LAYERS)
     batch = network.normalise(torch.zeros((1, 3, 16, 16), dtype=torch.uint8))
 
-    def fail(index: int, peaks: Tensor, view: Tensor) -> None:
+    def fail(index: int, peaks: Peaks) -> None:
         raise RuntimeError("the watcher failed")
 
     with (
@@ -388,3 +389,17 @@ def test_mean_score_ranks_by_the_mean_over_positions(tars: list[Path], tmp_path:
         np.testing.assert_allclose(
             [row["activation"] for row in found], [means[i] for i in order], rtol=1e-6
         )
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("score", ["max", "mean"])
+def test_positions_are_those_of_a_search_in_the_whole_map(
+    memory_format: torch.memory_format, score: Score
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randint(-3, 3, (4, 6, 5, 7), generator=generator).float()
+    peaks = reduce_view(maps.contiguous(memory_format=memory_format), score)
+    images, units = torch.cartesian_prod(torch.arange(4), torch.arange(6)).T
+    wanted = maps.flatten(2).argmax(2)
+    assert torch.equal(peaks.locate(images, units).view(4, 6), wanted)
+    assert torch.equal(peaks.locate_all(), wanted)

@@ -19,6 +19,7 @@ from pipeline.layers import Layer
 from pipeline.merge import choose_disjoint, merge_parts
 from pipeline.part import Part, ShardRecord
 from pipeline.parts import Commit, commit_part, list_commits
+from pipeline.peaks import reduce_view
 from pipeline.sample import SAMPLE_SIZE
 from pipeline.shards import image_id
 
@@ -55,7 +56,7 @@ def make_part(shards: dict[str, int], batch: int = 4) -> Part:
             chosen = slice(first, first + batch)
             accumulator.begin(refs[chosen])
             for index, output in enumerate(outputs):
-                accumulator.watch(index, output[chosen].amax((2, 3)), output[chosen])
+                accumulator.watch(index, reduce_view(output[chosen], "max"))
             accumulator.end()
         accumulator.flush()
         records.append(ShardRecord(shard, 10 * count, count, 0))

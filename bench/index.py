@@ -1,0 +1,269 @@
+"""What does indexing cost over a bare forward pass?
+
+    python bench/index.py [--network efficientnet_lite0] [--images 512] [--modes bare,index,...]
+
+Every mode sees the same pre-decoded images in a process of its own, one thread, the same batch
+size. Reported: process time (user and system, all threads) per image, images/s by that time, the
+ratio to the bare eager forward pass in channels-last fp32, and peak resident memory. A first batch
+is not counted (compilation, allocation). Rounds are interleaved and the median is taken.
+
+Modes: bare, index, index-convs, naive (hooks that keep every map on a list and call torch.topk
+per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,
+compiled-convs-bf16, crp (zennit-crp's activation maximisation, where it is installed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+DEFAULT = "bare,index,index-convs,naive,compiled,compiled-convs,compiled-bf16,compiled-convs-bf16"
+K = 16
+OPEN = contextlib.ExitStack()
+"""Holds the probes until the process ends."""
+
+
+def load_pixels(network, count: int, data: str | None):
+    """`count` decoded images; the demo dataset's, repeated when there are fewer."""
+    from pipeline.decode import decode
+    from pipeline.sources import Sample, open_dataset
+
+    dataset = open_dataset((data or "demo",), cache=Path("out/cache"))
+    pixels = []
+    for shard in dataset.shards:
+        for sample in shard.samples():
+            if isinstance(sample, Sample):
+                pixels.append(decode(sample.data, network.preprocess).pixels)
+            if len(pixels) == count:
+                return pixels
+    return (pixels * (count // len(pixels) + 1))[:count]
+
+
+def conv_names(network) -> tuple[str, ...]:
+    import torch
+
+    return tuple(
+        name
+        for name, module in network.module.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    )
+
+
+def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
+    """The step of a mode (first image, last image), and how many layers and units it records."""
+    import torch
+
+    from pipeline.accumulate import ImageRef
+    from pipeline.config import RunConfig
+    from pipeline.index import open_runner
+    from pipeline.layers import choose_layers
+    from pipeline.networks import load_network
+
+    mode = arguments.mode
+    network = load_network(arguments.network, weights=arguments.weights)
+    patterns = conv_names(network) if "convs" in mode else ()
+    layers = choose_layers(network, patterns, receptive_fields=False)
+    config = RunConfig(
+        data=("bench",),
+        out=Path("unused"),
+        top=K,
+        batch_size=arguments.batch,
+        precision="bf16" if mode.endswith("bf16") else "fp32",
+    )
+    pixels = load_pixels(network, arguments.images, arguments.data)
+    device = torch.device("cpu")
+    runner = OPEN.enter_context(
+        open_runner(network, layers, config, device, compiled=mode.startswith("compiled"))
+    )
+    if mode.startswith("bare"):
+        module = runner.probes.module
+        runner.probes._remove()
+
+        def step(first: int, last: int) -> None:
+            with torch.inference_mode():
+                module(runner.prepare(pixels[first:last]))
+
+        return step, 0, 0
+    if mode == "naive":
+        return naive_step(runner, layers, pixels), len(layers), sum(la.units for la in layers)
+
+    def step(first: int, last: int) -> None:
+        refs = [
+            ImageRef(number, "bench", str(number), number, str(number % 50))
+            for number in range(first, last)
+        ]
+        runner.show(refs, pixels[first:last])
+        if last == arguments.images:
+            runner.accumulator.finish()
+
+    return step, len(layers), sum(layer.units for layer in layers)
+
+
+def naive_step(runner, layers, pixels) -> Callable[[int, int], None]:
+    """What one writes first: hooks that keep the maps, max with indices, cat and topk."""
+    import torch
+
+    runner.probes._remove()
+    module = runner.probes.module
+    kept: dict[str, torch.Tensor] = {}
+    best: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+    for layer in layers:
+        module.get_submodule(layer.name).register_forward_hook(
+            lambda _, inputs, output, name=layer.name: kept.__setitem__(name, output.detach())
+        )
+
+    def step(first: int, last: int) -> None:
+        with torch.inference_mode():
+            module(runner.prepare(pixels[first:last]))
+        numbers = torch.arange(first, last)
+        for name, output in kept.items():
+            flat = output.flatten(2) if output.dim() == 4 else output[:, :, None]
+            values, places = flat.max(2)
+            entry = (values, numbers[:, None].expand_as(values), places)
+            if name in best:
+                entry = tuple(torch.cat(pair) for pair in zip(best[name], entry, strict=True))
+            top = entry[0].topk(min(K, len(entry[0])), dim=0)
+            best[name] = (top.values, *(part.gather(0, top.indices) for part in entry[1:]))
+
+    return step
+
+
+def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
+    """zennit-crp's `Maximization` on activations, fed the same batches."""
+    import torch
+    from crp.maximization import Maximization
+
+    from pipeline.layers import choose_layers
+    from pipeline.networks import load_network
+
+    network = load_network(arguments.network, weights=arguments.weights)
+    layers = choose_layers(network, receptive_fields=False)
+    pixels = load_pixels(network, arguments.images, arguments.data)
+    module = network.module.to(memory_format=torch.channels_last)
+    kept: dict[str, torch.Tensor] = {}
+    for layer in layers:
+        module.get_submodule(layer.name).register_forward_hook(
+            lambda _, inputs, output, name=layer.name: kept.__setitem__(name, output.detach())
+        )
+    folder = tempfile.mkdtemp()
+    crp = Maximization(mode="activation", max_target="max", abs_norm=False, path=folder)
+    crp.SAMPLE_SIZE = K
+
+    class Channels:
+        """What crp asks of a concept: peaks over positions, and where they are."""
+
+        @staticmethod
+        def reference_sampling(relevance, layer_name=None, max_target="max", abs_norm=False):
+            from crp.concepts import ChannelConcept
+
+            return ChannelConcept.reference_sampling(relevance, layer_name, max_target, abs_norm)
+
+    def step(first: int, last: int) -> None:
+        batch = network.normalise(torch.stack(pixels[first:last]))
+        with torch.no_grad():
+            module(batch.contiguous(memory_format=torch.channels_last))
+        indices = torch.arange(first, last).numpy()
+        for name, output in kept.items():
+            maps = output if output.dim() == 4 else output[:, :, None, None]
+            crp.analyze_layer(maps, Channels, name, indices, None)
+
+    return step, len(layers), sum(layer.units for layer in layers)
+
+
+def run_mode(arguments) -> None:
+    """Measure one mode in this process and print a line of JSON."""
+    import torch
+
+    torch.set_num_threads(1)
+    step, layers, units = crp_step(arguments) if arguments.mode == "crp" else prepare(arguments)
+    size = arguments.batch
+    step(0, size)
+    started, wall = time.process_time(), time.monotonic()
+    for first in range(size, arguments.images, size):
+        step(first, min(first + size, arguments.images))
+    spent, wall = time.process_time() - started, time.monotonic() - wall
+    counted = arguments.images - size
+    print(
+        json.dumps(
+            {
+                "mode": arguments.mode,
+                "layers": layers,
+                "units": units,
+                "ms": 1000 * spent / counted,
+                "wall_ms": 1000 * wall / counted,
+                "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--network", default="efficientnet_lite0")
+    parser.add_argument("--weights")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", help="default: the demo dataset")
+    parser.add_argument("--modes", default=DEFAULT)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.mode:
+        run_mode(arguments)
+        return
+    modes = arguments.modes.split(",")
+    found: dict[str, list[dict]] = {mode: [] for mode in modes}
+    for number in range(arguments.rounds):
+        for mode in modes:
+            print(f"round {number + 1} of {arguments.rounds}: {mode}", file=sys.stderr, flush=True)
+            line = subprocess.run(
+                [sys.executable, __file__, "--mode", mode, *sys.argv[1:]],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            ).stdout.splitlines()[-1]
+            found[mode].append(json.loads(line))
+    report(arguments, found)
+
+
+def report(arguments, found: dict[str, list[dict]]) -> None:
+    """The table of results, in Markdown."""
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision", "timm")
+    )
+    print(f"{arguments.network}, {arguments.images} images, batch {arguments.batch}, one thread, ")
+    print(f"{versions}, Python {platform.python_version()}, {processor()}\n")
+    print("| mode | layers | units | ms/image | images/s | time over bare | peak RSS, MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for mode, runs in found.items():
+        cost = statistics.median(run["ms"] for run in runs)
+        # Rounds are compared with each other pair by pair: the machine's speed drifts.
+        ratios = [run["ms"] / bare["ms"] for run, bare in zip(runs, found["bare"], strict=True)]
+        print(
+            f"| {mode} | {runs[0]['layers']} | {runs[0]['units']} | {cost:.1f} | {1000 / cost:.1f} "
+            f"| {statistics.median(ratios):.2f} | {max(run['rss_mib'] for run in runs):.0f} |"
+        )
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+if __name__ == "__main__":
+    main()
