@@ -47,6 +47,22 @@ TURNS = {
 }
 """EXIF orientation to what makes the image upright (CIPA DC-008, 4.6.4, tag 274)."""
 
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "HEIF",
+)
+"""The formats tried, by what a file starts with. Not all that Pillow knows: for an EPS file it
+would start Ghostscript. HEIF needs a plugin, pillow-heif."""
+
 SIXTEEN_BIT = ("PNG", "PPM", "TIFF")
 """Formats whose integer pixels without a fixed range are taken for 16 bit if they fit."""
 
@@ -149,7 +165,7 @@ def open_original(data: bytes) -> Image.Image:
 
 def _load(data: bytes) -> Image.Image:
     _set_warnings()
-    image = Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data), formats=_formats())
     _check_size(*image.size)
     image.load()
     return image
@@ -162,6 +178,13 @@ def _check_size(width: int, height: int) -> None:
         )
     if width < 1 or height < 1:
         raise BadImage("shape", f"{width}x{height} pixels")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @functools.cache

@@ -37,10 +37,13 @@ IMAGE_SUFFIXES = (
     "jpg",
     "jpeg",
     "jpe",
+    "jfif",
     "png",
+    "apng",
     "webp",
     "gif",
     "bmp",
+    "dib",
     "tif",
     "tiff",
     "ppm",
@@ -48,9 +51,14 @@ IMAGE_SUFFIXES = (
     "pbm",
     "pnm",
     "jp2",
+    "j2k",
     "avif",
+    "heic",
+    "heif",
+    "jxl",
 )
-"""File name endings taken for images, in order of preference where one sample has several."""
+"""File name endings taken for images, in order of preference where one sample has several. Those
+that cannot be decoded are here too: they become error rows and are not passed over in silence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ def open_dataset(data: Sequence[str], *, cache: Path | None = None) -> Dataset:
 
 def _located(argument: str, cache: Path) -> str:
     """The path, URL or pattern that an argument stands for."""
+    argument = argument if is_url(argument) else os.path.expanduser(argument)
     if argument == DEMO:
         from pipeline.demo import build_demo
 
@@ -248,4 +249,4 @@ def _name(data: Sequence[str]) -> str:
 def _reopenable(argument: str) -> str:
     if argument == DEMO or argument.startswith((PREFIX, "{")) or is_url(argument):
         return argument
-    return os.path.abspath(argument)
+    return os.path.abspath(os.path.expanduser(argument))

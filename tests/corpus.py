@@ -140,6 +140,11 @@ def with_alpha(mode: str) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
+def animation() -> dict[str, Any]:
+    """Options that add a second, black frame (a new one: Pillow leaves marks on what it saved)."""
+    return {"save_all": True, "append_images": [Image.new("RGB", (WIDTH, HEIGHT), "black")]}
+
+
 def good_files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     """(file name, bytes, fields of the case) of every image that must decode."""
     yield "rgb.jpg", JPEG, {}
@@ -172,18 +177,20 @@ def good_files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     yield "bilevel.png", encoded(picture("1"), "PNG"), {"plain": True}
     yield "exif-6.png", encoded(turned(6), "PNG", exif=exif(6)), {}
     yield "interlaced-1x1.png", png(1, 1, 8, 2, b"\0\xff\0\0"), {"size": (1, 1), "plain": True}
-    second = Image.new("RGB", (WIDTH, HEIGHT), "black")
-    animation = {"save_all": True, "append_images": [second]}
-    yield "animated.png", encoded(picture(), "PNG", **animation), {}
-    yield "animated.gif", encoded(picture().quantize(16), "GIF", **animation), {}
-    yield "animated.webp", encoded(picture(), "WEBP", lossless=True, **animation), {}
+    yield "animated.png", encoded(picture(), "PNG", **animation()), {}
+    yield "animated.gif", encoded(picture().quantize(16), "GIF", **animation()), {}
+    yield "animated.webp", encoded(picture(), "WEBP", lossless=True, **animation()), {}
+    yield "stereo.jpg", encoded(picture(), "MPO", quality=95, **animation()), {}
+    yield "camera.jfif", JPEG, {}
+    yield "rgb.jp2", encoded(picture(), "JPEG2000"), {}
+    yield "rgb.avif", encoded(picture(), "AVIF", quality=90), {}
     yield "rgb.webp", encoded(picture(), "WEBP", quality=95), {}
     yield "alpha.webp", encoded(with_alpha("RGBA"), "WEBP", lossless=True), {}
     yield "exif-8.webp", encoded(turned(8), "WEBP", lossless=True, exif=exif(8)), {}
     yield "rgb.bmp", encoded(picture(), "BMP"), {}
     yield "rgb.tif", encoded(picture(), "TIFF"), {}
     yield "cmyk.tif", encoded(picture("CMYK"), "TIFF"), {}
-    yield "pages.tif", encoded(picture(), "TIFF", **animation), {}
+    yield "pages.tif", encoded(picture(), "TIFF", **animation()), {}
     yield "turned.tif", encoded(turned(6), "TIFF", exif=exif(6)), {}
     yield "rgb.ppm", encoded(picture(), "PPM"), {}
 
@@ -195,6 +202,8 @@ def bad_files() -> Iterator[tuple[str, bytes, str]]:
     yield "text.jpg", b"this is no image\n" * 20, "unknown"
     yield "page.png", b"<!DOCTYPE html><title>404</title>", "unknown"
     yield "random.jpg", bytes(np.random.default_rng(1).integers(0, 256, 4096, np.uint8)), "unknown"
+    yield "program.jpg", encoded(picture(), "EPS"), "unknown"
+    yield "phone.heic", b"\0\0\0\x18ftypheic" + bytes(99), "unknown"
     yield "only-start.jpg", JPEG[:2], "unknown"
     yield "header.jpg", JPEG[:24], "corrupt|truncated|unknown"
     baseline, progressive = noisy(), noisy(progressive=True)
