@@ -76,8 +76,10 @@ class Canvas:
         )
 
     def with_margin(self, margin: int) -> Canvas:
-        """The same window with another margin; a whole input has none."""
-        return replace(self, margin=0 if self.is_whole else margin)
+        """The same window with another margin, cut so that the canvas does not outgrow the
+        input."""
+        room = min(self.input_height - self.height, self.input_width - self.width) // 2
+        return replace(self, margin=max(0, min(margin, room)))
 
     def box_in(self, height: int, width: int) -> Box:
         """The receptive field in a picture of that size whose centre is the window's."""

@@ -20,10 +20,10 @@ from pipeline.errors import LayerError
 from pipeline.layers import Layer, unit_view
 from pipeline.networks import Network
 from viz.canvas import Canvas
+from viz.convolution import QuickConvolutions
 from viz.objective import Objective, View, evaluate
 from viz.recipe import ReluRule
 from viz.relu import relu_rule
-from viz.strided import QuickStrides
 
 __all__ = ["PASS_IMAGES", "Precision", "Scorer", "Watch", "resolve_precision"]
 
@@ -177,7 +177,7 @@ class Scorer:
             leaf, objectives = leaf.repeat(2, 1, 1, 1), [objectives[0], objectives[0]]
         leaf = leaf.requires_grad_()
         rule = relu_rule(self._rule(step))
-        with torch.enable_grad(), rule, QuickStrides(), self._autocast():
+        with torch.enable_grad(), rule, QuickConvolutions(), self._autocast():
             scores = evaluate(objectives, self.watch(leaf))
         (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from viz.strided import QuickStrides
+from viz.convolution import QuickConvolutions
 
 
 @pytest.mark.parametrize("side", [11, 12])
@@ -24,9 +24,9 @@ def test_the_gradient_is_that_of_the_plain_convolution(side, options, monkeypatc
     slope = torch.randn_like(expected)
     (wanted,) = torch.autograd.grad(expected, picture, slope)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: True)
-    with QuickStrides():
+    with QuickConvolutions():
         found = layer(picture)
-    assert torch.equal(found, expected)
+    assert torch.allclose(found, expected)
     assert type(found.grad_fn).__name__.startswith("_StridedConvolution")
     (got,) = torch.autograd.grad(found, picture, slope)
     assert torch.allclose(got, wanted)
@@ -35,7 +35,7 @@ def test_the_gradient_is_that_of_the_plain_convolution(side, options, monkeypatc
 def test_only_bfloat16_is_touched():
     layer = nn.Conv2d(4, 4, 3, stride=2, groups=4).requires_grad_(False)
     picture = torch.randn(1, 4, 9, 9, requires_grad=True)
-    with QuickStrides():
+    with QuickConvolutions():
         assert "Strided" not in type(layer(picture).grad_fn).__name__
         with torch.autocast("cpu", torch.bfloat16):
             found = layer(picture)
@@ -47,3 +47,20 @@ def test_only_bfloat16_is_touched():
     )
     assert slope.dtype == torch.float32
     assert torch.allclose(slope, plain, atol=0.05)
+
+
+def test_pooling_after_a_convolution_stays_channels_last():
+    layer = nn.Conv2d(3, 4, 3).requires_grad_(False)
+    planes = torch.randn(2, 3, 9, 9)
+    with QuickConvolutions():
+        found = layer(planes)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(found, layer(planes), atol=1e-6)
+
+
+def test_padding_by_name_and_single_images_are_left_alone():
+    same = nn.Conv2d(4, 4, 3, padding="same", groups=4).requires_grad_(False)
+    picture = torch.randn(1, 4, 9, 9, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16), QuickConvolutions():
+        assert same(picture).shape == picture.shape
+        assert same(picture[0]).shape == picture[0].shape
