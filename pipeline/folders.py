@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import ShardError, SourceError
-from pipeline.remote import filesystem, is_url, read_range, retrying
+from pipeline.remote import filesystem, is_url, read_range
+from pipeline.retry import retrying
 from pipeline.shards import (
     IMAGE_SUFFIXES,
     MAX_MEMBER_BYTES,

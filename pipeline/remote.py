@@ -1,7 +1,7 @@
 """Files near and far: local paths and every URL that fsspec opens, read by range.
 
-A file is read in blocks by number, so a block that fails can be asked for again: a network that
-stutters is waited for, with growing pauses, and never mistaken for a bad image.
+A file is read in blocks by number, so a block that fails can be asked for again (see
+`pipeline.retry`) wherever in the file the reader is.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import functools
 import glob
 import io
 import os
-import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 from pipeline.errors import SourceError
+from pipeline.retry import retrying
 
 __all__ = [
     "basename",
@@ -23,17 +23,8 @@ __all__ = [
     "is_url",
     "open_binary",
     "read_range",
-    "retrying",
     "size_of",
 ]
-
-T = TypeVar("T")
-
-TRIES = 5
-"""How often a read is tried before it counts as failed."""
-
-FIRST_PAUSE_S = 0.5
-"""Seconds before the second try; doubled before each further one."""
 
 LOCAL_BLOCK = 1 << 20
 """Bytes read at once from a local file."""
@@ -43,12 +34,6 @@ REMOTE_BLOCK = 8 << 20
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "http": "remote", "https": "remote"}
 """The extra of this package that brings what a protocol needs."""
-
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Failures that waiting does not mend."""
-
-RETRIED_STATUS = (408, 425, 429)
-"""HTTP client errors that mean `later`; all of 5xx do too."""
 
 
 def is_url(text: str) -> bool:
@@ -82,54 +67,6 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise SourceError(
             f"cannot open {url}: {error}; use a path, or a URL such as https:// or s3://"
         ) from error
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
-        return status >= 500 or status in RETRIED_STATUS
-    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        return is_transient(error.__cause__)  # fsspec reports any failed HEAD as not found
-    if isinstance(error, PERMANENT):
-        return False
-    if isinstance(error, OSError | TimeoutError):
-        return True
-    return type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "urllib3", "httpx")
-
-
-def retrying(
-    action: Callable[[], T], what: str, *, sleep: Callable[[float], None] | None = None
-) -> T:
-    """Run `action` until it works, at most `TRIES` times.
-
-    Args:
-        action: reads something; called again after a transient failure.
-        what: what is being read, for the message.
-        sleep: waits that many seconds (tests hand in their own).
-
-    Raises:
-        SourceError: when the last try failed as well, or the failure is a lasting one.
-    """
-    sleep = time.sleep if sleep is None else sleep
-    for attempt in range(1, TRIES + 1):
-        try:
-            return action()
-        except SourceError:
-            raise
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            if isinstance(error, FileNotFoundError) and not is_transient(error):
-                raise SourceError(f"{what} does not exist") from error
-            if not is_transient(error):
-                raise SourceError(f"{what} cannot be read: {reason}") from error
-            if attempt == TRIES:
-                raise SourceError(
-                    f"{what} cannot be read, tried {TRIES} times: {reason}; run the same command "
-                    "again when the storage answers"
-                ) from error
-            sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
 
 
 class RangeReader(io.RawIOBase):

@@ -19,7 +19,8 @@ from pathlib import Path
 from pipeline.downloads import PREFIX, fetch
 from pipeline.errors import SourceError, UsageError, did_you_mean
 from pipeline.folders import folder_shards, list_folder
-from pipeline.remote import basename, expand, filesystem, is_url, retrying, size_of
+from pipeline.remote import basename, expand, filesystem, is_url, size_of
+from pipeline.retry import retrying
 from pipeline.shards import BadSample, Sample, Shard, image_id, printable, split_image_id
 from pipeline.tars import TarShard
 

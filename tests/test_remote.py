@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import remote
 from pipeline.errors import ShardError, SourceError
-from pipeline.remote import RangeReader, expand, is_transient, retrying
+from pipeline.remote import RangeReader, expand
+from pipeline.retry import is_transient, retrying
 from pipeline.sources import Sample, open_dataset
 from tests.corpus import PNG, named, tar
 from tests.serving import Files, server
@@ -25,6 +26,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
+class ReadTimeoutError(Exception):
+    """Named as botocore's, which is no OSError."""
+
+
 class Status(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -32,7 +37,7 @@ class Status(Exception):
 
 
 def test_a_read_that_fails_for_a_while_is_repeated(pauses: list[float]) -> None:
-    failures = iter([OSError("reset"), TimeoutError(), Status(503)])
+    failures = iter([OSError("reset"), TimeoutError(), ReadTimeoutError(), Status(503)])
 
     def action() -> str:
         for failure in failures:
@@ -40,7 +45,7 @@ def test_a_read_that_fails_for_a_while_is_repeated(pauses: list[float]) -> None:
         return "data"
 
     assert retrying(action, "x") == "data"
-    assert pauses == [0.5, 1, 2]
+    assert pauses == [0.5, 1, 2, 4]
 
 
 def test_a_read_that_keeps_failing_says_so(pauses: list[float]) -> None:
@@ -52,7 +57,13 @@ def test_a_read_that_keeps_failing_says_so(pauses: list[float]) -> None:
     assert len(pauses) == 4
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError("no"), Status(404)])
+class NoCredentialsError(Exception):
+    """Named as botocore's."""
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), PermissionError("no"), Status(404), NoCredentialsError("none")]
+)
 def test_a_lasting_failure_is_not_repeated(error: Exception, pauses: list[float]) -> None:
     def action() -> None:
         raise error
@@ -206,6 +217,11 @@ def test_a_file_that_fails_for_a_while_is_no_bad_image(
     monkeypatch.setattr(remote, "_read_local", broken)
     with pytest.raises(ShardError, match="tried 5 times"):
         list(open_dataset([str(tmp_path)]).shards[0].samples())
+
+
+def test_a_server_that_is_not_there(pauses: list[float]) -> None:
+    with pytest.raises(SourceError, match=r"tried 5 times: .*onnect"):
+        open_dataset(["http://127.0.0.1:9/a.tar"])
 
 
 def test_unknown_protocols_are_refused() -> None:
