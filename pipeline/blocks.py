@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
+from pipeline.taps import Directions, own_children
 from pipeline.trace import Call
 
 __all__ = ["find_classifier", "find_default_layers"]
@@ -49,8 +50,11 @@ def _weight_layers(module: nn.Module) -> int:
 
 def _is_candidate(module: nn.Module) -> bool:
     """Whether a module could be a block: not a bare container, with layers inside."""
-    has_children = next(module.children(), None) is not None
-    return has_children and type(module) not in _CONTAINERS and _weight_layers(module) >= 1
+    return (
+        bool(own_children(module))
+        and type(module) not in _CONTAINERS
+        and _weight_layers(module) >= 1
+    )
 
 
 def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> bool:
@@ -136,14 +140,12 @@ def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
     parts = {name: module.get_submodule(name) for name in usable}
     activations = {name for name, part in parts.items() if isinstance(part, _ACTIVATIONS)}
     return activations or {
-        name
-        for name, part in parts.items()
-        if next(part.children(), None) is None and _weight_layers(part)
+        name for name, part in parts.items() if not own_children(part) and _weight_layers(part)
     }
 
 
 def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
-    """The block outputs and the classifier, in forward order.
+    """The block outputs, the classifier and added directions, in forward order.
 
     Args:
         module: in eval mode.
@@ -152,4 +154,5 @@ def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[s
     usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
     chosen = _find_blocks(module, calls, usable) or _find_activations(module, usable)
     classifier = find_classifier(module, calls)
+    chosen |= {name for name in usable if isinstance(module.get_submodule(name), Directions)}
     return tuple(name for name in calls if name in chosen or name == classifier)

@@ -18,9 +18,9 @@ class Blueprint:
 
     Args:
         name: as a user would give it, in full (`torchvision:resnet50`).
-        build: makes the module with fresh random weights.
-        publish: makes the module with its published weights and says where they came from; None
-            where there are none to fetch.
+        build: makes the module for an input, with fresh random weights.
+        publish: makes the module for an input with its published weights, and says where they came
+            from; None where there are none to fetch.
         source: where `publish` takes the weights from, in words.
         preprocess: how images become its input.
         classes: the names of the classifier's units, where known.
@@ -29,8 +29,8 @@ class Blueprint:
     """
 
     name: str
-    build: Callable[[], nn.Module]
-    publish: Callable[[], tuple[nn.Module, str]] | None
+    build: Callable[[Preprocess], nn.Module]
+    publish: Callable[[Preprocess], tuple[nn.Module, str]] | None
     source: str
     preprocess: Preprocess
     classes: tuple[str, ...] | None = None

@@ -14,16 +14,19 @@ import fnmatch
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.blocks import find_default_layers
 from pipeline.errors import LayerError, UsageError, did_you_mean
-from pipeline.geometry import Box
+from pipeline.field_cache import cached_fields
+from pipeline.geometry import Box, Preprocess
 from pipeline.networks import Network
-from pipeline.receptive_field import Target, find_fields
+from pipeline.receptive_field import Target
+from pipeline.taps import Directions, Tap, find_module
 from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 
 __all__ = ["LISTED", "Kind", "Layer", "choose_layers", "listed", "unit_view"]
@@ -159,12 +162,15 @@ def _infer_kind(shape: tuple[int, ...], height: int, width: int) -> Kind:
     return "map_last" if _is_channels_last(shape, height, width) else "map"
 
 
-def _shape_layer(call: Call, network: Network, kind: Kind | None) -> Layer:
+AXES: dict[Kind, int] = {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}
+"""Axes of each kind's output, the images' not counted."""
+
+
+def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer:
     """A layer's units and grid; its receptive field is the whole input until it is probed."""
-    height, width = network.preprocess.height, network.preprocess.width
-    found = kind or _infer_kind(call.shape, height, width)
-    if len(call.shape) != {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}[found]:
-        raise LayerError(f"layer {call.name} gives {call.shape} per image, which is no {found}")
+    height, width = preprocess.height, preprocess.width
+    fits = kind is not None and AXES[kind] == len(call.shape)
+    found = kind if kind is not None and fits else _infer_kind(call.shape, height, width)
     prefix, rows, columns = 0, 1, 1
     units = call.shape[-1]
     if found == "map":
@@ -218,51 +224,81 @@ def _why_unusable(call: Call | None) -> str:
     return call.trouble
 
 
+def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
+    """Put in the inputs that patterns ending in `.in` ask for."""
+    names = [name for name, _ in module.named_modules() if name]
+    for pattern in patterns:
+        base, _, last = pattern.rpartition(".")
+        if last == "in" and pattern not in names:
+            for name in fnmatch.filter(names, base):
+                if not isinstance(module.get_submodule(name), Tap):
+                    find_module(module, f"{name}.in")
+
+
+def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
+    """The chosen layers with their shapes, from one trial pass."""
+    module = network.module
+    _add_taps(module, patterns)
+    calls = trace_modules(module, _blank(network, TRACED_IMAGES))
+    names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
+    defaults: Sequence[str] = find_default_layers(module, calls)
+    if network.default_layers:
+        extra = [name for name in defaults if isinstance(module.get_submodule(name), Directions)]
+        defaults = _choose([*network.default_layers, *extra], calls, names, ())
+    chosen = _choose(patterns, calls, names, defaults) if patterns else defaults
+    layers = [_shape_layer(calls[name], network.preprocess, kind) for name in chosen]
+    if not layers:
+        raise LayerError(f"network {network.name} has no layer to probe")
+    if kind is not None and all(layer.kind != kind for layer in layers):
+        raise LayerError(
+            f"none of the chosen layers can be of kind {kind}: "
+            + ", ".join(f"{layer.name} gives {calls[layer.name].shape}" for layer in layers[:3])
+        )
+    return [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
+
+
+def _blank(network: Network, images: int) -> Tensor:
+    """Grey images as the network takes them, where it is."""
+    parameter = next(network.module.parameters(), torch.empty(0))
+    grey = torch.full(
+        (images, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device
+    )
+    return network.normalise(grey).to(parameter.dtype)
+
+
 def choose_layers(
     network: Network,
     patterns: Sequence[str] = (),
     *,
     receptive_fields: bool = True,
     kind: Kind | None = None,
+    cache: Path | None = None,
 ) -> tuple[Layer, ...]:
     """The layers that globs choose, in forward order, with their shapes and receptive fields.
 
     Args:
-        network: runs a few trial passes on the device it is on.
+        network: runs a few trial passes.
         patterns: globs over dotted names, matched against the default layers, or against every
             module when none of those match or the glob contains `**`; none: the default layers.
+            `NAME.in` is what goes into a module, see `pipeline.taps`.
         receptive_fields: whether to probe them; without, every layer sees the whole input.
-        kind: overrides what the shapes suggest.
+        kind: of all chosen layers with as many axes, instead of what their shapes suggest.
+        cache: a folder that keeps the receptive fields of known architectures.
 
     Raises:
         LayerError: a pattern that matches nothing, or a layer that cannot be probed.
+        UsageError: an unknown kind.
     """
-    if kind is not None and kind not in get_args(Kind):
-        raise UsageError(f"--kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
-    parameter = next(network.module.parameters(), torch.empty(0))
-    blank = torch.full(
-        (TRACED_IMAGES, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device
-    )
-    inputs = network.normalise(blank).to(parameter.dtype)
-    calls = trace_modules(network.module, inputs)
-    names = [name for name, _ in network.module.named_modules(remove_duplicate=False) if name]
-    defaults: Sequence[str] = find_default_layers(network.module, calls)
-    if network.default_layers:
-        defaults = _choose(network.default_layers, calls, names, ())
-    chosen = _choose(patterns, calls, names, defaults) if patterns else defaults
-    if not chosen:
-        raise LayerError(f"network {network.name} has no layer to probe")
-    layers = [_shape_layer(calls[name], network, kind) for name in chosen]
-    layers = [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
-    return _with_fields(network.module, inputs[:1], layers) if receptive_fields else tuple(layers)
-
-
-def _with_fields(module: nn.Module, blank: Tensor, layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers with their receptive fields probed."""
+    if kind is not None and kind not in AXES:
+        raise UsageError(f"--kind must be one of {', '.join(AXES)}, got {kind!r}")
+    layers = _find_layers(network, patterns, kind)
+    if not receptive_fields:
+        return tuple(layers)
     targets = [
         Target(layer.module, (layer.grid_h, layer.grid_w), functools.partial(unit_view, layer))
         for layer in layers
     ]
+    fields = cached_fields(network.module, _blank(network, 1), targets, cache)
     return tuple(
         replace(
             layer,
@@ -273,5 +309,5 @@ def _with_fields(module: nn.Module, blank: Tensor, layers: Sequence[Layer]) -> t
             start_y=rows.start,
             start_x=columns.start,
         )
-        for layer, (rows, columns) in zip(layers, find_fields(module, blank, targets), strict=True)
+        for layer, (rows, columns) in zip(layers, fields, strict=True)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
@@ -65,17 +67,16 @@ def _interpolation(name: str) -> Interpolation:
     return "bilinear" if name == "bilinear" else "bicubic"
 
 
-def _download(name: str, build: Any) -> nn.Module:
-    """Build with the library's own download, any failure of which becomes one clear line."""
+def _download(name: str, fetch: Callable[[], Any]) -> Any:
+    """Use the library's own download, any failure of which becomes one clear line."""
     try:
-        module: nn.Module = build()
+        return fetch()
     # The libraries fetch through urllib, requests, httpx or hf_hub, which share no base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise NetworkError(
             f"the published weights of {name} could not be had: {reason}; {DOWNLOAD_HINT}"
         ) from error
-    return module
 
 
 def torchvision_blueprint(name: str) -> Blueprint:
@@ -94,12 +95,24 @@ def torchvision_blueprint(name: str) -> Blueprint:
     transform = weights.transforms()
     crop = transform.crop_size[0]
 
-    def build() -> nn.Module:
-        module: nn.Module = models.get_model(name, weights=None, **PUBLISHED_FORM.get(name, {}))
+    def options(preprocess: Preprocess) -> dict[str, int]:
+        return {"image_size": preprocess.height} if name.startswith("vit_") else {}
+
+    def build(preprocess: Preprocess) -> nn.Module:
+        form = {**PUBLISHED_FORM.get(name, {}), **options(preprocess)}
+        module: nn.Module = models.get_model(name, weights=None, **form)
         return module
 
-    def publish() -> tuple[nn.Module, str]:
-        module = _download(name, lambda: models.get_model(name, weights=weights, progress=False))
+    def publish(preprocess: Preprocess) -> tuple[nn.Module, str]:
+        if not options(preprocess) or preprocess.height == crop:
+            module = _download(name, lambda: models.get_model(name, weights=weights))
+        else:
+            module = build(preprocess)
+            state = _download(name, lambda: weights.get_state_dict(check_hash=True))
+            fitted = models.vision_transformer.interpolate_embeddings(
+                preprocess.height, module.patch_size, state
+            )
+            module.load_state_dict(fitted)
         return module, f"torchvision {weights}"
 
     return Blueprint(
@@ -166,17 +179,29 @@ def timm_blueprint(name: str) -> Blueprint:
     except RuntimeError as error:
         tags = library.list_pretrained(f"{base}.*")
         raise NetworkError(f"timm has no weights {name!r}; known: {', '.join(tags)}") from error
-    values = config.to_dict()
+    preprocess = timm_preprocess(library.data.resolve_data_config(pretrained_cfg=config.to_dict()))
 
-    def publish() -> tuple[nn.Module, str]:
-        module = _download(name, lambda: library.create_model(name, pretrained=True))
+    def make(wanted: Preprocess, **options: Any) -> nn.Module:
+        if len(wanted.mean) != len(preprocess.mean):
+            options["in_chans"] = len(wanted.mean)
+        size = (wanted.height, wanted.width)
+        if size != (preprocess.height, preprocess.width):
+            # Only models with positions bound to the size take it as an argument.
+            with suppress(TypeError):
+                sized: nn.Module = library.create_model(name, img_size=size, **options)
+                return sized
+        module: nn.Module = library.create_model(name, **options)
+        return module
+
+    def publish(wanted: Preprocess) -> tuple[nn.Module, str]:
+        module = _download(name, lambda: make(wanted, pretrained=True))
         return module, f"timm {config.hf_hub_id or name}"
 
     return Blueprint(
         name=f"timm:{name}",
-        build=lambda: library.create_model(name),
+        build=make,
         publish=publish if config.has_weights else None,
         source=f"downloaded by timm ({config.tag or 'no tag'})" if config.has_weights else "none",
-        preprocess=timm_preprocess(library.data.resolve_data_config(pretrained_cfg=values)),
+        preprocess=preprocess,
         classes=_timm_classes(config.num_classes),
     )

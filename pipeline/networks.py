@@ -33,6 +33,8 @@ from pipeline.libraries import (
     torchvision_names,
 )
 from pipeline.nets import KNOWN
+from pipeline.overrides import override_preprocess
+from pipeline.taps import add_directions
 from pipeline.weights import fit_state, read_weights
 
 __all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network"]
@@ -171,8 +173,8 @@ def _user_blueprint(name: str) -> Blueprint:
         )
     return Blueprint(
         name=name,
-        build=lambda: module,
-        publish=lambda: (module, f"as {name} gives them"),
+        build=lambda _: module,
+        publish=lambda _: (module, f"as {name} gives them"),
         source="the factory",
         preprocess=preprocess or Preprocess(),
     )
@@ -201,8 +203,36 @@ def find_blueprint(name: str) -> Blueprint:
     raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
 
 
+def _with_weights(
+    blueprint: Blueprint, preprocess: Preprocess, weights: str | Path | None, seed: int
+) -> tuple[nn.Module, str]:
+    """The blueprint's module with weights in it, and where they came from."""
+    if weights is None:
+        if blueprint.publish is None:
+            raise NetworkError(
+                f"{blueprint.name} has no weights that can be fetched; give {blueprint.source}, "
+                "or --weights random for an untrained network"
+            )
+        return blueprint.publish(preprocess)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = blueprint.build(preprocess)
+    if weights == "random":
+        return module, f"random, seed {seed}"
+    state = read_weights(Path(weights))
+    if blueprint.renames is not None:
+        state = {blueprint.renames(key): value for key, value in state.items()}
+    fit_state(module, state, str(weights))
+    return module, str(weights)
+
+
 def load_network(
-    name: str = DEFAULT_NETWORK, *, weights: str | Path | None = None, seed: int = 0
+    name: str = DEFAULT_NETWORK,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    input: Sequence[str] = (),
+    directions: Sequence[str | Path] = (),
 ) -> Network:
     """Build a network by name, put its weights in, freeze it.
 
@@ -210,33 +240,22 @@ def load_network(
         name: see the head of this module.
         weights: None for the published ones, `random` for an untrained network, or a file.
         seed: of the random weights.
+        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.overrides`.
+        directions: files whose rows become units of extra layers, see `pipeline.taps`.
 
     Raises:
         NetworkError: an unknown name, or published weights that cannot be fetched.
         WeightsError: a file that does not fit.
+        UsageError: an override that cannot be.
     """
     blueprint = find_blueprint(name)
-    if weights is None:
-        if blueprint.publish is None:
-            raise NetworkError(
-                f"{blueprint.name} has no published weights; "
-                "give --weights FILE, or --weights random for an untrained network"
-            )
-        module, origin = blueprint.publish()
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = blueprint.build()
-        origin = f"random, seed {seed}"
-        if weights != "random":
-            origin = str(weights)
-            state = read_weights(Path(weights))
-            if blueprint.renames is not None:
-                state = {blueprint.renames(key): value for key, value in state.items()}
-            fit_state(module, state, origin)
+    preprocess = override_preprocess(blueprint.preprocess, input)
+    module, origin = _with_weights(blueprint, preprocess, weights, seed)
+    for specification in directions:
+        add_directions(module, specification)
     return Network.from_module(
         module,
-        blueprint.preprocess,
+        preprocess,
         name=blueprint.name,
         default_layers=blueprint.default_layers,
         weights=origin,

@@ -61,12 +61,26 @@ def _read_torch(path: Path) -> State:
     return state
 
 
+def _read_caffemodel(path: Path) -> State:
+    from pipeline.foreign import read_caffemodel
+
+    return read_caffemodel(path)
+
+
+def _read_onnx(path: Path) -> State:
+    from pipeline.foreign import read_onnx
+
+    return read_onnx(path)
+
+
 FORMATS: Mapping[str, Callable[[Path], State]] = {
     ".safetensors": _read_safetensors,
     ".pth": _read_torch,
     ".pt": _read_torch,
     ".bin": _read_torch,
     ".ckpt": _read_torch,
+    ".caffemodel": _read_caffemodel,
+    ".onnx": _read_onnx,
 }
 """The reader of each file ending."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pipeline.blueprint import Blueprint
+from pipeline.nets.caffe import googlenet_caffe, vgg16_caffe, vgg_s
+from pipeline.nets.inception import inception_v1
 from pipeline.nets.lite import lite0, lite2
 
 __all__ = ["KNOWN"]
@@ -12,5 +14,9 @@ __all__ = ["KNOWN"]
 KNOWN: Mapping[str, Callable[[], Blueprint]] = {
     "efficientnet_lite0": lite0,
     "efficientnet_lite2": lite2,
+    "googlenet_caffe": googlenet_caffe,
+    "inception_v1": inception_v1,
+    "vgg16_caffe": vgg16_caffe,
+    "vgg_s": vgg_s,
 }
 """The networks maxact knows by a name of its own."""

