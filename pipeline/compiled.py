@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.errors import NetworkError
 from pipeline.layers import Layer, unit_view
 from pipeline.peaks import Peaks, Score, Watcher, reduce_view
+from pipeline.taps import find_module
 
 __all__ = ["CompiledProbes", "can_compile"]
 
@@ -42,7 +43,7 @@ class _Probed(nn.Module):
         self.score: Score = score
         self.outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         for index, layer in enumerate(self.layers):
-            module.get_submodule(layer.module).register_forward_hook(self._hook(index, layer))
+            find_module(module, layer.module).register_forward_hook(self._hook(index, layer))
 
     def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         self.outputs = {}

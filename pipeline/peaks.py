@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 from pipeline.layers import Layer, unit_view
+from pipeline.taps import find_module
 
 __all__ = ["Peaks", "Probes", "Score", "StopForward", "Watcher", "reduce_view"]
 
@@ -122,7 +123,8 @@ class Probes:
     def __enter__(self) -> Self:
         try:
             for index, layer in enumerate(self.layers):
-                self._handles.append(self._target(layer).register_forward_hook(self._hook(index)))
+                module = find_module(self.module, layer.module)
+                self._handles.append(module.register_forward_hook(self._hook(index)))
         except BaseException:
             self._remove()
             raise
@@ -165,12 +167,6 @@ class Probes:
                 raise StopForward
 
         return observe
-
-    def _target(self, layer: Layer) -> nn.Module:
-        try:
-            return self.module.get_submodule(layer.module)
-        except AttributeError as error:
-            raise LayerError(f"the network has no layer {layer.name!r}") from error
 
     def _remove(self) -> None:
         while self._handles:

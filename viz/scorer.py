@@ -19,6 +19,7 @@ from torch import Tensor
 from pipeline.errors import LayerError
 from pipeline.layers import Layer, unit_view
 from pipeline.networks import Network
+from pipeline.taps import find_module
 from viz.canvas import Canvas
 from viz.convolution import QuickConvolutions
 from viz.objective import Objective, View, evaluate
@@ -71,11 +72,11 @@ class Watch:
     def __enter__(self) -> Self:
         try:
             for layer in self.layers:
-                module = self.network.module.get_submodule(layer.module)
+                module = find_module(self.network.module, layer.module)
                 self._handles.append(module.register_forward_hook(self._hook(layer)))
-        except AttributeError as error:
+        except LayerError:
             self._remove()
-            raise LayerError(f"{self.network.name} has no layer {layer.name!r}") from error
+            raise
         return self
 
     def __exit__(
