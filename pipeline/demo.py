@@ -136,7 +136,7 @@ def build_demo(folder: Path, *, reporter: Reporter | None = None) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            _write(building, Silent() if reporter is None else reporter)
+            _write(building, reporter or Silent())
             _publish(building, folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)

@@ -88,7 +88,7 @@ def run_index(
 def _plan(
     config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
 ) -> _Plan:
-    dataset = dataset or open_dataset(config.data, cache=config.cache)
+    dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
     network = network or load_network(config.network, weights=config.weights)
     reporter.note(

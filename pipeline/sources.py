@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.downloads import PREFIX, fetch
 from pipeline.errors import SourceError, UsageError, did_you_mean
 from pipeline.folders import folder_shards, list_folder
+from pipeline.progress import Reporter, Silent
 from pipeline.remote import basename, expand, filesystem, is_url, size_of
 from pipeline.retry import retrying
 from pipeline.shards import BadSample, Sample, Shard, image_id, printable, split_image_id
@@ -133,13 +134,16 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "maxact"
 
 
-def open_dataset(data: Sequence[str], *, cache: Path | None = None) -> Dataset:
+def open_dataset(
+    data: Sequence[str], *, cache: Path | None = None, reporter: Reporter | None = None
+) -> Dataset:
     """List the shards of a dataset.
 
     Args:
         data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files;
             `demo`; or `torchvision:NAME` (see `pipeline.downloads`).
         cache: folder for what is built or downloaded; None is the user's own cache.
+        reporter: told of the building, where there is any.
 
     Raises:
         UsageError: when nothing is given.
@@ -150,19 +154,19 @@ def open_dataset(data: Sequence[str], *, cache: Path | None = None) -> Dataset:
     cache = default_cache() if cache is None else cache
     roots: dict[str, list[Shard]] = {}
     for argument in data:
-        for path in expand(_located(argument, cache)):
+        for path in expand(_located(argument, cache, reporter or Silent())):
             roots.update(_open(path if is_url(path) else os.path.abspath(path)))
     shards = sorted(_named(roots), key=lambda shard: shard.name)
     return Dataset(_name(data), tuple(shards), tuple(_reopenable(item) for item in data))
 
 
-def _located(argument: str, cache: Path) -> str:
+def _located(argument: str, cache: Path, reporter: Reporter) -> str:
     """The path, URL or pattern that an argument stands for."""
     argument = argument if is_url(argument) else os.path.expanduser(argument)
     if argument == DEMO:
         from pipeline.demo import build_demo
 
-        return str(build_demo(cache / DEMO))
+        return str(build_demo(cache / DEMO, reporter=reporter))
     if argument.startswith(PREFIX):
         return str(fetch(argument, cache))
     return argument
