@@ -21,7 +21,7 @@ from pipeline.errors import AuditError, MaxactError, WeightsError
 from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers import Layer
 from pipeline.manifest import read_finished_run
-from pipeline.networks import Network, load_network
+from pipeline.networks import Network, recorded_network
 from pipeline.peaks import Peaks, Probes, Score
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index, open_index
@@ -100,7 +100,7 @@ def check_index(
     reporter = reporter or Silent()
     run = read_finished_run(out)
     config = run["config"]
-    network = network or load_network(run["network"]["name"], weights=config["weights"])
+    network = network or recorded_network(config)
     if network.digest != run["network"]["digest"]:
         raise WeightsError(
             f"the weights of {network.name} are not those that were indexed: digest "

@@ -133,6 +133,26 @@ def layers(
     weights: Annotated[
         str, typer.Option(metavar="FILE|random", help="Shapes do not depend on them.")
     ] = "random",
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Another input: size=160, channels=grey ..; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    directions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYER=]FILE",
+            help="A safetensors file whose rows become units of an extra layer.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="map, map_last, tokens or vector.", show_default="found by a trial pass"),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -146,7 +166,8 @@ def layers(
     from pipeline.layers import LISTED, choose_layers, listed
     from pipeline.networks import load_network
 
-    found = choose_layers(load_network(network, weights=weights), patterns or ())
+    loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
+    found = choose_layers(loaded, patterns or (), kind=kind)  # type: ignore[arg-type]
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
 
 

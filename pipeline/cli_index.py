@@ -40,6 +40,26 @@ def index(
             "--layers", help="Glob over layer names; may be repeated.", show_default=False
         ),
     ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Another preprocessing: size=160, mean=.., channels=bgr ..; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    directions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYER=]FILE",
+            help="A safetensors file whose rows become units of an extra layer.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="map, map_last, tokens or vector.", show_default="found by a trial pass"),
+    ] = None,
     top: Annotated[int, typer.Option(help="Images kept per unit, highest and lowest.")] = 16,
     score: Annotated[str, typer.Option(help="max or mean over a layer's positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
@@ -92,6 +112,9 @@ def index(
         out=out,
         network=network,
         weights=weights,
+        input=tuple(input or ()),
+        directions=tuple(directions or ()),
+        kind=kind,  # type: ignore[arg-type]
         layers=tuple(layers or ()),
         top=top,
         score=score,  # type: ignore[arg-type]  # RunConfig checks the words

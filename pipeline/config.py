@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import FingerprintMismatch, UsageError
 from pipeline.geometry import Preprocess
-from pipeline.layers import Layer
+from pipeline.layers import Kind, Layer
 from pipeline.peaks import Score
 
 __all__ = [
@@ -49,7 +49,10 @@ class RunConfig:
         out: the folder that will hold the index.
         network: a name that `pipeline.networks.load_network` knows.
         weights: a file, `random`, or None for the published weights.
+        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.overrides`.
+        directions: files whose rows become units of extra layers, see `pipeline.taps`.
         layers: globs over layer names; empty for the network's defaults.
+        kind: of the chosen layers, instead of what their shapes suggest.
         top: images kept per unit and side, 1..1024.
         score: what is kept of a layer's positions, per image and unit.
         batch_size: images per forward pass.
@@ -74,7 +77,10 @@ class RunConfig:
     out: Path
     network: str = "efficientnet_lite0"
     weights: str | None = None
+    input: tuple[str, ...] = ()
+    directions: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    kind: Kind | None = None
     top: int = 16
     score: Score = "max"
     batch_size: int = 32

@@ -15,10 +15,11 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ from pipeline.overrides import override_preprocess
 from pipeline.taps import add_directions
 from pipeline.weights import fit_state, read_weights
 
-__all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network"]
+__all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network", "recorded_network"]
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 """Small, real weights, no download beyond the install."""
@@ -260,6 +261,21 @@ def load_network(
         default_layers=blueprint.default_layers,
         weights=origin,
         classes=blueprint.classes,
+    )
+
+
+def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = None) -> Network:
+    """The network that the configuration in a run.json names.
+
+    Args:
+        config: has `network` and `weights`, and `input` and `directions` where they were given.
+        weights: a file, where the recorded one is no longer there.
+    """
+    return load_network(
+        config["network"],
+        weights=weights or config["weights"],
+        input=config.get("input") or (),
+        directions=config.get("directions") or (),
     )
 
 

@@ -26,7 +26,7 @@ from pipeline.errors import NetworkError, ShardError, SourceError, StoreError
 from pipeline.final import write_index
 from pipeline.layers import Layer, choose_layers
 from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
-from pipeline.networks import Network, load_network
+from pipeline.networks import Network, recorded_network
 from pipeline.parts import Commit, list_commits
 from pipeline.progress import Reporter, Silent
 from pipeline.sources import Dataset, Shard, open_dataset
@@ -85,17 +85,22 @@ def run_index(
         return _run(plan, reporter, started)
 
 
+def _fields(config: RunConfig) -> Path | None:
+    """Where receptive fields are kept between runs."""
+    return None if config.cache is None else config.cache / "fields"
+
+
 def _plan(
     config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
 ) -> _Plan:
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
-    network = network or load_network(config.network, weights=config.weights)
+    network = network or recorded_network(config.as_json())
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
         f"dataset {dataset.name}, {len(dataset.shards)} shards"
     )
-    layers = choose_layers(network, config.layers)
+    layers = choose_layers(network, config.layers, kind=config.kind, cache=_fields(config))
     device = _device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

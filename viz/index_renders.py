@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.networks import Network, load_network
+from pipeline.networks import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from viz.recipe import Recipe
@@ -29,7 +29,7 @@ def index_network(index: Index, weights: str | Path | None = None) -> Network:
         StoreError: when its weights are others than those indexed.
     """
     config, recorded = index.run["config"], index.run["network"]
-    network = load_network(config["network"], weights=weights or config.get("weights"))
+    network = recorded_network(config, weights=weights)
     if network.digest != recorded["digest"]:
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
