@@ -61,7 +61,7 @@ WITH resized AS (
         END AS resized_height,
         preprocess.width AS input_width,
         preprocess.height AS input_height
-    FROM {schema}.images, {schema}.preprocess
+    FROM {schema}.images CROSS JOIN {schema}.preprocess
 ), placed AS (
     SELECT
         *,

@@ -29,7 +29,7 @@ SELECT
     counted.in_top / counted.listed AS share,
     counted.in_top / counted.listed / base.share AS lift,
     classes.mean_peak, units.max
-FROM counted, base
+FROM counted CROSS JOIN base
 LEFT JOIN units ON units.layer = counted.layer AND units.unit = counted.unit
 LEFT JOIN classes
     ON classes.layer = counted.layer AND classes.unit = counted.unit AND classes.label = $label

@@ -21,6 +21,7 @@ from pipeline.store import IMAGES, SCHEMAS
 from pipeline.store import LAYERS as LAYERS_SCHEMA
 from pipeline.store import TOP as TOP_SCHEMA
 from pipeline.views import RENDERS_COLUMNS, create_views
+from viz.renders import RENDERS
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,13 @@ def test_missing_tables_are_empty_views_with_the_right_columns_and_types(
             assert [row[:2] for row in described] == [row[:2] for row in whole[name]]
         assert index.sql("SELECT * FROM strata").rows == []
         assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS_COLUMNS)
+
+
+def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index) -> None:
+    described = {row[0]: row[1] for row in index.sql("DESCRIBE renders").rows}
+    kinds = {"int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT"}
+    for name, kind in described.items():
+        assert kinds.get(str(RENDERS.field(name).type), "VARCHAR") == kind
 
 
 def test_patches_agree_with_preprocess(index: Index) -> None:

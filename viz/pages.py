@@ -31,8 +31,9 @@ MAX_PAGE_UNITS = 120
 LEGEND = (
     "In each cell on the left, an image synthesised to drive the unit. On the right, the real "
     "images that drive it most, strongest first, each cut to the patch that the unit saw, with "
-    "its label and the unit's activation; every photograph once. The plot shows the activations "
-    "of all images, the best of them, and the synthetic one's."
+    "its label and the unit's activation; every photograph once. Plain areas lie outside what the "
+    "network was shown. The plot shows the activations of all images, the best of them, and the "
+    "synthetic one's."
 )
 
 
