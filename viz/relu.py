@@ -64,8 +64,10 @@ class _Redirected(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         below, above = ctx.saved_tensors
         plain = gradient.masked_fill(below | above, 0)
+        lively = plain.ne(0).any(dim=tuple(range(1, plain.ndim)), keepdim=True)
+        if lively.all():
+            return plain, None, None
         pushes_out = (below & (gradient < 0)) | (above & (gradient > 0))
-        lively = plain.flatten(1).ne(0).any(1).view(-1, *[1] * (gradient.ndim - 1))
         return torch.where(lively, plain, gradient.masked_fill(pushes_out, 0)), None, None
 
 
