@@ -122,7 +122,8 @@ def _by_name(wanted: Mapping[str, Tensor], state: State) -> State | None:
         return {name: state[name] for name in wanted if name in state}
     plain = {_plain(name): tensor for name, tensor in state.items()}
     wanted_plain = {_plain(name): name for name in wanted}
-    if {_plain(name) for name in needed} <= plain.keys():
+    unambiguous = len(plain) == len(state) and len(wanted_plain) == len(wanted)
+    if unambiguous and {_plain(name) for name in needed} <= plain.keys():
         return {wanted_plain[name]: plain[name] for name in wanted_plain if name in plain}
     return None
 
@@ -188,10 +189,8 @@ def fit_state(module: nn.Module, state: State, origin: str) -> None:
         WeightsError: names the layers and shapes that do not fit.
     """
     wanted = module.state_dict()
-    fitted = _by_name(wanted, state)
-    if fitted is None or any(wanted[name].shape != fitted[name].shape for name in fitted):
-        fitted = fitted if fitted is not None else _in_order(wanted, state)
-    if fitted is None or any(wanted[name].shape != fitted[name].shape for name in fitted):
+    fitted = _by_name(wanted, state) or _in_order(wanted, state) or {}
+    if not fitted or any(wanted[name].shape != tensor.shape for name, tensor in fitted.items()):
         raise WeightsError(
             f"weights {origin} ({len(state)} tensors) do not fit the network ({len(wanted)}): "
             f"{_difference(wanted, state)}"
