@@ -81,6 +81,7 @@ def render_index(
             objective=objective,
             batch=batch,
             precision=precision,
+            score=index.run["config"].get("score", "max"),
             reporter=reporter,
         )
     return rows

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.networks import Network
+from pipeline.peaks import Score
 from viz.canvas import Canvas, place
 from viz.objective import Objective, View, evaluate
 from viz.scorer import PASS_IMAGES, Watch
@@ -28,10 +29,11 @@ class Measured:
     """Of one picture.
 
     Args:
-        activation: at the target's position for a point, the maximum over positions for a
-            channel, the objective's value otherwise.
-        peak: maximum over positions of the only unit in the objective (minimum, where the unit is
-            to be low); None when there is not just one.
+        activation: at the target's position for a point, the peak for a channel, the objective's
+            value otherwise.
+        peak: of the only unit in the objective, as the index scores a picture: maximum over
+            positions (minimum, where the unit is to be low) or mean; None when there is not just
+            one unit.
     """
 
     activation: float
@@ -52,7 +54,11 @@ def open_picture(path: Path, channels: int) -> Tensor:
 
 
 def measure(
-    network: Network, pictures: Sequence[Tensor], objectives: Sequence[Objective], canvas: Canvas
+    network: Network,
+    pictures: Sequence[Tensor],
+    objectives: Sequence[Objective],
+    canvas: Canvas,
+    score: Score = "max",
 ) -> list[Measured]:
     """Show pictures to the network as the dataset's images are shown, in float32.
 
@@ -62,6 +68,7 @@ def measure(
             colour.
         objectives: one per picture.
         canvas: where the pictures lie in the input.
+        score: what the index keeps of a unit's positions.
     """
     layers = {layer.name: layer for objective in objectives for layer in objective.layers}
     ordered = sorted(layers.values(), key=lambda layer: layer.ordinal)
@@ -72,25 +79,30 @@ def measure(
             chunk = [picture[None] for picture in pictures[first : first + PASS_IMAGES]]
             whole = torch.cat([place(picture, canvas, surroundings) for picture in chunk])
             views = watch(whole.to(device_of(network)))
-            found += _read(objectives[first : first + PASS_IMAGES], views)
+            found += _read(objectives[first : first + PASS_IMAGES], views, score)
     return found
 
 
-def _read(objectives: Sequence[Objective], views: dict[str, View]) -> list[Measured]:
-    scores = evaluate(objectives, views).tolist()
+def _read(objectives: Sequence[Objective], views: dict[str, View], score: Score) -> list[Measured]:
+    values = evaluate(objectives, views).tolist()
     return [
-        _read_one(image, objective, score, views)
-        for image, (objective, score) in enumerate(zip(objectives, scores, strict=True))
+        _read_one(image, objective, value, views, score)
+        for image, (objective, value) in enumerate(zip(objectives, values, strict=True))
     ]
 
 
-def _read_one(image: int, objective: Objective, score: float, views: dict[str, View]) -> Measured:
+def _read_one(
+    image: int, objective: Objective, value: float, views: dict[str, View], score: Score
+) -> Measured:
     term = objective.terms[0]
     if len(objective.terms) != 1 or term.kind == "direction" or abs(term.weight) != 1:
-        return Measured(score, None)
+        return Measured(value, None)
     plane = views[term.layer.name].values[image, term.unit]
-    peak = float(plane.max() if term.weight > 0 else plane.min())
-    return Measured(peak if term.kind == "channel" else score * term.weight, peak)
+    if score == "mean":
+        peak = float(plane.mean())
+    else:
+        peak = float(plane.max() if term.weight > 0 else plane.min())
+    return Measured(peak if term.kind == "channel" else value * term.weight, peak)
 
 
 def _mean_colour(network: Network) -> Tensor:

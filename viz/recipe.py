@@ -148,7 +148,7 @@ class Fourier(Recipe):
     """Lucid: Adam on a decorrelated spectrum, under random jitter, scale and rotation, on grey.
 
     Args:
-        steps: 512 in Lucid's notebooks, 128 in its neuron recipe.
+        steps: 128 in Lucid's neuron recipe; 512 in its notebooks.
         rate: of Adam.
         start_sd: of the spectrum's coefficients.
         decay: power of 1/frequency that scales them.
@@ -161,7 +161,7 @@ class Fourier(Recipe):
     name: str = "fourier"
     relu: ReluRule = "redirected"
     relu_steps: int = 16
-    steps: int = 512
+    steps: int = 128
     rate: float = 0.05
     start_sd: float = 0.01
     decay: float = 1.0

@@ -23,6 +23,7 @@ from torch import Tensor
 from pipeline.errors import RenderError, StoreError
 from pipeline.layers import Layer
 from pipeline.networks import Network
+from pipeline.peaks import Score
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
 from pipeline.store import atomic_path, read_table
@@ -88,6 +89,7 @@ class _Job:
     seed: int
     out: Path
     precision: Precision
+    score: Score
     references: Mapping[int, Reference]
 
 
@@ -103,6 +105,7 @@ def render_units(
     objective_name: str | None = None,
     batch: int | None = None,
     precision: Precision = "auto",
+    score: Score = "max",
     reporter: Reporter | None = None,
 ) -> list[Rendered]:
     """Render units of a layer into OUT: PNGs in `renders/`, rows in `renders.parquet`.
@@ -118,6 +121,7 @@ def render_units(
         objective_name: names a function's objective in the table.
         batch: units that climb together; what comes out does not depend on it.
         precision: of the climb; `auto` is bfloat16 where the processor computes in it.
+        score: what the index in OUT keeps of a unit's positions.
         reporter: shown progress in steps of single pictures.
 
     Returns:
@@ -133,7 +137,8 @@ def render_units(
         raise RenderError(f"a batch must be 1 or more units, got {size}")
     make, name = _named(objective, objective_name, layer)
     resolved = resolve_precision(precision, device_of(network))
-    job = _Job(network, layer, recipe, name, seed, out, resolved, read_references(out, layer.name))
+    references = read_references(out, layer.name)
+    job = _Job(network, layer, recipe, name, seed, out, resolved, score, references)
     items = [_item(job, unit, make(unit)) for unit in dict.fromkeys(units)]
     finished = _finished(job, items)
     todo = [item for item in items if (item.unit, item.facet) not in finished]
@@ -262,7 +267,7 @@ def _render_batch(
     pictures = to_bytes(result.pictures if job.recipe.keep == "last" else result.best)
     files = [_save(job, item, picture) for item, picture in zip(items, pictures, strict=True)]
     saved = [open_picture(job.out / file, task.channels) for file in files]
-    measured = measure(job.network, saved, objectives, canvas)
+    measured = measure(job.network, saved, objectives, canvas, job.score)
     rows = [
         _row(job, item, canvas, files[number], saved[number], measured[number], result, number)
         for number, item in enumerate(items)
@@ -309,7 +314,8 @@ def _row(
     reference = job.references.get(item.unit, Reference())
     lowest = all(term.weight < 0 for term in item.objective.terms)
     best = reference.lowest if lowest else reference.highest
-    comparable = measured.peak is not None and best is not None and best > 0
+    alike = job.score == "max" or measured.activation == measured.peak
+    comparable = measured.peak is not None and best is not None and best > 0 and alike
     trace: Any = result.trace[:, number]
     return Rendered(
         layer=job.layer.name,

@@ -61,9 +61,9 @@ class Rendered:
     Args:
         layer, unit, recipe, objective, facet, seed: which rendering it is.
         activation: of the target, measured on the saved 8-bit PNG in the network's ordinary
-            preprocessing: at the target's position for a point, the maximum over positions for a
-            channel, the objective's value otherwise.
-        peak: the unit's maximum over all positions of that picture, as the index measures it.
+            preprocessing: at the target's position for a point, the peak for a channel, the
+            objective's value otherwise.
+        peak: of the unit in that picture, as the index scores an image (maximum over positions).
         best_real: the dataset's most extreme peak of the unit; None without an index.
         p999: the dataset's 99.9th percentile of the unit's peaks.
         ratio: activation over best_real, where that is positive.
