@@ -5,7 +5,7 @@ DATA    ?= demo
 NETWORK ?= efficientnet_lite0
 WEIGHTS ?=
 LAYERS  ?=
-TOP     ?= 48
+TOP     ?= 64
 OUT     ?= out/demo
 UNITS   ?= 0-23
 RECIPE  ?= fourier
@@ -19,7 +19,7 @@ READY  := $(VENV)/.ready
 MAXACT := $(BIN)/maxact
 
 # Layers to draw: those asked for, else one early, one middle and one late layer of the default.
-DRAWN := $(if $(LAYERS),$(LAYERS),$(if $(filter efficientnet_lite0,$(NETWORK)),blocks.1.1 blocks.2.2 blocks.4.2,))
+DRAWN := $(if $(LAYERS),$(LAYERS),$(if $(filter efficientnet_lite0,$(NETWORK)),blocks.1.1 blocks.2.1 blocks.4.2,))
 GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
