@@ -207,7 +207,7 @@ def _choose(
                 f"no layer matches {pattern!r}{did_you_mean(pattern, names)}"
                 " (`maxact layers NETWORK --layers '**'` lists them all)"
             )
-        reasons = {name: _why_unusable(calls.get(first.get(name, ""))) for name in matched}
+        reasons = {name: _why_unusable(calls.get(first.get(name, name))) for name in matched}
         usable = [name for name in matched if not reasons[name]]
         if not usable:
             name = matched[0]
