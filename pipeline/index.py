@@ -151,7 +151,7 @@ class _Group:
 
     def close_shard(self, shard: Shard) -> None:
         self.records.append(
-            ShardRecord(shard.name, shard.size, self.shard_images, self.shard_errors)
+            ShardRecord(shard.name, shard.size, self.shard_images, self.shard_errors, shard.digest)
         )
         self.shard_images = self.shard_errors = 0
 

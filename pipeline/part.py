@@ -20,12 +20,16 @@ __all__ = ["Part", "ShardRecord"]
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """One shard as it was read: its name, its bytes, its good images and its bad ones."""
+    """One shard as it was read: its name, its bytes, its good images and its bad ones.
+
+    `digest` is that of its listing, where it has one (see `pipeline.shards.Shard`).
+    """
 
     name: str
     size: int
     images: int
     errors: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

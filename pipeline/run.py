@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
-import shutil
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,22 @@ import torch
 
 from pipeline import store
 from pipeline.compiled import can_compile
-from pipeline.config import RunConfig, fingerprint, fingerprint_fields, refuse_mismatch
+from pipeline.config import RunConfig, fingerprint, fingerprint_fields
 from pipeline.engines.local import run_groups
-from pipeline.errors import NetworkError, ShardError, SourceError, StoreError
+from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.final import write_index
 from pipeline.layers import Layer, choose_layers
-from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
+from pipeline.manifest import RunSummary, finish_run, locked, write_run
 from pipeline.networks import Network, recorded_network
-from pipeline.parts import Commit, list_commits
+from pipeline.parts import list_commits
 from pipeline.progress import Reporter, Silent
+from pipeline.resume import (
+    is_finished,
+    previous_run,
+    recorded_compile,
+    remove_index,
+    usable_commits,
+)
 from pipeline.sources import Dataset, Shard, open_dataset
 
 __all__ = ["run_index"]
@@ -38,9 +45,6 @@ COMPILE_IMAGES = 20_000
 
 _PARTS_PER_RUN = 32
 _MAX_SHARDS_PER_PART = 64
-
-_OWNED = (*(f"{name}.parquet" for name in store.SCHEMAS), RUN_FILE)
-"""The files an index owns in OUT; --fresh removes these and the parts, nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +124,14 @@ def _plan(
 def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
-    if config.fresh:
-        _remove_index(out)
-    commits = _usable_commits(plan, parts, reporter)
-    content = _run_content(plan)
-    if not (out / RUN_FILE).exists():
-        write_run(out, content)
-    done = {shard.name for commit in commits for shard in commit.shards}
-    previous = read_run(out)
     shards = plan.dataset.shards
-    if previous["status"] == "complete" and len(done) == len(shards):
+    if config.fresh:
+        remove_index(out)
+    previous = previous_run(out, plan.identity, plan.fields, shards)
+    commits = usable_commits(parts, reporter)
+    done = {shard.name for commit in commits for shard in commit.shards}
+    finished = previous is not None and is_finished(out, previous, config.classes)
+    if previous is not None and finished and len(done) == len(shards):
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
         return RunSummary(
@@ -141,6 +143,8 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             len(done),
             time.monotonic() - started,
         )
+    content = _run_content(plan)
+    write_run(out, content)
     if done:
         reporter.note(f"resuming: {len(done)} of {len(shards)} shards are committed and skipped")
     groups = _groups(plan, done)
@@ -168,32 +172,11 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
 
 
 def _check_shards(dataset: Dataset) -> None:
-    names = [shard.name for shard in dataset.shards]
-    if not names:
+    if not dataset.shards:
         raise SourceError(f"{dataset.name} holds no images")
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(shard.name for shard in dataset.shards).items():
+        if count > 1:
             raise ShardError(name, "is named twice in the dataset; every shard counts once")
-
-
-def _usable_commits(plan: _Plan, parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
-    """The commits that this run can build on; a damaged part is dropped and done again."""
-    out = plan.config.out
-    if (out / RUN_FILE).exists():
-        refuse_mismatch(out, read_run(out)["identity"], plan.identity)
-    elif parts.exists() or any((out / name).exists() for name in _OWNED):
-        raise StoreError(f"{out} holds tables but no {RUN_FILE}; --fresh removes them")
-    usable = []
-    for commit in list_commits(parts):
-        try:
-            commit.verify()
-        except StoreError as error:
-            reporter.note(f"{error.args[0].split(';')[0]}; its shards are done again")
-            commit.path.unlink()
-            shutil.rmtree(commit.folder, ignore_errors=True)
-        else:
-            usable.append(commit)
-    return tuple(usable)
 
 
 def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
@@ -241,13 +224,6 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _remove_index(out: Path) -> None:
-    """Remove what an index owns in OUT, the mark that it is one last."""
-    shutil.rmtree(out / "parts", ignore_errors=True)
-    for name in _OWNED:
-        (out / name).unlink(missing_ok=True)
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -262,6 +238,9 @@ def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[b
     """Whether to compile, and the reason in words."""
     if config.compile != "auto":
         return config.compile == "on", f"compile {config.compile}, as asked"
+    decided = None if config.fresh else recorded_compile(config.out)
+    if decided is not None:
+        return decided, f"compile {'on' if decided else 'off'}, as the run in {config.out} began"
     if not can_compile(device):
         return False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found"
     images = dataset.estimated_images
