@@ -1,0 +1,158 @@
+"""One small member of every family, untrained, indexed and rendered with the same calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from pipeline.config import RunConfig
+from pipeline.query import open_index
+from pipeline.run import run_index
+from viz.index_renders import render_index
+from viz.recipe import get_recipe
+
+IMAGES = 5
+
+
+FAMILIES = """
+alexnet 64 features.4:map:7x7 classifier.6:vector:1x1
+vgg11_bn 32 features.6:map:16x16 classifier.6:vector:1x1
+resnet18 64 layer2.1:map:8x8 fc:vector:1x1
+densenet121 64 features.denseblock1:map:16x16
+squeezenet1_1 64 features.6:map:7x7 classifier:map:1x1
+googlenet 64 inception3a:map:8x8 fc:vector:1x1
+inception_v3 96 Mixed_5b:map:9x9 fc:vector:1x1
+mobilenet_v2 64 features.4:map:8x8 classifier.1:vector:1x1
+mobilenet_v3_small 64 features.4:map:4x4
+efficientnet_b0 64 features.3.1:map:8x8
+mnasnet0_5 64 layers.9.0:map:8x8
+regnet_x_400mf 64 trunk_output.block2.block2-0:map:8x8
+shufflenet_v2_x0_5 64 stage2.0:map:8x8
+convnext_tiny 64 features.3.0:map:8x8 classifier.2:vector:1x1
+swin_t 64 features.3.1:map_last:8x8 head:vector:1x1
+vit_b_32 64 encoder.layers.encoder_layer_1:tokens:2x2
+maxvit_t 224 blocks.0.layers.0:map:56x56
+timm:mixer_s32_224 224 blocks.2:tokens:7x7 head:vector:1x1
+timm:deit_tiny_distilled_patch16_224 64 blocks.3:tokens:4x4
+timm:beit_base_patch16_224 64 blocks.1:tokens:4x4
+timm:convnextv2_atto 64 stages.1.blocks.0:map:8x8
+timm:eva02_tiny_patch14_224 56 blocks.3:tokens:4x4
+timm:vit_small_patch14_dinov2 56 blocks.3:tokens:4x4
+timm:vit_small_patch16_dinov3 64 blocks.3:tokens:4x4
+timm:vit_medium_patch32_clip_224 64 blocks.1:tokens:2x2
+timm:resnet50_clip 64 stages.1.0:map:8x8
+timm:nfnet_l0 64 stages.1.0:map:8x8
+timm:swinv2_cr_tiny_ns_224 224 stages.0.blocks.0:map_last:56x56
+timm:tiny_vit_5m_224 64 stages.1.blocks.0:map_last:8x8
+googlenet_caffe 64 inception_3a:map:8x8 classifier:vector:1x1
+inception_v1 64 mixed3a:map:8x8 softmax2:vector:1x1
+"""
+"""Network, size of its input, and layers with the kind and grid they must turn out to have; the
+first is rendered."""
+
+
+GREY = """
+import torch
+from torch import nn
+from pipeline.geometry import Preprocess
+
+def make():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    return module, Preprocess(24, 24, 24, mean=(127.0,), std=(60.0,), channels="grey")
+"""
+"""A network of one channel, as a user would write it."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for label in ("noise", "ramp"):
+        (folder / label).mkdir()
+        for number in range(IMAGES):
+            values = generator.integers(0, 256, (70, 80, 3))
+            if label == "ramp":
+                values = np.linspace(0, 40 * (number + 1), 80)[None, :, None] + 0 * values
+            Image.fromarray(values.astype(np.uint8)).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
+def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Path) -> None:
+    network, size, *rest = line.split()
+    expected = {name: (kind, grid) for name, kind, grid in (item.split(":") for item in rest)}
+    config = RunConfig(
+        data=(str(folder),),
+        out=tmp_path / "out",
+        network=network,
+        weights="random",
+        input=(f"size={size}",),
+        layers=tuple(expected),
+        top=4,
+        batch_size=4,
+        compile="off",
+    )
+    run_index(config)
+    with open_index(tmp_path / "out") as index:
+        found = {
+            layer.name: (layer.kind, f"{layer.grid_h}x{layer.grid_w}") for layer in index.layers
+        }
+        assert found == expected
+        for layer in index.layers:
+            top = index.top(layer.name, layer.units - 1, n=4)
+            assert [image.rank for image in top] == [1, 2, 3, 4]
+            assert len({image.image_id for image in top}) == 4
+        recipe = get_recipe("fourier", {"steps": "2"})
+        (row,) = render_index(index, recipe, layers=[next(iter(expected))], units="1")
+    with Image.open(tmp_path / "out" / row.file) as picture:
+        assert min(picture.size) >= 1
+    assert np.isfinite(row.activation)
+
+
+def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
+    """Heads of an attention, hidden neurons and directions, of one small transformer."""
+    rows = torch.randn(3, 192, generator=torch.Generator().manual_seed(0))
+    save_file({"blocks.1": rows}, tmp_path / "sae.safetensors")
+    names = ("blocks.1.attn.proj.in", "blocks.1.mlp.act", "blocks.1.sae")
+    config = RunConfig(
+        data=(str(folder),),
+        out=tmp_path / "out",
+        network="timm:deit_tiny_patch16_224",
+        weights="random",
+        input=("size=32",),
+        directions=(str(tmp_path / "sae.safetensors"),),
+        layers=names,
+        top=4,
+        compile="off",
+    )
+    run_index(config)
+    with open_index(tmp_path / "out") as index:
+        assert {layer.name: layer.units for layer in index.layers} == dict(
+            zip(names, (192, 768, 3), strict=True)
+        )
+        recipe = get_recipe("fourier", {"steps": "2"})
+        rendered = render_index(index, recipe, units="2")
+    assert [row.layer for row in rendered] == list(names)
+    assert all(np.isfinite(row.activation) for row in rendered)
+
+
+def test_a_grey_network_from_a_factory(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "grey.py").write_text(GREY)
+    config = RunConfig(
+        data=(str(folder),), out=tmp_path / "out", network=f"{tmp_path}/grey.py:make", top=4
+    )
+    run_index(config)
+    with open_index(tmp_path / "out") as index:
+        assert [layer.name for layer in index.layers] == ["1", "4"]
+        (row,) = render_index(index, get_recipe("octaves", {"steps": "2"}), layers=["1"], units="0")
+    with Image.open(tmp_path / "out" / row.file) as picture:
+        assert picture.mode in ("L", "RGB")
