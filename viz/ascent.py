@@ -71,15 +71,13 @@ def item_generator(seed: int, layer: str, unit: int, facet: int = 0) -> Generato
 
 
 def canvas_for(recipe: Recipe, canvas: Canvas) -> Canvas:
-    """The canvas with the margin that a recipe's jitter and blur need."""
+    """The canvas with the margin that a recipe's random views need."""
     half = max(canvas.height, canvas.width) / 2
     if isinstance(recipe, Fourier):
         furthest = reach(half, jitter=recipe.jitter, scale=recipe.scale, rotate=recipe.rotate)
         return canvas.with_margin(furthest - int(half))
     if isinstance(recipe, Octaves):
-        growth = _growth(recipe.schedule)[-1]
-        slack = max(canvas.input_height, canvas.input_width) * (growth - 1) / 2
-        return canvas.with_margin(max(0, round((half + slack) / growth - half)))
+        return canvas
     raise RenderError(f"recipe {recipe.name} has no canvas")
 
 
@@ -170,7 +168,7 @@ def _climb_octaves(recipe: Octaves, task: Task) -> Climb:
         pictures = enlarge(pictures, *(round(side * growth) for side in canvas.size))
         for iteration in range(octave.iterations):
             share = iteration / max(1, octave.iterations - 1)
-            corners = _corners(shares[step], growth, canvas, pictures)
+            corners = _corners(shares[step], canvas, pictures)
             scores, slope = task.scorer.gradient(
                 _cut(pictures, corners, canvas), task.objectives, step
             )
@@ -193,27 +191,10 @@ def _unit_mean(slope: Tensor) -> Tensor:
     return slope / size.view(-1, 1, 1, 1)
 
 
-def _corners(
-    shares: Tensor, growth: float, canvas: Canvas, pictures: Tensor
-) -> list[tuple[int, int]]:
-    """Top and left of each image's window in its enlarged picture.
-
-    The slack is that of the whole input enlarged, of which the canvas is a part.
-    """
-    height, width = pictures.shape[2:]
-    slack_y = round(canvas.input_height * growth) - canvas.input_height
-    slack_x = round(canvas.input_width * growth) - canvas.input_width
-    corners = []
-    for share_y, share_x in shares.tolist():
-        top = (height - canvas.height) / 2 + (share_y - 0.5) * slack_y
-        left = (width - canvas.width) / 2 + (share_x - 0.5) * slack_x
-        corners.append(
-            (
-                min(max(round(top), 0), height - canvas.height),
-                min(max(round(left), 0), width - canvas.width),
-            )
-        )
-    return corners
+def _corners(shares: Tensor, canvas: Canvas, pictures: Tensor) -> list[tuple[int, int]]:
+    """Top and left of each image's window in its enlarged picture."""
+    slack_y, slack_x = pictures.shape[2] - canvas.height, pictures.shape[3] - canvas.width
+    return [(round(y * slack_y), round(x * slack_x)) for y, x in shares.tolist()]
 
 
 def _cut(pictures: Tensor, corners: Sequence[tuple[int, int]], canvas: Canvas) -> Tensor:
