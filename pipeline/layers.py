@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.blocks import find_default_layers
-from pipeline.errors import LayerError, UsageError, did_you_mean
+from pipeline.errors import LayerError, UsageError
 from pipeline.field_cache import cached_fields
 from pipeline.geometry import Box, Preprocess
+from pipeline.globs import match_layers
 from pipeline.networks import Network
 from pipeline.receptive_field import Target
 from pipeline.taps import Directions, Tap, find_module
@@ -182,48 +183,6 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
-def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Names that a glob matches: among the defaults, or else, and for `**`, among all."""
-    near = [] if "**" in pattern else fnmatch.filter(defaults, pattern)
-    return [pattern] if pattern in names else near or fnmatch.filter(names, pattern)
-
-
-def _choose(
-    patterns: Sequence[str],
-    calls: Mapping[str, Call],
-    names: Sequence[str],
-    defaults: Sequence[str],
-) -> list[str]:
-    """Module names that the patterns match, in forward order.
-
-    A plain name must be usable; of those that a glob matches, the usable ones are taken.
-    """
-    chosen: set[str] = set()
-    first = {alias: call.name for call in calls.values() for alias in (call.name, *call.also)}
-    for pattern in patterns:
-        matched = _matches(pattern, defaults, names)
-        if not matched:
-            raise LayerError(
-                f"no layer matches {pattern!r}{did_you_mean(pattern, names)}"
-                " (`maxact layers NETWORK --layers '**'` lists them all)"
-            )
-        reasons = {name: _why_unusable(calls.get(first.get(name, name))) for name in matched}
-        usable = [name for name in matched if not reasons[name]]
-        if not usable:
-            name = matched[0]
-            raise LayerError(f"layer {name} cannot be probed: it {reasons[name]}")
-        chosen |= {first[name] for name in usable}
-    return sorted(chosen, key=lambda name: calls[name].order)
-
-
-def _why_unusable(call: Call | None) -> str:
-    if call is None:
-        return "does not run in a forward pass"
-    if call.runs > 1:
-        return f"runs {call.runs} times in one pass; choose the modules around it"
-    return call.trouble
-
-
 def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
     """Put in the inputs that patterns ending in `.in` ask for."""
     names = [name for name, _ in module.named_modules() if name]
@@ -244,8 +203,8 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     defaults: Sequence[str] = find_default_layers(module, calls)
     if network.default_layers:
         extra = [name for name in defaults if isinstance(module.get_submodule(name), Directions)]
-        defaults = _choose([*network.default_layers, *extra], calls, names, ())
-    chosen = _choose(patterns, calls, names, defaults) if patterns else defaults
+        defaults = match_layers([*network.default_layers, *extra], calls, names, ())
+    chosen = match_layers(patterns, calls, names, defaults) if patterns else defaults
     layers = [_shape_layer(calls[name], network.preprocess, kind) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer to probe")

@@ -13,31 +13,22 @@ neighbouring layers share them, and a pass ends at the last layer that is still 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError
+from pipeline.margins import Edge, Field, Search, Side, Wanted, search_field
 
 __all__ = ["Field", "Target", "find_fields"]
 
 BATCH = 8
 """Margins tried per forward pass."""
-
-Side = Literal["near", "far"]
-
-Wanted = set[tuple[Side, int]]
-"""Margins to try, each from the near (top, left) or the far side."""
-
-Positions = npt.NDArray[np.int64]
-"""One number per grid position along one axis, or some of the positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,154 +46,8 @@ class Target:
     view: Callable[[Any], Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What position p of one axis sees: `size` pixels from `start + p * stride` on.
-
-    A field that is the whole input for every position has stride 0 and start 0.
-    """
-
-    size: int
-    stride: int
-    start: int
-
-
 class _Decided(Exception):
     """Ends a pass behind the last undecided layer."""
-
-
-@dataclass(slots=True)
-class _Edge:
-    """The edges of all positions along one axis, counted in pixels from one side of the input.
-
-    What is known so far: `at_least[p] <= edge of p < less_than[p]`. The first `border` pixels are
-    seen by no position, because strides do not come out even; an edge that lies there may in truth
-    be in the padding.
-    """
-
-    side: Side
-    length: int
-    positions: int
-    border: int = 0
-    at_least: Positions = field(init=False)
-    less_than: Positions = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.at_least = np.zeros(self.positions, np.int64)
-        self.less_than = np.full(self.positions, self.length + 1, np.int64)
-
-    def exclude(self, blind: npt.NDArray[np.bool_]) -> None:
-        """Leave out positions that see nothing but padding."""
-        self.at_least[blind], self.less_than[blind] = self.length, self.length + 1
-
-    def learn(self, margin: int, clean: npt.NDArray[np.bool_]) -> None:
-        """Take in which positions stayed clean when the first `margin` pixels were NaN."""
-        clean = clean | (self.at_least == self.length)
-        self.at_least[clean] = np.maximum(self.at_least[clean], margin)
-        self.less_than[~clean] = np.minimum(self.less_than[~clean], margin)
-
-    @property
-    def inside(self) -> Positions:
-        """Positions whose edge lies inside the input, nearest first.
-
-        Dilation makes holes: a position whose field begins in the padding can touch the input
-        behind its border. So only positions beyond the last one at the border count; one that is
-        beyond the middle while the middle is not is there because windows wrap around.
-        """
-        behind = self.at_least > self.border
-        middle = self.positions // 2
-        outside = np.flatnonzero(~behind[:middle] if behind[middle] else ~behind)
-        first = outside[-1] + 1 if len(outside) else 0
-        return first + np.flatnonzero(self.at_least[first:] < self.length)
-
-    def settle(
-        self, position: int, guess: int | None = None, most: int | None = None
-    ) -> Generator[Wanted, None, int]:
-        """Find the edge of one position.
-
-        Args:
-            position: whose edge.
-            guess: what it probably is; tried first.
-            most: what it probably is at most; halving starts below.
-        """
-        while True:
-            low, high = int(self.at_least[position]), int(self.less_than[position])
-            if high - low == 1:
-                return low
-            if guess is not None and low <= guess < high:
-                margins = {margin for margin in (guess, guess + 1) if low < margin < high}
-            elif most is not None and low <= most < high - 1:
-                margins = {(low + most + 2) // 2}
-            else:
-                margins = {(low + high) // 2}
-            yield {(self.side, margin) for margin in margins}
-
-    def rises_by(self, stride: int, first: int) -> bool:
-        """Whether all edges inside agree with a steady rise from position `first` on."""
-        edges = self.at_least[first] + (self.inside - first) * stride
-        low, high = self.at_least[self.inside], self.less_than[self.inside]
-        return bool(np.all((low <= edges) & (edges < high)))
-
-
-Found = TypeVar("Found")
-
-Search = Generator[Wanted, None, Found]
-"""Yields the margins it wants tried, is resumed when the edges have learnt, returns its finding."""
-
-
-def _together(searches: Sequence[Search[Found]]) -> Search[list[Found]]:
-    """Run searches side by side and gather what they find."""
-    found: dict[int, Found] = {}
-    while len(found) < len(searches):
-        wanted: Wanted = set()
-        for number, search in enumerate(searches):
-            if number not in found:
-                try:
-                    wanted |= next(search)
-                except StopIteration as stop:
-                    found[number] = stop.value
-        if wanted:
-            yield wanted
-    return [found[number] for number in range(len(searches))]
-
-
-def _first_inside(edge: _Edge, stride: int) -> Search[int | None]:
-    """The first position whose edge lies inside the input, with its edge known; or None."""
-    yield {(edge.side, 1)}
-    seeing = int(np.argmax(edge.at_least < edge.length))
-    if edge.at_least[seeing] >= 1:
-        edge.border = yield from edge.settle(seeing, guess=1)
-        yield {(edge.side, edge.border + 1)}
-    if not len(edge.inside):
-        return None
-    first = int(edge.inside[0])
-    yield from edge.settle(first, most=edge.border + stride)
-    return first
-
-
-def _search(near: _Edge, far: _Edge) -> Search[Field]:
-    """The field along one axis."""
-    length, positions = near.length, near.positions
-    whole = Field(length, 0, 0)
-    stride = max(1, round(length / positions))
-    first, last = yield from _together([_first_inside(edge, stride) for edge in (near, far)])
-    if first is None or last is None:
-        return whole
-    for edge, position in ((near, first), (far, last)):
-        if position + 1 in edge.inside:
-            here = int(edge.at_least[position])
-            stride = (yield from edge.settle(position + 1, guess=here + stride)) - here
-            break
-    yield {("near", length // 2), ("far", length // 3)}
-    if stride >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
-        start = int(near.at_least[first]) - first * stride
-        end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
-        return Field(end - start, stride, start)
-    middle = (positions - 1) // 2
-    top, bottom = yield from _together([near.settle(middle), far.settle(positions - 1 - middle)])
-    stride = max(1, round(length / positions))
-    size = length - bottom - top
-    return whole if size == length else Field(size, stride, top - middle * stride)
 
 
 @dataclass(slots=True)
@@ -210,8 +55,8 @@ class _Layer:
     """One layer under search."""
 
     target: Target
-    near: _Edge
-    far: _Edge
+    near: Edge
+    far: Edge
     search: Search[Field]
     wanted: Wanted = field(default_factory=set)
     found: Field | None = None
@@ -222,8 +67,8 @@ class _Layer:
     def begin(cls, target: Target, length: int, axis: int) -> _Layer:
         """Start a search along one axis."""
         positions = target.grid[axis]
-        near, far = _Edge("near", length, positions), _Edge("far", length, positions)
-        layer = cls(target, near, far, _search(near, far))
+        near, far = Edge("near", length, positions), Edge("far", length, positions)
+        layer = cls(target, near, far, search_field(near, far))
         layer.resume()
         return layer
 

@@ -247,3 +247,35 @@ def test_published_fields(name: str) -> None:
     layers = choose_layers(load_network(name, weights="random"), [*PUBLISHED[name]])
     for layer in layers:
         assert along_x(layer)[:2] == along_y(layer)[:2] == PUBLISHED[name][layer.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layer_name"), [("efficientnet_lite0", "blocks.2.1"), ("googlenet", "inception4a")]
+)
+def test_random_pixels_outside_the_field_change_nothing(name: str, layer_name: str) -> None:
+    """And the pixels along its four edges, changed together, do."""
+    net = load_network(name, weights="random")
+    (layer,) = choose_layers(net, [layer_name])
+    y, x = layer.grid_h // 2, layer.grid_w // 2
+    box = layer.box(y, x)
+    top, left = max(0, int(box.top)), max(0, int(box.left))
+    bottom, right = min(224, int(box.bottom)), min(224, int(box.right))
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.randn(3, 224, 224, generator=generator, dtype=torch.float64)
+    noise = 3 * torch.randn(3, 224, 224, generator=generator, dtype=torch.float64)
+    outside = torch.rand(224, 224, generator=generator) < 0.5
+    outside[top:bottom, left:right] = False
+    edges = [torch.zeros(224, 224, dtype=torch.bool) for _ in range(4)]
+    edges[0][top, left:right] = edges[1][bottom - 1, left:right] = True
+    edges[2][top:bottom, left] = edges[3][top:bottom, right - 1] = True
+    images = torch.stack([plain, *(plain + noise * mask for mask in [outside, *edges])])
+    seen: list[Tensor] = []
+    net.module.double().get_submodule(layer_name).register_forward_hook(
+        lambda *a: seen.append(a[2][:, :, y, x])
+    )
+    with torch.no_grad():
+        net.module(images)
+    changed = [float((row - seen[0][0]).abs().max()) for row in seen[0][1:]]
+    assert changed[0] < 1e-12
+    assert min(changed[1:]) > 1e-9

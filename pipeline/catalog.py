@@ -1,0 +1,126 @@
+"""From a network's name to its blueprint: maxact's own, torchvision's, timm's, or a factory's."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from pipeline.blueprint import Blueprint
+from pipeline.errors import NetworkError, did_you_mean
+from pipeline.geometry import Preprocess
+from pipeline.libraries import (
+    timm_blueprint,
+    timm_names,
+    torchvision_blueprint,
+    torchvision_names,
+)
+from pipeline.nets import KNOWN
+
+__all__ = ["find_blueprint", "list_networks"]
+
+
+def _import_user_module(place: str) -> ModuleType:
+    """A module by dotted name, importable from the current folder too, or by file path."""
+    try:
+        if not place.endswith(".py"):
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))
+            return importlib.import_module(place)
+        path = Path(place)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise NetworkError(f"network factory: {place} is not a Python file that exists")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise NetworkError(
+            f"network factory: cannot import {place!r}: {error}; give package.module:factory, "
+            "path/to/file.py:factory, torchvision:NAME or timm:NAME"
+        ) from error
+    return module
+
+
+def _user_blueprint(name: str) -> Blueprint:
+    """The blueprint behind `module:factory`; the factory gives a module, alone or with more."""
+    place, _, attribute = name.rpartition(":")
+    factory = getattr(_import_user_module(place), attribute, None)
+    if not callable(factory):
+        raise NetworkError(f"network factory: {place} has no function {attribute!r}")
+    made = factory()
+    module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
+        raise NetworkError(
+            f"network factory {name} gave {type(made).__name__}, "
+            "expected an nn.Module or a pair (nn.Module, Preprocess)"
+        )
+    return Blueprint(
+        name=name,
+        build=lambda _: module,
+        publish=lambda _: (module, f"as {name} gives them"),
+        source="the factory",
+        preprocess=preprocess or Preprocess(),
+    )
+
+
+def find_blueprint(name: str) -> Blueprint:
+    """What a network's name stands for.
+
+    Raises:
+        NetworkError: when nothing is known by that name; the message suggests near ones.
+    """
+    prefix, _, rest = name.partition(":")
+    if name in KNOWN:
+        return KNOWN[name]()
+    if prefix == "torchvision":
+        return torchvision_blueprint(rest)
+    if prefix == "timm":
+        return timm_blueprint(rest)
+    if ":" in name:
+        return _user_blueprint(name)
+    if name in torchvision_names():
+        return torchvision_blueprint(name)
+    if name.split(".")[0] in timm_names():
+        return timm_blueprint(name)
+    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
+    raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+
+
+def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
+    """Names that `load_network` takes: name, default layers, where the weights come from.
+
+    Args:
+        pattern: a glob over the names; without one, timm's many architectures are one row.
+
+    Raises:
+        NetworkError: when the pattern matches nothing.
+    """
+    found = "block outputs and classifier"
+    blueprints = [make() for make in KNOWN.values()]
+    rows = [
+        (each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints
+    ]
+    rows += [
+        (f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()
+    ]
+    many = [(f"timm:{name}", found, "downloaded by timm") for name in timm_names()]
+    if pattern is None:
+        some = (
+            "timm:NAME",
+            found,
+            f"downloaded by timm ({len(many):,}; `maxact networks 'timm:*'`)",
+        )
+        yours = ("MODULE:FACTORY", found, "as your function gives them")
+        return [*rows, some, yours]
+    rows += many
+    matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
+    matched = matched or [row for row in rows if pattern in row[0]]
+    if not matched:
+        near = did_you_mean(pattern, [row[0] for row in rows])
+        raise NetworkError(f"no network matches {pattern!r}{near}")
+    return matched

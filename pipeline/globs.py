@@ -1,0 +1,62 @@
+"""Which modules a user's patterns mean."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+from pipeline.errors import LayerError, did_you_mean
+from pipeline.trace import Call
+
+__all__ = ["match_layers"]
+
+
+def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names that a glob matches: among the defaults, or else, and for `**`, among all."""
+    near = [] if "**" in pattern else fnmatch.filter(defaults, pattern)
+    return [pattern] if pattern in names else near or fnmatch.filter(names, pattern)
+
+
+def match_layers(
+    patterns: Sequence[str],
+    calls: Mapping[str, Call],
+    names: Sequence[str],
+    defaults: Sequence[str],
+) -> list[str]:
+    """Module names that patterns match, in forward order.
+
+    A plain name must be usable; of those that a glob matches, the usable ones are taken.
+
+    Args:
+        patterns: names or globs over dotted names.
+        calls: of `pipeline.trace.trace_modules`.
+        names: of all modules, shared ones under each of their names.
+        defaults: matched first, unless a glob contains `**`.
+
+    Raises:
+        LayerError: for a pattern that matches nothing, or nothing that can be probed.
+    """
+    chosen: set[str] = set()
+    first = {alias: call.name for call in calls.values() for alias in (call.name, *call.also)}
+    for pattern in patterns:
+        matched = _matches(pattern, defaults, names)
+        if not matched:
+            raise LayerError(
+                f"no layer matches {pattern!r}{did_you_mean(pattern, names)}"
+                " (`maxact layers NETWORK --layers '**'` lists them all)"
+            )
+        reasons = {name: _why_unusable(calls.get(first.get(name, name))) for name in matched}
+        usable = [name for name in matched if not reasons[name]]
+        if not usable:
+            name = matched[0]
+            raise LayerError(f"layer {name} cannot be probed: it {reasons[name]}")
+        chosen |= {first[name] for name in usable}
+    return sorted(chosen, key=lambda name: calls[name].order)
+
+
+def _why_unusable(call: Call | None) -> str:
+    if call is None:
+        return "does not run in a forward pass"
+    if call.runs > 1:
+        return f"runs {call.runs} times in one pass; choose the modules around it"
+    return call.trouble
