@@ -25,6 +25,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_fields",
     "refuse_mismatch",
+    "run_identity",
 ]
 
 Precision = Literal["fp32", "bf16"]
@@ -166,6 +167,17 @@ def fingerprint_fields(
     versioned = (*_VERSIONED, "simplejpeg") if config.decoder == "simplejpeg" else _VERSIONED
     fields |= {f"{name} version": importlib.metadata.version(name) for name in versioned}
     return _plain(fields)
+
+
+def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[str, Any]:
+    """The fields together with the dataset, so that two runs of the same identity are one.
+
+    Args:
+        fields: see `fingerprint_fields`.
+        shards: how many the dataset has.
+        listing: the digest of their listing.
+    """
+    return {**fields, "dataset": f"{shards} shards, listing {listing[:16]}"}
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:

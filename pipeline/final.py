@@ -18,11 +18,11 @@ from pipeline.errors import StoreError
 from pipeline.layers import Layer
 from pipeline.manifest import Totals
 from pipeline.merge import merge_parts
-from pipeline.part import Part, ShardRecord
+from pipeline.part import Part
 from pipeline.parts import Commit
 from pipeline.progress import Reporter, Silent
+from pipeline.records import write_records
 from pipeline.sample import STRATA_COUNT, strata_rows
-from pipeline.shards import POSITION_BITS
 from pipeline.topk import NO_IMAGE, Ranked
 
 __all__ = ["write_index"]
@@ -72,7 +72,7 @@ def write_index(
 
         merged = merge_parts(loaded(), units, commits[0].k if commits else 1)
     footer = {"maxact.fingerprint": fingerprint}
-    _write_records(out, commits, shards, footer)
+    write_records(out, commits, shards, footer)
     tables = {
         "layers": (store.LAYERS, iter([_layer_table(layers)])),
         "top": (store.TOP, _top_tables(layers, merged)),
@@ -85,69 +85,6 @@ def write_index(
         store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
     errors = sum(shard.errors for shard in shards)
     return Totals(merged.moments.images, errors, units, len(layers), len(shards))
-
-
-def _write_records(
-    out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord], footer: dict[str, str]
-) -> None:
-    """Write images.parquet and errors.parquet: renumbered, sorted, near-duplicates marked."""
-    import duckdb
-
-    ordinal = {shard.name: number for number, shard in enumerate(shards)}
-    files = [(commit, str(commit.folder / "images.parquet")) for commit in commits]
-    mapping = pa.table(
-        {
-            "filename": [name for commit, name in files for _ in commit.shards],
-            "own": pa.array(
-                [number for commit in commits for number in range(len(commit.shards))], pa.int64()
-            ),
-            "ordinal": pa.array(
-                [ordinal[shard.name] for commit in commits for shard in commit.shards], pa.int64()
-            ),
-        }
-    )
-    images: Iterator[pa.RecordBatch] = iter(())
-    errors: Iterator[pa.RecordBatch] = iter(())
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false")
-        if files:
-            connection.register("mapping", mapping)
-            images = iter(
-                connection.sql(
-                    f"""
-                    WITH renumbered AS (
-                        SELECT images.* REPLACE (
-                            (ordinal << {POSITION_BITS})
-                            | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id
-                        )
-                        FROM read_parquet($files, filename = true) AS images
-                        JOIN mapping ON images.filename = mapping.filename
-                            AND image_id >> {POSITION_BITS} = own
-                    ), first_seen AS (
-                        SELECT *,
-                            min(image_id) OVER (PARTITION BY digest) AS same_bytes,
-                            CASE WHEN phash IS NOT NULL
-                                THEN min(image_id) OVER (PARTITION BY phash) END AS same_picture
-                        FROM renumbered
-                    )
-                    SELECT * EXCLUDE (filename, same_bytes, same_picture) REPLACE (
-                        CASE WHEN least(same_bytes, same_picture) < image_id
-                            THEN least(same_bytes, same_picture) END AS duplicate_of
-                    )
-                    FROM first_seen ORDER BY image_id
-                    """,
-                    params={"files": [name for _, name in files]},
-                ).to_arrow_reader(store.ROW_GROUP_ROWS)
-            )
-        store.write_table(out / "images.parquet", store.IMAGES, images, metadata=footer)
-        if files:
-            errors = iter(
-                connection.sql(
-                    "SELECT * FROM read_parquet($files) ORDER BY shard, key, error",
-                    params={"files": [str(commit.folder / "errors.parquet") for commit in commits]},
-                ).to_arrow_reader(store.ROW_GROUP_ROWS)
-            )
-        store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
 
 
 def _layer_table(layers: Sequence[Layer]) -> pa.Table:

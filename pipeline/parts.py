@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,26 +94,12 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
         StoreError: when it cannot be written.
     """
     name = part_name(fingerprint, [(shard.name, shard.size) for shard in part.shards])
-    folder, temporary = parts / name, parts / f".{name}.tmp"
-    try:
-        parts.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+    with _whole_folder(parts, name) as temporary:
         for table, content in _tables(part).items():
             store.write_table(temporary / f"{table}.parquet", content.schema, [content])
         tables = {
             table: store.sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)
         }
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-        store.sync_folder(parts)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {folder}: {error.strerror or error}; the parts committed before are "
-            "intact, free some space or fix the permissions and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     commit = Commit(
         parts / f"{name}.json",
         fingerprint,
@@ -127,28 +113,56 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
 
 
 def copy_part(commit: Commit, parts: Path) -> Commit:
-    """Bring a committed part into another run's folder, whole or not at all."""
-    folder, temporary = parts / commit.folder.name, parts / f".{commit.folder.name}.tmp"
+    """Bring a committed part into another run's folder, whole or not at all.
+
+    Raises:
+        StoreError: when it cannot be read or written.
+    """
     copy = replace(commit, path=parts / commit.path.name)
     if copy.path == commit.path or copy.path.exists():
         return copy
-    parts.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(commit.folder, temporary)
-    os.replace(temporary, folder)
-    store.sync_folder(parts)
+    with _whole_folder(parts, commit.folder.name) as temporary:
+        shutil.copytree(commit.folder, temporary, dirs_exist_ok=True)
+        for path in temporary.iterdir():
+            store.sync_file(path)
     _write_commit(copy)
     return copy
 
 
-def list_commits(parts: Path) -> tuple[Commit, ...]:
-    """The committed parts of a folder, by the name of their first shard; leftovers are cleared.
+@contextlib.contextmanager
+def _whole_folder(parts: Path, name: str) -> Iterator[Path]:
+    """A folder beside `parts/name` that gets its name on success and is removed on failure."""
+    folder, temporary = parts / name, parts / f".{name}.tmp"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        store.sync_folder(parts)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(
+            f"cannot write {folder}: {reason}; the parts committed before are intact, free some "
+            "space or fix the permissions and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
+    """The committed parts of a folder, by the name of their first shard.
+
+    Args:
+        parts: the folder of all parts.
+        clear: remove the leftovers of interrupted commits; not where another process may be
+            committing.
 
     Raises:
         StoreError: when a commit file cannot be read.
     """
-    for leftover in parts.glob(".*.tmp"):
+    for leftover in parts.glob(".*.tmp") if clear else ():
         shutil.rmtree(leftover, ignore_errors=True)
         with contextlib.suppress(OSError):
             leftover.unlink(missing_ok=True)

@@ -28,6 +28,9 @@ class Task(Protocol):
     def describe(self, text: str) -> None:
         """Say, in a few words, what is being worked on now."""
 
+    def expect(self, total: int | None) -> None:
+        """Say of how many units the task now seems to be; None when that is not known."""
+
 
 class Reporter(Protocol):
     """Where work reports to."""
@@ -43,6 +46,8 @@ class _SilentTask:
     def advance(self, count: int = 1) -> None: ...
 
     def describe(self, text: str) -> None: ...
+
+    def expect(self, total: int | None) -> None: ...
 
 
 class Silent:
@@ -86,6 +91,9 @@ class _LogTask:
 
     def describe(self, text: str) -> None:
         self.text = text
+
+    def expect(self, total: int | None) -> None:
+        self.total = total
 
     def write(self, now: float) -> None:
         rate = self.done / max(now - self.started, 1e-9)
@@ -163,5 +171,8 @@ class ConsoleReporter:
 
                 def describe(self, text: str) -> None:
                     bar.update(number, text=text)
+
+                def expect(self, total: int | None) -> None:
+                    bar.update(number, total=total)
 
             yield BarTask()

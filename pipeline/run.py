@@ -20,7 +20,7 @@ import torch
 
 from pipeline import store
 from pipeline.compiled import can_compile
-from pipeline.config import RunConfig, fingerprint, fingerprint_fields
+from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_identity
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.final import write_index
@@ -60,8 +60,7 @@ class _Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """The fields, and the dataset's listing."""
-        shards = len(self.dataset.shards)
-        return {**self.fields, "dataset": f"{shards} shards, listing {self.dataset.listing[:16]}"}
+        return run_identity(self.fields, len(self.dataset.shards), self.dataset.listing)
 
 
 def run_index(
@@ -158,6 +157,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             fingerprint(plan.fields),
             device=plan.device,
             compiled=plan.compiled,
+            images_per_byte=_images_per_byte(plan.dataset),
             reporter=reporter,
         )
     totals = write_index(
@@ -169,6 +169,11 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         reporter=reporter,
     )
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
+
+
+def _images_per_byte(dataset: Dataset) -> float | None:
+    images = dataset.estimated_images
+    return None if images is None or not dataset.size else images / dataset.size
 
 
 def _check_shards(dataset: Dataset) -> None:

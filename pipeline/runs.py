@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.config import refuse_mismatch
+from pipeline.config import fingerprint, refuse_mismatch, run_identity
 from pipeline.errors import StoreError
 from pipeline.final import write_index
 from pipeline.layers import Layer
-from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run
+from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
 from pipeline.merge import choose_disjoint
-from pipeline.parts import copy_part, list_commits
+from pipeline.parts import Commit, copy_part, list_commits
 from pipeline.progress import Reporter, Silent
+from pipeline.shards import listing_digest
 
 __all__ = ["merge_runs"]
 
@@ -25,7 +27,7 @@ def merge_runs(
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
     Args:
-        out: the folder to write; may be one of the sources.
+        out: the folder to write; what it holds already counts too.
         sources: folders that `maxact index` wrote, of the same fingerprint.
         reporter: told of the progress.
 
@@ -35,10 +37,14 @@ def merge_runs(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
+    named = {source.resolve(): source for source in sources}
+    if (out / RUN_FILE).exists():
+        named.setdefault(out.resolve(), out)
+    sources = list(named.values())
     runs = [read_run(source) for source in sources]
     for source, run in zip(sources[1:], runs[1:], strict=True):
         refuse_mismatch(source, run["fields"], runs[0]["fields"])
-    commits = [commit for source in sources for commit in list_commits(source / "parts")]
+    commits = [commit for source in sources for commit in _commits(source)]
     sizes: dict[str, int] = {}
     for commit in commits:
         for shard in commit.shards:
@@ -55,19 +61,11 @@ def merge_runs(
             "counted twice nor taken apart; index the runs with --shards-per-part 1, or over "
             "shards that do not overlap"
         )
-    if out not in sources and (out / RUN_FILE).exists():
-        refuse_mismatch(out, read_run(out)["fields"], runs[0]["fields"])
     with locked(out):
-        (out / "parts").mkdir(exist_ok=True)
+        content = _content(runs, chosen)
+        write_run(out, content)
         kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
-        for commit in list_commits(out / "parts"):
-            if commit.path not in {item.path for item in kept}:
-                commit.path.unlink()
-                shutil.rmtree(commit.folder, ignore_errors=True)
-        content = dict(runs[0])
-        data = list(dict.fromkeys(item for run in runs for item in run["dataset"]["data"]))
-        content["dataset"] = {**content["dataset"], "data": data}
-        content["merged_from"] = [str(source) for source in sources]
+        _remove_others(out, {commit.path for commit in kept})
         layers = tuple(Layer(**layer) for layer in content["layers"])
         totals = write_index(
             out,
@@ -78,3 +76,34 @@ def merge_runs(
             reporter=reporter,
         )
         return finish_run(out, content, totals, 0, time.monotonic() - started)
+
+
+def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dict[str, Any]:
+    """What run.json would say had one run done it all."""
+    records = sorted(
+        (shard for commit in chosen for shard in commit.shards), key=lambda shard: shard.name
+    )
+    listing = listing_digest((shard.name, shard.size, shard.digest) for shard in records)
+    identity = run_identity(runs[0]["fields"], len(records), listing)
+    data = list(dict.fromkeys(item for run in runs for item in run["dataset"]["data"]))
+    return {
+        **runs[0],
+        "status": "incomplete",
+        "identity": identity,
+        "fingerprint": fingerprint(identity),
+        "config": {**runs[0]["config"], "data": data},
+        "dataset": {**runs[0]["dataset"], "data": data},
+    }
+
+
+def _commits(source: Path) -> tuple[Commit, ...]:
+    """Those of a run that another process may be adding to."""
+    return list_commits(source / "parts", clear=False)
+
+
+def _remove_others(out: Path, kept: Collection[Path]) -> None:
+    """Remove the parts of which all shards are in others too."""
+    for commit in list_commits(out / "parts"):
+        if commit.path not in kept:
+            commit.path.unlink(missing_ok=True)
+            shutil.rmtree(commit.folder, ignore_errors=True)

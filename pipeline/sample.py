@@ -56,9 +56,7 @@ class Sample:
 
     def columns(self, units: slice) -> Sample:
         """The same images, some of the units."""
-        return Sample(
-            self.hashes, self.image_id, self.peak[:, units], self.position[:, units]
-        )
+        return Sample(self.hashes, self.image_id, self.peak[:, units], self.position[:, units])
 
 
 def merge_samples(first: Sample, second: Sample) -> Sample:

@@ -7,9 +7,10 @@ means the same image whatever went wrong around it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Sample",
     "Shard",
     "image_id",
+    "listing_digest",
     "printable",
     "split_image_id",
 ]
@@ -131,6 +133,14 @@ class Shard(ABC):
         Raises:
             ShardError: when it is no longer there.
         """
+
+
+def listing_digest(shards: Iterable[tuple[str, int, str]]) -> str:
+    """SHA-256 of the name, size and digest of every shard, given in the order of their names."""
+    digest = hashlib.sha256()
+    for name, size, listing in shards:
+        digest.update(f"{name}\0{size}\0{listing}\n".encode())
+    return digest.hexdigest()
 
 
 def image_id(ordinal: int, position: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -22,7 +21,15 @@ from pipeline.folders import folder_shards, list_folder
 from pipeline.progress import Reporter, Silent
 from pipeline.remote import basename, expand, filesystem, is_url, size_of
 from pipeline.retry import retrying
-from pipeline.shards import BadSample, Sample, Shard, image_id, printable, split_image_id
+from pipeline.shards import (
+    BadSample,
+    Sample,
+    Shard,
+    image_id,
+    listing_digest,
+    printable,
+    split_image_id,
+)
 from pipeline.tars import TarShard
 
 __all__ = [
@@ -84,11 +91,8 @@ class Dataset:
 
     @functools.cached_property
     def listing(self) -> str:
-        """sha256 of the names, sizes and listings of all shards: changes when the data does."""
-        digest = hashlib.sha256()
-        for shard in self.shards:
-            digest.update(f"{shard.name}\0{shard.size}\0{shard.digest}\n".encode())
-        return digest.hexdigest()
+        """SHA-256 of the names, sizes and listings of all shards: changes when the data does."""
+        return listing_digest((shard.name, shard.size, shard.digest) for shard in self.shards)
 
     @functools.cached_property
     def estimated_images(self) -> int | None:

@@ -33,6 +33,7 @@ __all__ = [
     "atomic_path",
     "read_table",
     "sha256_file",
+    "sync_file",
     "sync_folder",
     "write_table",
 ]
@@ -168,6 +169,12 @@ _DELTA = frozenset({"unit", "rank", "image_id", "offset", "bytes", "ordinal"})
 """Sorted or nearly sorted integers: DELTA_BINARY_PACKED."""
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written into a file durable."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renames inside a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -187,8 +194,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync_file(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:

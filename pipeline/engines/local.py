@@ -12,6 +12,7 @@ from pipeline.feed import feed
 from pipeline.index import index_shards, open_runner
 from pipeline.layers import Layer
 from pipeline.networks import Network
+from pipeline.part import ShardRecord
 from pipeline.parts import commit_part
 from pipeline.progress import Reporter
 from pipeline.sources import Shard
@@ -29,6 +30,7 @@ def run_groups(
     *,
     device: torch.device,
     compiled: bool,
+    images_per_byte: float | None,
     reporter: Reporter,
 ) -> None:
     """Index groups of shards one after another; each is committed before the next begins.
@@ -45,23 +47,53 @@ def run_groups(
         fingerprint: of everything but the dataset.
         device: where the network runs.
         compiled: whether torch.compile is used.
+        images_per_byte: about how many images a byte of a shard holds, where that is known.
         reporter: shown images, rate and time left.
 
     Raises:
         MaxactError: as `index_shards` does; what was committed before stays.
     """
     shards = [shard for group in groups for shard in group]
-    hints = [shard.count_hint for shard in shards]
-    total = sum(hint for hint in hints if hint is not None) if None not in hints else None
-    events = feed(
-        shards, network.preprocess, decoder=config.decoder, workers=config.workers
-    )
+    progress = _Progress(shards, images_per_byte)
+    events = feed(shards, network.preprocess, decoder=config.decoder, workers=config.workers)
     try:
         with (
             open_runner(network, layers, config, device, compiled=compiled) as runner,
-            reporter.task("indexing", total, "images") as task,
+            reporter.task("indexing", progress.total(), "images") as task,
         ):
             for group in groups:
-                commit_part(parts, index_shards(runner, group, events, task), fingerprint)
+                part = index_shards(runner, group, events, task)
+                commit_part(parts, part, fingerprint)
+                task.expect(progress.after(part.shards))
     finally:
         events.close()
+
+
+class _Progress:
+    """How many images all shards hold, better known with every group that has been read."""
+
+    def __init__(self, shards: Sequence[Shard], images_per_byte: float | None) -> None:
+        self.waiting = {shard.name: shard for shard in shards}
+        self.images_per_byte = images_per_byte
+        self.samples = self.bytes = 0
+
+    def total(self) -> int | None:
+        """Samples read so far, and about as many as the waiting shards hold."""
+        hints = [shard.count_hint for shard in self.waiting.values()]
+        known = sum(hint for hint in hints if hint is not None)
+        unknown = sum(shard.size for shard in self.waiting.values() if shard.count_hint is None)
+        if not unknown:
+            return self.samples + known
+        if self.images_per_byte is None:
+            return None
+        return self.samples + known + round(unknown * self.images_per_byte)
+
+    def after(self, read: Sequence[ShardRecord]) -> int | None:
+        """The same, now that these shards have been read."""
+        for record in read:
+            del self.waiting[record.name]
+            self.samples += record.images + record.errors
+            self.bytes += record.size
+        if self.samples:
+            self.images_per_byte = self.samples / max(self.bytes, 1)
+        return self.total()
