@@ -9,7 +9,8 @@ is not counted (compilation, allocation). Rounds are interleaved and the median 
 
 Modes: bare, index, index-convs, naive (hooks that keep every map on a list and call torch.topk
 per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,
-compiled-convs-bf16, crp (zennit-crp's activation maximisation, where it is installed).
+compiled-convs-bf16, crp (zennit-crp's `Maximization` in activation mode on the same forward passes,
+without the relevance pass its own loop adds; `pip install zennit-crp`).
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def naive_step(runner, layers, pixels) -> Callable[[int, int], None]:
 def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
     """zennit-crp's `Maximization` on activations, fed the same batches."""
     import torch
+    from crp.concepts import ChannelConcept
     from crp.maximization import Maximization
 
     from pipeline.layers import choose_layers
@@ -160,14 +162,7 @@ def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
     crp = Maximization(mode="activation", max_target="max", abs_norm=False, path=folder)
     crp.SAMPLE_SIZE = K
 
-    class Channels:
-        """What crp asks of a concept: peaks over positions, and where they are."""
-
-        @staticmethod
-        def reference_sampling(relevance, layer_name=None, max_target="max", abs_norm=False):
-            from crp.concepts import ChannelConcept
-
-            return ChannelConcept.reference_sampling(relevance, layer_name, max_target, abs_norm)
+    concept = ChannelConcept()
 
     def step(first: int, last: int) -> None:
         batch = network.normalise(torch.stack(pixels[first:last]))
@@ -175,8 +170,7 @@ def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
             module(batch.contiguous(memory_format=torch.channels_last))
         indices = torch.arange(first, last).numpy()
         for name, output in kept.items():
-            maps = output if output.dim() == 4 else output[:, :, None, None]
-            crp.analyze_layer(maps, Channels, name, indices, None)
+            crp.analyze_layer(output, concept, name, indices, [0] * (last - first))
 
     return step, len(layers), sum(layer.units for layer in layers)
 
