@@ -24,6 +24,7 @@ from pipeline.layers import Layer
 from pipeline.peaks import Peaks
 from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.topk import NO_IMAGE, Ranked
+from pipeline.transfer import move
 
 __all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef", "Side"]
 
@@ -223,8 +224,8 @@ class Accumulator:
             else:
                 self._sample_hashes[slot] = value
                 self._sample_images[slot] = refs[row].image_id
-        self._sampled = torch.tensor(rows, dtype=torch.int64, device=self.device)
-        self._slots = torch.tensor(slots, dtype=torch.int64, device=self.device)
+        self._sampled = move(torch.tensor(rows, dtype=torch.int64), self.device)
+        self._slots = move(torch.tensor(slots, dtype=torch.int64), self.device)
 
     def _check_finite(self, block: Tensor) -> None:
         finite = block.isfinite()

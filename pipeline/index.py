@@ -23,6 +23,7 @@ from pipeline.part import Part, ShardRecord
 from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
 from pipeline.sources import Shard, image_id
+from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]
 
@@ -49,9 +50,7 @@ class Runner:
 
     def prepare(self, pixels: Sequence[Tensor]) -> Tensor:
         """Normalised input (image, channel, y, x) from uint8 images, on the device."""
-        batch = torch.stack(list(pixels))
-        if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        batch = move(torch.stack(list(pixels)), self.device)
         normal = self.network.normalise(batch)
         return normal.to(
             dtype=DTYPES[self.config.precision],
