@@ -29,4 +29,4 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
 
 @functools.cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
