@@ -165,9 +165,15 @@ def layers(
     """
     from pipeline.layers import LISTED, choose_layers, listed
     from pipeline.networks import load_network
+    from pipeline.sources import default_cache
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
-    found = choose_layers(loaded, patterns or (), kind=kind)  # type: ignore[arg-type]
+    found = choose_layers(
+        loaded,
+        patterns or (),
+        kind=kind,  # type: ignore[arg-type]  # choose_layers checks the word
+        cache=default_cache() / "fields",
+    )
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.receptive_field import Field, Target, find_fields
+from pipeline.errors import StoreError
+from pipeline.margins import Field
+from pipeline.receptive_field import Target, find_fields
 from pipeline.store import atomic_path
 
 __all__ = ["architecture_key", "cached_fields"]
@@ -50,6 +53,15 @@ def _read(path: Path) -> dict[str, tuple[Field, Field]]:
         return {}
 
 
+def _write(path: Path, known: Mapping[str, tuple[Field, Field]]) -> None:
+    """Keep the fields; a folder that cannot be written only means probing again next time."""
+    content = {name: [astuple(rows), astuple(columns)] for name, (rows, columns) in known.items()}
+    with suppress(OSError, StoreError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content))
+
+
 def cached_fields(
     module: nn.Module, blank: Tensor, targets: Sequence[Target], folder: Path | None
 ) -> list[tuple[Field, Field]]:
@@ -71,10 +83,5 @@ def cached_fields(
     if missing:
         found = find_fields(module, blank, missing)
         known |= {names[target]: field for target, field in zip(missing, found, strict=True)}
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            name: [astuple(rows), astuple(columns)] for name, (rows, columns) in known.items()
-        }
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content))
+        _write(path, known)
     return [known[names[target]] for target in targets]

@@ -13,7 +13,6 @@ import platform
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ from pipeline.resume import (
     remove_index,
     usable_commits,
 )
-from pipeline.sources import Dataset, Shard, open_dataset
+from pipeline.sources import Dataset, Shard, default_cache, open_dataset
 
 __all__ = ["run_index"]
 
@@ -88,22 +87,19 @@ def run_index(
         return _run(plan, reporter, started)
 
 
-def _fields(config: RunConfig) -> Path | None:
-    """Where receptive fields are kept between runs."""
-    return None if config.cache is None else config.cache / "fields"
-
-
 def _plan(
     config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
 ) -> _Plan:
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
+    # A network handed in may be of code that changes from run to run: its fields are not kept.
+    fields_folder = None if network else (config.cache or default_cache()) / "fields"
     network = network or recorded_network(config.as_json())
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
         f"dataset {dataset.name}, {len(dataset.shards)} shards"
     )
-    layers = choose_layers(network, config.layers, kind=config.kind, cache=_fields(config))
+    layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
     device = _device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -153,6 +153,6 @@ def test_a_grey_network_from_a_factory(folder: Path, tmp_path: Path) -> None:
     run_index(config)
     with open_index(tmp_path / "out") as index:
         assert [layer.name for layer in index.layers] == ["1", "4"]
-        (row,) = render_index(index, get_recipe("octaves", {"steps": "2"}), layers=["1"], units="0")
+        (row,) = render_index(index, get_recipe("octaves", {"steps": "5"}), layers=["1"], units="0")
     with Image.open(tmp_path / "out" / row.file) as picture:
         assert picture.mode in ("L", "RGB")

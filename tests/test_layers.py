@@ -391,3 +391,8 @@ def test_fields_are_kept_by_architecture(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.undo()
     kept.write_text("{cut")
     assert choose_layers(network(Staged()), cache=tmp_path) == first
+
+
+def test_fields_are_found_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert choose_layers(network(Staged()), cache=tmp_path / "file" / "fields")
