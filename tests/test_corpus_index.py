@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
+import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import store
 from pipeline.config import RunConfig
-from pipeline.errors import ShardError, SourceError
+from pipeline.errors import (
+    FingerprintMismatch,
+    ShardError,
+    SourceError,
+    StoreError,
+    TooManyBadImages,
+)
 from pipeline.geometry import Preprocess
+from pipeline.index import Runner
 from pipeline.manifest import RunSummary, read_run
 from pipeline.networks import Network
 from pipeline.parts import list_commits
 from pipeline.run import run_index
 from tests.corpus import Case, build_corpus
-from tests.test_index import config, rows
-from tests.tiny import PREPROCESS, tiny_network, write_tars
+from tests.test_index import config, hashes, rows
+from tests.tiny import PREPROCESS, picture, tiny_network, write_tars
 
 SIDE = 32
 
@@ -125,3 +139,188 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_written(
             with pytest.raises(SourceError, match=case.reason):
                 run(config([case.path], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def bad_folder(folder: Path, good: int, bad: int) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(good):
+        (folder / f"{number:03}.png").write_bytes(picture(number))
+    for number in range(bad):
+        (folder / f"bad-{number:03}.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "fraction", "stops"),
+    [
+        (0, 10, 0.01, False),  # ten never stop a run
+        (1, 11, 0.01, True),
+        (89, 11, 0.11, False),  # a share of just the limit passes
+        (88, 11, 0.11, True),
+        (3, 11, 1.0, False),
+        (3, 11, 0.0, True),
+    ],
+)
+def test_max_bad_fraction(
+    tmp_path: Path, good: int, bad: int, fraction: float, stops: bool
+) -> None:
+    data = bad_folder(tmp_path / "data", good, bad)
+    asked = config([data], tmp_path / "out", max_bad_fraction=fraction, layers=("first",))
+    if not stops:
+        summary = run(asked)
+        assert (summary.images, summary.errors) == (good, bad)
+        return
+    message = f"{bad} of {good + bad} images .* more than --max-bad-fraction {fraction:g}"
+    with pytest.raises(TooManyBadImages, match=message):
+        run(asked)
+
+
+def test_a_group_that_goes_wrong_leaves_the_earlier_ones_committed(tmp_path: Path) -> None:
+    data = [
+        bad_folder(tmp_path / "a", 20, 8),
+        bad_folder(tmp_path / "b", 20, 8),
+        bad_folder(tmp_path / "c", 20, 11),
+    ]
+    out = tmp_path / "out"
+    with pytest.raises(TooManyBadImages, match="11 of 31 images of shards c/00000 to c/00000"):
+        run(config(data, out, shards_per_part=1))
+    assert [len(commit.shards) for commit in list_commits(out / "parts")] == [1, 1]
+    summary = run(config(data, out, shards_per_part=1, max_bad_fraction=0.5))
+    assert (summary.resumed_shards, summary.errors) == (2, 27)
+
+
+def test_a_shard_copied_again_is_picked_up_by_the_same_command(tmp_path: Path) -> None:
+    tars = write_tars(tmp_path, [4, 5, 3])
+    run(config(tars, tmp_path / "whole", shards_per_part=1))
+    content = tars[1].read_bytes()
+    tars[1].write_bytes(content[:5000])
+    asked = config(tars, tmp_path / "out", shards_per_part=1)
+    with pytest.raises(ShardError, match="tiny-001"):
+        run(asked)
+    tars[1].write_bytes(content)
+    assert run(asked).resumed_shards == 1
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["changed", "gone"])
+def test_a_committed_shard_that_changed_is_refused(tmp_path: Path, change: str) -> None:
+    tars = write_tars(tmp_path, [4, 5])
+    (tmp_path / "tiny-001.tar").write_bytes(b"no tar")
+    asked = config(tars, tmp_path / "out", shards_per_part=1)
+    with pytest.raises(ShardError, match="tiny-001"):
+        run(asked)
+    if change == "changed":
+        write_tars(tmp_path, [24, 5])
+    else:
+        asked = config(write_tars(tmp_path, [4, 5])[1:], tmp_path / "out", shards_per_part=1)
+    with pytest.raises(FingerprintMismatch, match=r"shard tiny-000.tar, which is committed in .*"):
+        run(asked)
+
+
+class Disk:
+    """Lets so many writes pass, then is full. Removing files still works."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: float = float("inf")
+        self.writes = 0
+        for place, name in (
+            (os, "fsync"),
+            (os, "replace"),
+            (Path, "write_text"),
+            (Path, "mkdir"),
+            (store.pq.ParquetWriter, "__init__"),
+            (store.pq.ParquetWriter, "write_table"),
+        ):
+            monkeypatch.setattr(place, name, self.guard(getattr(place, name)))
+
+    def guard(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            self.writes += 1
+            if self.writes > self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return action(*arguments, **options)
+
+        return guarded
+
+    def fill_after(self, writes: float) -> None:
+        self.writes, self.left = 0, writes
+
+
+def fill_disk_at(step: int, tmp_path: Path, disk: Disk) -> None:
+    """Fill the disk at every so many writes of a run, and run again when there is space."""
+    network, tars = tiny_network(), write_tars(tmp_path, [3, 2])
+
+    def asked(name: str) -> RunConfig:
+        return config(tars, tmp_path / name, shards_per_part=1, layers=("first",), workers=1)
+
+    run(asked("whole"), network)
+    wanted = hashes(tmp_path / "whole")
+    for point in range(step - 1, disk.writes, step):
+        out = tmp_path / f"full-{point}"
+        disk.fill_after(point)
+        with pytest.raises(StoreError, match=r"^[^\n]*No space left on device[^\n]*$"):
+            run(asked(out.name), network)
+        disk.fill_after(float("inf"))
+        commits = list_commits(out / "parts")
+        for commit in commits:
+            commit.verify()
+        summary = run(asked(out.name), network)
+        assert summary.resumed_shards == len(commits)
+        assert hashes(out) == wanted, point
+        assert not [path.name for path in out.rglob("*.tmp")], point
+        shutil.rmtree(out)
+
+
+def test_a_full_disk_at_some_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_disk_at(17, tmp_path, Disk(monkeypatch))
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_disk_at(2, tmp_path, Disk(monkeypatch))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("limit", [100, 1500, 2500, 4000])
+def test_a_file_that_cannot_grow_is_named(tmp_path: Path, limit: int) -> None:
+    """The failure comes from inside Arrow's writer, in the middle of a table."""
+    import resource
+
+    tars = write_tars(tmp_path, [3, 2])
+    asked = config(tars, tmp_path / "out", shards_per_part=1)
+    run(config(tars, tmp_path / "whole", shards_per_part=1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write .*: File too large"):
+            run(asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run(asked)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_ctrl_c_stops_every_thread_and_the_next_run_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    tars = write_tars(tmp_path, [6, 6, 6])
+    run(config(tars, tmp_path / "whole", shards_per_part=1, batch_size=3))
+    asked = config(tars, tmp_path / "out", shards_per_part=1, batch_size=3)
+    shown: list[int] = []
+    show = Runner.show
+
+    def interrupted(self: Runner, *arguments: Any) -> None:
+        if len(shown) == batch:
+            raise KeyboardInterrupt
+        shown.append(1)
+        show(self, *arguments)
+
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "show", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(asked)
+    assert threading.active_count() == threads
+    assert run(asked).resumed_shards == batch // 2
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
