@@ -28,7 +28,7 @@ __all__ = ["Bad", "Event", "Good", "ShardEnd", "feed"]
 _POLL_S = 0.1
 """How often a full queue looks whether the consumer has gone."""
 
-_AHEAD_PER_WORKER = 16
+AHEAD_PER_WORKER = 16
 """Images decoded ahead, per decoding thread: half a default batch."""
 
 
@@ -93,7 +93,7 @@ def feed(
     """
     workers = workers or os.cpu_count() or 1
     ahead: queue.Queue[Future[Good | Bad] | Bad | ShardEnd | BaseException | None]
-    ahead = queue.Queue(maxsize=_AHEAD_PER_WORKER * workers)
+    ahead = queue.Queue(maxsize=AHEAD_PER_WORKER * workers)
     gone = threading.Event()
 
     def put(item: Future[Good | Bad] | Bad | ShardEnd | BaseException | None) -> bool:
@@ -138,6 +138,9 @@ def _decode(shard: str, sample: Sample, preprocess: Preprocess, decoder: Decoder
         decoded = decode(sample.data, preprocess, decoder=decoder)
     except BadImage as error:
         return Bad(shard, sample.key, error.kind, str(error))
+    except Exception as error:
+        error.add_note(f"while decoding {sample.key!r} of shard {shard}")
+        raise
     return Good(
         shard,
         sample.position,
