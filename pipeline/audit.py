@@ -1,13 +1,15 @@
 """A second look at an index: recorded images again, one by one, and what they really give.
 
-Every image looked at is read back by its offset and shown to the network alone. Each of its
-recorded peaks must come out again, at its recorded position; and no unit may have left it off its
-list although its peak beats the k-th.
+Every image looked at is read back by its offset, must be the bytes that were indexed, and is shown
+to the network alone. Each of its recorded peaks must come out again, at its recorded position; and
+no unit may have left it off its list although its peak beats the k-th. The tables must not
+contradict each other either (see `pipeline.consistency`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.config import Precision
+from pipeline.consistency import Lie, find_contradictions
 from pipeline.decode import decode
-from pipeline.errors import AuditError, MaxactError, WeightsError
+from pipeline.duplicates import byte_digest
+from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
 from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers import Layer
 from pipeline.manifest import read_finished_run
@@ -32,18 +36,10 @@ TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
 """Relative to the activation, but at least to a hundredth of the unit's range: an image alone and
 the same image in a batch take different paths through the processor's matrix code."""
 
+_CHANGED = "the bytes read back are not those that were indexed"
+
 MAX_LIES = 10
 """Disagreements that are told in full."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lie:
-    """One disagreement between the index and the network."""
-
-    layer: str
-    unit: int
-    image_id: int
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class Audit:
         images: looked at again.
         peaks: recorded peaks compared.
         absences: (image, unit) pairs off the list that were checked against the k-th.
-        lies: those that disagree.
+        lies: what disagrees, in the tables or with the network.
         worst: the largest relative difference of an activation that agreed.
     """
 
@@ -116,19 +112,30 @@ def check_index(
             Probes(module, index.layers, checker.compare, score) as probes,
             reporter.task("checking", len(chosen), "images") as task,
         ):
-            for image_id in chosen:
+            for image_id, digest in chosen:
                 checker.image_id = image_id
-                probes(_input(index, network, config, image_id))
+                data = _read(index, image_id)
+                if byte_digest(data) == digest:
+                    probes(_input(data, image_id, network, config))
+                else:
+                    checker.lies.append(Lie("", -1, image_id, _CHANGED))
                 task.advance()
-    return Audit(len(chosen), checker.peaks, checker.absences, tuple(checker.lies), checker.worst)
+        lies = (*find_contradictions(index, top=config["top"]), *checker.lies)
+    return Audit(len(chosen), checker.peaks, checker.absences, lies, checker.worst)
 
 
-def _input(index: Index, network: Network, config: dict[str, Any], image_id: int) -> Tensor:
+def _read(index: Index, image_id: int) -> bytes:
     try:
-        data = index.image_bytes(image_id)
-        decoded = decode(data, network.preprocess, decoder=config["decoder"])
+        return index.image_bytes(image_id)
     except MaxactError as error:
         raise AuditError(f"image {image_id} cannot be read back: {error}") from error
+
+
+def _input(data: bytes, image_id: int, network: Network, config: Mapping[str, Any]) -> Tensor:
+    try:
+        decoded = decode(data, network.preprocess, decoder=config["decoder"])
+    except BadImage as error:
+        raise AuditError(f"image {image_id} cannot be decoded any more: {error}") from error
     batch = network.normalise(decoded.pixels[None])
     return batch.to(
         dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]]
@@ -159,17 +166,17 @@ def _read_records(index: Index, layer: Layer) -> _Records:
 
 def _choose_images(
     index: Index, records: Sequence[_Records], sample: int, seed: int
-) -> tuple[int, ...]:
-    """Images drawn at random until their recorded peaks reach the sample; listed or not."""
-    ids = [row[0] for row in index.sql("SELECT image_id FROM images ORDER BY image_id").rows]
-    order = np.random.default_rng(seed).permutation(len(ids))
-    chosen: list[int] = []
+) -> tuple[tuple[int, int], ...]:
+    """Images (image_id, digest) drawn at random until their recorded peaks reach the sample."""
+    images = index.sql("SELECT image_id, digest FROM images ORDER BY image_id").rows
+    order = np.random.default_rng(seed).permutation(len(images))
+    chosen: list[tuple[int, int]] = []
     peaks = 0
     for row in order:
         if peaks >= sample:
             break
-        chosen.append(ids[row])
-        peaks += sum(len(layer.rows.get(ids[row], ())) for layer in records)
+        chosen.append(images[row])
+        peaks += sum(len(layer.rows.get(images[row][0], ())) for layer in records)
     return tuple(sorted(chosen))
 
 
@@ -195,7 +202,8 @@ class _Checker:
         for unit, side, activation, y, x in records.rows.get(self.image_id, ()):
             self.peaks += 1
             difference = abs(values[unit] - activation)
-            at_position = float(maps[unit, y, x])
+            inside = 0 <= y < maps.shape[1] and 0 <= x < maps.shape[2]
+            at_position = float(maps[unit, y, x]) if inside else math.nan
             if difference > slack[unit]:
                 self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
             elif values[unit] == float(maps[unit].amax()) and (

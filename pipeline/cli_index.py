@@ -168,7 +168,7 @@ def check(
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
     for lie in audit.lies[:MAX_LIES]:
-        typer.echo(f"{lie.layer} unit {lie.unit} image {lie.image_id}: {lie.what}")
+        typer.echo(str(lie))
     typer.echo(
         f"{audit.images:,} images looked at again: {audit.peaks:,} recorded peaks and "
         f"{audit.absences:,} absences compared, {len(audit.lies):,} disagree; "

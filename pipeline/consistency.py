@@ -1,0 +1,100 @@
+"""What must hold inside an index whatever the network gives: looked at in all rows, by SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.query import Index
+
+__all__ = ["Lie", "find_contradictions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """One thing that an index says and that is not so.
+
+    Args:
+        layer: that it is said of; empty when it is said of an image.
+        unit: likewise; -1.
+        image_id: that it is said of; -1 when it is said of a unit.
+        what: what is wrong, in words.
+    """
+
+    layer: str
+    unit: int
+    image_id: int
+    what: str
+
+    def __str__(self) -> str:
+        about = [f"{self.layer} unit {self.unit}"] if self.layer else []
+        about += [f"image {self.image_id}"] if self.image_id >= 0 else []
+        return f"{' '.join(about) or 'index'}: {self.what}"
+
+
+_LENGTHS = """
+    SELECT layer, unit, -1, format('the {} list has {} images, expected {}', side, found, expected)
+    FROM (
+        SELECT u.layer, u.unit, s.side, count(t.rank) AS found, least($top, any_value(u.images))
+            AS expected
+        FROM units AS u
+        CROSS JOIN (VALUES ('high'), ('low')) AS s (side)
+        LEFT JOIN top AS t ON t.layer = u.layer AND t.unit = u.unit AND t.side = s.side
+        GROUP BY u.layer, u.unit, s.side
+    )
+    WHERE found <> expected
+"""
+
+_ORDER = """
+    SELECT layer, unit, image_id, format('stands on rank {} of the {} list, expected {}', rank,
+        side, place)
+    FROM (
+        SELECT *, row_number() OVER (
+            PARTITION BY layer, unit, side
+            ORDER BY CASE side WHEN 'high' THEN -activation ELSE activation END, image_id
+        ) AS place
+        FROM top
+    )
+    WHERE rank <> place
+"""
+
+_EXTREMES = """
+    SELECT t.layer, t.unit, t.image_id, format('leads the {} list with {:g}, but the {} is {:g}',
+        t.side, t.activation, CASE t.side WHEN 'high' THEN 'maximum' ELSE 'minimum' END,
+        CASE t.side WHEN 'high' THEN u.max ELSE u.min END)
+    FROM top AS t JOIN units AS u ON u.layer = t.layer AND u.unit = t.unit
+    WHERE t.rank = 1 AND t.activation <> CASE t.side WHEN 'high' THEN u.max ELSE u.min END
+"""
+
+_GRID = """
+    SELECT t.layer, t.unit, t.image_id, format('position ({}, {}) lies outside the grid of {} x {}',
+        t.y, t.x, greatest(l.grid_h, 1), greatest(l.grid_w, 1))
+    FROM top AS t JOIN layers AS l ON l.layer = t.layer
+    WHERE t.y NOT BETWEEN 0 AND greatest(l.grid_h, 1) - 1
+        OR t.x NOT BETWEEN 0 AND greatest(l.grid_w, 1) - 1
+"""
+
+_UNKNOWN = """
+    SELECT layer, unit, image_id, 'is listed, but is not among the images'
+    FROM top WHERE image_id NOT IN (SELECT image_id FROM images)
+"""
+
+_COUNTS = """
+    SELECT u.layer, u.unit, -1, format('has seen {} images, the index holds {}', u.images, i.images)
+    FROM units AS u CROSS JOIN (SELECT count(*) AS images FROM images) AS i
+    WHERE u.images <> i.images
+"""
+
+
+def find_contradictions(index: Index, *, top: int) -> tuple[Lie, ...]:
+    """Compare the tables of an index with each other.
+
+    Args:
+        index: to be looked at.
+        top: images kept per unit and side.
+    """
+    found = []
+    for query in (_LENGTHS, _ORDER, _EXTREMES, _GRID, _UNKNOWN, _COUNTS):
+        parameters = {"top": top} if "$top" in query else {}
+        result = index.sql(f"SELECT * FROM ({query}) ORDER BY ALL", **parameters)
+        found += [Lie(str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in result.rows]
+    return tuple(found)
