@@ -27,7 +27,7 @@ from pipeline.geometry import Box, Preprocess
 from pipeline.globs import match_layers
 from pipeline.networks import Network
 from pipeline.receptive_field import Target
-from pipeline.taps import Directions, Tap, find_module
+from pipeline.taps import INPUT, Directions, Tap, find_module
 from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 
 __all__ = ["LISTED", "Kind", "Layer", "choose_layers", "listed", "unit_view"]
@@ -184,14 +184,14 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
 
 
 def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Put in the inputs that patterns ending in `.in` ask for."""
+    """Put in the inputs that patterns ending in `.input` ask for."""
     names = [name for name, _ in module.named_modules() if name]
     for pattern in patterns:
         base, _, last = pattern.rpartition(".")
-        if last == "in" and pattern not in names:
+        if last == INPUT and pattern not in names:
             for name in fnmatch.filter(names, base):
                 if not isinstance(module.get_submodule(name), Tap):
-                    find_module(module, f"{name}.in")
+                    find_module(module, f"{name}.{INPUT}")
 
 
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
@@ -239,7 +239,7 @@ def choose_layers(
         network: runs a few trial passes.
         patterns: globs over dotted names, matched against the default layers, or against every
             module when none of those match or the glob contains `**`; none: the default layers.
-            `NAME.in` is what goes into a module, see `pipeline.taps`.
+            `NAME.input` is what goes into a module, see `pipeline.taps`.
         receptive_fields: whether to probe them; without, every layer sees the whole input.
         kind: of all chosen layers with as many axes, instead of what their shapes suggest.
         cache: a folder that keeps the receptive fields of known architectures.

@@ -115,6 +115,8 @@ class Network:
             torch.tensor(numbers, dtype=values.dtype, device=values.device).view(1, -1, 1, 1)
             for numbers in (self.preprocess.mean, self.preprocess.std)
         )
+        if values is not pixels:
+            return values.sub_(mean).div_(std)
         return (values - mean) / std
 
 

@@ -1,8 +1,8 @@
 """Layers that no module of a network is by itself.
 
-    NAME.in             what goes into module NAME; of an attention's output projection, the output
-                        of its heads: unit = head * features + feature
-    NAME.FILE           the output of NAME along directions from FILE.safetensors, one unit per row
+    NAME.input    what goes into module NAME; of an attention's output projection, the output of
+                  its heads: unit = head * features + feature
+    NAME.FILE     the output of NAME along directions from FILE.safetensors, one unit per row
 
 Both become small modules inside the network that give their values as an output, so that they are
 traced, probed, indexed and rendered like any layer. The network's own output does not change.
@@ -10,6 +10,8 @@ traced, probed, indexed and rendered like any layer. The network's own output do
 
 from __future__ import annotations
 
+import keyword
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from pipeline.errors import LayerError, WeightsError, did_you_mean
 from pipeline.trace import first_tensor
 from pipeline.weights import read_weights
 
-__all__ = ["Directions", "Tap", "add_directions", "find_module", "own_children"]
+__all__ = ["INPUT", "Directions", "Tap", "add_directions", "find_module", "own_children"]
 
-INPUT = "in"
-"""The name of the module that gives another one's input."""
+INPUT = "input"
+"""The name of the module that gives another one's input. Not `in`: torch.compile writes code with
+the names of modules in it, which must not be keywords."""
 
 
 class Tap(nn.Identity):
@@ -124,7 +127,7 @@ def _open_attention(module: nn.Module, name: str) -> None:
 
 
 def find_module(module: nn.Module, name: str) -> nn.Module:
-    """A module by its dotted name; `NAME.in` is put in where it is not there yet.
+    """A module by its dotted name; `NAME.input` is put in where it is not there yet.
 
     Raises:
         LayerError: when there is none, or its input cannot be shown.
@@ -193,7 +196,8 @@ def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
         # A child of a Sequential would run in its chain; its last module has the same output.
         last = list(owner._modules)[-1]
         owner, name = owner.get_submodule(last), f"{name}.{last}"
-    child = stem.replace(".", "_")
+    child = re.sub(r"\W", "_", stem)
+    child += "_" if keyword.iskeyword(child) else ""
     if child in dict(owner.named_children()) or hasattr(owner, child):
         raise LayerError(
             f"directions {stem}: layer {name} has a part of that name; rename the file"

@@ -122,7 +122,7 @@ def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
     """Heads of an attention, hidden neurons and directions, of one small transformer."""
     rows = torch.randn(3, 192, generator=torch.Generator().manual_seed(0))
     save_file({"blocks.1": rows}, tmp_path / "sae.safetensors")
-    names = ("blocks.1.attn.proj.in", "blocks.1.mlp.act", "blocks.1.sae")
+    names = ("blocks.1.attn.proj.input", "blocks.1.mlp.act", "blocks.1.sae")
     config = RunConfig(
         data=(str(folder),),
         out=tmp_path / "out",

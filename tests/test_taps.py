@@ -41,16 +41,16 @@ def images() -> Tensor:
 
 def test_the_input_of_a_module() -> None:
     net = network(Staged())
-    layers = choose_layers(net, ["stages.1.down.in", "stages.0"])
+    layers = choose_layers(net, ["stages.1.down.input", "stages.0"])
     seen = outputs(net, layers, images())
-    assert torch.equal(seen["stages.1.down.in"], seen["stages.0"])
-    assert [layer.name for layer in layers] == ["stages.0", "stages.1.down.in"]
+    assert torch.equal(seen["stages.1.down.input"], seen["stages.0"])
+    assert [layer.name for layer in layers] == ["stages.0", "stages.1.down.input"]
     assert layers[0].box(3, 3) == layers[1].box(3, 3)
 
 
 def test_a_layer_known_from_an_index_is_put_in_again() -> None:
     net = network(Staged())
-    (layer,) = choose_layers(net, ["stages.1.down.in"])
+    (layer,) = choose_layers(net, ["stages.1.down.input"])
     fresh = network(Staged())
     fresh.module.load_state_dict(net.module.state_dict())
     expected = outputs(net, (layer,), images())
@@ -60,7 +60,7 @@ def test_a_layer_known_from_an_index_is_put_in_again() -> None:
 
 def test_a_copy_of_a_tapped_network_shows_its_own_values() -> None:
     net = network(Staged())
-    (layer,) = choose_layers(net, ["head.in"])
+    (layer,) = choose_layers(net, ["head.input"])
     other = Network.from_module(copy.deepcopy(net.module), net.preprocess)
     with torch.no_grad():
         other.module.stem.weight.mul_(2)
@@ -90,7 +90,7 @@ def test_heads_of_torchs_attention() -> None:
     net = network(Transformer())
     with torch.no_grad():
         before = net.module(images())
-    layers = choose_layers(net, ["blocks.0.norm", "blocks.0.attn.out_proj.in"])
+    layers = choose_layers(net, ["blocks.0.norm", "blocks.0.attn.out_proj.input"])
     assert [(layer.kind, layer.prefix, layer.units) for layer in layers] == [("tokens", 2, 6)] * 2
     seen = outputs(net, layers, images())
     tokens: list[Tensor] = []
@@ -101,7 +101,7 @@ def test_heads_of_torchs_attention() -> None:
     handle.remove()
     torch.testing.assert_close(after, before)
     torch.testing.assert_close(
-        seen["blocks.0.attn.out_proj.in"], expected[:, 2:].transpose(1, 2).reshape(2, 6, 4, 4)
+        seen["blocks.0.attn.out_proj.input"], expected[:, 2:].transpose(1, 2).reshape(2, 6, 4, 4)
     )
 
 
@@ -113,12 +113,12 @@ def test_hidden_neurons_of_a_transformer() -> None:
 def test_inputs_that_cannot_be_shown() -> None:
     net = network(Staged())
     with pytest.raises(LayerError, match="give the input of a module inside stages"):
-        find_module(net.module, "stages.in")
-    with pytest.raises(LayerError, match=r"no layer 'stage\.in'"):
-        find_module(net.module, "stage.in")
+        find_module(net.module, "stages.input")
+    with pytest.raises(LayerError, match=r"no layer 'stage\.input'"):
+        find_module(net.module, "stage.input")
     attention = nn.ModuleDict({"attn": nn.MultiheadAttention(4, 2, add_zero_attn=True)})
     with pytest.raises(LayerError, match="cannot be opened"):
-        find_module(attention, "attn.out_proj.in")
+        find_module(attention, "attn.out_proj.input")
 
 
 @pytest.fixture
