@@ -86,7 +86,8 @@ IMAGES = _schema(
     duplicate_of=pa.int64(),
 )
 """One row per indexed image. `width` and `height` are those of the original after its EXIF
-orientation; `duplicate_of` is the lowest image_id that shares its digest or perceptual hash."""
+orientation; `duplicate_of` is the first image of the same bytes or of nearly the same perceptual
+hash (see `pipeline.duplicates`)."""
 
 TOP = _schema(
     layer=_NAME,
