@@ -18,12 +18,14 @@ import torch
 
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network, load_network
-from viz.ascent import Task, canvas_for, climb, item_generator
+from viz.ascent import canvas_for, climb
 from viz.canvas import whole_canvas
+from viz.measure import plan_canvas
 from viz.objective import centre, point
-from viz.recipe import Recipe, get_recipe
-from viz.render import plan_canvas
+from viz.recipe import get_recipe
+from viz.recipe_kinds import Recipe
 from viz.scorer import Scorer, Watch
+from viz.task import Task, item_generator
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -50,6 +52,7 @@ class Whole:
     """Stands in for a scorer: the whole network, one picture, float32, and one unit of a layer."""
 
     device = torch.device("cpu")
+    extra = None
 
     def __init__(self, network: Network, layer: Layer) -> None:
         self.network, self.layer = network, layer
@@ -60,7 +63,9 @@ class Whole:
     def keep(self, module: object, inputs: object, output: torch.Tensor) -> None:
         self.output = output
 
-    def gradient(self, pictures: torch.Tensor, objectives: list, step: int) -> tuple:
+    def gradient(
+        self, pictures: torch.Tensor, objectives: list, step: int, images: object = None
+    ) -> tuple:
         leaf = pictures.detach().requires_grad_()
         with torch.enable_grad():
             self.network.module(self.network.normalise(leaf))

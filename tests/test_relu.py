@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import RenderError
-from viz.recipe import RULES
+from viz.recipe_kinds import RULES
 from viz.relu import LEAKY_SLOPE, relu_rule
 
 VALUES = torch.tensor([[-3.0, -1.0, 0.5, 2.0, 5.0, 8.0], [-3.0, -1.0, -0.5, -2.0, -5.0, 9.0]])

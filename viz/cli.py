@@ -65,9 +65,15 @@ def render(
         list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
     ] = None,
     units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
-    recipe: Annotated[str, typer.Option(help="See `maxact recipes`.")] = "fourier",
+    recipe: Annotated[
+        str, typer.Option(help="A name that `maxact recipes` lists, or a TOML file.")
+    ] = "fourier",
     objective: Annotated[
-        str, typer.Option(help="point, channel or logit; with a minus for the lowest.")
+        str,
+        typer.Option(
+            help="point, channel, logit, energy or layer; sums like 'channel - 0.5*channel:7'; "
+            "point@3,4 is a position, a minus in front asks for the lowest."
+        ),
     ] = "point",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps; as --set steps=N.")
@@ -83,6 +89,11 @@ def render(
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the climb.")
     ] = "auto",
+    photo: Annotated[Path | None, typer.Option(help="The photograph a dream starts from.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop a picture whose score has not risen for so many steps."),
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The weights' file, where it has moved.")
     ] = None,
@@ -96,6 +107,7 @@ def render(
       maxact render out/demo --layer blocks.4.2 --units 0-23 --steps 128
       maxact render out/demo --layer 'blocks.*' --units 0-7 --recipe octaves --seed 1
       maxact render out/demo --layer classifier --units leopard --objective logit
+      maxact render out/demo --layer blocks.4.2 --units 7 --recipe dream --photo cat.jpg
     """
     from pipeline.progress import ConsoleReporter
     from pipeline.query import open_index
@@ -103,7 +115,7 @@ def render(
     from viz.options import parse_settings
     from viz.recipe import get_recipe
 
-    chosen = get_recipe(recipe, parse_settings(settings or [], steps=steps))
+    chosen = get_recipe(recipe, parse_settings(settings or [], steps=steps, patience=patience))
     with open_index(out) as index:
         rows = render_index(
             index,
@@ -115,6 +127,7 @@ def render(
             batch=batch,
             precision=precision,
             weights=weights,
+            photograph=photo,
             reporter=ConsoleReporter(),
         )
     sys.stdout.writelines(f"{out / row.file}\n" for row in rows)

@@ -15,9 +15,15 @@ from torch import Generator, Tensor
 
 __all__ = [
     "blur",
+    "colour_directions",
+    "denoise",
     "enlarge",
     "frequencies",
+    "mean_magnitudes",
     "noise",
+    "phases_to_picture",
+    "picture_to_spectrum",
+    "shrink",
     "spectrum_noise",
     "spectrum_to_picture",
     "to_bytes",
@@ -26,26 +32,36 @@ __all__ = [
 COLOUR_DIRECTIONS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
 """Square root of the covariance of natural images' colours (rows R, G, B), from Lucid."""
 
+CHAMBOLLE_STEP = 0.25
+"""Step of Chambolle's projection; the largest that converges in practice."""
+
 BLUR_REACH = 4.0
 """A Gaussian is cut off at this many standard deviations."""
 
 
 def noise(
-    generators: Sequence[Generator], shape: tuple[int, int, int], mean: float, deviation: float
+    generators: Sequence[Generator],
+    shape: tuple[int, int, int],
+    mean: float,
+    deviation: float,
+    *,
+    clip: bool = True,
 ) -> Tensor:
-    """Independent Gaussian pixels, clipped to 0..255.
+    """Independent Gaussian pixels.
 
     Args:
         generators: one per image.
         shape: channel, y, x.
         mean: on 0..255.
         deviation: likewise.
+        clip: to 0..255.
 
     Returns:
         (image, channel, y, x) float32.
     """
     drawn = [torch.randn(shape, generator=generator) for generator in generators]
-    return (mean + deviation * torch.stack(drawn)).clamp(0, 255)
+    pixels = mean + deviation * torch.stack(drawn)
+    return pixels.clamp(0, 255) if clip else pixels
 
 
 def frequencies(height: int, width: int) -> Tensor:
@@ -87,19 +103,79 @@ def spectrum_to_picture(spectrum: Tensor, height: int, width: int, decay: float 
     Returns:
         (image, channel, height, width) on 0..255, differentiable.
     """
-    scale = frequencies(height, width).clamp(min=1 / max(height, width)).pow(-decay)
-    scaled = torch.view_as_complex(spectrum * scale.to(spectrum)[..., None])
+    scale = _spectrum_scale(height, width, decay).to(spectrum)
+    scaled = torch.view_as_complex(spectrum * scale[..., None])
     planes = torch.fft.irfft2(scaled, s=(height, width), norm="ortho") / 4
-    return 255 * torch.sigmoid(_mix_colours(planes))
+    return 255 * torch.sigmoid(_mix(planes, colour_directions()))
 
 
-def _mix_colours(planes: Tensor) -> Tensor:
+def picture_to_spectrum(pictures: Tensor, decay: float = 1.0) -> Tensor:
+    """The spectrum that `spectrum_to_picture` makes these pictures of.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255; black and white are taken as almost so.
+        decay: power of 1/frequency.
+    """
+    planes = _mix(torch.logit(pictures / 255, eps=1 / 255), torch.linalg.inv(colour_directions()))
+    scaled = torch.fft.rfft2(4 * planes, norm="ortho")
+    scale = _spectrum_scale(pictures.shape[2], pictures.shape[3], decay).to(pictures)
+    spectrum: Tensor = torch.view_as_real(scaled / scale)
+    return spectrum.contiguous()
+
+
+def _spectrum_scale(height: int, width: int, decay: float) -> Tensor:
+    return frequencies(height, width).clamp(min=1 / max(height, width)).pow(-decay)
+
+
+def mean_magnitudes(pictures: Tensor) -> Tensor:
+    """The mean magnitude of each frequency over pictures, in decorrelated colours.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255.
+
+    Returns:
+        (channel, y, x // 2 + 1); the entry of frequency 0 is the signed mean.
+    """
+    planes = _mix(pictures / 255 - 0.5, torch.linalg.inv(colour_directions()))
+    spectra = torch.fft.rfft2(planes, norm="ortho")
+    magnitudes: Tensor = spectra.abs().mean(0)
+    magnitudes[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
+    return magnitudes
+
+
+def phases_to_picture(phases: Tensor, magnitudes: Tensor, height: int, width: int) -> Tensor:
+    """A picture of given magnitudes (Fel et al. 2023): only its phases are free.
+
+    Args:
+        phases: (image, channel, y, x // 2 + 1) in radians.
+        magnitudes: (channel, y, x // 2 + 1), as `mean_magnitudes` gives them.
+        height: of the picture, in pixels.
+        width: likewise.
+
+    Returns:
+        (image, channel, height, width) on 0..255, differentiable.
+    """
+    free = torch.ones_like(magnitudes)
+    free[:, 0, 0] = 0
+    spectrum = torch.polar(torch.ones_like(phases), phases * free) * magnitudes
+    planes: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
+    return 255 * (_mix(planes, colour_directions()) + 0.5).clamp(0, 1)
+
+
+def colour_directions() -> Tensor:
+    """(3, 3) `COLOUR_DIRECTIONS` over their largest column."""
+    directions = torch.tensor(COLOUR_DIRECTIONS)
+    scaled: Tensor = directions / directions.norm(dim=0).max()
+    return scaled
+
+
+def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply colours by a matrix; a single channel stays as it is."""
     if planes.shape[1] != 3:
         return planes
-    directions = torch.tensor(COLOUR_DIRECTIONS, dtype=planes.dtype, device=planes.device)
-    directions = directions / directions.norm(dim=0).max()
     first, second, third = planes.unbind(1)
-    return torch.stack([a * first + b * second + c * third for a, b, c in directions], dim=1)
+    rows = matrix.tolist()
+    return torch.stack([a * first + b * second + c * third for a, b, c in rows], dim=1)
 
 
 def blur(pictures: Tensor, sigma: float) -> Tensor:
@@ -131,6 +207,38 @@ def enlarge(pictures: Tensor, height: int, width: int) -> Tensor:
         return pictures
     larger = F.interpolate(pictures, (height, width), mode="bicubic", align_corners=False)
     return larger.clamp(0, 255)
+
+
+def shrink(pictures: Tensor, height: int, width: int) -> Tensor:
+    """Resize by antialiased bilinear interpolation."""
+    if pictures.shape[2:] == (height, width):
+        return pictures
+    return F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+
+
+def denoise(pictures: Tensor, weight: float, iterations: int = 5) -> Tensor:
+    """Total-variation denoising by Chambolle's projection (2004), channel by channel.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255.
+        weight: of the variation, on the same scale; 0 leaves the pictures as they are.
+        iterations: of the projection.
+    """
+    if weight <= 0:
+        return pictures
+    down, right = torch.zeros_like(pictures), torch.zeros_like(pictures)
+    for _ in range(iterations):
+        rest = _divergence(down, right) - pictures / weight
+        by_row = F.pad(rest.diff(dim=2), (0, 0, 0, 1))
+        by_column = F.pad(rest.diff(dim=3), (0, 1))
+        size = 1 + CHAMBOLLE_STEP * torch.hypot(by_row, by_column)
+        down = (down + CHAMBOLLE_STEP * by_row) / size
+        right = (right + CHAMBOLLE_STEP * by_column) / size
+    return pictures - weight * _divergence(down, right)
+
+
+def _divergence(down: Tensor, right: Tensor) -> Tensor:
+    return down - F.pad(down, (0, 0, 1, 0))[:, :, :-1] + right - F.pad(right, (1, 0))[..., :-1]
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

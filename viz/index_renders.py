@@ -9,7 +9,9 @@ from pipeline.errors import StoreError
 from pipeline.networks import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
-from viz.recipe import Recipe
+from viz.material import Material
+from viz.objective_text import WHOLE_LAYER, parse_objective
+from viz.recipe_kinds import Recipe
 from viz.render import render_units
 from viz.renders import Rendered
 from viz.scorer import Precision
@@ -50,6 +52,7 @@ def render_index(
     batch: int | None = None,
     precision: Precision = "auto",
     weights: str | Path | None = None,
+    photograph: Path | None = None,
     reporter: Reporter | None = None,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
@@ -61,27 +64,45 @@ def render_index(
         units: as `pipeline.selection.parse_units` reads them.
         seed, objective, batch, precision: see `viz.render.render_units`.
         weights: see `index_network`.
+        photograph: what a dream starts from.
         reporter: shown progress.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
     """
     reporter = reporter or Silent()
-    chosen = index.choose(layers, units)
+    classes = _class_units(index)
+    whole = objective.strip() in ("layer", "-layer")
     network = index_network(index, weights)
+    material = Material(network, index, photograph)
+    whole = objective.strip() in ("layer", "-layer")
+    chosen = index.choose(layers, "0" if whole else units)
+    makers = [parse_objective(objective, layer, index.layers, classes) for layer, _ in chosen]
     rows: list[Rendered] = []
-    for layer, wanted in chosen:
+    for (layer, wanted), make in zip(chosen, makers, strict=True):
         rows += render_units(
             network,
             layer,
-            wanted,
+            (WHOLE_LAYER,) if whole else wanted,
             recipe,
             out=index.out,
             seed=seed,
-            objective=objective,
+            objective=make,
+            objective_name=objective.strip(),
             batch=batch,
             precision=precision,
             score=index.run["config"].get("score", "max"),
+            material=material,
             reporter=reporter,
         )
     return rows
+
+
+def _class_units(index: Index) -> dict[str, int]:
+    """Class names in lower case, and their first word groups, to units of the classifier."""
+    last = index.layers[-1].name if index.layers else ""
+    found: dict[str, int] = {}
+    for unit, name in enumerate(index.class_names(last) or ()):
+        for spelling in (name, *name.split(",")):
+            found.setdefault(spelling.strip().casefold(), unit)
+    return found

@@ -13,11 +13,20 @@ from torch import Tensor
 
 from pipeline.networks import Network
 from pipeline.peaks import Score
-from viz.canvas import Canvas, place
+from viz.canvas import Canvas, cut_canvas, place, whole_canvas
+from viz.image import shrink, to_bytes
 from viz.objective import Objective, View, evaluate
 from viz.scorer import PASS_IMAGES, Watch
 
-__all__ = ["Measured", "device_of", "matches_whole_input", "measure", "open_picture"]
+__all__ = [
+    "Measured",
+    "device_of",
+    "matches_whole_input",
+    "mean_colour",
+    "measure",
+    "open_picture",
+    "plan_canvas",
+]
 
 CANVAS_TOLERANCE = 1e-4
 """Largest difference between a window's activation and the whole input's, relative to the largest
@@ -59,6 +68,7 @@ def measure(
     objectives: Sequence[Objective],
     canvas: Canvas,
     score: Score = "max",
+    zoom: float = 1.0,
 ) -> list[Measured]:
     """Show pictures to the network as the dataset's images are shown, in float32.
 
@@ -66,21 +76,30 @@ def measure(
         network: plain.
         pictures: each (channel, y, x) uint8; the surroundings of a smaller one are the mean
             colour.
+        zoom: pixels of a picture to a pixel of the canvas; the pictures are shrunk by it.
         objectives: one per picture.
         canvas: where the pictures lie in the input.
         score: what the index keeps of a unit's positions.
     """
     layers = {layer.name: layer for objective in objectives for layer in objective.layers}
     ordered = sorted(layers.values(), key=lambda layer: layer.ordinal)
-    surroundings = _mean_colour(network)
+    surroundings = mean_colour(network)
     found: list[Measured] = []
     with Watch(network, ordered, None) as watch, torch.no_grad():
         for first in range(0, len(pictures), PASS_IMAGES):
-            chunk = [picture[None] for picture in pictures[first : first + PASS_IMAGES]]
+            chunk = [_fit(picture, zoom) for picture in pictures[first : first + PASS_IMAGES]]
             whole = torch.cat([place(picture, canvas, surroundings) for picture in chunk])
             views = watch(whole.to(device_of(network)))
             found += _read(objectives[first : first + PASS_IMAGES], views, score)
     return found
+
+
+def _fit(picture: Tensor, zoom: float) -> Tensor:
+    """(1, channel, y, x) uint8 on the canvas's scale."""
+    if zoom == 1:
+        return picture[None]
+    height, width = (round(side / zoom) for side in picture.shape[1:])
+    return to_bytes(shrink(picture[None].float(), height, width))
 
 
 def _read(objectives: Sequence[Objective], views: dict[str, View], score: Score) -> list[Measured]:
@@ -95,7 +114,7 @@ def _read_one(
     image: int, objective: Objective, value: float, views: dict[str, View], score: Score
 ) -> Measured:
     term = objective.terms[0]
-    if len(objective.terms) != 1 or term.kind == "direction" or abs(term.weight) != 1:
+    if len(objective.terms) != 1 or term.kind in ("direction", "energy") or abs(term.weight) != 1:
         return Measured(value, None)
     plane = views[term.layer.name].values[image, term.unit]
     if score == "mean":
@@ -105,13 +124,32 @@ def _read_one(
     return Measured(peak if term.kind == "channel" else value * term.weight, peak)
 
 
-def _mean_colour(network: Network) -> Tensor:
+def mean_colour(network: Network) -> Tensor:
     """The network's mean as a colour of the pictures it takes, in their channel order."""
     mean = torch.tensor(network.preprocess.mean)
     if network.preprocess.channels == "bgr":
         mean = mean.flip(0)
     channels = network.input_shape[0]
     return (mean if len(mean) == channels else mean.mean().expand(channels)).round()
+
+
+def plan_canvas(network: Network, objective: Objective) -> Canvas:
+    """The smallest window on which an objective is what it is on the whole input.
+
+    One position of one layer is cut to its receptive field, after a trial that the activation is
+    the same; everything else gets the whole input.
+    """
+    height, width = network.preprocess.height, network.preprocess.width
+    places = {(term.layer, term.y, term.x) for term in objective.terms}
+    if len(places) > 1:
+        return whole_canvas(height, width)
+    ((layer, y, x),) = places
+    if y is None or x is None:
+        return whole_canvas(height, width)
+    canvas = cut_canvas(layer, y, x, height, width)
+    if canvas.is_whole or matches_whole_input(network, objective, canvas):
+        return canvas
+    return whole_canvas(height, width, canvas.box_on_input)
 
 
 def matches_whole_input(network: Network, objective: Objective, canvas: Canvas) -> bool:

@@ -11,6 +11,7 @@ no more than a batch of one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,12 +29,13 @@ __all__ = [
     "centre",
     "channel",
     "direction",
+    "energy",
     "evaluate",
     "logit",
     "point",
 ]
 
-TermKind = Literal["point", "channel", "direction"]
+TermKind = Literal["point", "channel", "direction", "energy"]
 
 
 def centre(length: int) -> int:
@@ -63,8 +65,9 @@ class Term:
     Args:
         layer: where it is read.
         kind: `point` reads one grid position, `channel` the mean over positions, `direction` the
-            dot product with `vector` (at a position, or the mean over positions when y is None).
-        unit: the channel; -1 for a direction.
+            dot product with `vector` (at a position, or the mean over positions when y is None),
+            `energy` the mean square over positions.
+        unit: the channel; -1 for a direction, or for the energy of all units.
         y, x: grid position on the whole input; None where the kind has no position.
         vector: (unit,) for a direction.
         weight: factor.
@@ -80,10 +83,16 @@ class Term:
 
     def __str__(self) -> str:
         inside = [self.layer.name]
-        inside += [str(self.unit)] if self.vector is None else [f"{len(self.vector)} weights"]
+        inside += [] if self.unit < 0 else [str(self.unit)]
+        inside += [] if self.vector is None else [_short_digest(self.vector)]
         inside += [] if self.y is None else [f"y={self.y}", f"x={self.x}"]
         text = f"{self.kind}({', '.join(inside)})"
         return text if self.weight == 1 else f"{self.weight:g} * {text}"
+
+
+def _short_digest(vector: tuple[float, ...]) -> str:
+    """Tells directions apart in a name."""
+    return hashlib.sha256(repr(vector).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,15 @@ def direction(
     return Objective((Term(layer, "direction", y=y, x=x, vector=tuple(map(float, vector))),))
 
 
+def energy(layer: Layer, unit: int | None = None) -> Objective:
+    """The mean square of one unit, or of all units of a layer: what DeepDream drives up.
+
+    Raises:
+        RenderError: for a unit that the layer does not have.
+    """
+    return Objective((Term(layer, "energy", -1 if unit is None else _checked(layer, unit)),))
+
+
 def _checked(layer: Layer, unit: int) -> int:
     if not 0 <= unit < layer.units:
         raise RenderError(
@@ -221,12 +239,22 @@ def _read(kind: TermKind, view: View, images: Tensor, terms: Sequence[Term]) -> 
     device = view.values.device
     if kind == "direction":
         return _project(view, images, terms)
+    if kind == "energy":
+        return torch.stack(
+            [_energy(view.values[image], term) for image, term in zip(images, terms, strict=True)]
+        )
     units = torch.tensor([term.unit for term in terms], device=device)
     if kind == "channel":
         return view.values[images, units].float().mean((1, 2))
     rows = torch.tensor([(term.y or 0) - view.top for term in terms], device=device)
     columns = torch.tensor([(term.x or 0) - view.left for term in terms], device=device)
     return view.values[images, units, rows, columns]
+
+
+def _energy(values: Tensor, term: Term) -> Tensor:
+    """Mean square of one image's activations (unit, y, x)."""
+    chosen = values if term.unit < 0 else values[term.unit]
+    return chosen.float().square().mean()
 
 
 def _project(view: View, images: Tensor, terms: Sequence[Term]) -> Tensor:

@@ -33,13 +33,13 @@ class Octave:
     step: tuple[float, float]
 
 
-def parse_settings(settings: Sequence[str], *, steps: int | None = None) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dict; `steps` is one more of them.
+def parse_settings(settings: Sequence[str], **given: int | None) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dict; what is given by name (and not None) is one more of them.
 
     Raises:
         UsageError: for a text without `=`, or a key given twice.
     """
-    found: dict[str, str] = {} if steps is None else {"steps": str(steps)}
+    found = {key: str(value) for key, value in given.items() if value is not None}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -57,6 +57,8 @@ def write_option(value: Any) -> str:
     if isinstance(value, tuple):
         separator = "," if value and isinstance(value[0], Octave) else ":"
         return separator.join(write_option(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -47,6 +47,7 @@ RENDERS = pa.schema(
         pa.field("box_top", pa.float32()),
         pa.field("box_right", pa.float32()),
         pa.field("box_bottom", pa.float32()),
+        pa.field("images", pa.list_(pa.int64())),
         pa.field("fingerprint", pa.string()),
         pa.field("trace", pa.list_(pa.float32())),
     ]
@@ -69,12 +70,15 @@ class Rendered:
         ratio: activation over best_real, where that is positive.
         steps: taken.
         best_step: the step whose score was the highest, from 0.
-        status: `ok`, or in one word what is wrong with it.
+        status: `ok`; `retried` when only a second try with the redirected rule and another seed
+            was; `weak` when both stayed below the dataset's 90th percentile; `grey` when they show
+            nothing.
         relu: the rule during the climb.
         precision: of the climb.
         file: the PNG, relative to OUT.
         width, height: of the PNG.
         box_left, box_top, box_right, box_bottom: the target's receptive field in the PNG.
+        images: image_ids that the start was made from: those of a facet, or the one accentuated.
         fingerprint: of everything that decided the picture.
         trace: (step,) the score of each step.
     """
@@ -103,6 +107,7 @@ class Rendered:
     box_right: float
     box_bottom: float
     fingerprint: str
+    images: tuple[int, ...] = ()
     trace: tuple[float, ...] = ()
 
     @property
@@ -127,7 +132,8 @@ def load_renders(out: Path) -> list[Rendered]:
         return []
     names = [field.name for field in fields(Rendered)]
     rows = read_table(path).select(names).to_pylist()
-    return [Rendered(**{**row, "trace": tuple(row["trace"] or ())}) for row in rows]
+    lists = ("images", "trace")
+    return [Rendered(**{**row, **{key: tuple(row[key] or ()) for key in lists}}) for row in rows]
 
 
 def read_renders(

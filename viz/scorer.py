@@ -22,11 +22,18 @@ from pipeline.networks import Network
 from pipeline.taps import find_module
 from viz.canvas import Canvas
 from viz.convolution import QuickConvolutions
+from viz.extras import Extra
 from viz.objective import Objective, View, evaluate
-from viz.recipe import ReluRule
+from viz.recipe_kinds import ReluRule
 from viz.relu import relu_rule
 
-__all__ = ["PASS_IMAGES", "Precision", "Scorer", "Watch", "resolve_precision"]
+__all__ = [
+    "PASS_IMAGES",
+    "Precision",
+    "Scorer",
+    "Watch",
+    "resolve_precision",
+]
 
 PASS_IMAGES = 8
 """Images that go through the network together on the CPU: beyond that nothing is gained, and the
@@ -136,21 +143,27 @@ class Scorer:
         relu: rule during the climb.
         relu_steps: the rule holds for this many steps; 0 means always.
         precision: of the network's pass.
+        extra: changes the scores.
     """
 
     def __init__(
         self, watch: Watch, *, relu: ReluRule = "plain", relu_steps: int = 0,
-        precision: Precision = "float32",
+        precision: Precision = "float32", extra: Extra | None = None,
     ) -> None:  # fmt: skip
         self.watch = watch
         self.relu: ReluRule = relu
         self.relu_steps = relu_steps
+        self.extra = extra
         parameter = next(watch.network.module.parameters(), None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
         self.precision = resolve_precision(precision, self.device)
 
     def gradient(
-        self, pictures: Tensor, objectives: Sequence[Objective], step: int
+        self,
+        pictures: Tensor,
+        objectives: Sequence[Objective],
+        step: int,
+        images: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Score a batch and differentiate each score by its own picture.
 
@@ -158,28 +171,60 @@ class Scorer:
             pictures: (image, channel, y, x) on 0..255, no graph needed.
             objectives: one per image.
             step: number of the step, from 0.
+            images: numbers of the pictures in the whole batch, where it is not all of it.
 
         Returns:
             scores (image,) and gradients (image, channel, y, x), both float32.
         """
-        width = PASS_IMAGES if self.device.type == "cpu" else PASS_IMAGES_CUDA
+        numbers = list(range(len(pictures)) if images is None else images)
         done = [
-            self._pass(pictures[first : first + width], objectives[first : first + width], step)
-            for first in range(0, len(pictures), width)
+            self._pass(pictures[part], objectives[part], step, numbers[part])
+            for part in self._parts(len(pictures))
         ]
         return torch.cat([scores for scores, _ in done]), torch.cat([slope for _, slope in done])
 
+    def features(
+        self, pictures: Tensor, objectives: Sequence[Objective], layer: str
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Each picture's score and its features (unit, y, x) at a layer, without a gradient."""
+        found: list[tuple[Tensor, Tensor]] = []
+        with torch.no_grad(), QuickConvolutions(), self._autocast():
+            for part in self._parts(len(pictures)):
+                chunk, chosen, images = self._never_one(pictures[part], objectives[part])
+                views = self.watch(chunk)
+                scores = evaluate(chosen, views)
+                values = views[layer].values.float()
+                found += list(zip(scores[:images], values[:images], strict=True))
+        return found
+
+    def _parts(self, images: int) -> list[slice]:
+        """Passes that keep together what belongs together."""
+        width = PASS_IMAGES if self.device.type == "cpu" else PASS_IMAGES_CUDA
+        group = self.extra.group if self.extra else 1
+        width = max(group, width // group * group)
+        return [slice(first, first + width) for first in range(0, images, width)]
+
+    def _never_one(
+        self, pictures: Tensor, objectives: Sequence[Objective]
+    ) -> tuple[Tensor, Sequence[Objective], int]:
+        """A pass of two instead of one on the CPU, and how many of its images are real."""
+        if len(pictures) > 1 or self.device.type != "cpu":
+            return pictures, objectives, len(pictures)
+        return pictures.repeat(2, 1, 1, 1), [objectives[0]] * 2, 1
+
     def _pass(
-        self, pictures: Tensor, objectives: Sequence[Objective], step: int
+        self, pictures: Tensor, objectives: Sequence[Objective], step: int, numbers: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        images = len(pictures)
-        leaf = pictures.detach()
-        if images == 1 and self.device.type == "cpu":
-            leaf, objectives = leaf.repeat(2, 1, 1, 1), [objectives[0], objectives[0]]
+        leaf, objectives, images = self._never_one(pictures.detach(), objectives)
         leaf = leaf.requires_grad_()
         rule = relu_rule(self._rule(step))
         with torch.enable_grad(), rule, QuickConvolutions(), self._autocast():
-            scores = evaluate(objectives, self.watch(leaf))
+            views = self.watch(leaf)
+            scores = evaluate(objectives, views)
+        with torch.enable_grad():
+            if self.extra is not None:
+                shown = [numbers[place % images] for place in range(len(leaf))]
+                scores = self.extra(scores, views[self.extra.layer].values, shown)
         (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()
 

@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["GREY", "crop_offsets", "draw_affine", "reach", "sample"]
+__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "reach", "sample"]
+
+SMALLEST_CROP = 0.05
+"""Share of the picture's side below which no crop goes."""
 
 GREY = 127.5
 """What surrounds the canvas, on the scale 0..255."""
@@ -112,3 +115,42 @@ def crop_offsets(generators: Sequence[Generator], steps: int, spread: float) -> 
     """
     drawn = [torch.randn(steps, 2, generator=generator) for generator in generators]
     return (0.5 + spread * torch.stack(drawn, dim=1)).clamp(0, 1)
+
+
+def draw_crops(
+    generators: Sequence[Generator],
+    steps: int,
+    crops: int,
+    *,
+    size: tuple[float, float],
+    size_sd: float,
+    centre_sd: float,
+    picture: tuple[int, int],
+    window: tuple[int, int],
+) -> Tensor:
+    """Draw every step's crops of every image, as in MACO (Fel et al. 2023).
+
+    Args:
+        generators: one per image.
+        steps: how many times.
+        crops: of an image in a step.
+        size: share of the picture's side, in the first and the last step.
+        size_sd: standard deviation of that share, which stays in 0.05..1.
+        centre_sd: standard deviation of a crop's centre around the picture's, as such a share.
+        picture: its height and width, in pixels.
+        window: likewise of what the network is shown.
+
+    Returns:
+        (step, image, crop, 2, 3) float32: window pixel to picture pixel, x before y.
+    """
+    shares = torch.linspace(*size, steps).view(-1, 1)
+    drawn = []
+    for generator in generators:
+        share = shares + size_sd * torch.randn(steps, crops, generator=generator)
+        share = share.clamp(SMALLEST_CROP, 1)[..., None]
+        centre = centre_sd * torch.randn(steps, crops, 2, generator=generator)
+        offset = centre.clamp(-(1 - share) / 2, (1 - share) / 2)
+        sides = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
+        zoom = share * sides / torch.tensor([window[1], window[0]])
+        drawn.append(torch.cat([torch.diag_embed(zoom), (offset * sides)[..., None]], dim=-1))
+    return torch.stack(drawn, dim=1)

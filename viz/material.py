@@ -1,0 +1,213 @@
+"""What recipes take from the indexed dataset, or from a photograph of the user's.
+
+`Material` hands a batch its `Supplies`: mean spectra, starts, the colour of nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.decode import decode, open_original
+from pipeline.errors import BadImage, RenderError
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.query import Index, TopImage
+from viz.canvas import Canvas
+from viz.facets import cluster, lay, mean_of, penultimate
+from viz.image import mean_magnitudes, shrink
+from viz.measure import mean_colour
+from viz.objective import Objective, centre
+from viz.recipe_kinds import Accentuate, Dream, Facets, Maco, Recipe
+from viz.task import Supplies, item_generator
+
+__all__ = ["Material", "Start"]
+
+TOP_IMAGES = 200
+"""Top images of a unit that are sorted into facets, where the index has that many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a rendering starts.
+
+    Args:
+        picture: (channel, y, x) float on 0..255.
+        images: image_ids it was made of.
+    """
+
+    picture: Tensor
+    images: tuple[int, ...] = ()
+
+
+class Material:
+    """What a network's renderings may draw on.
+
+    Args:
+        network: whose input sets the geometry.
+        index: open, for recipes that use the dataset.
+        photograph: a file, for dreams.
+    """
+
+    def __init__(
+        self, network: Network, index: Index | None = None, photograph: Path | None = None
+    ) -> None:
+        self.network, self.index, self.photograph = network, index, photograph
+        self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
+        self._starts: dict[tuple[object, ...], list[Start]] = {}
+
+    def identity(self, recipe: Recipe) -> str:
+        """What of the outside decides a recipe's renderings, for the fingerprint."""
+        if isinstance(recipe, Dream):
+            return hashlib.sha256(self._photograph_bytes(recipe)).hexdigest()
+        if isinstance(recipe, Facets | Accentuate | Maco):
+            return str(self._opened(recipe).run["fingerprint"])
+        return ""
+
+    def renderings(self, recipe: Recipe, layer: Layer, unit: int) -> int:
+        """How many renderings of a unit there can be."""
+        if isinstance(recipe, Facets | Accentuate):
+            return min(recipe.renderings, len(self._top(recipe, layer, unit)))
+        return recipe.renderings
+
+    def start(
+        self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, facet: int,
+        canvas: Canvas,
+    ) -> Start | None:  # fmt: skip
+        """Where one rendering starts; None where the recipe starts from noise."""
+        if isinstance(recipe, Dream):
+            return Start(self._dream_start(recipe, canvas))
+        if not isinstance(recipe, Facets | Accentuate):
+            return None
+        key = (recipe, layer.name, unit, canvas)
+        if key not in self._starts:
+            self._starts = {key: self._unit_starts(recipe, objective, layer, unit, canvas)}
+        return self._starts[key][facet]
+
+    def supplies(self, recipe: Recipe, starts: Sequence[Start | None], canvas: Canvas) -> Supplies:
+        """What a batch needs.
+
+        Raises:
+            RenderError: when the recipe needs an index or a photograph that is not there.
+        """
+        pictures = [start.picture for start in starts if start is not None]
+        return Supplies(
+            torch.stack(pictures) if pictures else None,
+            self._mean_spectrum(recipe, canvas) if isinstance(recipe, Maco) else None,
+            mean_colour(self.network),
+        )
+
+    def _opened(self, recipe: Recipe) -> Index:
+        if self.index is None:
+            raise RenderError(f"recipe {recipe.name} needs the images of an index")
+        return self.index
+
+    def _photograph_bytes(self, recipe: Recipe) -> bytes:
+        if self.photograph is None:
+            raise RenderError(
+                f"recipe {recipe.name} needs a photograph to start from (--photo FILE)"
+            )
+        try:
+            return self.photograph.read_bytes()
+        except OSError as error:
+            raise RenderError(f"photograph {self.photograph}: {error.strerror}") from error
+
+    def _dream_start(self, recipe: Dream, canvas: Canvas) -> Tensor:
+        """The photograph at the size of the last octave, cropped to the input's shape."""
+        try:
+            image = open_original(self._photograph_bytes(recipe))
+        except BadImage as error:
+            raise RenderError(f"photograph {self.photograph}: {error}") from error
+        growth = 1.0
+        for octave in recipe.schedule:
+            growth *= octave.scale
+        height, width = (round(side * growth) for side in canvas.size)
+        mode = "RGB" if self.network.input_shape[0] == 3 else "L"
+        data = torch.frombuffer(bytearray(image.convert(mode).tobytes()), dtype=torch.uint8)
+        pixels = data.view(image.height, image.width, -1).permute(2, 0, 1).float()
+        scale = max(height / image.height, width / image.width)
+        rows, columns = max(height, round(image.height * scale)), round(image.width * scale)
+        resized = shrink(pixels[None], rows, max(width, columns))[0]
+        top, left = (resized.shape[1] - height) // 2, (resized.shape[2] - width) // 2
+        return resized[:, top : top + height, left : left + width]
+
+    def _top(self, recipe: Recipe, layer: Layer, unit: int) -> list[TopImage]:
+        """The unit's top images, each photograph once."""
+        found: dict[int, TopImage] = {}
+        for image in self._opened(recipe).top(layer.name, unit, n=TOP_IMAGES):
+            found.setdefault(image.photograph, image)
+        return list(found.values())
+
+    def _pixels(self, recipe: Recipe, image_ids: Sequence[int]) -> dict[int, Tensor]:
+        """Images in network geometry: (channel, y, x) uint8 by image_id."""
+        index = self._opened(recipe)
+        return {
+            image_id: decode(data, self.network.preprocess).pixels
+            for image_id, data in index.iterate_bytes(image_ids)
+        }
+
+    def _unit_starts(
+        self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, canvas: Canvas
+    ) -> list[Start]:
+        term = objective.terms[0]
+        target = (
+            centre(layer.grid_h) if term.y is None else term.y,
+            centre(layer.grid_w) if term.x is None else term.x,
+        )
+        top = self._top(recipe, layer, unit)
+        if isinstance(recipe, Accentuate):
+            top = top[: recipe.images]
+        pixels = self._pixels(recipe, [image.image_id for image in top])
+        whole = term.kind != "point"
+        laid = [
+            pixels[image.image_id].float()
+            if whole
+            else lay(pixels[image.image_id].float(), layer, (image.y, image.x), target, canvas)
+            for image in top
+        ]
+        if not isinstance(recipe, Facets):
+            return [
+                Start(picture, (image.image_id,)) for picture, image in zip(laid, top, strict=True)
+            ]
+        features = penultimate(self.network, torch.stack([pixels[image.image_id] for image in top]))
+        groups = cluster(
+            features, recipe.clusters, recipe.nearest, recipe.components,
+            item_generator(0, layer.name, unit),
+        )  # fmt: skip
+        return [
+            Start(mean_of([laid[place] for place in group]), tuple(top[p].image_id for p in group))
+            for group in groups
+        ]
+
+    def _mean_spectrum(self, recipe: Maco, canvas: Canvas) -> Tensor:
+        """The dataset's mean magnitudes at the size of the recipe's picture."""
+        height, width = (round(side * recipe.enlarge) for side in canvas.size)
+        key = (height, width, recipe.images)
+        if key not in self._magnitudes:
+            index = self._opened(recipe)
+            chosen = index.sql(
+                "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n",
+                n=recipe.images,
+            )
+            pixels = self._pixels(recipe, [row[0] for row in chosen.rows])
+            self._magnitudes[key] = torch.stack(
+                [
+                    mean_magnitudes(_window(picture, canvas, height, width))
+                    for picture in pixels.values()
+                ]
+            ).mean(0)
+        return self._magnitudes[key]
+
+
+def _window(picture: Tensor, canvas: Canvas, height: int, width: int) -> Tensor:
+    """(1, channel, height, width): what lies in the canvas's window, enlarged."""
+    part = picture[
+        None, :, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width
+    ].float()
+    resized: Tensor = torch.nn.functional.interpolate(part, (height, width), mode="bilinear")
+    return resized

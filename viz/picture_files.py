@@ -1,0 +1,53 @@
+"""The PNGs of renderings: their names and how they are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from pipeline.errors import StoreError
+from pipeline.store import atomic_path
+
+__all__ = ["picture_name", "save_picture"]
+
+
+def picture_name(
+    layer: str, recipe: str, objective: str, unit: int, facet: int, seed: int, fingerprint: str
+) -> str:
+    """Where a rendering's PNG lies, relative to OUT; the name says what it is."""
+    parts = [recipe, objective, f"{unit:05}" if unit >= 0 else "all", f"s{seed}"]
+    parts += [f"f{facet}"] if facet else []
+    name = "-".join(_slug(part) for part in [*parts, fingerprint[:8]])
+    return (Path("renders") / _slug(layer) / f"{name}.png").as_posix()
+
+
+def save_picture(path: Path, layers: Sequence[Tensor], about: str) -> None:
+    """Write one PNG atomically.
+
+    Args:
+        path: its final name; folders are made.
+        layers: (channel, y, x) uint8 colours, and where there is one the opacity (1, y, x).
+        about: a line of text kept in the file.
+
+    Raises:
+        StoreError: when it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
+    pixels = torch.cat(list(layers)).permute(1, 2, 0).squeeze(2).numpy()
+    text = PngInfo()
+    text.add_text("maxact", about)
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_.") or "_"
