@@ -1,0 +1,189 @@
+"""The documents are true: their code runs, and nothing that exists is missing from them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from pipeline.named import query_names
+from pipeline.nets import KNOWN
+from pipeline.store import SCHEMAS
+from tests.tiny import Tiny, write_tars
+from viz.cli import app
+from viz.recipe import RECIPES
+from viz.renders import RENDERS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLES = {**SCHEMAS, "renders": RENDERS}
+
+STAND_INS = {
+    '("demo",)': '("shards",)',
+    '"efficientnet_lite0"': '"tests.tiny:factory"',
+    '"blocks.4.2"': '"rectify"',
+    'get_recipe("fourier")': 'get_recipe("fourier", {"steps": "4"})',
+}
+"""What is replaced in the blocks so that they run in seconds: the dataset, the network."""
+
+CLAUSES = {
+    "no trailing space": re.compile(r"[ \t]+$", re.MULTILINE),
+    "no machine's path": re.compile(r"(?<![\w.~])/(?:work|home|root|tmp|Users)/"),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def written_commands() -> Iterator[tuple[str, list[str]]]:
+    """Every `maxact NAME ...` line of the documents' shell blocks."""
+    for path in DOCUMENTS:
+        for block in blocks(path.read_text(encoding="utf-8"), "sh"):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0] == "maxact":
+                    yield f"{name_of(path)}: {line.strip()}", words[1:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    write_tars(folder / "shards", [10, 8])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if "```python" in path.read_text()], ids=name_of
+)
+def test_the_python_of_a_document_runs(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks of a document run one after another, as a reader would type them."""
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {"my_module": Tiny()}
+    for number, block in enumerate(blocks(path.read_text(encoding="utf-8"), "python"), start=1):
+        for words, stand_in in STAND_INS.items():
+            block = block.replace(words, stand_in)
+        exec(compile(block, f"{path.name}, block {number}", "exec"), names)
+    if path.name == "README.md":
+        shown = capsys.readouterr().out
+        assert "Box(" in shown
+        assert "'unit': 3" in shown
+        assert [*(folder / "out/demo/sheets").glob("rectify-fourier-*.png")]
+
+
+def test_the_stand_ins_are_for_what_the_readme_says() -> None:
+    code = "\n".join(blocks(README, "python"))
+    assert all(words in code for words in STAND_INS)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_is_in_the_readme_and_explains_itself(name: str) -> None:
+    shown = {words[0] for _, words in written_commands()}
+    assert name in shown
+    about = commands()[name].help
+    assert about
+    assert f"maxact {name}" in about, "its help has no example"
+
+
+@pytest.mark.parametrize(
+    "words", [words for _, words in written_commands()], ids=[at for at, _ in written_commands()]
+)
+def test_a_written_command_is_one_that_parses(words: list[str]) -> None:
+    command = commands()[words[0]]
+    context = command.make_context(words[0], words[1:], resilient_parsing=False)
+    assert context.args == []
+
+
+@pytest.mark.parametrize("name", query_names())
+def test_every_query_is_in_the_readme(name: str) -> None:
+    assert f"\n| `{name}` |" in README
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README.partition("<!-- recipes -->")[2].partition("<!-- /recipes -->")[0]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_network_of_our_own_is_described(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/networks.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_and_column_is_described(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \| [^|]+ \| `([^`]+)` \|$", README, flags=re.MULTILINE)
+    assert row.split() == TABLES[name].names
+    text = (ROOT / "docs/tables.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, flags=re.MULTILINE)
+    described = [column for row in rows for column in re.findall(r"`(\w+)`", row)]
+    assert sorted(described) == sorted(TABLES[name].names)
+
+
+def test_the_module_table_lists_every_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`((?:pipeline|viz)/[\w/]+\.py)`", text.partition("## Modules")[2])
+    there = {
+        name_of(path) for package in ("pipeline", "viz") for path in (ROOT / package).rglob("*.py")
+    }
+    assert set(listed) == there
+    assert len(listed) == len(set(listed)), "a module is listed twice"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        place = (path.parent / file).resolve() if file else path
+        assert place.exists(), f"{target} is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, f"{target} has no heading"
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_make_targets_in_the_documents_exist(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    text = path.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", text, flags=re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_a_document_is_clean(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    for clause, pattern in CLAUSES.items():
+        found = pattern.search(text)
+        assert found is None, f"{clause}: {found and found[0]!r}"
+
+
+def test_the_picture_of_the_readme_is_small_enough_to_load() -> None:
+    (picture,) = re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", README, flags=re.MULTILINE)
+    assert (ROOT / picture).stat().st_size <= 700 * 1024
