@@ -17,6 +17,13 @@ from viz.transform import crop_offsets
 __all__ = ["climb_deepvis", "climb_octaves"]
 
 
+STRETCH_TO = 110.0
+"""How far from the mean colour, on 0..255, a stretched picture's strongest pixels lie."""
+
+STRETCH_QUANTILE = 0.995
+"""Those pixels."""
+
+
 def climb_octaves(recipe: Octaves, task: Task) -> Climb:
     """Normalised gradient steps under a blur, in a picture that grows."""
     canvas = task.canvas
@@ -126,7 +133,13 @@ def climb_deepvis(recipe: Deepvis, task: Task) -> Climb:
             offsets = _without_least(offsets, contribution, recipe.zero_contribution)
         pictures = mean + offsets
         task.on_step(len(task.objectives))
-    return record.finish(pictures)
+    return record.finish(mean + _stretched(pictures - mean) if recipe.stretch else pictures)
+
+
+def _stretched(offsets: Tensor) -> Tensor:
+    """Each picture's offsets from the mean colour, made as strong as they fit."""
+    far = offsets.abs().flatten(1).quantile(STRETCH_QUANTILE, dim=1).clamp(min=1e-6)
+    return offsets * (STRETCH_TO / far).clamp(min=1).view(-1, 1, 1, 1)
 
 
 def _rate(recipe: Deepvis, slope: Tensor) -> Tensor:

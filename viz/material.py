@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from pipeline.decode import decode, open_original
@@ -128,13 +129,11 @@ class Material:
             growth *= octave.scale
         height, width = (round(side * growth) for side in canvas.size)
         mode = "RGB" if self.network.input_shape[0] == 3 else "L"
-        data = torch.frombuffer(bytearray(image.convert(mode).tobytes()), dtype=torch.uint8)
-        pixels = data.view(image.height, image.width, -1).permute(2, 0, 1).float()
+        pixels = _to_tensor(image, mode)
         scale = max(height / image.height, width / image.width)
-        rows, columns = max(height, round(image.height * scale)), round(image.width * scale)
-        resized = shrink(pixels[None], rows, max(width, columns))[0]
-        top, left = (resized.shape[1] - height) // 2, (resized.shape[2] - width) // 2
-        return resized[:, top : top + height, left : left + width]
+        rows = max(height, round(image.height * scale))
+        columns = max(width, round(image.width * scale))
+        return _cover(shrink(pixels[None], rows, columns)[0], height, width)[0]
 
     def _top(self, recipe: Recipe, layer: Layer, unit: int) -> list[TopImage]:
         """The unit's top images, each photograph once."""
@@ -194,20 +193,33 @@ class Material:
                 "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n",
                 n=recipe.images,
             )
-            pixels = self._pixels(recipe, [row[0] for row in chosen.rows])
+            mode = "RGB" if self.network.input_shape[0] == 3 else "L"
             self._magnitudes[key] = torch.stack(
                 [
-                    mean_magnitudes(_window(picture, canvas, height, width))
-                    for picture in pixels.values()
+                    mean_magnitudes(_cover(_to_tensor(open_original(data), mode), height, width))
+                    for _, data in index.iterate_bytes([row[0] for row in chosen.rows])
                 ]
             ).mean(0)
         return self._magnitudes[key]
 
 
-def _window(picture: Tensor, canvas: Canvas, height: int, width: int) -> Tensor:
-    """(1, channel, height, width): what lies in the canvas's window, enlarged."""
-    part = picture[
-        None, :, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width
-    ].float()
-    resized: Tensor = torch.nn.functional.interpolate(part, (height, width), mode="bilinear")
-    return resized
+def _to_tensor(image: Image, mode: str) -> Tensor:
+    """(channel, y, x) float on 0..255."""
+    data = torch.frombuffer(bytearray(image.convert(mode).tobytes()), dtype=torch.uint8)
+    return data.view(image.height, image.width, -1).permute(2, 0, 1).float()
+
+
+def _cover(picture: Tensor, height: int, width: int) -> Tensor:
+    """(1, channel, height, width): the centre of an image just large enough, never enlarged more
+    than it must be.
+
+    Spectra of photographs look alike at every scale, so that the centre of a large one does for a
+    small window.
+    """
+    scale = max(height / picture.shape[1], width / picture.shape[2])
+    if scale > 1:
+        rows = max(height, round(picture.shape[1] * scale))
+        columns = max(width, round(picture.shape[2] * scale))
+        picture = shrink(picture[None], rows, columns)[0]
+    top, left = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
+    return picture[None, :, top : top + height, left : left + width]

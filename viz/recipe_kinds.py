@@ -232,6 +232,7 @@ class Deepvis(Recipe):
         rate: of the gradient step; the largest, where progress is given.
         progress: when not 0, the rate is this over the gradient's squared norm.
         start_sd: of the noise around the mean colour at the start, 0..255.
+        stretch: raise the contrast of the last picture, as the paper does to show it.
     """
 
     name: str = "deepvis"
@@ -244,6 +245,7 @@ class Deepvis(Recipe):
     rate: float = 100.0
     progress: float = 2.0
     start_sd: float = 10.0
+    stretch: bool = True
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
