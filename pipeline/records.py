@@ -1,18 +1,21 @@
 """The tables of images and errors, from the committed parts: as large as the dataset, so streamed.
 
-DuckDB renumbers and sorts the images and marks duplicates; what does not fit into memory lies in
-OUT while it works.
+Rows are copied part by part. Only what tells duplicates is looked at as a whole, by DuckDB; what
+of that does not fit into memory lies in OUT while it works.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.duplicates import NEAR_BITS, follow_roots
@@ -23,8 +26,16 @@ from pipeline.shards import POSITION_BITS
 
 __all__ = ["write_records"]
 
+Marks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""image_ids, rising, and for each a lower one."""
+
 _SPILL = ".spill"
 """Folder in OUT for what a sort does not keep in memory; removed when it is done."""
+
+_MEMORY = "1GB"
+"""That DuckDB may use before it spills; 1.28 million images need about a third of it."""
+
+_IMAGES_PER_THREAD = 2_000_000
 
 _BANDS = ((0, 21), (21, 21), (42, 22))
 """First bit and number of bits. Two hashes that differ in two bits agree in one band of three."""
@@ -33,20 +44,20 @@ _MAX_BUCKET = 256
 """Hashes that share a band, above which they are not compared one by one: it bounds the work on
 datasets of very many or very similar images, of which then only equal hashes are found."""
 
-_RENUMBERED = f"""
-    CREATE VIEW renumbered AS
-    SELECT images.* REPLACE (
-        (ordinal << {POSITION_BITS}) | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id
-    )
+_FIRSTS = f"""
+    CREATE VIEW pictures AS
+    SELECT (ordinal << {POSITION_BITS}) | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id,
+        digest, phash
     FROM read_parquet(getvariable('files'), filename = true) AS images
-    JOIN mapping ON images.filename = mapping.filename AND image_id >> {POSITION_BITS} = own
-"""
+    JOIN mapping ON images.filename = mapping.filename AND image_id >> {POSITION_BITS} = own;
 
-_FIRSTS = """
     CREATE TEMP TABLE firsts AS
-    SELECT phash, min(image_id) AS image_id FROM renumbered WHERE phash IS NOT NULL GROUP BY phash
+    SELECT phash, min(image_id) AS image_id FROM pictures WHERE phash IS NOT NULL GROUP BY phash;
+
+    CREATE TEMP TABLE same AS
+    SELECT digest, min(image_id) AS image_id FROM pictures GROUP BY digest HAVING count(*) > 1;
 """
-"""The first image of every perceptual hash."""
+"""The first image of every perceptual hash, and of every digest that comes more than once."""
 
 _NEAR = f"""
     WITH bands AS (
@@ -57,8 +68,10 @@ _NEAR = f"""
         for first, bits in _BANDS
     )
 }
+    ), shared AS (
+        SELECT band, key FROM bands GROUP BY band, key HAVING count(*) BETWEEN 2 AND {_MAX_BUCKET}
     ), buckets AS (
-        SELECT * FROM bands QUALIFY count(*) OVER (PARTITION BY band, key) <= {_MAX_BUCKET}
+        SELECT * FROM bands SEMI JOIN shared USING (band, key)
     )
     SELECT later.image_id AS image_id, min(earlier.image_id) AS earlier
     FROM buckets AS later JOIN buckets AS earlier USING (band, key)
@@ -68,25 +81,17 @@ _NEAR = f"""
 """
 """The first image whose hash is nearly that of another; only firsts of their hash."""
 
-_IMAGES = """
-    SELECT images.* EXCLUDE (filename) REPLACE (
-        nullif(
-            least(
-                coalesce(roots.root, firsts.image_id, images.image_id),
-                min(images.image_id) OVER (PARTITION BY images.digest)
-            ),
-            images.image_id
-        ) AS duplicate_of
-    )
-    FROM renumbered AS images
-    LEFT JOIN firsts ON firsts.phash = images.phash
+_MARKS = """
+    SELECT pictures.image_id AS image_id,
+        least(coalesce(roots.root, firsts.image_id), same.image_id) AS first
+    FROM pictures
+    LEFT JOIN firsts ON firsts.phash = pictures.phash
     LEFT JOIN roots ON roots.image_id = firsts.image_id
-    ORDER BY images.image_id
+    LEFT JOIN same ON same.digest = pictures.digest
+    WHERE least(coalesce(roots.root, firsts.image_id), same.image_id) < pictures.image_id
+    ORDER BY pictures.image_id
 """
-
-_ERRORS = """
-    SELECT * FROM read_parquet(getvariable('files')) ORDER BY shard, key, error, message
-"""
+"""Every image that is like an earlier one, and the first of its kind; `least` passes over NULL."""
 
 
 def write_records(
@@ -106,64 +111,106 @@ def write_records(
     Raises:
         StoreError: when a table cannot be read or written.
     """
-    with _connection(out) as connection:
-        images = _images(connection, commits, shards)
-        store.write_table(out / "images.parquet", store.IMAGES, images, metadata=footer)
-        errors = _errors(connection, commits)
-        store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
+    marks = _find_duplicates(out, commits, shards)
+    images = _in_order(commits, shards, "images")
+    numbered = (_number(table, ordinal, marks) for ordinal, table in enumerate(images))
+    store.write_table(out / "images.parquet", store.IMAGES, numbered, metadata=footer)
+    errors = _in_order(commits, shards, "errors")
+    store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
+
+
+class _Rows:
+    """The rows of a part's table, a row group in memory at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = pq.ParquetFile(path)
+        self.batches: Iterator[pa.RecordBatch] = self.file.iter_batches()
+        self.rest = self.file.schema_arrow.empty_table()
+
+    def take(self, count: int) -> pa.Table:
+        """The next so many rows."""
+        tables = [self.rest]
+        while sum(table.num_rows for table in tables) < count:
+            batch = next(self.batches, None)
+            if batch is None:
+                raise StoreError(f"{self.path} has fewer rows than its commit file says")
+            tables.append(pa.Table.from_batches([batch]))
+        table = pa.concat_tables(tables)
+        self.rest = table.slice(count)
+        return table.slice(0, count)
+
+
+def _in_order(
+    commits: Sequence[Commit], shards: Sequence[ShardRecord], table: Literal["images", "errors"]
+) -> Iterator[pa.Table]:
+    """Each shard's rows. In a part they lie in the order of its shards, so all are read once."""
+    part_of = {shard.name: commit for commit in commits for shard in commit.shards}
+    opened: dict[Path, _Rows] = {}
+    for shard in shards:
+        commit = part_of[shard.name]
+        path = commit.folder / f"{table}.parquet"
+        if path not in opened:
+            opened[path] = _Rows(path)
+        yield opened[path].take(shard.images if table == "images" else shard.errors)
+        if shard.name == commit.shards[-1].name:
+            opened.pop(path).file.close()
+
+
+def _number(images: pa.Table, ordinal: int, marks: Marks) -> pa.Table:
+    """One shard's images with their image_id in the dataset, and their marks."""
+    ids = images["image_id"].to_numpy() & ((1 << POSITION_BITS) - 1) | ordinal << POSITION_BITS
+    marked, first = marks
+    row = np.searchsorted(marked, ids).clip(max=max(len(marked) - 1, 0))
+    found = marked[row] == ids if len(marked) else np.zeros(len(ids), bool)
+    duplicate_of = pa.array(first[row] if len(marked) else ids, mask=~found)
+    names = images.column_names
+    images = images.set_column(names.index("image_id"), "image_id", pa.array(ids))
+    return images.set_column(names.index("duplicate_of"), "duplicate_of", duplicate_of)
+
+
+def _find_duplicates(out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> Marks:
+    """Every image that is like an earlier one, and the first of its kind; sorted."""
+    if not commits:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    files = [str(commit.folder / "images.parquet") for commit in commits]
+    with _connection(out, sum(shard.images for shard in shards)) as connection:
+        connection.execute("SET VARIABLE files = $files", {"files": files})
+        connection.register("mapping", _mapping(commits, shards))
+        connection.execute(_FIRSTS)
+        nodes, earlier = _pairs(connection, _NEAR)
+        roots = pa.table({"image_id": nodes, "root": follow_roots(nodes, earlier)})
+        connection.register("roots", roots)
+        return _pairs(connection, _MARKS)
+
+
+def _pairs(connection: Any, query: str) -> Marks:
+    first, second = connection.sql(query).fetchnumpy().values()
+    return np.asarray(first, np.int64), np.asarray(second, np.int64)
 
 
 @contextlib.contextmanager
-def _connection(out: Path) -> Iterator[Any]:
+def _connection(out: Path, images: int) -> Iterator[Any]:
+    """A database whose memory is bounded; every thread needs some, so there are few of them."""
     import duckdb
 
+    threads = min(os.cpu_count() or 1, 1 + images // _IMAGES_PER_THREAD)
+    config = {
+        "temp_directory": str(out / _SPILL),
+        "memory_limit": _MEMORY,
+        "threads": str(threads),
+        "preserve_insertion_order": "false",
+    }
     try:
-        with duckdb.connect(config={"temp_directory": str(out / _SPILL)}) as connection:
+        with duckdb.connect(config=config) as connection:
             connection.execute("SET enable_progress_bar = false")
             yield connection
     except (duckdb.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(
-            f"cannot put the images of all parts together in {out}: {reason}; the parts are "
+            f"cannot look for duplicates in the parts of {out}: {reason}; the parts are "
             "intact, free some space or memory and run the same command again"
         ) from error
-
-
-def _images(
-    connection: Any, commits: Sequence[Commit], shards: Sequence[ShardRecord]
-) -> Iterator[pa.RecordBatch]:
-    """The rows of all parts by image_id, batch by batch."""
-    if not commits:
-        return iter(())
-    _set_files(connection, commits, "images")
-    connection.register("mapping", _mapping(commits, shards))
-    connection.execute(_RENUMBERED)
-    connection.execute(_FIRSTS)
-    near = connection.sql(_NEAR).fetchnumpy()
-    nodes, earlier = (np.asarray(near[name], np.int64) for name in ("image_id", "earlier"))
-    connection.register(
-        "roots", pa.table({"image_id": nodes, "root": follow_roots(nodes, earlier)})
-    )
-    return _stream(connection, _IMAGES)
-
-
-def _errors(connection: Any, commits: Sequence[Commit]) -> Iterator[pa.RecordBatch]:
-    if not commits:
-        return iter(())
-    _set_files(connection, commits, "errors")
-    return _stream(connection, _ERRORS)
-
-
-def _stream(connection: Any, query: str) -> Iterator[pa.RecordBatch]:
-    batches: Iterator[pa.RecordBatch] = iter(
-        connection.sql(query).to_arrow_reader(store.ROW_GROUP_ROWS)
-    )
-    return batches
-
-
-def _set_files(connection: Any, commits: Sequence[Commit], table: str) -> None:
-    files = [str(commit.folder / f"{table}.parquet") for commit in commits]
-    connection.execute("SET VARIABLE files = $files", {"files": files})
 
 
 def _mapping(commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> pa.Table:

@@ -169,6 +169,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 _DELTA = frozenset({"unit", "rank", "image_id", "offset", "bytes", "ordinal"})
 """Sorted or nearly sorted integers: DELTA_BINARY_PACKED."""
 
+_UNIQUE = frozenset({"key", "digest", "phash"})
+"""Columns whose values hardly repeat: a dictionary of them would only cost memory."""
+
 
 def sync_file(path: Path) -> None:
     """Make what was written into a file durable."""
@@ -230,13 +233,15 @@ def write_table(
     """
     footer = {"maxact.schema_version": str(SCHEMA_VERSION), **(metadata or {})}
     floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-    encodings = {name: "BYTE_STREAM_SPLIT" for name in floats}
+    encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
     encodings |= {
         field.name: "DELTA_BINARY_PACKED"
         for field in schema
         if field.name in _DELTA and pa.types.is_integer(field.type)
     }
-    dictionaries = [field.name for field in schema if field.name not in encodings]
+    dictionaries = [
+        field.name for field in schema if field.name not in encodings and field.name not in _UNIQUE
+    ]
     rows = 0
     with (
         atomic_path(path) as temporary,
@@ -248,11 +253,24 @@ def write_table(
             column_encoding=encodings,
         ) as writer,
     ):
-        for batch in batches:
-            table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-            rows += table.num_rows
-            writer.write_table(table.cast(schema), row_group_size=ROW_GROUP_ROWS)
+        for group in _row_groups(batches, schema):
+            rows += group.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
     return rows
+
+
+def _row_groups(
+    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """The same rows in tables of ROW_GROUP_ROWS, the last one smaller, however they come in."""
+    waiting = schema.empty_table()
+    for batch in batches:
+        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        waiting = pa.concat_tables([waiting, table.cast(schema)])
+        while waiting.num_rows >= ROW_GROUP_ROWS:
+            yield waiting.slice(0, ROW_GROUP_ROWS).unify_dictionaries()
+            waiting = waiting.slice(ROW_GROUP_ROWS)
+    yield waiting.unify_dictionaries()
 
 
 def read_table(path: Path) -> pa.Table:
