@@ -79,3 +79,38 @@ def test_the_fingerprint_follows_every_option():
     assert plain == recipe_fingerprint(get_recipe("fourier"), seed=0)
     assert plain != recipe_fingerprint(get_recipe("fourier"), seed=1)
     assert plain != recipe_fingerprint(get_recipe("fourier", {"rate": "0.04"}), seed=0)
+
+
+def test_a_recipe_file_names_its_base_and_its_options(tmp_path):
+    path = tmp_path / "calm.toml"
+    path.write_text('base = "fourier"\nsteps = 256\njitter = [4, 2]\nrate = 0.02\n')
+    recipe = get_recipe(str(path), {"steps": "300"})
+    assert (recipe.name, recipe.steps, recipe.jitter, recipe.rate) == ("calm", 300, (4, 2), 0.02)
+    path.write_text(
+        'base = "octaves"\nname = "short"\noctaves = [[9, 1, 2, 1, 8, 6], [5, 1.1, 1, 0, 4, 1]]'
+    )
+    assert [octave.iterations for octave in get_recipe(str(path)).schedule] == [9, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base = 'furrier'", "base must be one of .* got 'furrier'"),
+        ("steps = 3", "base must be one of .* got None"),
+        ("base = 'fourier'\nsteps = 'x'", "option steps is a whole number, got 'x'"),
+        ("base = 'fourier'\nstep = 3", "no option 'step'"),
+        ("base = 'fourier'\nname = 'a/b'", "name must be letters"),
+        ("base = 'fourier'\nname = 'octaves'\nsteps = 3", "octaves is a built-in recipe"),
+        ("base = ", "cannot be read"),
+    ],
+)
+def test_a_recipe_file_that_does_not_fit_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RenderError, match=message):
+        get_recipe(str(path))
+
+
+def test_a_recipe_file_that_is_not_there(tmp_path):
+    with pytest.raises(RenderError, match=r"none\.toml cannot be read: No such file"):
+        get_recipe(str(tmp_path / "none.toml"))

@@ -94,6 +94,7 @@ def render(
         int | None,
         typer.Option(min=1, help="Stop a picture whose score has not risen for so many steps."),
     ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
     weights: Annotated[
         Path | None, typer.Option(help="The weights' file, where it has moved.")
     ] = None,
@@ -128,6 +129,7 @@ def render(
             precision=precision,
             weights=weights,
             photograph=photo,
+            device=device,
             reporter=ConsoleReporter(),
         )
     sys.stdout.writelines(f"{out / row.file}\n" for row in rows)

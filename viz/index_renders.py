@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pipeline.errors import StoreError
+import torch
+
+from pipeline.errors import RenderError, StoreError
 from pipeline.networks import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
@@ -53,6 +56,7 @@ def render_index(
     precision: Precision = "auto",
     weights: str | Path | None = None,
     photograph: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     reporter: Reporter | None = None,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
@@ -65,6 +69,7 @@ def render_index(
         seed, objective, batch, precision: see `viz.render.render_units`.
         weights: see `index_network`.
         photograph: what a dream starts from.
+        device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
 
     Raises:
@@ -74,6 +79,7 @@ def render_index(
     classes = _class_units(index)
     whole = objective.strip() in ("layer", "-layer")
     network = index_network(index, weights)
+    network.module.to(_device(device))
     material = Material(network, index, photograph)
     whole = objective.strip() in ("layer", "-layer")
     chosen = index.choose(layers, "0" if whole else units)
@@ -96,6 +102,19 @@ def render_index(
             reporter=reporter,
         )
     return rows
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        RenderError: when this torch does not see it.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RenderError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _class_units(index: Index) -> dict[str, int]:

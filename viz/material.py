@@ -110,9 +110,7 @@ class Material:
 
     def _photograph_bytes(self, recipe: Recipe) -> bytes:
         if self.photograph is None:
-            raise RenderError(
-                f"recipe {recipe.name} needs a photograph to start from (--photo FILE)"
-            )
+            raise RenderError(f"recipe {recipe.name} starts from a photograph; give --photo FILE")
         try:
             return self.photograph.read_bytes()
         except OSError as error:
