@@ -27,7 +27,7 @@ OPTIONS = {
     "accentuate": {"steps": "10", "images": "2", "near": "0.1"},
     "maco": {"steps": "10", "crops": "3", "images": "8", "crop_size": "0.6:0.4"},
     "deepvis": {"steps": "10", "progress": "0", "rate": "20000"},
-    "deepvis-2": {"steps": "10", "rate": "20000"},
+    "deepvis-2": {"steps": "10", "rate": "500000"},
     "deepvis-3": {"steps": "10"},
     "deepvis-4": {"steps": "10"},
 }

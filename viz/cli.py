@@ -153,3 +153,42 @@ def recipes(
         return
     options = describe_recipe(get_recipe(name))
     sys.stdout.writelines(f"{f'{key}={value}':28} {what}\n" for key, value, what in options)
+
+
+@app.command("project", rich_help_panel=DRAW)
+def project_command(
+    out: Out,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
+    ] = None,
+    units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
+    method: Annotated[
+        str, typer.Option(help="deconvnet, guided, gradient, activation; with commas, or all.")
+    ] = "all",
+    top: Annotated[int, typer.Option(min=1, help="Real images of each unit.")] = 9,
+    weights: Annotated[
+        Path | None, typer.Option(help="The weights' file, where it has moved.")
+    ] = None,
+) -> None:
+    """Show what in a unit's top images drives it: deconvnet, guided, gradient, activation map.
+
+    \b
+    Examples:
+      maxact project out/demo --layer blocks.4.2 --units 0-7
+      maxact project out/demo --layer blocks.2.1 --units 3 --method deconvnet,activation
+    """
+    from pipeline.progress import ConsoleReporter
+    from pipeline.query import open_index
+    from viz.index_renders import index_network
+    from viz.project import parse_methods
+    from viz.project_sheet import draw_projections
+
+    methods, reporter = parse_methods(method), ConsoleReporter()
+    with open_index(out) as index:
+        chosen = index.choose(layer or [], units)
+        network = index_network(index, weights)
+        for each, wanted in chosen:
+            files = draw_projections(
+                index, network, each, wanted, methods, images=top, reporter=reporter
+            )
+            sys.stdout.writelines(f"{file}\n" for file in files)

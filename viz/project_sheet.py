@@ -1,0 +1,169 @@
+"""Sheets of projections: a unit's top images in columns, what drives it in each below them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from pipeline.decode import decode
+from pipeline.errors import StoreError
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.progress import Reporter, Silent
+from pipeline.query import Index, TopImage
+from pipeline.store import atomic_path
+from viz.crops import choose_images
+from viz.project import Method, activation_maps, project, show_activation, show_signed
+from viz.typography import fit_text, font, readable_label, readable_number
+
+__all__ = ["draw_projections"]
+
+TILE = 176
+"""Side of a tile, in pixels."""
+
+GAP = 8
+MARGIN = 32
+HEAD = 56
+CAPTION = 22
+NAMES = 116
+"""Width of the column of row names, in pixels."""
+
+INK = (24, 26, 30)
+SOFT_INK = (98, 102, 110)
+
+TITLES = {
+    "image": "image",
+    "deconvnet": "deconvnet",
+    "guided": "guided",
+    "gradient": "gradient",
+    "activation": "activation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One top image and what was found in it, one tile a row."""
+
+    image: TopImage
+    tiles: tuple[Image.Image, ...]
+
+
+def draw_projections(
+    index: Index,
+    network: Network,
+    layer: Layer,
+    units: Sequence[int],
+    methods: Sequence[Method],
+    *,
+    images: int = 9,
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Draw one PNG per unit into OUT/projections.
+
+    Args:
+        index: open.
+        network: the one that made it.
+        layer: of the index.
+        units: which.
+        methods: rows, in order.
+        images: top images, one a column.
+        reporter: told of every unit.
+
+    Returns:
+        The files, in the order of the units.
+
+    Raises:
+        StoreError: when they cannot be written.
+    """
+    folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot create {folder}: {error.strerror}") from error
+    files = []
+    with (reporter or Silent()).task(f"project {layer.name}", len(units), "units") as task:
+        for unit in units:
+            top = choose_images(index.top(layer.name, unit, n=8 * images), images)
+            page = _draw(_columns(index, network, layer, unit, top, methods), layer, unit, methods)
+            files.append(folder / f"{unit:05}.png")
+            with atomic_path(files[-1]) as temporary:
+                page.save(temporary, format="PNG")
+            task.advance()
+    return files
+
+
+def _columns(
+    index: Index,
+    network: Network,
+    layer: Layer,
+    unit: int,
+    top: Sequence[TopImage],
+    methods: Sequence[Method],
+) -> list[_Column]:
+    if not top:
+        return []
+    data = dict(index.iterate_bytes(image.image_id for image in top))
+    pictures = torch.stack(
+        [decode(data[image.image_id], network.preprocess).pixels for image in top]
+    )
+    peaks = [(image.y, image.x) for image in top]
+    rows = [_patches(pictures, layer, peaks)]
+    for method in methods:
+        if method == "activation":
+            planes = activation_maps(network, layer, [unit] * len(top), pictures)
+            shown = [show_activation(*pair) for pair in zip(pictures, planes, strict=True)]
+            rows.append([_tile(picture) for picture in shown])
+        else:
+            slopes = project(network, layer, [unit] * len(top), pictures, peaks, method)
+            rows.append(_patches(torch.stack([show_signed(each) for each in slopes]), layer, peaks))
+    return [_Column(image, tuple(row[number] for row in rows)) for number, image in enumerate(top)]
+
+
+def _patches(pictures: Tensor, layer: Layer, peaks: Sequence[tuple[int, int]]) -> list[Image.Image]:
+    """What each peak's position sees of its picture."""
+    tiles = []
+    height, width = pictures.shape[2:]
+    for picture, (y, x) in zip(pictures, peaks, strict=True):
+        box = layer.box(y, x)
+        rows = slice(max(0, int(box.top)), min(height, int(box.bottom)))
+        columns = slice(max(0, int(box.left)), min(width, int(box.right)))
+        tiles.append(_tile(picture[:, rows, columns]))
+    return tiles
+
+
+def _tile(picture: Tensor) -> Image.Image:
+    pixels = picture.permute(1, 2, 0).squeeze(2).numpy()
+    image = Image.fromarray(pixels).convert("RGB")
+    return image.resize((TILE, TILE), Image.Resampling.BICUBIC)
+
+
+def _draw(
+    columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]
+) -> Image.Image:
+    titles = [TITLES["image"], *(TITLES[method] for method in methods)]
+    width = 2 * MARGIN + NAMES + max(1, len(columns)) * (TILE + GAP)
+    height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
+    page = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(page)
+    pen.text((MARGIN, MARGIN), f"{layer.name}  unit {unit}", INK, font("SemiBold", 26))
+    top = MARGIN + HEAD + CAPTION
+    for row, title in enumerate(titles):
+        middle = top + row * (TILE + GAP) + TILE // 2
+        pen.text((MARGIN, middle), title, SOFT_INK, font("Medium", 17), anchor="lm")
+    for number, column in enumerate(columns):
+        left = MARGIN + NAMES + number * (TILE + GAP)
+        caption = f"{readable_number(column.image.activation)}  "
+        caption += readable_label(column.image.label or "")
+        face = font("Regular", 15)
+        pen.text((left, top - CAPTION), fit_text(caption, face, TILE), SOFT_INK, face)
+        for row, tile in enumerate(column.tiles):
+            page.paste(tile, (left, top + row * (TILE + GAP)))
+    if not columns:
+        pen.text((MARGIN, top), "no image drives this unit", SOFT_INK, font("Regular", 17))
+    return page
