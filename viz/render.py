@@ -38,6 +38,7 @@ from viz.references import Reference, judge, read_references
 from viz.renders import Rendered, load_renders, merge_renders
 from viz.scorer import PASS_IMAGES, Precision, Scorer, Watch, resolve_precision
 from viz.task import Climb, Task, item_generator
+from viz.workers import Workers
 
 __all__ = ["render_units"]
 
@@ -75,6 +76,7 @@ class _Job:
     score: Score
     references: Mapping[int, Reference]
     material: Material
+    workers: Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +144,33 @@ def render_units(
     resolved = resolve_precision(precision, device_of(network))
     references = read_references(out, layer.name)
     material = material or Material(network)
-    job = _Job(network, layer, recipe, name, seed, out, resolved, score, references, material)
-    items = [item for unit in dict.fromkeys(units) for item in _items(job, unit, make(unit))]
-    finished = _finished(job, items)
-    todo = [item for item in items if (item.unit, item.facet) not in finished]
-    if len(todo) < len(items):
-        reporter.note(f"{layer.name}: {len(items) - len(todo):,} of {len(items):,} already there")
-    if todo:
-        total = len(todo) * recipe.total_steps
-        with reporter.task(f"render {layer.name} ({recipe.name})", total, "steps") as progress:
-            for canvas, group in _by_canvas(network, todo):
-                for chunk in _chunks(group, size):
-                    for row in _render_batch(job, canvas_for(recipe, canvas), chunk, progress):
-                        finished[row.unit, row.facet] = row
+    with Workers(device_of(network)) as workers:
+        job = _Job(
+            network, layer, recipe, name, seed, out, resolved, score, references, material, workers
+        )
+        items = [item for unit in dict.fromkeys(units) for item in _items(job, unit, make(unit))]
+        finished = _finished(job, items)
+        todo = [item for item in items if (item.unit, item.facet) not in finished]
+        if len(todo) < len(items):
+            there = len(items) - len(todo)
+            reporter.note(f"{layer.name}: {there:,} of {len(items):,} already there")
+        finished |= _render_items(job, todo, size, reporter)
     return [finished[item.unit, item.facet] for item in items]
+
+
+def _render_items(
+    job: _Job, items: Sequence[_Item], size: int, reporter: Reporter
+) -> dict[tuple[int, int], Rendered]:
+    """Render what is still to do, batch after batch."""
+    done = {}
+    if items:
+        title = f"render {job.layer.name} ({job.recipe.name})"
+        with reporter.task(title, len(items) * job.recipe.total_steps, "steps") as progress:
+            for canvas, group in _by_canvas(job.network, items):
+                for chunk in _chunks(group, size):
+                    for row in _render_batch(job, canvas_for(job.recipe, canvas), chunk, progress):
+                        done[row.unit, row.facet] = row
+    return done
 
 
 def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:
@@ -274,6 +289,7 @@ def _climb_batch(
             relu_steps=job.recipe.relu_steps,
             precision=job.precision,
             extra=extra_for(job.recipe, objectives[0].layers[0].name),
+            workers=job.workers,
         )
         generators = [
             item_generator(job.seed, job.layer.name, item.unit, item.facet) for item in items

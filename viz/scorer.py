@@ -2,12 +2,14 @@
 
 Hooks are there while the context is open. Weights are frozen, so that a backward pass ends at the
 picture. A batch goes through in passes of a few images; convolutions on the CPU give an image the
-same bits in a pass of 2 as in a pass of 8, but not in a pass of 1 (measured: oneDNN 3, float32),
-so that a pass never has one image.
+same bits in a pass of 2 as in a pass of 8, but not in a pass of 1 (measured: oneDNN 3, float32,
+one thread), so that a pass never has one image; see `viz.workers` for the threads.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -26,6 +28,7 @@ from viz.extras import Extra
 from viz.objective import Objective, View, evaluate
 from viz.recipe_kinds import ReluRule
 from viz.relu import relu_rule
+from viz.workers import Workers
 
 __all__ = [
     "PASS_IMAGES",
@@ -73,7 +76,7 @@ class Watch:
         self.network = network
         self.layers = tuple(layers)
         self.canvas = canvas
-        self._views: dict[str, View] = {}
+        self._seen = threading.local()
         self._handles: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -106,11 +109,12 @@ class Watch:
         Raises:
             LayerError: when a watched layer did not run.
         """
-        self._views = {}
+        self._seen.views = {}
         batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
         with suppress(_Stop):
             self.network.module(batch)
-        views, self._views = self._views, {}
+        views: dict[str, View] = self._seen.views
+        self._seen.views = {}
         for layer in self.layers:
             if layer.name not in views:
                 raise LayerError(f"{layer.name} did not run in a forward pass of the network")
@@ -121,11 +125,12 @@ class Watch:
         left = self.canvas.grid_left if self.canvas else 0
 
         def keep(module: Any, inputs: Any, output: Any) -> None:
+            views = self._seen.views
             values = unit_view(layer, output)
-            last = len(self._views) + 1 >= len(self.layers)
+            last = len(views) + 1 >= len(self.layers)
             # What runs on may overwrite its input in place.
-            self._views.setdefault(layer.name, View(values if last else values.clone(), top, left))
-            if len(self._views) == len(self.layers):
+            views.setdefault(layer.name, View(values if last else values.clone(), top, left))
+            if len(views) == len(self.layers):
                 raise _Stop
 
         return keep
@@ -144,16 +149,19 @@ class Scorer:
         relu_steps: the rule holds for this many steps; 0 means always.
         precision: of the network's pass.
         extra: changes the scores.
+        workers: open; passes run side by side on them. None: one after another.
     """
 
     def __init__(
         self, watch: Watch, *, relu: ReluRule = "plain", relu_steps: int = 0,
         precision: Precision = "float32", extra: Extra | None = None,
+        workers: Workers | None = None,
     ) -> None:  # fmt: skip
         self.watch = watch
         self.relu: ReluRule = relu
         self.relu_steps = relu_steps
         self.extra = extra
+        self.workers = workers
         parameter = next(watch.network.module.parameters(), None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
         self.precision = resolve_precision(precision, self.device)
@@ -177,10 +185,12 @@ class Scorer:
             scores (image,) and gradients (image, channel, y, x), both float32.
         """
         numbers = list(range(len(pictures)) if images is None else images)
-        done = [
-            self._pass(pictures[part], objectives[part], step, numbers[part])
-            for part in self._parts(len(pictures))
-        ]
+
+        def run(part: slice) -> tuple[Tensor, Tensor]:
+            return self._pass(pictures[part], objectives[part], step, numbers[part])
+
+        parts = self._parts(len(pictures))
+        done = self.workers.map(run, parts) if self.workers else [run(part) for part in parts]
         return torch.cat([scores for scores, _ in done]), torch.cat([slope for _, slope in done])
 
     def features(
@@ -200,6 +210,8 @@ class Scorer:
     def _parts(self, images: int) -> list[slice]:
         """Passes that keep together what belongs together."""
         width = PASS_IMAGES if self.device.type == "cpu" else PASS_IMAGES_CUDA
+        if self.workers and images < width * self.workers.count:
+            width = max(2, math.ceil(images / self.workers.count))
         group = self.extra.group if self.extra else 1
         width = max(group, width // group * group)
         return [slice(first, first + width) for first in range(0, images, width)]
