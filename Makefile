@@ -29,7 +29,7 @@ export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 help: ## Show this list
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
-	@echo "                   [TOP=16] [OUT=out/demo] [UNITS=0-23] [RECIPE=fourier]"
+	@echo "                   [TOP=64] [OUT=out/demo] [UNITS=0-23] [RECIPE=fourier]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

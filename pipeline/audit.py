@@ -51,7 +51,7 @@ class Audit:
         peaks: recorded peaks compared.
         absences: (image, unit) pairs off the list that were checked against the k-th.
         lies: what disagrees, in the tables or with the network.
-        worst: the largest relative difference of an activation that agreed.
+        worst: the largest difference of an activation that agreed, relative as `TOLERANCE` is.
     """
 
     images: int
@@ -198,12 +198,13 @@ class _Checker:
         layer, records = self.layers[index], self.records[index]
         values = peaks.values[0].double().numpy()
         maps = peaks.view[0]
-        slack = self.tolerance * np.maximum(np.abs(values), records.scale / 100)
+        size = np.maximum(np.abs(values), records.scale / 100)
+        slack = self.tolerance * size
         for unit, side, activation, y, x in records.rows.get(self.image_id, ()):
             self.peaks += 1
             difference = abs(values[unit] - activation)
             inside = 0 <= y < maps.shape[1] and 0 <= x < maps.shape[2]
-            at_position = float(maps[unit, y, x]) if inside else math.nan
+            at_position = float(maps[unit, y, x]) if inside else -math.inf
             if difference > slack[unit]:
                 self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
             elif values[unit] == float(maps[unit].amax()) and (
@@ -211,7 +212,7 @@ class _Checker:
             ):
                 self._lie(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")
             else:
-                self.worst = max(self.worst, difference / max(abs(activation), 1e-12))
+                self.worst = max(self.worst, difference / max(size[unit], 1e-12))
         for side, beats in (
             ("high", values - slack > records.floor),
             ("low", values + slack < records.ceiling),

@@ -192,7 +192,7 @@ def top(
     \b
     Examples:
       maxact top out/demo blocks.4.2 17
-      maxact top out/demo classifier 'tabby cat' -n 5 --json
+      maxact top out/demo classifier tabby -n 5 --json
     """
     from pipeline.query import open_index
 

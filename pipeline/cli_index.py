@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`, `demo`."""
+"""The commands that write or check an index: `index`, `merge`, `check`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def with_renderings() -> Image.Image:
         [
             Cell("unit 0", "disc 8/9", "active in 4 %", tiles, 9.5, Synthetic((warm,), 17.2)),
             Cell("unit 1", "", "", tiles[:4], 9.5, Synthetic((warm, cold, warm), 3.0)),
-            Cell("unit 2", "", "", tiles, 9.5, Synthetic((cold,), -4.0, "weak")),
+            Cell("unit 2", "", "", tiles, 9.5, Synthetic((cold,), -4.0, "failed: weak")),
             Cell("a class whose name goes on and on", "unit 3, and more", "active in 99 %", long,
                  12345.6, Synthetic((cold, warm), 99999.0), ((-5000.0, 0.0, 9), (0.0, 9000.0, 2))),
             Cell("unit 4", "never active", "", (), 0.0, None, ((0.0, 0.0, 48),)),

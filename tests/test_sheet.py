@@ -178,11 +178,11 @@ def test_a_rendering_is_cut_to_what_the_unit_sees(copy: Path) -> None:
     assert one is not None
     assert one.pictures[0].size == (40, 40)
     assert one.pictures[0].getcolors() == [(1600, (255, 0, 0))]
-    assert (one.activation, one.failure) == (9.0, "")
+    assert (one.activation, one.mark) == (9.0, "")
     assert grey is not None
-    assert grey.failure == "grey"
+    assert grey.mark == "failed: grey"
     assert two is not None
-    assert (len(two.pictures), two.activation, two.failure) == (2, 2.0, "")
+    assert (len(two.pictures), two.activation, two.mark) == (2, 2.0, "")
     assert none is None
 
 

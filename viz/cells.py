@@ -24,6 +24,9 @@ __all__ = ["gather_cells"]
 ALL_RANKS = 1 << 30
 """However many images the index lists: duplicates and copies are passed over."""
 
+GOOD = {"ok": "", "retried": "second try"}
+"""Statuses of renderings that did what they should, and what a sheet says of them."""
+
 FACETS = 4
 """Renderings of one unit that a sheet shows at most."""
 
@@ -152,10 +155,10 @@ def _synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
     """A unit's renderings, each cut to what the target sees."""
     if not renders:
         return None
-    shown = sorted(renders, key=lambda row: (row.status != "ok", row.facet, row.seed))[:FACETS]
+    shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:FACETS]
     pictures = tuple(_open_render(out / row.file, row) for row in shown)
-    best = max(shown, key=lambda row: (row.status == "ok", row.activation))
-    return Synthetic(pictures, best.activation, "" if best.status == "ok" else best.status)
+    best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
+    return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))
 
 
 def _open_render(path: Path, row: Rendered) -> Image.Image:

@@ -53,13 +53,13 @@ class Tile:
 class Synthetic:
     """The rendering of a unit: one picture, or up to four facets.
 
-    `activation` was measured on the saved picture; `failure` says in a word why the picture does
+    `activation` was measured on the saved picture; `mark` says in a word why the picture does
     not stand for the unit, and is empty when it does.
     """
 
     pictures: tuple[Image.Image, ...]
     activation: float
-    failure: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,8 @@ def _draw_synthetic(
     for picture, spot in zip(synthetic.pictures, spots, strict=False):
         resized = picture.resize((spot.width, spot.height), Image.Resampling.LANCZOS)
         page.paste(resized, (spot.left, spot.top))
-    if synthetic.failure:
-        face, words = font("SemiBold", 20), f"failed: {synthetic.failure}"
+    if synthetic.mark:
+        face, words = font("SemiBold", 20), synthetic.mark
         right, top = place.left + round(face.getlength(words)) + 24, place.bottom - 36
         pen.rectangle((place.left, top, right, place.bottom - 1), fill=INK)
         pen.text((place.left + 12, top + 25), words, PAPER, face, anchor="ls")
