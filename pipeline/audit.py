@@ -204,7 +204,8 @@ class _Checker:
             self.peaks += 1
             difference = abs(values[unit] - activation)
             inside = 0 <= y < maps.shape[1] and 0 <= x < maps.shape[2]
-            at_position = float(maps[unit, y, x]) if inside else -math.inf
+            # Positions outside the grid were told of when the tables were compared.
+            at_position = float(maps[unit, y, x]) if inside else math.nan
             if difference > slack[unit]:
                 self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
             elif values[unit] == float(maps[unit].amax()) and (
