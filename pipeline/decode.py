@@ -72,7 +72,8 @@ class Decoded:
     """An image in network geometry.
 
     Args:
-        pixels: (channel, y, x) uint8, RGB or one channel of grey, contiguous.
+        pixels: (channel, y, x) uint8, RGB or one channel of grey; in memory a pixel's channels lie
+            side by side, as decoders give them and networks in channels-last format take them.
         width: of the upright original, in pixels.
         height: likewise.
     """
@@ -107,7 +108,7 @@ def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """Resize and crop (channel, y, x) uint8 pixels of an upright original.
 
     Returns:
-        (channel, preprocess.height, preprocess.width) uint8, contiguous.
+        (channel, preprocess.height, preprocess.width) uint8, a pixel's channels side by side.
 
     Raises:
         BadImage: of kind `shape`, when the image is so long and thin that it would not fit.
@@ -131,7 +132,7 @@ def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     if preprocess.fit == "crop":
         left, top = preprocess.crop_offset(width, height)
         pixels = pixels[:, top : top + preprocess.height, left : left + preprocess.width]
-    return pixels.contiguous(memory_format=torch.contiguous_format)
+    return pixels.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:

@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 __all__ = ["NEAR_BITS", "byte_digest", "follow_roots", "perceptual_hash"]
@@ -45,23 +44,39 @@ def perceptual_hash(pixels: Tensor) -> int | None:
     Returns:
         The hash, or None for a picture too flat to have one.
     """
-    # Sums of whole numbers are exact in float32, so the hash is the same on every machine.
-    grey = pixels.sum(0, dtype=torch.float32)[None, None]
-    small = torch.nn.functional.adaptive_avg_pool2d(grey, (_SIDE, _SIDE))[0, 0].double()
-    if float(small.std()) < _FLAT * len(pixels):
+    small = _reduced(pixels)
+    if small.std() < _FLAT:
         return None
     transform = _cosines()
-    low = (transform @ small @ transform.T).flatten()
-    bits = np.packbits((low > low[1:].median()).numpy())
-    return int.from_bytes(bits.tobytes(), signed=True)
+    low = (transform @ small @ transform.T).ravel()
+    median = np.partition(low[1:], len(low) // 2 - 1)[len(low) // 2 - 1]
+    return int.from_bytes(np.packbits(low > median).tobytes(), signed=True)
+
+
+def _reduced(pixels: Tensor) -> npt.NDArray[np.float64]:
+    """Grey levels of 32 x 32 equal boxes, (y, x); up to 31 rows and columns at the edges are cut.
+
+    The sums are of whole numbers, so they are the same on every machine.
+    """
+    lines = pixels.permute(1, 2, 0).contiguous().numpy()
+    for axis in (0, 1):
+        if lines.shape[axis] < _SIDE:
+            lines = lines.repeat(-(-_SIDE // lines.shape[axis]), axis)
+    height, width = (extent // _SIDE for extent in lines.shape[:2])
+    top, left = (extent % _SIDE // 2 for extent in lines.shape[:2])
+    inside = lines[top : top + _SIDE * height, left : left + _SIDE * width]
+    # Rows first: whole lines are added, which is three times as fast.
+    rows = inside.reshape(_SIDE, height, -1).sum(1, dtype=np.uint32)
+    boxes: npt.NDArray[np.float64] = rows.reshape(_SIDE, _SIDE, -1).sum(2) / 1.0
+    return boxes / (height * width * lines.shape[2])
 
 
 @functools.cache
-def _cosines() -> Tensor:
-    """The first rows of the orthogonal cosine transform, (frequency, sample) float64."""
-    sample = torch.arange(_SIDE, dtype=torch.float64) + 0.5
-    frequency = torch.arange(_KEPT, dtype=torch.float64)[:, None]
-    return torch.cos(math.pi / _SIDE * frequency * sample)
+def _cosines() -> npt.NDArray[np.float64]:
+    """The first rows of the orthogonal cosine transform, (frequency, sample)."""
+    sample = np.arange(_SIDE) + 0.5
+    frequency = np.arange(_KEPT)[:, None]
+    return np.cos(math.pi / _SIDE * frequency * sample)
 
 
 def follow_roots(

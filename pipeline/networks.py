@@ -93,12 +93,13 @@ class Network:
         channels = 1 if self.preprocess.channels == "grey" else 3
         return channels, self.preprocess.height, self.preprocess.width
 
-    def normalise(self, pixels: Tensor) -> Tensor:
+    def normalise(self, pixels: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Pixels on 0..255 to the network's input; differentiable when handed floats.
 
         Args:
             pixels: (image, channel, y, x) uint8 or float, RGB or one grey channel. A network of
                 another number of channels gets them in turn (R G B R ...).
+            out: float32 of the input's shape, to be overwritten with the result of uint8 pixels.
 
         Returns:
             (image, channel, y, x), float32 for uint8 pixels, the same type otherwise; the memory
@@ -110,14 +111,23 @@ class Network:
         if pixels.shape[1] != wanted:
             turns = [channel % pixels.shape[1] for channel in range(wanted)]
             pixels = pixels[:, turns]
-        values = pixels if pixels.is_floating_point() else pixels.to(torch.float32)
+        if pixels.is_floating_point():
+            values = pixels
+        else:
+            values = pixels.to(torch.float32) if out is None else out.copy_(pixels)
         mean, std = (
             torch.tensor(numbers, dtype=values.dtype, device=values.device).view(1, -1, 1, 1)
             for numbers in (self.preprocess.mean, self.preprocess.std)
         )
-        if values is not pixels:
+        if values is pixels:
+            return (values - mean) / std
+        if values.stride(1) != 1:
             return values.sub_(mean).div_(std)
-        return (values - mean) / std
+        # Three channels side by side are too short a row for the processor: take whole lines.
+        width = values.shape[3]
+        lines = values.permute(0, 2, 3, 1).flatten(2)
+        lines.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
+        return values
 
 
 def state_digest(module: nn.Module) -> str:
