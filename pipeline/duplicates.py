@@ -67,8 +67,9 @@ def _reduced(pixels: Tensor) -> npt.NDArray[np.float64]:
     inside = lines[top : top + _SIDE * height, left : left + _SIDE * width]
     # Rows first: whole lines are added, which is three times as fast.
     rows = inside.reshape(_SIDE, height, -1).sum(1, dtype=np.uint32)
-    boxes: npt.NDArray[np.float64] = rows.reshape(_SIDE, _SIDE, -1).sum(2) / 1.0
-    return boxes / (height * width * lines.shape[2])
+    boxes: npt.NDArray[np.float64] = rows.reshape(_SIDE, _SIDE, -1).sum(2, dtype=np.float64)
+    boxes /= height * width * lines.shape[2]
+    return boxes
 
 
 @functools.cache
