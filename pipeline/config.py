@@ -120,7 +120,8 @@ class RunConfig:
             value = getattr(self, name)
             if value not in get_args(kind):
                 option = name.replace("_", "-")
-                raise UsageError(f"--{option} must be one of {get_args(kind)}, got {value!r}")
+                known = " or ".join(get_args(kind))
+                raise UsageError(f"--{option} must be {known}, got {value!r}")
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain values, for run.json."""

@@ -199,8 +199,9 @@ class _Group:
         seen = sum(record.images + record.errors for record in self.records)
         if bad > MIN_BAD_IMAGES and bad > allowed * seen:
             last = self.errors[-1]
+            names = dict.fromkeys((min(self.ordinals), max(self.ordinals)))
             raise TooManyBadImages(
-                f"{bad} of {seen} images of shards {min(self.ordinals)} to {max(self.ordinals)} "
+                f"{bad} of {seen} images of {' to '.join(names)} "
                 f"cannot be used, more than --max-bad-fraction {allowed:g}; the last is "
                 f"{last['key']!r}: {last['message']}. Look at the dataset, or raise the fraction"
             )

@@ -75,7 +75,7 @@ def read_run(out: Path) -> dict[str, Any]:
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
-            "index again, or use the maxact that wrote it"
+            "index again with --fresh, or use the maxact that wrote it"
         )
     run: dict[str, Any] = content
     return run
@@ -145,6 +145,8 @@ def locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"{out} is not a folder; give one that is, or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

@@ -53,11 +53,15 @@ def previous_run(
             f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so this run cannot be "
             "told from another; give another OUT, or --fresh to start over"
         )
-    if run["status"] == "complete" or run["identity"] == identity:
-        refuse_mismatch(out, run["identity"], identity)
-        return run
     refuse_mismatch(out, run["fields"], fields)
-    _refuse_changed_shards(out, shards)
+    if run["status"] != "complete" and run["identity"] != identity:
+        _refuse_changed_shards(out, shards)
+    elif run["identity"] != identity:
+        raise FingerprintMismatch(
+            f"{out} holds the finished index of another dataset: it had "
+            f"{run['identity']['dataset']}, now {identity['dataset']}. To add shards, index them "
+            "into another OUT and join both with `maxact merge`; --fresh starts over"
+        )
     return run
 
 

@@ -141,7 +141,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     content = _run_content(plan)
     write_run(out, content)
     if done:
-        reporter.note(f"resuming: {len(done)} of {len(shards)} shards are committed and skipped")
+        reporter.note(f"resuming: skipping {len(done)} of {len(shards)} shards, already committed")
     groups = _groups(plan, done)
     if groups:
         run_groups(

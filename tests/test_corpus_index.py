@@ -182,7 +182,7 @@ def test_a_group_that_goes_wrong_leaves_the_earlier_ones_committed(tmp_path: Pat
         bad_folder(tmp_path / "c", 20, 11),
     ]
     out = tmp_path / "out"
-    with pytest.raises(TooManyBadImages, match="11 of 31 images of shards c/00000 to c/00000"):
+    with pytest.raises(TooManyBadImages, match="11 of 31 images of c/00000 cannot"):
         run(config(data, out, shards_per_part=1))
     assert [len(commit.shards) for commit in list_commits(out / "parts")] == [1, 1]
     summary = run(config(data, out, shards_per_part=1, max_bad_fraction=0.5))
