@@ -208,6 +208,6 @@ def _summarise(summary: Any) -> None:
     )
     if summary.errors:
         typer.echo(
-            f"{summary.errors:,} images could not be used: "
+            f"{summary.errors:,} image{'s' if summary.errors > 1 else ''} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

@@ -44,7 +44,7 @@ def previous_run(
         StoreError: when it cannot be told what OUT holds.
     """
     if not (out / RUN_FILE).exists():
-        if (out / "parts").exists() or any((out / name).exists() for name in _TABLES):
+        if _own_parts(out) or any((out / name).exists() for name in _TABLES):
             raise StoreError(f"{out} holds tables but no {RUN_FILE}; --fresh removes them")
         return None
     run = read_run(out)
@@ -101,23 +101,27 @@ def remove_index(out: Path) -> None:
     Raises:
         StoreError: when a file cannot be removed.
     """
-    parts = out / "parts"
     try:
-        for path in parts.iterdir() if parts.is_dir() else ():
-            if not _PART_NAME.fullmatch(path.name):
-                continue
+        for path in _own_parts(out):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
         with contextlib.suppress(OSError):  # somebody else's files
-            parts.rmdir()
+            (out / "parts").rmdir()
         for name in (*_TABLES, RUN_FILE):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(
             f"cannot remove the index in {out}: {error.strerror or error} ({error.filename})"
         ) from error
+
+
+def _own_parts(out: Path) -> list[Path]:
+    """What in OUT/parts is an index's."""
+    parts = out / "parts"
+    found = parts.iterdir() if parts.is_dir() else ()
+    return [path for path in found if _PART_NAME.fullmatch(path.name)]
 
 
 def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:
