@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pipeline.errors import RenderError
 from viz.canvas import Canvas
+from viz.climb_code import climb_code
 from viz.climb_pixels import climb_deepvis, climb_octaves
 from viz.climb_spectrum import climb_fourier, climb_maco, fourier_extra
 from viz.extras import Extra
-from viz.recipe_kinds import Deepvis, Fourier, Maco, Octaves, Recipe
+from viz.recipe_kinds import Deepvis, Fourier, Latent, Maco, Octaves, Recipe
 from viz.task import Climb, Task
 from viz.transform import reach
 
@@ -40,6 +41,8 @@ def climb(recipe: Recipe, task: Task) -> Climb:
         return climb_octaves(recipe, task)
     if isinstance(recipe, Maco):
         return climb_maco(recipe, task)
+    if isinstance(recipe, Latent):
+        return climb_code(recipe, task)
     if isinstance(recipe, Deepvis):
         return climb_deepvis(recipe, task)
     raise RenderError(f"recipe {recipe.name} cannot be rendered")

@@ -90,6 +90,17 @@ def render(
         Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the climb.")
     ] = "auto",
     photo: Annotated[Path | None, typer.Option(help="The photograph a dream starts from.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The generator of recipe prior: a .pt, or module:factory.",
+            show_default="the one in OUT/prior",
+        ),
+    ] = None,
+    prior_weights: Annotated[
+        Path | None, typer.Option(help="Of a generator that a factory makes.")
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(min=1, help="Stop a picture whose score has not risen for so many steps."),
@@ -129,6 +140,8 @@ def render(
             precision=precision,
             weights=weights,
             photograph=photo,
+            prior=prior,
+            prior_weights=prior_weights,
             device=device,
             reporter=ConsoleReporter(),
         )
@@ -192,3 +205,43 @@ def project_command(
                 index, network, each, wanted, methods, images=top, reporter=reporter
             )
             sys.stdout.writelines(f"{file}\n" for file in files)
+
+
+prior_app = typer.Typer(no_args_is_help=True, help="Train a generator to render with.")
+app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
+
+
+@prior_app.command("train")
+def prior_train(
+    out: Out,
+    layer: Annotated[str, typer.Option(help="A layer of the index; its features are decoded.")],
+    size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 16,
+    adversarial: Annotated[float, typer.Option(min=0, help="Weight of a critic; 0: none.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="The network's weights, where they have moved.")
+    ] = None,
+) -> None:
+    """Train a decoder from a layer's features back to images, for the recipe `prior`.
+
+    The same command goes on from the last checkpoint.
+
+    \b
+    Examples:
+      maxact prior train out/demo --layer blocks.4.2
+      maxact prior train out/photos --layer blocks.4.2 --size 128 --steps 20000 --adversarial 0.05
+    """
+    from pipeline.progress import ConsoleReporter
+    from pipeline.query import open_index
+    from viz.index_renders import find_device, index_network
+    from viz.prior_training import PriorOptions, train_prior
+
+    options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
+    with open_index(out) as index:
+        chosen = index.layer(layer)
+        network = index_network(index, weights)
+        network.module.to(find_device(device))
+        typer.echo(train_prior(index, network, chosen, options, reporter=ConsoleReporter()))

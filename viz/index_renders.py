@@ -14,12 +14,16 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from viz.material import Material
 from viz.objective_text import WHOLE_LAYER, parse_objective
-from viz.recipe_kinds import Recipe
+from viz.prior import Prior, load_prior
+from viz.recipe_kinds import Latent, Recipe
 from viz.render import render_units
 from viz.renders import Rendered
 from viz.scorer import Precision
 
-__all__ = ["index_network", "render_index"]
+__all__ = ["Device", "find_device", "index_network", "render_index"]
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a climb runs; `auto` is a GPU where there is one."""
 
 
 def index_network(index: Index, weights: str | Path | None = None) -> Network:
@@ -56,7 +60,9 @@ def render_index(
     precision: Precision = "auto",
     weights: str | Path | None = None,
     photograph: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    prior: str | None = None,
+    prior_weights: Path | None = None,
+    device: Device = "auto",
     reporter: Reporter | None = None,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
@@ -69,6 +75,9 @@ def render_index(
         seed, objective, batch, precision: see `viz.render.render_units`.
         weights: see `index_network`.
         photograph: what a dream starts from.
+        prior: the generator of the recipe `prior`, see `viz.prior.load_prior`; by default the one
+            trained in OUT.
+        prior_weights: of a generator that a factory makes.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
 
@@ -79,8 +88,9 @@ def render_index(
     classes = _class_units(index)
     whole = objective.strip() in ("layer", "-layer")
     network = index_network(index, weights)
-    network.module.to(_device(device))
-    material = Material(network, index, photograph)
+    network.module.to(find_device(device))
+    generator = _prior(index, recipe, prior, prior_weights)
+    material = Material(network, index, photograph, generator)
     whole = objective.strip() in ("layer", "-layer")
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(objective, layer, index.layers, classes) for layer, _ in chosen]
@@ -104,7 +114,23 @@ def render_index(
     return rows
 
 
-def _device(name: str) -> torch.device:
+def _prior(index: Index, recipe: Recipe, source: str | None, weights: Path | None) -> Prior | None:
+    """The generator of a recipe that climbs in one."""
+    if not isinstance(recipe, Latent):
+        return None
+    if source is not None:
+        return load_prior(source, weights)
+    trained = sorted((index.out / "prior").glob("*.pt"))
+    if len(trained) != 1:
+        names = ", ".join(path.name for path in trained) or "none"
+        raise RenderError(
+            f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
+            "train one with `maxact prior train`, or choose with --prior"
+        )
+    return load_prior(trained[0])
+
+
+def find_device(name: Device) -> torch.device:
     """The device of that name.
 
     Raises:

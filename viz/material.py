@@ -24,7 +24,8 @@ from viz.facets import cluster, lay, mean_of, penultimate
 from viz.image import mean_magnitudes, shrink
 from viz.measure import mean_colour
 from viz.objective import Objective, centre
-from viz.recipe_kinds import Accentuate, Dream, Facets, Maco, Recipe
+from viz.prior import Prior
+from viz.recipe_kinds import Accentuate, Dream, Facets, Latent, Maco, Recipe
 from viz.task import Supplies, item_generator
 
 __all__ = ["Material", "Start"]
@@ -53,12 +54,17 @@ class Material:
         network: whose input sets the geometry.
         index: open, for recipes that use the dataset.
         photograph: a file, for dreams.
+        prior: a generator, for climbs in its code.
     """
 
     def __init__(
-        self, network: Network, index: Index | None = None, photograph: Path | None = None
+        self,
+        network: Network,
+        index: Index | None = None,
+        photograph: Path | None = None,
+        prior: Prior | None = None,
     ) -> None:
-        self.network, self.index, self.photograph = network, index, photograph
+        self.network, self.index, self.photograph, self.prior = network, index, photograph, prior
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._starts: dict[tuple[object, ...], list[Start]] = {}
 
@@ -66,6 +72,8 @@ class Material:
         """What of the outside decides a recipe's renderings, for the fingerprint."""
         if isinstance(recipe, Dream):
             return hashlib.sha256(self._photograph_bytes(recipe)).hexdigest()
+        if isinstance(recipe, Latent):
+            return "" if self.prior is None else self.prior.digest
         if isinstance(recipe, Facets | Accentuate | Maco):
             return str(self._opened(recipe).run["fingerprint"])
         return ""
@@ -101,6 +109,7 @@ class Material:
             torch.stack(pictures) if pictures else None,
             self._mean_spectrum(recipe, canvas) if isinstance(recipe, Maco) else None,
             mean_colour(self.network),
+            self.prior if isinstance(recipe, Latent) else None,
         )
 
     def _opened(self, recipe: Recipe) -> Index:

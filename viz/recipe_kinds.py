@@ -7,7 +7,8 @@
     ├── Deepvis      climbs in pixels under decay, blur and clipping of weak pixels
     ├── Fourier      climbs in a decorrelated spectrum under random views
     │   └── Accentuate   starts from a top image and stays near it in feature space
-    └── Maco         climbs in the phases of a spectrum whose magnitudes are the dataset's
+    ├── Maco         climbs in the phases of a spectrum whose magnitudes are the dataset's
+    └── Latent       climbs in the code of a generator
 
 What each option means and where its default comes from stands in the `Args` of its class, from
 where `maxact recipes NAME` prints it.
@@ -31,6 +32,7 @@ __all__ = [
     "Dream",
     "Facets",
     "Fourier",
+    "Latent",
     "Maco",
     "Octaves",
     "Recipe",
@@ -385,6 +387,38 @@ class Maco(Recipe):
         sound = all(0 < size <= 1 for size in self.crop_size)
         self._require(sound, "crop_size", "first:last, above 0 and at most 1")
         self._require(1 <= self.enlarge <= 8, "enlarge", "1..8")
+
+    @property
+    def total_steps(self) -> int:
+        """Number of gradient steps."""
+        return self.steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latent(Recipe):
+    """DGN-AM (Nguyen et al. 2016): the code of a generator climbs, see `maxact prior train`.
+
+    Args:
+        steps: gradient steps.
+        step: mean absolute change of a code unit in the first and the last step.
+        shrink: factor on the code after each step.
+        start_sd: standard deviation of the start.
+        patience: a picture is finished when its score has not risen for this many steps; 0: never.
+    """
+
+    name: str = "prior"
+    steps: int = 200
+    step: tuple[float, float] = (8.0, 0.0)
+    shrink: float = 0.99
+    start_sd: float = 1.0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        self._require_positive("steps")
+        self._require_at_least_zero("start_sd", "patience")
+        self._require(min(self.step) >= 0, "step", "0 or more, first:last")
+        self._require(0 < self.shrink <= 1, "shrink", "above 0 and at most 1")
 
     @property
     def total_steps(self) -> int:

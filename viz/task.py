@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from viz.canvas import Canvas
 from viz.image import enlarge
 from viz.objective import Objective
+from viz.prior import Prior
 from viz.scorer import Scorer
 
 __all__ = ["Climb", "OnStep", "Record", "Supplies", "Task", "item_generator"]
@@ -38,11 +39,13 @@ class Supplies:
         starts: (image, channel, y, x) float on 0..255, where each image starts.
         magnitudes: (channel, y, x // 2 + 1) mean spectrum of the dataset at the picture's size.
         mean_colour: (channel,) on 0..255.
+        prior: the generator whose code climbs.
     """
 
     starts: Tensor | None = None
     magnitudes: Tensor | None = None
     mean_colour: Tensor = field(default_factory=lambda: torch.full((3,), 127.5))
+    prior: Prior | None = None
 
 
 @dataclass(frozen=True, slots=True)
