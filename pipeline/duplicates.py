@@ -45,11 +45,13 @@ def perceptual_hash(pixels: Tensor) -> int | None:
         The hash, or None for a picture too flat to have one.
     """
     small = _reduced(pixels)
-    if small.std() < _FLAT:
+    values = small.ravel()
+    if values.dot(values) / len(values) - values.mean() ** 2 < _FLAT**2:
         return None
     transform = _cosines()
     low = (transform @ small @ transform.T).ravel()
-    median = np.partition(low[1:], len(low) // 2 - 1)[len(low) // 2 - 1]
+    middle = len(low) // 2 - 1
+    median = np.partition(low[1:], middle)[middle]
     return int.from_bytes(np.packbits(low > median).tobytes(), signed=True)
 
 
@@ -66,8 +68,10 @@ def _reduced(pixels: Tensor) -> npt.NDArray[np.float64]:
     top, left = (extent % _SIDE // 2 for extent in lines.shape[:2])
     inside = lines[top : top + _SIDE * height, left : left + _SIDE * width]
     # Rows first: whole lines are added, which is three times as fast.
-    rows = inside.reshape(_SIDE, height, -1).sum(1, dtype=np.uint32)
-    boxes: npt.NDArray[np.float64] = rows.reshape(_SIDE, _SIDE, -1).sum(2, dtype=np.float64)
+    narrow = height * 255 < 1 << 16
+    rows = inside.reshape(_SIDE, height, -1).sum(1, dtype=np.uint16 if narrow else np.uint32)
+    sums = rows.reshape(_SIDE, _SIDE, -1).sum(2, dtype=np.uint32)
+    boxes: npt.NDArray[np.float64] = sums.astype(np.float64)
     boxes /= height * width * lines.shape[2]
     return boxes
 
