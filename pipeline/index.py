@@ -64,10 +64,8 @@ class Runner:
             batch = torch.stack(lines, out=raw).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch, out=values)
         else:
-            batch = torch.stack(lines).permute(0, 3, 1, 2)
-            if self.device.type == "cuda":
-                batch = batch.pin_memory()
-            normal = self.network.normalise(batch.to(self.device, non_blocking=True))
+            batch = move(torch.stack(lines), self.device).permute(0, 3, 1, 2)
+            normal = self.network.normalise(batch)
         return normal.to(
             dtype=DTYPES[self.config.precision],
             memory_format=MEMORY_FORMATS[self.config.memory_format],

@@ -256,7 +256,9 @@ def test_another_configuration_is_refused_with_the_differing_fields(
         run_index(config(tars, tmp_path, top=6), network=tiny_network())
     with pytest.raises(FingerprintMismatch, match="weights was"):
         run_index(config(tars, tmp_path), network=tiny_network(seed=1))
-    with pytest.raises(FingerprintMismatch, match=r"another dataset: it had 4 shards, .*, now 3 shards, "):
+    with pytest.raises(
+        FingerprintMismatch, match=r"another dataset: it had 4 shards, .*, now 3 shards, "
+    ):
         run_index(config(tars[1:], tmp_path), network=tiny_network())
     assert hashes(tmp_path) == before
     run_index(config(tars, tmp_path, top=6, fresh=True), network=tiny_network())
