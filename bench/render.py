@@ -1,20 +1,28 @@
-"""How long one unit takes to render, against the plain way: whole input, whole network, one unit.
+"""How long one unit takes to render: against the plain way, and against other libraries.
 
-    python bench/render.py                            the table of the README
-    python bench/render.py --network efficientnet_lite0 --layers blocks.2.1 blocks.4.2
+    python bench/render.py                            GoogLeNet: the plain way, torch-lucent, Horama
+    python bench/render.py --network efficientnet_lite0 --weights published \\
+        --layers blocks.2.1 blocks.3.2 blocks.4.2
 
 The plain way is the same recipe on the full canvas in batches of one, in float32, with every layer
-of the network run. Times are process time on one thread, so that other work on the machine counts
-little.
+of the network run. torch-lucent and Horama are measured where they can be imported; both render one
+unit at a time, as they come: Lucent a 224 px picture, Horama a 1,280 px picture of which every step
+shows 6 crops of 224 px. All in one run on one thread, in milliseconds of process time per unit and
+step, so that other work on the machine counts little.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
+import importlib.util
+import io
 import time
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
 
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network, load_network
@@ -89,6 +97,80 @@ def plain(network: Network, layer: Layer, recipe: Recipe) -> float:
         whole.handle.remove()
 
 
+def lucent(network: Network, layer: Layer, steps: int) -> float:
+    """Seconds for one unit in torch-lucent as it comes, its picture at 224 px."""
+    from lucent.optvis import objectives, param, render
+
+    module = copy.deepcopy(network.module).requires_grad_(True)
+    objective = objectives.neuron(layer.module.replace(".", "_"), 0)
+    return seconds(
+        lambda: render.render_vis(
+            module, objective, lambda: param.image(224), thresholds=(steps,),
+            show_image=False, progress=False,
+        )
+    )  # fmt: skip
+
+
+def horama(network: Network, layer: Layer, steps: int) -> float:
+    """Seconds for one unit in Horama as it comes, without its progress bar.
+
+    Where torchvision's compiled operators did not load (see pipeline/vision.py), Horama's crops,
+    `roi_align`, would need terabytes; they are then interpolated by `grid_sample` instead.
+    """
+    import horama.common
+    from horama import fourier
+
+    if not hasattr(torch.ops.torchvision, "roi_align"):
+        horama.common.roi_align = crops
+    module = copy.deepcopy(network.module).requires_grad_(True)
+    seen: list[torch.Tensor] = []
+    module.get_submodule(layer.module).register_forward_hook(lambda m, i, o: seen.append(o))
+
+    def objective(images: torch.Tensor) -> torch.Tensor:
+        module(images)
+        output = seen.pop()
+        return output[:, 0, centre(output.shape[2]), centre(output.shape[3])].mean()
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        return seconds(lambda: fourier(objective, total_steps=steps, device="cpu"))
+
+
+def crops(images: torch.Tensor, boxes: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
+    """The boxes (k, [image, left, top, right, bottom]) of one image, at a size."""
+    side = images.shape[-1]
+    middle = (boxes[:, 1:3] + boxes[:, 3:5]) / side - 1
+    half = (boxes[:, 3:5] - boxes[:, 1:3]) / side
+    maps = torch.cat([torch.diag_embed(half), middle[:, :, None]], dim=2)
+    grid = functional.affine_grid(maps, [len(boxes), 3, *output_size], align_corners=False)
+    repeated = images.expand(len(boxes), -1, -1, -1)
+    return functional.grid_sample(repeated, grid, align_corners=False)
+
+
+def importable(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def measure(network: Network, layer: Layer, recipe: Recipe, options: argparse.Namespace) -> None:
+    """One row of the table."""
+    steps = recipe.total_steps
+    window = plan_canvas(network, point(layer, 0)).height
+    mine = 1000 * ours(network, layer, recipe, options.units) / steps
+    cells = [f"{layer.name:14} {window:>4} px {mine:9.2f}"]
+    others: list[Callable[[], float] | None] = [
+        lambda: plain(network, layer, recipe) / steps,
+        (lambda: lucent(network, layer, options.other_steps) / options.other_steps)
+        if importable("lucent")
+        else None,
+        (lambda: horama(network, layer, options.other_steps) / options.other_steps)
+        if importable("horama")
+        else None,
+    ]
+    for other in others:
+        theirs = None if other is None else 1000 * other()
+        cells.append("-".rjust(16) if theirs is None else f"{theirs:9.1f} {theirs / mine:5.1f}x")
+    print(" ".join(cells), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--network", default="torchvision:googlenet")
@@ -98,6 +180,7 @@ def main() -> None:
     )
     parser.add_argument("--recipe", default="fourier")
     parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--other-steps", type=int, default=12, help="of the other libraries")
     parser.add_argument("--units", type=int, default=8)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -107,16 +190,12 @@ def main() -> None:
     print(
         f"{network.name}, {recipe.name}, {options.steps} steps, torch {torch.__version__}, 1 thread"
     )
-    print(f"{'layer':14} {'window':>8} {'plain s/unit':>13} {'maxact s/unit':>14} {'times':>6}")
-    short = get_recipe(options.recipe, {"steps": str(max(5, options.steps // 8))})
+    print("ms per unit and step; the other libraries as they come, and how many times as long")
+    print(f"{'layer':14} {'window':>7} {'maxact':>9} {'plain':>16} {'lucent':>16} {'horama':>16}")
+    short = get_recipe(options.recipe, {"steps": "5"})
     for layer in choose_layers(network, options.layers):
-        ours(network, layer, short, options.units), plain(network, layer, short)
-        window = plan_canvas(network, point(layer, 0)).height
-        slow, quick = plain(network, layer, recipe), ours(network, layer, recipe, options.units)
-        print(
-            f"{layer.name:14} {window:>5} px {slow:13.2f} {quick:14.3f} {slow / quick:6.1f}",
-            flush=True,
-        )
+        ours(network, layer, short, options.units)
+        measure(network, layer, recipe, options)
 
 
 if __name__ == "__main__":

@@ -253,6 +253,7 @@ def fill_disk_at(step: int, tmp_path: Path, disk: Disk) -> None:
     def asked(name: str) -> RunConfig:
         return config(tars, tmp_path / name, shards_per_part=1, layers=("first",), workers=1)
 
+    disk.fill_after(float("inf"))  # counts the run alone, not what made its data
     run(asked("whole"), network)
     wanted = hashes(tmp_path / "whole")
     for point in range(step - 1, disk.writes, step):

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 __all__ = ["Critic", "Decoder"]
 
 CODE_WIDTH = 160
-"""Channels after the first layer; halved, down to `LEAST_WIDTH`, at every doubling of the side."""
+"""Channels after the first layer; a third fewer, down to `LEAST_WIDTH`, at every doubling of the
+side."""
 
 LEAST_WIDTH = 40
+
+SHUFFLE = 2
+"""The last doubling is a rearrangement of channels, since convolutions at full size cost most."""
 
 GROUPS = 8
 """Of the group normalisation."""
@@ -43,7 +47,7 @@ class Decoder(nn.Module):
     Args:
         units: channels of a code.
         grid: side of a code.
-        size: side of an image, `grid` times a power of two.
+        size: side of an image, `grid` times a power of two, at least 2.
         channels: of an image.
     """
 
@@ -55,11 +59,12 @@ class Decoder(nn.Module):
         self.register_buffer("deviation", torch.ones(units, grid, grid))
         width, side = CODE_WIDTH, grid
         layers: list[nn.Module] = [nn.Conv2d(units, width, 3, padding=1), nn.SiLU()]
-        while side < size:
-            narrower = max(LEAST_WIDTH, width * 3 // 4 // GROUPS * GROUPS)
+        while side * SHUFFLE < size:
+            narrower = max(LEAST_WIDTH, width * 2 // 3 // GROUPS * GROUPS)
             layers.append(_Doubling(width, narrower))
             width, side = narrower, side * 2
-        layers.append(nn.Conv2d(width, channels, 3, padding=1))
+        layers.append(nn.Conv2d(width, channels * SHUFFLE**2, 3, padding=1))
+        layers.append(nn.PixelShuffle(SHUFFLE))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, codes: Tensor) -> Tensor:

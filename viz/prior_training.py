@@ -29,7 +29,7 @@ from viz.decoder import Critic, Decoder
 from viz.image import shrink
 from viz.measure import device_of
 from viz.prior import prior_path
-from viz.scorer import PASS_IMAGES, Watch
+from viz.scorer import PASS_IMAGES, Watch, resolve_precision
 
 __all__ = ["PriorOptions", "train_prior"]
 
@@ -39,7 +39,7 @@ STORED_EXAMPLES = 4096
 CHECKPOINT_STEPS = 200
 """Between two checkpoints."""
 
-FEATURE_WEIGHT = 1.0
+FEATURE_WEIGHT = 0.3
 """Of the difference in features, relative to their size, against that of pixels on 0..1."""
 
 MOMENTS = (0.9, 0.99)
@@ -52,7 +52,8 @@ class PriorOptions:
 
     Args:
         size: side of its images in pixels, the code's grid times a power of two.
-        grid: side of a code; a layer's features are averaged to so many positions.
+        grid: largest side of a code, a power of two; a layer's features are averaged to so many
+            positions, fewer where it has fewer.
         steps: of training.
         batch: images in a step.
         rate: of Adam; it falls to zero along a half cosine.
@@ -61,7 +62,7 @@ class PriorOptions:
     """
 
     size: int = 64
-    grid: int = 4
+    grid: int = 8
     steps: int = 1500
     batch: int = 16
     rate: float = 2e-3
@@ -69,16 +70,24 @@ class PriorOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        ratio, rest = divmod(self.size, self.grid)
-        if rest or ratio < 1 or ratio & (ratio - 1):
+        for name, side in (("size", self.size), ("grid", self.grid)):
+            if side < 1 or side & (side - 1):
+                raise RenderError(f"a prior's {name} must be a power of two, got {side}")
+        if self.size < 2 * self.grid:
             raise RenderError(
-                f"a prior's size must be {self.grid} times a power of two, got {self.size}"
+                f"a prior's size must be at least twice its grid of {self.grid}, got {self.size}"
             )
         if min(self.steps, self.batch) < 1 or self.rate <= 0 or self.adversarial < 0:
             raise RenderError(
                 "a prior needs steps and batch of 1 or more, a rate above 0 and an adversarial "
                 f"weight of 0 or more; got {self}"
             )
+
+
+def code_grid(layer: Layer, options: PriorOptions) -> int:
+    """Side of a layer's codes: the largest power of two that its own grid has."""
+    side = min(layer.grid_h, layer.grid_w, options.grid)
+    return 1 << (side.bit_length() - 1)
 
 
 class _Examples:
@@ -149,7 +158,9 @@ class _Examples:
         whole = torch.stack(pictures)
         size = self.options.size
         self.images += list(shrink(whole.float(), size, size).round().to(torch.uint8))
-        self.codes += list(encode(self.network, self.layer, whole, self.options.grid))
+        self.codes += list(
+            encode(self.network, self.layer, whole, code_grid(self.layer, self.options))
+        )
         return len(pictures)
 
     def _pictures(self) -> Iterator[Tensor]:
@@ -200,8 +211,11 @@ class _Training:
         self.network, self.matched, self.options = network, matched, options
         channels, device = network.input_shape[0], device_of(network)
         self.shape = {
-            "units": layer.units, "grid": options.grid, "size": options.size, "channels": channels,
-        }  # fmt: skip
+            "units": layer.units,
+            "grid": code_grid(layer, options),
+            "size": options.size,
+            "channels": channels,
+        }
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.decoder = Decoder(**self.shape).to(device)
@@ -215,10 +229,11 @@ class _Training:
         share = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.step / self.options.steps)))
         for group in self.adam.param_groups:
             group["lr"] = self.options.rate * float(share)
-        made = self.decoder(codes)
-        loss = (made - images).abs().mean() + FEATURE_WEIGHT * self._unlike(made, images)
-        if self.options.adversarial:
-            loss = loss - self.options.adversarial * self.critic(made).mean()
+        with self._autocast():
+            made = self.decoder(codes).float()
+            loss = (made - images).abs().mean() + FEATURE_WEIGHT * self._unlike(made, images)
+            if self.options.adversarial:
+                loss = loss - self.options.adversarial * self.critic(made).mean()
         self.adam.zero_grad()
         torch.autograd.backward(loss)
         self.adam.step()
@@ -234,17 +249,24 @@ class _Training:
                 wanted = watch(255 * images)
             found = watch(255 * made)
         parts = [
-            (found[layer.name].values - wanted[layer.name].values).abs().mean()
-            / wanted[layer.name].values.abs().mean().clamp(min=1e-6)
+            (found[layer.name].values.float() - wanted[layer.name].values.float()).abs().mean()
+            / wanted[layer.name].values.float().abs().mean().clamp(min=1e-6)
             for layer in self.matched
         ]
         return torch.stack(parts).mean() if parts else made.new_zeros(())
 
     def _teach_critic(self, made: Tensor, images: Tensor) -> None:
-        loss = F.relu(1 - self.critic(images)).mean() + F.relu(1 + self.critic(made)).mean()
+        with self._autocast():
+            loss = F.relu(1 - self.critic(images)).mean() + F.relu(1 + self.critic(made)).mean()
         self.critic_adam.zero_grad()
         torch.autograd.backward(loss)
         self.critic_adam.step()
+
+    def _autocast(self) -> torch.autocast:
+        """bfloat16 where the processor computes in it."""
+        device = device_of(self.network)
+        able = resolve_precision("auto", device) == "bfloat16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
     def state(self) -> dict[str, Any]:
         """Everything, for `torch.save`."""
