@@ -207,7 +207,11 @@ def project_command(
             sys.stdout.writelines(f"{file}\n" for file in files)
 
 
-prior_app = typer.Typer(no_args_is_help=True, help="Train a generator to render with.")
+prior_app = typer.Typer(
+    no_args_is_help=True,
+    help="Train a generator to render with.\n\n\b\nExamples:\n"
+    "  maxact prior train out/demo --layer blocks.4.2\n",
+)
 app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
 
 
