@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 
 from torch import nn
 
 from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
+from pipeline.factories import find_factory
 from pipeline.geometry import Preprocess
 from pipeline.libraries import (
     timm_blueprint,
@@ -25,33 +21,14 @@ from pipeline.nets import KNOWN
 __all__ = ["find_blueprint", "list_networks"]
 
 
-def _import_user_module(place: str) -> ModuleType:
-    """A module by dotted name, importable from the current folder too, or by file path."""
-    try:
-        if not place.endswith(".py"):
-            if str(Path.cwd()) not in sys.path:
-                sys.path.append(str(Path.cwd()))
-            return importlib.import_module(place)
-        path = Path(place)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise NetworkError(f"network factory: {place} is not a Python file that exists")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except ImportError as error:
-        raise NetworkError(
-            f"network factory: cannot import {place!r}: {error}; give package.module:factory, "
-            "path/to/file.py:factory, torchvision:NAME or timm:NAME"
-        ) from error
-    return module
-
-
 def _user_blueprint(name: str) -> Blueprint:
     """The blueprint behind `module:factory`; the factory gives a module, alone or with more."""
-    place, _, attribute = name.rpartition(":")
-    factory = getattr(_import_user_module(place), attribute, None)
-    if not callable(factory):
-        raise NetworkError(f"network factory: {place} has no function {attribute!r}")
+    factory = find_factory(
+        name,
+        what="network factory",
+        error=NetworkError,
+        hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
+    )
     made = factory()
     module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):

@@ -51,3 +51,9 @@ def climber(seed: int = 0, *, same_padding: bool = False, channels: str = "rgb")
 
 def layer_of(network: Network, name: str) -> Layer:
     return choose_layers(network, [name])[0]
+
+
+def factory() -> tuple[nn.Module, Preprocess]:
+    """For `--network tests.climbers:factory`."""
+    network = climber()
+    return network.module, network.preprocess

@@ -66,7 +66,7 @@ def written_commands() -> Iterator[tuple[str, list[str]]]:
     """Every `maxact NAME ...` line of the documents' shell blocks."""
     for path in DOCUMENTS:
         for block in blocks(path.read_text(encoding="utf-8"), "sh"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words and words[0] == "maxact":
                     yield f"{name_of(path)}: {line.strip()}", words[1:]

@@ -90,16 +90,22 @@ def render(
         Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the climb.")
     ] = "auto",
     photo: Annotated[Path | None, typer.Option(help="The photograph a dream starts from.")] = None,
-    prior: Annotated[
+    generator: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="The generator of recipe prior: a .pt, or module:factory.",
+            metavar="FILE|MODULE:FACTORY",
+            help="Of recipe prior: a .pt of `maxact prior train`, or your own.",
             show_default="the one in OUT/prior",
         ),
     ] = None,
-    prior_weights: Annotated[
+    generator_weights: Annotated[
         Path | None, typer.Option(help="Of a generator that a factory makes.")
+    ] = None,
+    generator_code: Annotated[
+        str | None,
+        typer.Option(
+            metavar="256x6x6", help="Shape of its codes.", show_default="as the generator says"
+        ),
     ] = None,
     patience: Annotated[
         int | None,
@@ -140,8 +146,9 @@ def render(
             precision=precision,
             weights=weights,
             photograph=photo,
-            prior=prior,
-            prior_weights=prior_weights,
+            generator=generator,
+            generator_weights=generator_weights,
+            generator_code=generator_code,
             device=device,
             reporter=ConsoleReporter(),
         )

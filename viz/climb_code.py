@@ -16,7 +16,10 @@ __all__ = ["climb_code"]
 def climb_code(recipe: Latent, task: Task) -> Climb:
     """Normalised gradient steps on a code that shrinks and stays within the dataset's range."""
     if task.supplies.prior is None:
-        raise RenderError(f"recipe {recipe.name} needs a trained generator: `maxact prior train`")
+        raise RenderError(
+            f"recipe {recipe.name} needs a generator: train one with `maxact prior train`, or give "
+            "your own with --generator"
+        )
     device = task.scorer.device
     prior = task.supplies.prior.to(device)
     codes = recipe.start_sd * torch.stack(

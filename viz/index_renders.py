@@ -14,7 +14,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from viz.material import Material
 from viz.objective_text import WHOLE_LAYER, parse_objective
-from viz.prior import Prior, load_prior
+from viz.prior import Prior, load_prior, parse_code_shape
 from viz.recipe_kinds import Latent, Recipe
 from viz.render import render_units
 from viz.renders import Rendered
@@ -60,8 +60,9 @@ def render_index(
     precision: Precision = "auto",
     weights: str | Path | None = None,
     photograph: Path | None = None,
-    prior: str | None = None,
-    prior_weights: Path | None = None,
+    generator: str | None = None,
+    generator_weights: Path | None = None,
+    generator_code: str | None = None,
     device: Device = "auto",
     reporter: Reporter | None = None,
 ) -> list[Rendered]:
@@ -75,9 +76,10 @@ def render_index(
         seed, objective, batch, precision: see `viz.render.render_units`.
         weights: see `index_network`.
         photograph: what a dream starts from.
-        prior: the generator of the recipe `prior`, see `viz.prior.load_prior`; by default the one
-            trained in OUT.
-        prior_weights: of a generator that a factory makes.
+        generator: of the recipe `prior`: a checkpoint or `module:factory`, see
+            `viz.prior.load_prior`; by default the one trained in OUT.
+        generator_weights: of a generator that a factory makes.
+        generator_code: shape of its codes, such as `256x6x6`, where it does not say.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
 
@@ -86,11 +88,15 @@ def render_index(
     """
     reporter = reporter or Silent()
     classes = _class_units(index)
-    whole = objective.strip() in ("layer", "-layer")
     network = index_network(index, weights)
     network.module.to(find_device(device))
-    generator = _prior(index, recipe, prior, prior_weights)
-    material = Material(network, index, photograph, generator)
+    prior = None
+    if isinstance(recipe, Latent):
+        prior = _prior(index, network, recipe, generator, generator_weights, generator_code)
+        reporter.note(f"{recipe.name}: {prior.origin}")
+    elif generator or generator_weights or generator_code:
+        raise RenderError(f"recipe {recipe.name} takes no generator; use --recipe prior")
+    material = Material(network, index, photograph, prior)
     whole = objective.strip() in ("layer", "-layer")
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(objective, layer, index.layers, classes) for layer, _ in chosen]
@@ -114,20 +120,24 @@ def render_index(
     return rows
 
 
-def _prior(index: Index, recipe: Recipe, source: str | None, weights: Path | None) -> Prior | None:
+def _prior(
+    index: Index, network: Network, recipe: Recipe, source: str | None, weights: Path | None,
+    code: str | None,
+) -> Prior:  # fmt: skip
     """The generator of a recipe that climbs in one."""
-    if not isinstance(recipe, Latent):
-        return None
-    if source is not None:
-        return load_prior(source, weights)
-    trained = sorted((index.out / "prior").glob("*.pt"))
-    if len(trained) != 1:
-        names = ", ".join(path.name for path in trained) or "none"
-        raise RenderError(
-            f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
-            "train one with `maxact prior train`, or choose with --prior"
-        )
-    return load_prior(trained[0])
+    if source is None:
+        if weights is not None or code is not None:
+            raise RenderError("a generator's weights or code shape need --generator module:factory")
+        trained = sorted((index.out / "prior").glob("*.pt"))
+        if len(trained) != 1:
+            names = ", ".join(path.name for path in trained) or "none"
+            raise RenderError(
+                f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
+                "train one with `maxact prior train`, or choose with --generator"
+            )
+        return load_prior(trained[0])
+    shape = None if code is None else parse_code_shape(code)
+    return load_prior(source, weights, code_shape=shape, network=network, index=index)
 
 
 def find_device(name: Device) -> torch.device:

@@ -4,34 +4,35 @@
     pictures = prior.decode(codes)
 
 A prior trained here (`viz.prior_training`) decodes a layer's features, averaged to a few positions.
-A factory `module:function` gives any other: a module whose `decode` or call takes codes
-(image, *code_shape) and gives images on 0..1, or -1..1 where its `sample_range` says so; a decoder
-of the diffusers kind, whose result has a `sample`, will do.
+A factory `module:function` gives any other; see `viz.generator`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import pickle
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import RenderError
+from pipeline.errors import LayerError, RenderError
+from pipeline.layers import Layer, choose_layers
+from pipeline.networks import Network
+from pipeline.query import Index
+from viz.codes import CodeRange, CodeSpread, dataset_spread
 from viz.decoder import Decoder
+from viz.generator import (
+    HINT,
+    build_generator,
+    code_shape_of,
+    declared_spread,
+    decode_codes,
+    try_decoding,
+)
 
-__all__ = ["Prior", "load_prior", "prior_path"]
-
-DEVIATIONS = 3.0
-"""A code unit stays within this many deviations of its mean over the dataset (Nguyen et al.)."""
-
-LOOSE_BOUND = 3.0
-"""Bound of a code whose statistics nobody knows; a diffusion model's code has deviation 1."""
+__all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path"]
 
 
 @dataclass(frozen=True)
@@ -39,33 +40,30 @@ class Prior:
     """A generator, ready to be climbed in.
 
     Args:
-        module: codes to images on 0..1.
+        module: codes to images, as `viz.generator.decode_codes` takes it.
         code_shape: of one image's code.
         lower: (*code_shape,) least value of each code unit.
         upper: likewise the largest.
-        digest: SHA-256 of its weights.
+        origin: where these bounds come from, in words.
+        digest: SHA-256 of its weights and bounds.
     """
 
     module: nn.Module
     code_shape: tuple[int, ...]
     lower: Tensor
     upper: Tensor
+    origin: str
     digest: str
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (image, *code_shape) to pictures (image, channel, y, x) on 0..255."""
-        decode = getattr(self.module, "decode", self.module)
-        images: Any = decode(codes)
-        images = getattr(images, "sample", images)
-        low, high = getattr(self.module, "sample_range", (0.0, 1.0))
-        pictures: Tensor = 255 * ((images - low) / (high - low)).clamp(0, 1)
-        return pictures
+        return decode_codes(self.module, codes)
 
     def to(self, device: torch.device) -> Prior:
         """The prior on a device."""
-        return Prior(
-            self.module.to(device), self.code_shape, self.lower.to(device), self.upper.to(device),
-            self.digest,
+        return replace(
+            self, module=self.module.to(device), lower=self.lower.to(device),
+            upper=self.upper.to(device),
         )  # fmt: skip
 
 
@@ -74,22 +72,56 @@ def prior_path(out: Path, layer: str) -> Path:
     return out / "prior" / f"{layer.replace('/', '_')}.pt"
 
 
-def load_prior(source: str | Path, weights: Path | None = None) -> Prior:
+def parse_code_shape(text: str) -> tuple[int, ...]:
+    """A code's shape as the command line writes it: `4096`, `256x6x6`.
+
+    Raises:
+        RenderError: when it is not one to three numbers.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise RenderError(f"a code's shape is written like 4096 or 256x6x6, got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def load_prior(
+    source: str | Path,
+    weights: Path | None = None,
+    *,
+    code_shape: tuple[int, ...] | None = None,
+    network: Network | None = None,
+    index: Index | None = None,
+) -> Prior:
     """A prior from a checkpoint, or from a factory and a file of weights.
 
     Args:
         source: a `.pt` that `maxact prior train` wrote, or `module:factory`.
-        weights: a state dict for the factory's module (.pt or .safetensors).
+        weights: a state dict for the factory's module, in any format of `pipeline.weights`.
+        code_shape: of one image's code, where the factory's module does not say.
+        network: that the pictures are for; by default one of three channels.
+        index: made by that network; where the codes are features of one of its layers, the
+            dataset says how far they go.
 
     Raises:
         RenderError: when it cannot be loaded or is not a generator.
+        WeightsError: when weights do not fit the module.
     """
     text = str(source)
     if text.endswith(".pt"):
+        if weights is not None or code_shape is not None:
+            raise RenderError(f"{text} is a whole generator; it takes no weights and no code shape")
         return _from_checkpoint(Path(text))
-    if ":" in text:
-        return _from_factory(text, weights)
-    raise RenderError(f"prior {text!r} is neither a .pt checkpoint nor module:factory")
+    if ":" not in text:
+        raise RenderError(f"generator {text!r}: {HINT}")
+    module = build_generator(text, weights)
+    shape = code_shape or code_shape_of(module)
+    if shape is None:
+        raise RenderError(
+            f"generator {text} does not say the shape of its codes; give it a code_shape, or "
+            "write --generator-code 256x6x6"
+        )
+    try_decoding(module, shape, text, 3 if network is None else network.input_shape[0])
+    return _ready(module, shape, code_range(module, shape, network, index), text)
 
 
 def _from_checkpoint(path: Path) -> Prior:
@@ -97,7 +129,7 @@ def _from_checkpoint(path: Path) -> Prior:
         raise RenderError(f"there is no prior {path}; train one with `maxact prior train`")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        shape = content["shape"]
+        shape, rectified = content["shape"], content["least"] >= 0
         module = Decoder(**shape)
         module.load_state_dict(content["decoder"])
     except (
@@ -111,43 +143,54 @@ def _from_checkpoint(path: Path) -> Prior:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise RenderError(f"prior {path} is no checkpoint of a prior: {reason}") from error
     module.eval().requires_grad_(False)
-    lower = module.mean - DEVIATIONS * module.deviation
-    if content["least"] >= 0:
-        lower = torch.zeros_like(lower)
-    code_shape = (shape["units"], shape["grid"], shape["grid"])
-    upper = module.mean + DEVIATIONS * module.deviation
-    return Prior(module, code_shape, lower, upper, _digest(module))
+    spread = CodeSpread(module.mean, module.deviation, rectified)
+    bounds = spread.range("of the dataset's features, as they were in training")
+    return _ready(module, (shape["units"], shape["grid"], shape["grid"]), bounds, "")
 
 
-def _from_factory(text: str, weights: Path | None) -> Prior:
-    place, _, name = text.rpartition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+def code_range(
+    module: nn.Module, shape: tuple[int, ...], network: Network | None, index: Index | None
+) -> CodeRange:
+    """How far a generator's codes may go.
+
+    The dataset says it where the module names the layer whose features its codes are, as
+    `code_layer`, and the network has it; else the module does; else there are no bounds.
+
+    Args:
+        module: a generator.
+        shape: of its codes.
+        network: that is rendered.
+        index: made by that network.
+    """
+    name, unsaid = getattr(module, "code_layer", None), "the generator says nothing of their spread"
+    if name is not None and network is not None and index is not None:
+        layer = _layer(network, index, str(name))
+        if layer is not None and layer.units == shape[0] and len(shape) in (1, 3):
+            spread = dataset_spread(index, network, layer, shape)
+            return spread.range(f"of the features of {name} over the dataset")
+        held = "no such layer" if layer is None else f"{layer.units:,} units there"
+        unsaid = f"{network.name} has {held} for {name}, and {unsaid}"
+    declared = declared_spread(module, shape)
+    if declared is None:
+        return CodeRange.everywhere(shape, unsaid)
+    return declared.range("as the generator declares them")
+
+
+def _layer(network: Network, index: Index, name: str) -> Layer | None:
+    """A network's layer, indexed or not; None where it has none of that name."""
+    for layer in index.layers:
+        if layer.name == name:
+            return layer
     try:
-        factory = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError) as error:
-        raise RenderError(f"generator {text}: {error}") from error
-    module = factory()
-    shape = getattr(module, "code_shape", None)
-    if not isinstance(module, nn.Module) or shape is None:
-        raise RenderError(
-            f"generator {text} gave {type(module).__name__}, expected an nn.Module with a "
-            "code_shape"
-        )
-    if weights is not None:
-        from pipeline.weights import fit_state, read_weights
-
-        fit_state(module, read_weights(weights), str(weights))
-    module.eval().requires_grad_(False)
-    size = tuple(int(side) for side in shape)
-    bounds = getattr(module, "code_bounds", None)
-    lower, upper = bounds or (torch.full(size, -LOOSE_BOUND), torch.full(size, LOOSE_BOUND))
-    return Prior(module, size, lower, upper, _digest(module))
+        return choose_layers(network, [name])[0]
+    except LayerError:
+        return None
 
 
-def _digest(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
+def _ready(module: nn.Module, shape: tuple[int, ...], bounds: CodeRange, name: str) -> Prior:
+    digest = hashlib.sha256(f"{name} {shape}".encode())
+    parts = {**module.state_dict(), " lower": bounds.lower, " upper": bounds.upper}
+    for key, tensor in sorted(parts.items()):
+        digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return Prior(module, shape, bounds.lower, bounds.upper, bounds.origin, digest.hexdigest())

@@ -24,6 +24,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from pipeline.sources import Sample
 from pipeline.store import atomic_path
+from viz.codes import CodeSpread, encode
 from viz.convolution import QuickConvolutions
 from viz.decoder import Critic, Decoder
 from viz.image import shrink
@@ -159,7 +160,7 @@ class _Examples:
         size = self.options.size
         self.images += list(shrink(whole.float(), size, size).round().to(torch.uint8))
         self.codes += list(
-            encode(self.network, self.layer, whole, code_grid(self.layer, self.options))
+            encode(self.network, self.layer, whole, 2 * (code_grid(self.layer, self.options),))
         )
         return len(pictures)
 
@@ -176,23 +177,6 @@ class _Examples:
                 except BadImage:
                     # It is a row of the index's errors already.
                     continue
-
-
-def encode(network: Network, layer: Layer, pictures: Tensor, grid: int) -> Tensor:
-    """A layer's features averaged to grid x grid positions.
-
-    Args:
-        network: any.
-        layer: of it.
-        pictures: (image, channel, y, x) uint8.
-        grid: side of the codes.
-
-    Returns:
-        (image, unit, grid, grid) float32 on the CPU.
-    """
-    with Watch(network, [layer], None) as watch, torch.no_grad(), QuickConvolutions():
-        values = watch(pictures.to(device_of(network)))[layer.name].values
-    return F.adaptive_avg_pool2d(values.float(), grid).cpu()
 
 
 class _Training:
@@ -341,8 +325,9 @@ def train_prior(
     examples.fill(reporter)
     if not training.step:
         codes = torch.stack(examples.codes).float()
-        training.decoder.mean.copy_(codes.mean(0))
-        training.decoder.deviation.copy_(codes.std(0).clamp(min=1e-4))
+        spread = CodeSpread.of(codes)
+        training.decoder.mean.copy_(spread.mean)
+        training.decoder.deviation.copy_(spread.deviation)
         training.least = float(codes.min())
     with reporter.task(f"train a prior of {layer.name}", options.steps, "steps") as task:
         task.advance(training.step)

@@ -1,0 +1,129 @@
+"""Codes that are a layer's features, and the range that codes may climb in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.decode import decode
+from pipeline.errors import BadImage, RenderError
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.query import Index
+from viz.convolution import QuickConvolutions
+from viz.measure import device_of
+from viz.scorer import PASS_IMAGES, Watch
+
+__all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
+
+DEVIATIONS = 3.0
+"""A code unit stays within this many deviations of its mean (Nguyen et al. 2016)."""
+
+LEAST_DEVIATION = 1e-4
+"""Of a code unit that never changes."""
+
+SAMPLED_IMAGES = 512
+"""Of the dataset, whose features say how codes are spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRange:
+    """Where codes may go.
+
+    Args:
+        lower: (*code_shape,) least value of each code unit.
+        upper: likewise the largest.
+        origin: where they come from, in words.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    origin: str
+
+    @classmethod
+    def everywhere(cls, code_shape: tuple[int, ...], why: str) -> CodeRange:
+        """No bounds at all."""
+        infinite = torch.full(code_shape, torch.inf)
+        return cls(-infinite, infinite, f"codes are not clipped: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSpread:
+    """How codes are spread.
+
+    Args:
+        mean: (*code_shape,) of each code unit.
+        deviation: likewise.
+        rectified: no code is below zero, as behind a ReLU.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    rectified: bool
+
+    @classmethod
+    def of(cls, codes: Tensor) -> CodeSpread:
+        """The spread of codes (image, *code_shape)."""
+        deviation = codes.std(0, correction=0).clamp(min=LEAST_DEVIATION)
+        return cls(codes.mean(0), deviation, bool(codes.min() >= 0))
+
+    def range(self, of_what: str) -> CodeRange:
+        """From 0 to mean + 3 deviations where codes are rectified, else mean +- 3 deviations."""
+        reach = DEVIATIONS * self.deviation
+        lower = torch.zeros_like(reach) if self.rectified else self.mean - reach
+        words = "0 to mean + 3 sd" if self.rectified else "mean +- 3 sd"
+        return CodeRange(lower, self.mean + reach, f"codes stay within {words} {of_what}")
+
+
+def encode(network: Network, layer: Layer, pictures: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A layer's features averaged to a grid of positions.
+
+    Args:
+        network: any.
+        layer: of it.
+        pictures: (image, channel, y, x) uint8.
+        grid: rows and columns of the codes.
+
+    Returns:
+        (image, unit, *grid) float32 on the CPU.
+    """
+    with Watch(network, [layer], None) as watch, torch.no_grad(), QuickConvolutions():
+        values = watch(pictures.to(device_of(network)))[layer.name].values
+    return F.adaptive_avg_pool2d(values.float(), grid).cpu()
+
+
+def dataset_spread(
+    index: Index, network: Network, layer: Layer, code_shape: tuple[int, ...]
+) -> CodeSpread:
+    """How a layer's features are spread over a sample of an indexed dataset.
+
+    Args:
+        index: open.
+        network: that made it.
+        layer: of the network, with `code_shape[0]` units.
+        code_shape: (unit,) or (unit, y, x).
+
+    Raises:
+        RenderError: when not one image can be read.
+    """
+    grid = (code_shape[1], code_shape[2]) if len(code_shape) == 3 else (1, 1)
+    chosen = index.sql(
+        "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n", n=SAMPLED_IMAGES
+    )
+    codes, waiting = [], []
+    for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
+        try:
+            waiting.append(decode(data, network.preprocess).pixels)
+        except BadImage:
+            continue
+        if len(waiting) == PASS_IMAGES:
+            codes.append(encode(network, layer, torch.stack(waiting), grid))
+            waiting = []
+    if waiting:
+        codes.append(encode(network, layer, torch.stack(waiting), grid))
+    if not codes:
+        raise RenderError(f"{index.out} has no image to take the range of codes from")
+    return CodeSpread.of(torch.cat(codes).view(-1, *code_shape))
