@@ -1,13 +1,13 @@
 """Train a prior: a decoder from a layer's features back to the images of an indexed dataset.
 
-The images stream from where they were indexed into a rolling store; where the dataset fits into
-it, it is read once. A checkpoint after every few hundred steps holds the whole state, and the same
-call goes on from it.
+A checkpoint after every few hundred steps holds the whole state, and the same call goes on from it:
+the order of the images follows from seed and step (`viz.prior_examples`), so that on a CPU an
+interrupted training ends in the same bits as an undisturbed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.decode import decode
-from pipeline.errors import BadImage, RenderError, StoreError
+from pipeline.errors import RenderError, StoreError
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
-from pipeline.sources import Sample
 from pipeline.store import atomic_path
-from viz.codes import CodeSpread, encode
+from viz.codes import CodeSpread
 from viz.convolution import QuickConvolutions
 from viz.decoder import Critic, Decoder
-from viz.image import shrink
 from viz.measure import device_of
 from viz.prior import prior_path
-from viz.scorer import PASS_IMAGES, Watch, resolve_precision
+from viz.prior_examples import Examples
+from viz.scorer import Watch, resolve_precision
 
 __all__ = ["PriorOptions", "train_prior"]
-
-STORED_EXAMPLES = 4096
-"""Images kept in memory with their codes, about 100 MB at 64 pixels."""
 
 CHECKPOINT_STEPS = 200
 """Between two checkpoints."""
@@ -45,6 +40,9 @@ FEATURE_WEIGHT = 0.3
 
 MOMENTS = (0.9, 0.99)
 """Of Adam."""
+
+CHECKPOINT_VERSION = 2
+"""Raised when the same options would give another training, so that none goes on from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,94 +89,6 @@ def code_grid(layer: Layer, options: PriorOptions) -> int:
     return 1 << (side.bit_length() - 1)
 
 
-class _Examples:
-    """A rolling store of images and their codes.
-
-    Args:
-        index: whose dataset is streamed, again and again.
-        network: gives the codes.
-        layer: where.
-        options: sizes and seed.
-    """
-
-    def __init__(self, index: Index, network: Network, layer: Layer, options: PriorOptions) -> None:
-        self.index, self.network, self.layer, self.options = index, network, layer, options
-        self.images: list[Tensor] = []
-        self.codes: list[Tensor] = []
-        self.generator = torch.Generator().manual_seed(options.seed)
-        self._stream: Iterator[Tensor] = iter(())
-        self._next = 0
-        self.complete = False
-
-    def fill(self, reporter: Reporter) -> None:
-        """Read until the store is full, or the dataset has ended.
-
-        Raises:
-            RenderError: when not one image can be read.
-        """
-        self._stream = self._pictures()
-        total = min(STORED_EXAMPLES, int(self.index.run["counts"].get("images", STORED_EXAMPLES)))
-        with reporter.task("read images", total, "images") as task:
-            while len(self.images) < STORED_EXAMPLES:
-                added = self._read(PASS_IMAGES)
-                task.advance(added)
-                if not added:
-                    self.complete = True
-                    break
-        if not self.images:
-            raise RenderError(f"{self.index.out} has no image to train a prior on")
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """A batch: images (image, channel, y, x) on 0..1 and codes (image, unit, y, x)."""
-        if not self.complete:
-            self._replace()
-        chosen = torch.randint(len(self.images), (self.options.batch,), generator=self.generator)
-        images = torch.stack([self.images[number] for number in chosen.tolist()])
-        codes = torch.stack([self.codes[number] for number in chosen.tolist()])
-        device = device_of(self.network)
-        return images.to(device).float() / 255, codes.to(device).float()
-
-    def _replace(self) -> None:
-        """New images in the place of the oldest."""
-        count = len(self.images)
-        if not self._read(PASS_IMAGES):
-            self._stream = self._pictures()
-            self._read(PASS_IMAGES)
-        fresh = len(self.images) - count
-        for offset in range(fresh):
-            place = (self._next + offset) % count
-            self.images[place] = self.images[count + offset]
-            self.codes[place] = self.codes[count + offset]
-        del self.images[count:], self.codes[count:]
-        self._next = (self._next + fresh) % count
-
-    def _read(self, count: int) -> int:
-        pictures = [picture for _, picture in zip(range(count), self._stream, strict=False)]
-        if not pictures:
-            return 0
-        whole = torch.stack(pictures)
-        size = self.options.size
-        self.images += list(shrink(whole.float(), size, size).round().to(torch.uint8))
-        self.codes += list(
-            encode(self.network, self.layer, whole, 2 * (code_grid(self.layer, self.options),))
-        )
-        return len(pictures)
-
-    def _pictures(self) -> Iterator[Tensor]:
-        """The dataset's images in network geometry, in shuffled order of shards."""
-        shards = self.index.dataset.shards
-        order = torch.randperm(len(shards), generator=self.generator).tolist()
-        for number in order:
-            for sample in shards[number].samples():
-                if not isinstance(sample, Sample):
-                    continue
-                try:
-                    yield decode(sample.data, self.network.preprocess).pixels
-                except BadImage:
-                    # It is a row of the index's errors already.
-                    continue
-
-
 class _Training:
     """The state of a training: what a checkpoint holds.
 
@@ -187,11 +97,13 @@ class _Training:
         layer: that is decoded.
         matched: earlier layers whose features an image must share with its decoding.
         options: of the training.
+        dataset: what it is trained on, as `Examples.identity`.
     """
 
     def __init__(
-        self, network: Network, layer: Layer, matched: Sequence[Layer], options: PriorOptions
-    ) -> None:
+        self, network: Network, layer: Layer, matched: Sequence[Layer], options: PriorOptions,
+        dataset: str,
+    ) -> None:  # fmt: skip
         self.network, self.matched, self.options = network, matched, options
         channels, device = network.input_shape[0], device_of(network)
         self.shape = {
@@ -200,6 +112,14 @@ class _Training:
             "size": options.size,
             "channels": channels,
         }
+        self.identity = {
+            "version": CHECKPOINT_VERSION,
+            "options": asdict(options),
+            "shape": self.shape,
+            "network": network.digest,
+            "matched": [each.name for each in matched],
+            "dataset": dataset,
+        }
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.decoder = Decoder(**self.shape).to(device)
@@ -207,6 +127,13 @@ class _Training:
         self.adam = torch.optim.Adam(self.decoder.parameters(), options.rate, MOMENTS)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), options.rate / 2, (0.5, 0.99))
         self.step, self.least = 0, 0.0
+
+    def start(self, codes: Tensor) -> None:
+        """Take the spread of codes (image, unit, y, x) from the first that are there."""
+        spread = CodeSpread.of(codes)
+        self.decoder.mean.copy_(spread.mean)
+        self.decoder.deviation.copy_(spread.deviation)
+        self.least = float(codes.min())
 
     def take(self, images: Tensor, codes: Tensor) -> float:
         """One step; returns the loss."""
@@ -255,9 +182,7 @@ class _Training:
     def state(self) -> dict[str, Any]:
         """Everything, for `torch.save`."""
         return {
-            "shape": self.shape,
-            "options": asdict(self.options),
-            "network": self.network.digest,
+            **self.identity,
             "step": self.step,
             "least": self.least,
             "decoder": self.decoder.state_dict(),
@@ -275,12 +200,11 @@ class _Training:
         if not path.exists():
             return False
         content = torch.load(path, map_location=device_of(self.network), weights_only=True)
-        mine = self.state()
-        for key in ("shape", "options", "network"):
-            if content.get(key) != mine[key]:
+        for key, mine in self.identity.items():
+            if content.get(key) != mine:
                 raise RenderError(
                     f"{path} was trained with other settings ({key}: {content.get(key)}, now "
-                    f"{mine[key]}); remove it, or use the same"
+                    f"{mine}); remove it, or use the same"
                 )
         self.decoder.load_state_dict(content["decoder"])
         self.adam.load_state_dict(content["adam"])
@@ -316,23 +240,23 @@ def train_prior(
     """
     reporter = reporter or Silent()
     path = prior_path(index.out, layer.name)
-    training = _Training(network, layer, _matched(index, layer), options)
+    examples = Examples(
+        index, network, layer, code_grid(layer, options), options.size, options.seed
+    )
+    training = _Training(network, layer, _matched(index, layer), options, examples.identity)
     if training.resume(path):
         reporter.note(f"going on from step {training.step:,} of {options.steps:,}")
     if training.step >= options.steps:
         return path
-    examples = _Examples(index, network, layer, options)
-    examples.fill(reporter)
+    examples.fill(training.step, reporter)
     if not training.step:
-        codes = torch.stack(examples.codes).float()
-        spread = CodeSpread.of(codes)
-        training.decoder.mean.copy_(spread.mean)
-        training.decoder.deviation.copy_(spread.deviation)
-        training.least = float(codes.min())
+        training.start(examples.codes())
+    device = device_of(network)
     with reporter.task(f"train a prior of {layer.name}", options.steps, "steps") as task:
         task.advance(training.step)
         while training.step < options.steps:
-            loss = training.take(*examples.draw())
+            images, codes = examples.draw(training.step, options.batch)
+            loss = training.take(images.to(device), codes.to(device))
             task.advance()
             task.describe(f"loss {loss:.3f}")
             if training.step % CHECKPOINT_STEPS == 0 or training.step == options.steps:

@@ -1,0 +1,163 @@
+"""What a prior is trained on: images of an indexed dataset and their codes, in a known order.
+
+The dataset streams epoch after epoch, its shards in an order that follows from seed and epoch,
+through a store of limited size: with every step of training the oldest images make room for the
+next. What the store holds at a step, and which images the step draws from it, follow from seed
+and step alone. So a training that is taken up at any step sees what an undisturbed one would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from pipeline.decode import decode
+from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.progress import Reporter
+from pipeline.query import Index
+from pipeline.shards import Sample, split_image_id
+from viz.codes import encode
+from viz.image import shrink
+from viz.task import item_generator
+
+__all__ = ["Examples"]
+
+STORED_EXAMPLES = 4096
+"""Images kept in memory with their codes, about 100 MB at 64 pixels."""
+
+GROUP_IMAGES = 8
+"""Images that are read, encoded and replaced together; an image's code depends on its company in
+the last bits."""
+
+Group = list[tuple[Tensor, Tensor]]
+"""Images (channel, y, x) uint8 with their codes (unit, y, x)."""
+
+
+class Examples:
+    """A rolling store of images and their codes.
+
+    Args:
+        index: whose dataset is streamed, again and again.
+        network: gives the codes.
+        layer: where.
+        grid: rows and columns of a code.
+        size: side of the images, in pixels.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, index: Index, network: Network, layer: Layer, grid: int, size: int, seed: int
+    ) -> None:
+        self.index, self.network, self.layer = index, network, layer
+        self.grid, self.size, self.seed = grid, size, seed
+        rows = index.sql("SELECT shard, count(*) FROM images GROUP BY shard ORDER BY shard").rows
+        self.counts: tuple[tuple[str, int], ...] = tuple((str(name), int(n)) for name, n in rows)
+        self.total = sum(count for _, count in self.counts)
+        self._groups: list[Group] = []
+        self._first = 0
+        self._stream: Iterator[Tensor | None] = iter(())
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the names of the dataset's shards and of how many images each has."""
+        return hashlib.sha256(json.dumps(self.counts).encode()).hexdigest()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole dataset is stored, so that nothing is ever replaced."""
+        return self.total <= STORED_EXAMPLES
+
+    def fill(self, step: int, reporter: Reporter) -> None:
+        """Read what the store holds at a step of training.
+
+        Raises:
+            RenderError: when not one image can be read.
+            ShardError: when a shard no longer holds what was indexed.
+        """
+        self._first = 0 if self.complete else step
+        self._stream = self._pictures(self._first * GROUP_IMAGES)
+        groups = STORED_EXAMPLES // GROUP_IMAGES
+        if self.complete:
+            self._stream = islice(self._stream, self.total)
+            groups = -(-self.total // GROUP_IMAGES)
+        self._groups = [[] for _ in range(groups)]
+        with reporter.task("read images", min(self.total, STORED_EXAMPLES), "images") as task:
+            for number in range(self._first, self._first + groups):
+                self._groups[number % groups] = self._read()
+                task.advance(len(self._groups[number % groups]))
+        if not any(self._groups):
+            raise RenderError(f"{self.index.out} has no image to train a prior on")
+
+    def codes(self) -> Tensor:
+        """All codes in the store: (image, unit, y, x) float32."""
+        return torch.stack([code for group in self._groups for _, code in group])
+
+    def draw(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step, which is that of `fill` or a later one.
+
+        Returns:
+            Images (image, channel, y, x) on 0..1 and codes (image, unit, y, x), float32 on the CPU.
+        """
+        while not self.complete and self._first < step:
+            self._groups[self._first % len(self._groups)] = self._read()
+            self._first += 1
+        stored = [example for group in self._groups for example in group]
+        generator = item_generator(self.seed, "batch of step", step)
+        chosen = torch.randint(len(stored), (batch,), generator=generator).tolist()
+        images = torch.stack([stored[place][0] for place in chosen])
+        return images.float() / 255, torch.stack([stored[place][1] for place in chosen])
+
+    def _read(self) -> Group:
+        """The next group of the stream, without those that cannot be decoded."""
+        pictures = [
+            picture for picture in islice(self._stream, GROUP_IMAGES) if picture is not None
+        ]
+        if not pictures:
+            return []
+        whole = torch.stack(pictures)
+        images = shrink(whole.float(), self.size, self.size).round().to(torch.uint8)
+        codes = encode(self.network, self.layer, whole, (self.grid, self.grid))
+        return list(zip(images, codes, strict=True))
+
+    def _pictures(self, skipped: int) -> Iterator[Tensor | None]:
+        """The endless stream from one place on; None stands for what cannot be decoded."""
+        epoch, skipped = divmod(skipped, max(1, self.total))
+        while self.counts:
+            generator = item_generator(self.seed, "shards of epoch", epoch)
+            for number in torch.randperm(len(self.counts), generator=generator).tolist():
+                name, count = self.counts[number]
+                if skipped < count:
+                    yield from self._shard_pictures(name, count, skipped)
+                skipped = max(0, skipped - count)
+            epoch += 1
+
+    def _shard_pictures(self, name: str, count: int, skipped: int) -> Iterator[Tensor | None]:
+        """The indexed images of a shard in network geometry, but for the first few."""
+        shard = next((shard for shard in self.index.dataset.shards if shard.name == name), None)
+        if shard is None:
+            raise ShardError(name, "it is no longer part of the dataset")
+        rows = self.index.sql("SELECT image_id FROM images WHERE shard = $name", name=name).rows
+        indexed = {split_image_id(image_id)[1] for (image_id,) in rows}
+        seen = 0
+        for sample in shard.samples():
+            if sample.position not in indexed:
+                continue
+            seen += 1
+            if seen > skipped:
+                yield self._decode(sample.data) if isinstance(sample, Sample) else None
+        if seen < count:
+            raise ShardError(name, f"it has {seen:,} of {count:,} indexed images; index it again")
+
+    def _decode(self, data: bytes) -> Tensor | None:
+        try:
+            return decode(data, self.network.preprocess).pixels
+        except BadImage:
+            # Another decoder than the index's can be of another opinion.
+            return None
