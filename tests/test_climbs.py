@@ -110,7 +110,7 @@ def test_an_accentuated_image_stays_nearer_the_harder_it_is_held(network, materi
             recipe, _point(layer, 2), layer, 2, 0, _canvas(network, recipe, layer)
         )
         (row,) = render_units(
-            network, layer, [2], recipe, out=tmp_path, material=material, precision="float32"
+            network, layer, [2], recipe, out=tmp_path, material=material, precision="fp32"
         )
         painted = torch.from_numpy(pixels(tmp_path, row)).permute(2, 0, 1).float()
         far.append(float((painted - start.picture).square().mean()))

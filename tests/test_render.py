@@ -38,7 +38,7 @@ def layer(network):
 
 
 @pytest.mark.parametrize("recipe", QUICK)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("objective", ["point", "channel"])
 def test_a_unit_gives_the_same_picture_beside_any_others(
     network, layer, tmp_path, recipe, precision, objective

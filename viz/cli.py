@@ -87,7 +87,7 @@ def render(
         int | None, typer.Option(min=1, help="Units that climb together; changes only the speed.")
     ] = None,
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the climb.")
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of the climb.")
     ] = "auto",
     photo: Annotated[Path | None, typer.Option(help="The photograph a dream starts from.")] = None,
     generator: Annotated[

@@ -176,7 +176,7 @@ class _Training:
     def _autocast(self) -> torch.autocast:
         """bfloat16 where the processor computes in it."""
         device = device_of(self.network)
-        able = resolve_precision("auto", device) == "bfloat16"
+        able = resolve_precision("auto", device) == "bf16"
         return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
     def state(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def render_units(
         objective: as `viz.objective_text` reads it, or a function from unit to objective.
         objective_name: names a function's objective in the table.
         batch: renderings that climb together; what comes out does not depend on it.
-        precision: of the climb; `auto` is bfloat16 where the processor computes in it.
+        precision: of the climb; `auto` is bf16 where the processor computes in it.
         score: what the index in OUT keeps of a unit's positions.
         material: the dataset, for recipes that draw on it.
         reporter: shown progress in steps of single pictures.

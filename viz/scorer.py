@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
-from pipeline.errors import LayerError
+from pipeline.errors import LayerError, RenderError
 from pipeline.layers import Layer, unit_view
 from pipeline.networks import Network
 from pipeline.taps import find_module
@@ -45,8 +45,8 @@ bits change at 16."""
 PASS_IMAGES_CUDA = 256
 """Likewise on a GPU."""
 
-Precision = Literal["auto", "float32", "bfloat16"]
-"""Of the climb; a measurement is always float32."""
+Precision = Literal["auto", "fp32", "bf16"]
+"""Of the climb; a measurement is always fp32."""
 
 
 class _Stop(Exception):
@@ -54,13 +54,20 @@ class _Stop(Exception):
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """`auto` is bfloat16 where the processor computes in it, float32 elsewhere."""
+    """`auto` is bf16 where the processor computes in it, fp32 elsewhere.
+
+    Raises:
+        RenderError: for another word.
+    """
+    if precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise RenderError(f"precision must be one of {known}, got {precision!r}")
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 
 
 class Watch:
@@ -154,7 +161,7 @@ class Scorer:
 
     def __init__(
         self, watch: Watch, *, relu: ReluRule = "plain", relu_steps: int = 0,
-        precision: Precision = "float32", extra: Extra | None = None,
+        precision: Precision = "fp32", extra: Extra | None = None,
         workers: Workers | None = None,
     ) -> None:  # fmt: skip
         self.watch = watch
@@ -245,5 +252,5 @@ class Scorer:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+            self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
         )
