@@ -26,7 +26,7 @@ def test_another_word_is_refused_and_not_taken_for_fp32(word):
 
 
 def test_the_table_says_in_what_a_picture_climbed(tmp_path):
-    network, recipe = climber(), get_recipe("octaves", {"steps": "3"})
+    network, recipe = climber(), get_recipe("octaves", {"steps": "5"})
     layer = layer_of(network, "late")
     files = set()
     for word in ("fp32", "bf16"):
