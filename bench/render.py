@@ -28,8 +28,8 @@ from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network, load_network
 from viz.ascent import canvas_for, climb
 from viz.canvas import whole_canvas
-from viz.measure import plan_canvas
 from viz.objective import centre, point
+from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Recipe
 from viz.scorer import Scorer, Watch

@@ -4,8 +4,8 @@ import torch
 from pipeline.geometry import Box
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import cut_canvas, place, whole_canvas
-from viz.measure import matches_whole_input
 from viz.objective import evaluate, point
+from viz.plan import matches_whole_input
 from viz.scorer import Watch
 
 

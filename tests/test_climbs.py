@@ -125,7 +125,7 @@ def _point(layer, unit):
 
 def _canvas(network, recipe, layer):
     from viz.ascent import canvas_for
-    from viz.measure import plan_canvas
+    from viz.plan import plan_canvas
 
     return canvas_for(recipe, plan_canvas(network, _point(layer, 2)))
 
@@ -202,7 +202,7 @@ def test_a_failed_rendering_is_tried_once_more_and_marked(network, material, ind
 
 
 def test_a_second_try_that_succeeds_is_kept(network, tmp_path, monkeypatch):
-    from viz import render
+    from viz import batch
 
     layer = layer_of(network, "late")
     calls = []
@@ -211,7 +211,7 @@ def test_a_second_try_that_succeeds_is_kept(network, tmp_path, monkeypatch):
         calls.append(picture)
         return "weak" if len(calls) <= 2 else "ok"
 
-    monkeypatch.setattr(render, "judge", judge)
+    monkeypatch.setattr(batch, "judge", judge)
     rows = render_units(network, layer, [0, 1], get_recipe("fourier", {"steps": "3"}), out=tmp_path)
     assert [row.status for row in rows] == ["retried", "retried"]
     assert [row.relu for row in rows] == ["redirected", "redirected"]

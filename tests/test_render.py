@@ -9,8 +9,9 @@ from PIL import Image
 from pipeline.errors import RenderError
 from pipeline.store import UNITS, write_table
 from tests.climbers import SIDE, climber, layer_of
-from viz.measure import measure, open_picture, plan_canvas
+from viz.measure import measure, open_picture
 from viz.objective import channel, point
+from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.render import render_units
 from viz.renders import load_renders, read_renders

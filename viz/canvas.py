@@ -6,6 +6,9 @@ multiple of the layer's stride and has the input's size modulo the stride, so th
 layer on the way keeps its alignment, and it contains the receptive field, so that zero padding at
 its border never enters. The canvas is the window plus a margin for what jitter and blur move in.
 
+The same holds inside the network: of the maps on the way to the layer only what the position sees
+is needed. Those are the canvas's crops; `viz.cone` finds them.
+
     whole input  ┌───────────────────────────┐
                  │    canvas ┌───────────┐   │
                  │           │ window    │   │
@@ -24,7 +27,31 @@ from torch import Tensor
 from pipeline.geometry import Box
 from pipeline.layers import Layer
 
-__all__ = ["Canvas", "cut_canvas", "place", "whole_canvas"]
+__all__ = ["Canvas", "Crop", "cut_canvas", "cut_interval", "place", "whole_canvas"]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The part of a module's output that the target needs.
+
+    Args:
+        module: dotted name; gives (image, unit, y, x).
+        top: first row, of what the module gives on the window when all crops before are made.
+        left: likewise for columns.
+        height: rows.
+        width: columns.
+    """
+
+    module: str
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """That part, a view."""
+        rows = slice(self.top, self.top + self.height)
+        return output[:, :, rows, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +69,7 @@ class Canvas:
         grid_left: likewise.
         box: the receptive field, in window pixels.
         margin: pixels of canvas around the window, on each side.
+        crops: of the maps on the way to the layer, in forward order.
     """
 
     input_height: int
@@ -54,6 +82,7 @@ class Canvas:
     grid_left: int
     box: Box
     margin: int = 0
+    crops: tuple[Crop, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -120,8 +149,8 @@ def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int
     )
     if layer.stride_y < 1 or layer.stride_x < 1:
         return whole_canvas(input_height, input_width, box)
-    top, height = _cut(int(seen.top), int(seen.bottom), layer.stride_y, input_height)
-    left, width = _cut(int(seen.left), int(seen.right), layer.stride_x, input_width)
+    top, height = cut_interval(int(seen.top), int(seen.bottom), layer.stride_y, input_height)
+    left, width = cut_interval(int(seen.left), int(seen.right), layer.stride_x, input_width)
     return Canvas(
         input_height, input_width, top, left, height, width,
         top // layer.stride_y, left // layer.stride_x,
@@ -129,8 +158,13 @@ def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int
     )  # fmt: skip
 
 
-def _cut(start: int, end: int, stride: int, length: int) -> tuple[int, int]:
-    """Offset and size of the aligned interval of [0, length) that holds [start, end)."""
+def cut_interval(start: int, end: int, stride: int, length: int) -> tuple[int, int]:
+    """The aligned interval of [0, length) that holds what of [start, end) lies in it.
+
+    Returns:
+        Its offset, a multiple of `stride`, and its size, congruent to `length` modulo `stride`
+        (where that has room).
+    """
     offset = max(start, 0) // stride * stride
     if end >= length:
         return offset, length - offset

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.networks import Network
 from pipeline.peaks import Score
-from viz.canvas import Canvas, cut_canvas, place, whole_canvas
+from viz.canvas import Canvas, place
 from viz.image import shrink, to_bytes
 from viz.objective import Objective, View, evaluate
 from viz.scorer import PASS_IMAGES, Watch
@@ -21,16 +21,10 @@ from viz.scorer import PASS_IMAGES, Watch
 __all__ = [
     "Measured",
     "device_of",
-    "matches_whole_input",
     "mean_colour",
     "measure",
     "open_picture",
-    "plan_canvas",
 ]
-
-CANVAS_TOLERANCE = 1e-4
-"""Largest difference between a window's activation and the whole input's, relative to the largest
-activation there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,44 +125,3 @@ def mean_colour(network: Network) -> Tensor:
         mean = mean.flip(0)
     channels = network.input_shape[0]
     return (mean if len(mean) == channels else mean.mean().expand(channels)).round()
-
-
-def plan_canvas(network: Network, objective: Objective) -> Canvas:
-    """The smallest window on which an objective is what it is on the whole input.
-
-    One position of one layer is cut to its receptive field, after a trial that the activation is
-    the same; everything else gets the whole input.
-    """
-    height, width = network.preprocess.height, network.preprocess.width
-    places = {(term.layer, term.y, term.x) for term in objective.terms}
-    if len(places) > 1:
-        return whole_canvas(height, width)
-    ((layer, y, x),) = places
-    if y is None or x is None:
-        return whole_canvas(height, width)
-    canvas = cut_canvas(layer, y, x, height, width)
-    if canvas.is_whole or matches_whole_input(network, objective, canvas):
-        return canvas
-    return whole_canvas(height, width, canvas.box_on_input)
-
-
-def matches_whole_input(network: Network, objective: Objective, canvas: Canvas) -> bool:
-    """Whether a window gives the target the same activation as the whole input, by trying it.
-
-    A network that only takes inputs of one size, or whose padding depends on the size in a way
-    that the window's alignment does not respect, gives False.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shape = (2, network.input_shape[0], canvas.input_height, canvas.input_width)
-    whole = (255 * torch.rand(shape, generator=generator)).to(device_of(network))
-    rows = slice(canvas.top, canvas.top + canvas.height)
-    columns = slice(canvas.left, canvas.left + canvas.width)
-    with torch.no_grad():
-        with Watch(network, objective.layers, None) as watch:
-            expected = evaluate([objective, objective], watch(whole))
-        try:
-            with Watch(network, objective.layers, canvas) as watch:
-                found = evaluate([objective, objective], watch(whole[:, :, rows, columns]))
-        except (RuntimeError, AssertionError, ValueError, IndexError):
-            return False
-    return bool(torch.allclose(found, expected, rtol=CANVAS_TOLERANCE, atol=CANVAS_TOLERANCE))

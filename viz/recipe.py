@@ -44,7 +44,7 @@ __all__ = [
     "summarise_recipe",
 ]
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 """Raised when the same recipe would give another image, so that old renderings are not reused."""
 
 RECIPES: Mapping[str, Recipe] = {

@@ -12,11 +12,9 @@ another seed, and marked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-
-from torch import Tensor
 
 from pipeline.errors import RenderError
 from pipeline.layers import Layer
@@ -24,20 +22,19 @@ from pipeline.networks import Network
 from pipeline.peaks import Score
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
-from viz.ascent import canvas_for, climb, extra_for
+from viz.ascent import canvas_for, extra_for
+from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas
-from viz.image import to_bytes
-from viz.material import Material, Start
-from viz.measure import Measured, device_of, measure, open_picture, plan_canvas
+from viz.material import Material
+from viz.measure import device_of
 from viz.objective import Objective
 from viz.objective_text import parse_objective
-from viz.picture_files import picture_name, save_picture
+from viz.plan import plan_canvas
 from viz.recipe import recipe_fingerprint
-from viz.recipe_kinds import Maco, Recipe
-from viz.references import Reference, judge, read_references
+from viz.recipe_kinds import Recipe
+from viz.references import read_references
 from viz.renders import Rendered, load_renders, merge_renders
-from viz.scorer import PASS_IMAGES, Precision, Scorer, Watch, resolve_precision
-from viz.task import Climb, Task, item_generator
+from viz.scorer import PASS_IMAGES, Precision, resolve_precision
 from viz.workers import Workers
 
 __all__ = ["render_units"]
@@ -50,47 +47,6 @@ BATCH_UNITS_CUDA = 128
 
 RETRY_SEED = 1_000_003
 """Added to the seed of a second try."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One rendering to make."""
-
-    unit: int
-    facet: int
-    objective: Objective
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What the renderings of one call share."""
-
-    network: Network
-    layer: Layer
-    recipe: Recipe
-    objective: str
-    seed: int
-    out: Path
-    precision: Precision
-    score: Score
-    references: Mapping[int, Reference]
-    material: Material
-    workers: Workers
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """One rendering as it was saved and measured."""
-
-    item: _Item
-    file: str
-    picture: Tensor
-    measured: Measured
-    trace: tuple[float, ...]
-    start: Start | None
-    status: str
-    relu: str
 
 
 def render_units(
@@ -145,7 +101,7 @@ def render_units(
     references = read_references(out, layer.name)
     material = material or Material(network)
     with Workers(device_of(network)) as workers:
-        job = _Job(
+        job = Job(
             network, layer, recipe, name, seed, out, resolved, score, references, material, workers
         )
         items = [item for unit in dict.fromkeys(units) for item in _items(job, unit, make(unit))]
@@ -159,14 +115,14 @@ def render_units(
 
 
 def _render_items(
-    job: _Job, items: Sequence[_Item], size: int, reporter: Reporter
+    job: Job, items: Sequence[Item], size: int, reporter: Reporter
 ) -> dict[tuple[int, int], Rendered]:
     """Render what is still to do, batch after batch."""
     done = {}
     if items:
         title = f"render {job.layer.name} ({job.recipe.name})"
         with reporter.task(title, len(items) * job.recipe.total_steps, "steps") as progress:
-            for canvas, group in _by_canvas(job.network, items):
+            for canvas, group in _by_canvas(job, items):
                 for chunk in _chunks(group, size):
                     for row in _render_batch(job, canvas_for(job.recipe, canvas), chunk, progress):
                         done[row.unit, row.facet] = row
@@ -183,7 +139,7 @@ def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:
     return max(group, size // group * group)
 
 
-def _items(job: _Job, unit: int, objective: Objective) -> Iterator[_Item]:
+def _items(job: Job, unit: int, objective: Objective) -> Iterator[Item]:
     shapes = [{**asdict(layer), "ordinal": None} for layer in objective.layers]
     for facet in range(job.material.renderings(job.recipe, job.layer, unit)):
         fingerprint = recipe_fingerprint(
@@ -197,10 +153,10 @@ def _items(job: _Job, unit: int, objective: Objective) -> Iterator[_Item]:
             precision=job.precision,
             material=job.material.identity(job.recipe),
         )
-        yield _Item(unit, facet, objective, fingerprint)
+        yield Item(unit, facet, objective, fingerprint)
 
 
-def _finished(job: _Job, items: Sequence[_Item]) -> dict[tuple[int, int], Rendered]:
+def _finished(job: Job, items: Sequence[Item]) -> dict[tuple[int, int], Rendered]:
     """Rows of an earlier run that are exactly what would be made again.
 
     Of renderings that are driven apart from each other all must be there, or none counts.
@@ -217,29 +173,30 @@ def _finished(job: _Job, items: Sequence[_Item]) -> dict[tuple[int, int], Render
     return found
 
 
-def _by_canvas(network: Network, items: Sequence[_Item]) -> Iterator[tuple[Canvas, list[_Item]]]:
+def _by_canvas(job: Job, items: Sequence[Item]) -> Iterator[tuple[Canvas, list[Item]]]:
     """Items in groups that share a canvas; objectives that differ only in the unit are planned
     once."""
+    extra = extra_for(job.recipe, job.layer.name) is not None
     plans: dict[object, Canvas] = {}
-    groups: dict[Canvas, list[_Item]] = {}
+    groups: dict[Canvas, list[Item]] = {}
     for item in items:
         shape = tuple((term.layer, term.kind, term.y, term.x) for term in item.objective.terms)
         if shape not in plans:
-            plans[shape] = plan_canvas(network, item.objective)
+            plans[shape] = plan_canvas(job.network, item.objective, whole_layer=extra)
         groups.setdefault(plans[shape], []).append(item)
     yield from groups.items()
 
 
-def _chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]
 
 
 def _render_batch(
-    job: _Job, canvas: Canvas, items: Sequence[_Item], progress: ProgressTask
+    job: Job, canvas: Canvas, items: Sequence[Item], progress: ProgressTask
 ) -> list[Rendered]:
     """Climb, try again what failed, enter both in the table."""
-    made = _climb_batch(job, canvas, items, progress.advance)
+    made = climb_batch(job, canvas, items, progress.advance)
     failed = [each.item for each in made if each.status != "ok"]
     if failed and getattr(job.recipe, "variety", 1) == 1:
         progress.describe(f"trying {len(failed)} once more")
@@ -248,10 +205,10 @@ def _render_batch(
             recipe=replace(job.recipe, relu="redirected", relu_steps=0),
             seed=job.seed + RETRY_SEED,
         )
-        tries = {each.item: each for each in _climb_batch(second, canvas, failed, _silent)}
+        tries = {each.item: each for each in climb_batch(second, canvas, failed, _silent)}
         made = [_better(job.out, each, tries.get(each.item)) for each in made]
         progress.describe("")
-    rows = [_row(job, canvas, each) for each in made]
+    rows = [row_of(job, canvas, each) for each in made]
     merge_renders(job.out, rows)
     return rows
 
@@ -260,7 +217,7 @@ def _silent(steps: int) -> None:
     """The steps of a second try are not in the total."""
 
 
-def _better(out: Path, first: _Made, second: _Made | None) -> _Made:
+def _better(out: Path, first: Made, second: Made | None) -> Made:
     """The better of two tries; the other's picture is removed."""
     if second is None:
         return first
@@ -272,117 +229,3 @@ def _better(out: Path, first: _Made, second: _Made | None) -> _Made:
         kept, dropped = first, second
     (out / dropped.file).unlink(missing_ok=True)
     return kept
-
-
-def _climb_batch(
-    job: _Job, canvas: Canvas, items: Sequence[_Item], on_step: Callable[[int], None]
-) -> list[_Made]:
-    objectives = [item.objective for item in items]
-    starts = [
-        job.material.start(job.recipe, item.objective, job.layer, item.unit, item.facet, canvas)
-        for item in items
-    ]
-    with Watch(job.network, objectives[0].layers, canvas) as watch:
-        scorer = Scorer(
-            watch,
-            relu=job.recipe.relu,
-            relu_steps=job.recipe.relu_steps,
-            precision=job.precision,
-            extra=extra_for(job.recipe, objectives[0].layers[0].name),
-            workers=job.workers,
-        )
-        generators = [
-            item_generator(job.seed, job.layer.name, item.unit, item.facet) for item in items
-        ]
-        supplies = job.material.supplies(job.recipe, starts, canvas)
-        channels = job.network.input_shape[0]
-        task = Task(scorer, canvas, channels, objectives, generators, on_step, supplies)
-        result = climb(job.recipe, task)
-    return _save_batch(job, canvas, items, starts, result)
-
-
-def _save_batch(
-    job: _Job,
-    canvas: Canvas,
-    items: Sequence[_Item],
-    starts: Sequence[Start | None],
-    result: Climb,
-) -> list[_Made]:
-    """Save every picture, read it back, measure it."""
-    pictures = to_bytes(result.pictures if job.recipe.keep == "last" else result.best)
-    opacity = None if result.opacity is None else to_bytes(result.opacity)
-    files = []
-    for number, item in enumerate(items):
-        file = picture_name(
-            job.layer.name, job.recipe.name, job.objective, item.unit, item.facet, job.seed,
-            item.fingerprint,
-        )  # fmt: skip
-        about = f"{job.network.name}: {item.objective}, {job.recipe.name}, seed {job.seed}"
-        layers = [pictures[number], *([] if opacity is None else [opacity[number]])]
-        save_picture(job.out / file, layers, about)
-        files.append(file)
-    channels = job.network.input_shape[0]
-    saved = [open_picture(job.out / file, channels) for file in files]
-    objectives = [item.objective for item in items]
-    measured = measure(job.network, saved, objectives, canvas, job.score, _zoom(job.recipe))
-    return [
-        _Made(
-            item, files[number], saved[number], measured[number], result.traces[number],
-            starts[number], _status(job, item, measured[number], saved[number]), job.recipe.relu,
-        )
-        for number, item in enumerate(items)
-    ]  # fmt: skip
-
-
-def _status(job: _Job, item: _Item, measured: Measured, picture: Tensor) -> str:
-    reference = job.references.get(item.unit, Reference())
-    return judge(measured, reference, picture, lowest=_is_lowest(item.objective))
-
-
-def _is_lowest(objective: Objective) -> bool:
-    return all(term.weight < 0 for term in objective.terms)
-
-
-def _zoom(recipe: Recipe) -> float:
-    """Pixels of a recipe's picture to a pixel of the canvas."""
-    return recipe.enlarge if isinstance(recipe, Maco) else 1.0
-
-
-def _row(job: _Job, canvas: Canvas, made: _Made) -> Rendered:
-    zoom = _zoom(job.recipe)
-    height, width = made.picture.shape[1:]
-    box = canvas.box_in(round(height / zoom), round(width / zoom))
-    reference = job.references.get(made.item.unit, Reference())
-    lowest = _is_lowest(made.item.objective)
-    best = reference.lowest if lowest else reference.highest
-    measured = made.measured
-    alike = job.score == "max" or measured.activation == measured.peak
-    comparable = measured.peak is not None and best is not None and best > 0 and alike
-    return Rendered(
-        layer=job.layer.name,
-        unit=made.item.unit,
-        recipe=job.recipe.name,
-        objective=job.objective,
-        facet=made.item.facet,
-        seed=job.seed,
-        activation=measured.activation,
-        peak=measured.peak,
-        best_real=best,
-        p999=None if lowest else reference.p999,
-        ratio=measured.activation / best if comparable and best else None,
-        steps=len(made.trace),
-        best_step=max(range(len(made.trace)), key=made.trace.__getitem__),
-        status=made.status,
-        relu=made.relu,
-        precision=job.precision,
-        file=made.file,
-        width=width,
-        height=height,
-        box_left=box.left * zoom,
-        box_top=box.top * zoom,
-        box_right=box.right * zoom,
-        box_bottom=box.bottom * zoom,
-        fingerprint=made.item.fingerprint,
-        images=made.start.images if made.start else (),
-        trace=made.trace,
-    )

@@ -22,7 +22,7 @@ from pipeline.errors import LayerError, RenderError
 from pipeline.layers import Layer, unit_view
 from pipeline.networks import Network
 from pipeline.taps import find_module
-from viz.canvas import Canvas
+from viz.canvas import Canvas, Crop
 from viz.convolution import QuickConvolutions
 from viz.extras import Extra
 from viz.objective import Objective, View, evaluate
@@ -76,7 +76,8 @@ class Watch:
     Args:
         network: in eval mode, parameters frozen.
         layers: in forward order.
-        canvas: the window that pictures show; gives the views their place in the whole grid.
+        canvas: the window that pictures show; gives the views their place in the whole grid, and
+            its crops are made.
     """
 
     def __init__(self, network: Network, layers: Sequence[Layer], canvas: Canvas | None) -> None:
@@ -88,6 +89,9 @@ class Watch:
 
     def __enter__(self) -> Self:
         try:
+            for crop in self.canvas.crops if self.canvas else ():
+                module = find_module(self.network.module, crop.module)
+                self._handles.append(module.register_forward_hook(_cropped(crop)))
             for layer in self.layers:
                 module = find_module(self.network.module, layer.module)
                 self._handles.append(module.register_forward_hook(self._hook(layer)))
@@ -145,6 +149,11 @@ class Watch:
     def _remove(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+
+
+def _cropped(crop: Crop) -> Callable[[Any, Any, Tensor], Tensor]:
+    """A hook that passes on only a part of its module's output."""
+    return lambda module, inputs, output: crop(output)
 
 
 class Scorer:

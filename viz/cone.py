@@ -1,0 +1,193 @@
+"""What one grid position needs of every map on the way to it: a cone through the network.
+
+A unit at one position sees its receptive field, and of an earlier map only those positions whose
+own receptive fields lie inside that. Where every path from the input to the layer goes through a
+module, its output can be cut to them, and all that follows is as much smaller, forward and
+backward. GoogLeNet's inception4c at its centre needs 1 of 14 x 14 positions of itself, 3 x 3 of
+inception4b, 5 x 5 of inception4a, 7 x 7 of maxpool3.
+
+    input    ├──────────────────────────┤
+    block    · · ├──────────────────┤ · ·
+    block    ·   ·   ├─────────┤    ·   ·
+    layer                  ┼
+
+The modules are found by `viz.way`, and their receptive fields are asked of the network, so that no
+rule per architecture is needed. A cut starts at a multiple of the stride that is still to come and
+has the map's size modulo it, so that what follows keeps its alignment; a position that is needed
+then sees no padding that it does not see on the whole input. `viz.plan` tries a cone before it is
+used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from pipeline.geometry import Box
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.receptive_field import Field, Target, find_fields
+from viz.canvas import Canvas, Crop, cut_canvas, cut_interval
+from viz.way import maps_on_the_way
+
+__all__ = ["cone_canvas"]
+
+WORTHWHILE = 0.9
+"""A cut that leaves more than this share of a map is not made: it would cost as much as it saves,
+since the gradient of a cut is written out in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """A map on the way, from the input (whose name is empty) to the layer itself.
+
+    Args:
+        module: dotted name.
+        grid: rows and columns on the whole input.
+        fields: along y and along x.
+    """
+
+    module: str
+    grid: tuple[int, int]
+    fields: tuple[Field, Field]
+
+    def needed(self, axis: int, start: int, end: int) -> tuple[int, int] | None:
+        """First and behind the last of the positions that together see [start, end) of the input.
+
+        They lie outside the grid where the layer sees padding. None when the fields do not come
+        out even.
+        """
+        field = self.fields[axis]
+        if field.stride < 1:
+            return None
+        first, uneven = divmod(start - field.start, field.stride)
+        more, odd = divmod(end - start - field.size, field.stride)
+        return None if uneven or odd or more < 0 else (first, first + more + 1)
+
+    def divides(self, other: _Map) -> bool:
+        """Whether the other's strides are multiples of this one's."""
+        pairs = zip(self.fields, other.fields, strict=True)
+        return all(mine.stride > 0 and not own.stride % mine.stride for mine, own in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What is kept of a map along one axis, counted on the whole input's grid.
+
+    Args:
+        base: the position that comes first when all maps before are cut.
+        natural: about how many positions come then.
+        offset: the first that is kept.
+        size: how many are.
+    """
+
+    base: int
+    natural: int
+    offset: int
+    size: int
+
+
+Ends = tuple[tuple[int, int], tuple[int, int]]
+"""First row and the one behind the last that the target sees; likewise for columns."""
+
+
+def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None:
+    """The window of one grid position, with crops inside the network.
+
+    Args:
+        network: runs a few trial passes.
+        layer: of that network.
+        y, x: grid position.
+
+    Returns:
+        The canvas, to be tried before it is used; None where no cut inside is worthwhile.
+    """
+    if layer.stride_y < 1 or layer.stride_x < 1:
+        return None
+    seen = layer.box(y, x)
+    ends = (int(seen.top), int(seen.bottom)), (int(seen.left), int(seen.right))
+    cuts = _worthwhile(_maps(network, layer, ends), ends)
+    if len(cuts) <= 2:
+        return None
+    (_, rows, columns), *between, (_, last_rows, last_columns) = cuts
+    height, width = network.preprocess.height, network.preprocess.width
+    box = cut_canvas(layer, y, x, height, width).box_on_input
+    top, left = rows.offset, columns.offset
+    crops = [
+        Crop(part.module, down.offset - down.base, along.offset - along.base, down.size, along.size)
+        for part, down, along in between
+    ]
+    return Canvas(
+        height, width, top, left, rows.size, columns.size, last_rows.base, last_columns.base,
+        Box(box.left - left, box.top - top, box.right - left, box.bottom - top),
+        crops=tuple(crops),
+    )  # fmt: skip
+
+
+def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
+    """The input, the maps that can be cut in forward order, and the layer."""
+    shape = network.input_shape
+    parameter = next(network.module.parameters(), torch.empty(0))
+    blank = network.normalise(torch.full((1, *shape), 128.0, device=parameter.device))
+    grids = maps_on_the_way(network, layer.module)
+    targets = [Target(name, grid, _as_it_is) for name, grid in grids.items()]
+    own = (
+        Field(layer.rf_h, layer.stride_y, layer.start_y),
+        Field(layer.rf_w, layer.stride_x, layer.start_x),
+    )
+    last = _Map(layer.module, (layer.grid_h, layer.grid_w), own)
+    maps = [_Map("", shape[1:], (Field(1, 1, 0), Field(1, 1, 0)))]
+    for target, fields in zip(targets, find_fields(network.module, blank, targets), strict=True):
+        found = _Map(target.module, target.grid, fields)
+        even = all(found.needed(axis, *ends[axis]) is not None for axis in (0, 1))
+        new = fields != maps[-1].fields
+        if new and even and maps[-1].divides(found) and found.divides(last):
+            maps.append(found)
+    return [*maps, last]
+
+
+def _as_it_is(output: Tensor) -> Tensor:
+    return output
+
+
+def _worthwhile(maps: list[_Map], ends: Ends) -> list[tuple[_Map, _Cut, _Cut]]:
+    """The cuts of maps along both axes; between the first and the last only those that save."""
+    while True:
+        rows, columns = (_cut_axis(maps, axis, *ends[axis]) for axis in (0, 1))
+        cuts = list(zip(maps, rows, columns, strict=True))
+        shares = [
+            down.size * along.size / (down.natural * along.natural) for _, down, along in cuts[1:-1]
+        ]
+        if not shares or max(shares) <= WORTHWHILE:
+            return cuts
+        least = 1 + shares.index(max(shares))
+        maps = maps[:least] + maps[least + 1 :]
+
+
+def _cut_axis(maps: Sequence[_Map], axis: int, start: int, end: int) -> list[_Cut]:
+    """Cut maps along one axis to what the last one needs to see [start, end) of the input.
+
+    From the layer back to the input, since a map must also reach to where the next one's cut
+    begins and ends; those positions need not be right, only there.
+    """
+    strides = [part.fields[axis].stride for part in maps]
+    ratios = [after // before for before, after in pairwise([*strides, strides[-1]])]
+    kept: list[tuple[int, int]] = []
+    for part, ratio in reversed(list(zip(maps, ratios, strict=True))):
+        needed = part.needed(axis, start, end)
+        assert needed is not None
+        first, behind = needed
+        if kept:
+            offset, size = kept[-1]
+            first = min(first, offset * ratio)
+            behind = max(behind, (offset + size - 1) * ratio + 1)
+        kept.append(cut_interval(first, behind, ratio, part.grid[axis]))
+    cuts, base, natural = [], 0, maps[0].grid[axis]
+    for part, ratio, (offset, size) in zip(maps, ratios, reversed(kept), strict=True):
+        cuts.append(_Cut(base, min(natural, part.grid[axis] - base), offset, size))
+        base, natural = offset // ratio, -(-size // ratio)
+    return cuts
