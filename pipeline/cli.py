@@ -10,29 +10,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pipeline import cli_index
+from pipeline.cli_options import (
+    ASK,
+    LOOK,
+    AsCsv,
+    AsJson,
+    Directions,
+    Input,
+    Kind,
+    LayerGlobs,
+    Out,
+)
 from pipeline.errors import MaxactError
 
-__all__ = ["ASK", "INDEX", "LOOK", "AsCsv", "AsJson", "Out", "app", "main"]
-
-LOOK = "Look around"
-"""Help panel of the commands that show what there is to choose from."""
-
-INDEX = "Index a dataset"
-"""Help panel of the commands that write or check an index."""
-
-ASK = "Ask an index"
-"""Help panel of the commands that read an index."""
-
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of an index.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one array of objects.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
+__all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
@@ -121,38 +118,13 @@ def layers(
     network: Annotated[
         str, typer.Argument(metavar="NETWORK", help="See `maxact networks`; or module:factory.")
     ] = "efficientnet_lite0",
-    patterns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layers",
-            metavar="GLOB",
-            help="Names like this; `**` looks at every module.",
-            show_default=False,
-        ),
-    ] = None,
+    patterns: LayerGlobs = None,
     weights: Annotated[
         str, typer.Option(metavar="FILE|random", help="Shapes do not depend on them.")
     ] = "random",
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Another input: size=160, channels=grey ..; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    directions: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[LAYER=]FILE",
-            help="A safetensors file whose rows become units of an extra layer.",
-            show_default=False,
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="map, map_last, tokens or vector.", show_default="found by a trial pass"),
-    ] = None,
+    input: Input = None,
+    directions: Directions = None,
+    kind: Kind = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

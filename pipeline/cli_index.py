@@ -8,11 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli_options import (
+    INDEX,
+    Directions,
+    Input,
+    Kind,
+    LayerGlobs,
+    NewOut,
+    Out,
+    Seed,
+)
 from pipeline.progress import ConsoleReporter, readable_duration
 
 __all__ = ["register"]
-
-_PANEL = "Index a dataset"
 
 Data = Annotated[
     list[str],
@@ -22,7 +30,6 @@ Data = Annotated[
         "with an image column, or `demo`.",
     ),
 ]
-NewOut = Annotated[Path, typer.Option("--out", "-o", help="The folder to write the index into.")]
 
 
 def index(
@@ -34,32 +41,10 @@ def index(
     weights: Annotated[
         str | None, typer.Option(help="A weights file, or `random`.", show_default="published")
     ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layers", help="Glob over layer names; may be repeated.", show_default=False
-        ),
-    ] = None,
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Another preprocessing: size=160, mean=.., channels=bgr ..; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    directions: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[LAYER=]FILE",
-            help="A safetensors file whose rows become units of an extra layer.",
-            show_default=False,
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="map, map_last, tokens or vector.", show_default="found by a trial pass"),
-    ] = None,
+    layers: LayerGlobs = None,
+    input: Input = None,
+    directions: Directions = None,
+    kind: Kind = None,
     top: Annotated[int, typer.Option(help="Images kept per unit, highest and lowest.")] = 16,
     score: Annotated[str, typer.Option(help="max or mean over a layer's positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
@@ -153,9 +138,9 @@ def merge(
 
 
 def check(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of an index.")],
+    out: Out,
     sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to look at again.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Run recorded images through the network again and compare; non-zero exit on a difference.
 
@@ -181,7 +166,7 @@ def check(
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     for command in (index, merge, check):
-        app.command(rich_help_panel=_PANEL)(command)
+        app.command(rich_help_panel=INDEX)(command)
 
 
 def _classes(text: str) -> int | None:

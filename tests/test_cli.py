@@ -58,6 +58,30 @@ def test_every_option_is_explained(name: str) -> None:
         assert getattr(option, "help", None), f"{name} {option.name} has no help"
 
 
+OWN_MEANING = {
+    "--weights": "of a network to be indexed, of shapes to be listed, or moved since",
+    "--layer": "one to be trained on, or any number",
+    "--recipe": "to render by, or whose renderings to draw",
+    "--steps": "of a climb, or of training",
+    "--batch": "renderings, or images",
+    "--top": "images kept, or shown",
+    "--device": "mps too, where indexing can use it",
+    "--precision": "indexing has no auto",
+}
+"""Options that mean something else in another command."""
+
+
+def test_an_option_that_several_commands_share_has_one_meaning() -> None:
+    meanings: dict[str, set[str]] = {}
+    for _, command in commands():
+        for each in (command, *getattr(command, "commands", {}).values()):
+            for option in each.params:
+                if option.opts[0].startswith("--"):
+                    meanings.setdefault(option.opts[0], set()).add(option.help)
+    several = {name for name, helps in meanings.items() if len(helps) > 1}
+    assert several == set(OWN_MEANING)
+
+
 def test_starting_takes_well_under_a_second() -> None:
     seconds = []
     for _ in range(3):

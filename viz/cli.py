@@ -8,22 +8,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli import LOOK, Out, app
-from pipeline.cli import main as main
+from pipeline.cli import app, main
+from pipeline.cli_options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
 
-__all__ = ["DRAW", "app", "main"]
-
-DRAW = "Draw"
-"""Help panel of the commands that make pictures."""
+__all__ = ["app", "main"]
 
 
 @app.command(rich_help_panel=DRAW)
 def sheets(
     out: Out,
-    layer: Annotated[
-        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
-    ] = None,
-    units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
+    layer: LayersOfIndex = None,
+    units: Units = "all",
     recipe: Annotated[
         str | None, typer.Option(help="Of the renderings.", show_default="the one with most units")
     ] = None,
@@ -61,10 +56,8 @@ def sheets(
 @app.command(rich_help_panel=DRAW)
 def render(
     out: Out,
-    layer: Annotated[
-        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
-    ] = None,
-    units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
+    layer: LayersOfIndex = None,
+    units: Units = "all",
     recipe: Annotated[
         str, typer.Option(help="A name that `maxact recipes` lists, or a TOML file.")
     ] = "fourier",
@@ -78,7 +71,7 @@ def render(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps; as --set steps=N.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another image.")] = 0,
+    seed: Seed = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the recipe; repeatable."),
@@ -87,7 +80,8 @@ def render(
         int | None, typer.Option(min=1, help="Units that climb together; changes only the speed.")
     ] = None,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option(help="Of the climb.")
+        Literal["auto", "fp32", "bf16"],
+        typer.Option(help="Of the climb; auto is bf16 where the processor computes in it."),
     ] = "auto",
     photo: Annotated[Path | None, typer.Option(help="The photograph a dream starts from.")] = None,
     generator: Annotated[
@@ -111,10 +105,8 @@ def render(
         int | None,
         typer.Option(min=1, help="Stop a picture whose score has not risen for so many steps."),
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
-    weights: Annotated[
-        Path | None, typer.Option(help="The weights' file, where it has moved.")
-    ] = None,
+    device: Device = "auto",
+    weights: MovedWeights = None,
 ) -> None:
     """Render synthetic images of units: what drives them, found by gradient ascent.
 
@@ -178,17 +170,13 @@ def recipes(
 @app.command("project", rich_help_panel=DRAW)
 def project_command(
     out: Out,
-    layer: Annotated[
-        list[str] | None, typer.Option(help="A layer of the index, or a glob; may be repeated.")
-    ] = None,
-    units: Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")] = "all",
+    layer: LayersOfIndex = None,
+    units: Units = "all",
     method: Annotated[
         str, typer.Option(help="deconvnet, guided, gradient, activation; with commas, or all.")
     ] = "all",
     top: Annotated[int, typer.Option(min=1, help="Real images of each unit.")] = 9,
-    weights: Annotated[
-        Path | None, typer.Option(help="The weights' file, where it has moved.")
-    ] = None,
+    weights: MovedWeights = None,
 ) -> None:
     """Show what in a unit's top images drives it: deconvnet, guided, gradient, activation map.
 
@@ -230,11 +218,9 @@ def prior_train(
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 16,
     adversarial: Annotated[float, typer.Option(min=0, help="Weight of a critic; 0: none.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
-    weights: Annotated[
-        Path | None, typer.Option(help="The network's weights, where they have moved.")
-    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    weights: MovedWeights = None,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
 
