@@ -1,1 +1,49 @@
-"""maxact: index a dataset through a network, and ask for any unit's top images."""
+"""maxact: index a dataset through a network, and ask for any unit's top images.
+
+The names below are all that most programs need; each is imported when it is asked for, so that
+`import pipeline` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from pipeline.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+    from pipeline.errors import MaxactError
+    from pipeline.geometry import Preprocess
+    from pipeline.layers import choose_layers
+    from pipeline.networks import Network, load_network
+    from pipeline.progress import ConsoleReporter
+    from pipeline.query import open_index
+    from pipeline.run import run_index
+    from pipeline.runs import merge_runs
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ConsoleReporter": "pipeline.progress",
+            "MaxactError": "pipeline.errors",
+            "Network": "pipeline.networks",
+            "Preprocess": "pipeline.geometry",
+            "RunConfig": "pipeline.config",
+            "choose_layers": "pipeline.layers",
+            "load_network": "pipeline.networks",
+            "merge_runs": "pipeline.runs",
+            "open_index": "pipeline.query",
+            "run_index": "pipeline.run",
+        },
+    )
+
+__all__ = [
+    "ConsoleReporter",
+    "MaxactError",
+    "Network",
+    "Preprocess",
+    "RunConfig",
+    "choose_layers",
+    "load_network",
+    "merge_runs",
+    "open_index",
+    "run_index",
+]

@@ -1,1 +1,28 @@
-"""maxact: synthetic images of what drives a unit, and sheets that set them beside real ones."""
+"""maxact: synthetic images of what drives a unit, and sheets that set them beside real ones.
+
+The names below are all that most programs need; each is imported when it is asked for, so that
+`import viz` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from pipeline.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from viz.index_renders import render_index
+    from viz.pages import draw_sheets
+    from viz.recipe import RECIPES, get_recipe
+    from viz.render import render_units
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "RECIPES": "viz.recipe",
+            "draw_sheets": "viz.pages",
+            "get_recipe": "viz.recipe",
+            "render_index": "viz.index_renders",
+            "render_units": "viz.render",
+        },
+    )
+
+__all__ = ["RECIPES", "draw_sheets", "get_recipe", "render_index", "render_units"]
