@@ -260,6 +260,4 @@ class Scorer:
         return self.relu if self.relu_steps == 0 or step < self.relu_steps else "plain"
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
