@@ -9,12 +9,19 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pipeline.config import RunConfig
+from pipeline.layers import Layer, choose_layers
+from pipeline.networks import Network, load_network
 from pipeline.query import open_index
 from pipeline.run import run_index
+from viz.canvas import Canvas
 from viz.index_renders import render_index
+from viz.objective import point
+from viz.plan import plan_canvas
 from viz.recipe import get_recipe
+from viz.scorer import Watch
 
 IMAGES = 5
 
@@ -54,6 +61,26 @@ inception_v1 64 mixed3a:map:8x8 softmax2:vector:1x1
 """
 """Network, size of its input, and layers with the kind and grid they must turn out to have; the
 first is rendered."""
+
+
+EARLY = {
+    "mobilenet_v3_small": "features.0",
+    "efficientnet_b0": "features.0",
+    "convnext_tiny": "features.1.0",
+    "maxvit_t": "stem.1",
+    "timm:convnextv2_atto": "stem",
+    "timm:nfnet_l0": "stem",
+    "timm:tiny_vit_5m_224": "patch_embed",
+}
+"""An earlier layer of networks whose first layer above sees the whole input."""
+
+SEES_ALL = {
+    "swin_t", "vit_b_32", "timm:mixer_s32_224", "timm:deit_tiny_distilled_patch16_224",
+    "timm:beit_base_patch16_224", "timm:eva02_tiny_patch14_224", "timm:vit_small_patch14_dinov2",
+    "timm:vit_small_patch16_dinov3", "timm:vit_medium_patch32_clip_224",
+    "timm:swinv2_cr_tiny_ns_224",
+}  # fmt: skip
+"""Networks of patches, which are always shown the whole input."""
 
 
 GREY = """
@@ -116,6 +143,38 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
     with Image.open(tmp_path / "out" / row.file) as picture:
         assert min(picture.size) >= 1
     assert np.isfinite(row.activation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
+def test_a_canvas_gives_what_the_whole_input_gives(line: str) -> None:
+    """For all units at the centre, at two corners and at the middle of a side."""
+    name, size, first, *_ = line.split()
+    network = load_network(name, weights="random", input=[f"size={size}"])
+    (layer,) = choose_layers(network, [EARLY.get(name, first.partition(":")[0])])
+    height, width = layer.grid_h - 1, layer.grid_w - 1
+    shape = (2, 3, int(size), int(size))
+    pictures = 255 * torch.rand(shape, generator=torch.Generator().manual_seed(99))
+    for y, x in ((height // 2, width // 2), (0, 0), (height, width), (height // 2, width)):
+        canvas = plan_canvas(network, point(layer, 0, y, x))
+        assert canvas.is_whole == (name in SEES_ALL) or (y, x) == (height // 2, width // 2)
+        expected = units_at(network, layer, None, pictures, y, x)
+        assert not torch.allclose(expected[0], expected[1], rtol=0.01), "nothing to tell apart"
+        window = pictures[
+            :, :, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width
+        ]
+        found = units_at(network, layer, canvas, window, y, x)
+        assert found.shape == expected.shape == (2, layer.units)
+        assert float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
+
+
+def units_at(
+    network: Network, layer: Layer, canvas: Canvas | None, pictures: Tensor, y: int, x: int
+) -> Tensor:
+    """(image, unit) activations at one position of the whole input's grid."""
+    with torch.no_grad(), Watch(network, [layer], canvas) as watch:
+        view = watch(pictures)[layer.name]
+    return view.values[:, :, y - view.top, x - view.left]
 
 
 def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
