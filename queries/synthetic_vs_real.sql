@@ -1,4 +1,4 @@
--- Units ranked by how far their rendering drives them beyond the dataset's best image. The
+-- Renderings ranked by how far they drive their unit beyond the dataset's best image. The
 -- activation is measured on the saved PNG, through the dataset's own preprocessing.
 --
 -- Parameters
@@ -11,16 +11,18 @@
 --   recipe                    the recipe's name
 --   objective                 point, channel, ...
 --   facet                     which of several renderings of the unit
+--   seed                      of the rendering
 --   activation                measured on the saved PNG
---   best_real                 the highest peak over the dataset
---   ratio                     activation over best_real
+--   best_real                 the highest peak over the dataset; the lowest, where that is sought
+--   ratio                     activation over best_real; NULL, and last, where these do not compare
 --   status                    whether the rendering worked
 --   file                      the picture, relative to OUT
 SELECT
-    renders.layer, renders.unit, renders.recipe, renders.objective, renders.facet,
+    renders.layer, renders.unit, renders.recipe, renders.objective, renders.facet, renders.seed,
     renders.activation, renders.best_real, renders.ratio, renders.status, renders.file
 FROM renders LEFT JOIN layers USING (layer)
 WHERE ($layer IS NULL OR renders.layer = $layer)
   AND ($recipe IS NULL OR renders.recipe = $recipe)
-ORDER BY renders.ratio DESC, layers.ordinal, renders.unit, renders.recipe, renders.facet
+ORDER BY renders.ratio DESC NULLS LAST, layers.ordinal, renders.unit, renders.recipe,
+    renders.objective, renders.facet, renders.seed
 LIMIT $n

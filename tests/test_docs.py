@@ -16,7 +16,7 @@ from pipeline.nets import KNOWN
 from pipeline.store import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app
-from viz.recipe import RECIPES
+from viz.recipe import RECIPES, describe_recipe, get_recipe
 from viz.renders import RENDERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +130,31 @@ def test_every_query_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README.partition("<!-- recipes -->")[2].partition("<!-- /recipes -->")[0]
+
+
+@pytest.mark.parametrize("name", ["render", "project", "prior train"])
+def test_every_option_of_the_drawing_commands_is_in_their_document(name: str) -> None:
+    text = (ROOT / "docs/rendering.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"--[a-z-]+", text))
+    options = {option.opts[0] for option in commands()[name].params}
+    assert {option for option in options if option.startswith("--")} <= written
+
+
+def test_options_set_in_the_documents_are_options_of_recipes() -> None:
+    known = {key for recipe in RECIPES.values() for key, _, _ in describe_recipe(recipe)}
+    for path in DOCUMENTS:
+        set_there = set(re.findall(r"--set (\w+)=[^V]", path.read_text(encoding="utf-8")))
+        assert set_there <= known, name_of(path)
+
+
+def test_the_recipe_file_of_the_documents_is_read(tmp_path: Path) -> None:
+    files = [block for path in DOCUMENTS for block in blocks(path.read_text(), "toml")]
+    assert files
+    for text in files:
+        (tmp_path / "file.toml").write_text(text)
+        recipe = get_recipe(str(tmp_path / "file.toml"))
+        assert f'name = "{recipe.name}"' in text
+        assert recipe not in RECIPES.values()
 
 
 @pytest.mark.parametrize("name", KNOWN)
