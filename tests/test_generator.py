@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.generators import AutoencoderKL, Features
 from tests.tiny import write_tars
+from viz import prior as prior_module
 from viz.cli import app
 from viz.codes import CodeSpread, encode
 from viz.prior import code_range, load_prior
@@ -90,6 +92,39 @@ def test_other_weights_are_another_rendering(out: Path, tmp_path: Path) -> None:
     assert load_prior(f"{HERE}Features", path).digest != load_prior(f"{HERE}Features").digest
     assert load_prior(f"{HERE}Unsaid").digest != load_prior(f"{HERE}Features").digest
     assert load_prior(f"{HERE}Features").digest == load_prior(f"{HERE}Features").digest
+
+
+def test_rounding_of_the_datasets_bounds_is_no_other_generator(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, digests = climber(), set()
+    for nudge in (0.0, 1e-6):
+        spread = CodeSpread(torch.zeros(16, 3, 3), torch.full((16, 3, 3), 1 + nudge), False)
+        monkeypatch.setattr(prior_module, "dataset_spread", lambda *_, spread=spread: spread)
+        prior = load_prior(f"{HERE}Features", network=network, index=index)
+        digests.add(prior.digest)
+        assert prior.upper[0, 0, 0] == 3 * (1 + torch.tensor(nudge))
+    assert len(digests) == 1
+    assert load_prior(f"{HERE}Features").digest not in digests, "it has no bounds"
+
+
+def test_a_prior_trained_by_the_command_line_is_climbed_in(out: Path) -> None:
+    words = ["prior", "train", str(out), "--layer", "late", "--size", "16", "--steps", "3"]
+    trained = CliRunner().invoke(app, [*words, "--batch", "4"])
+    assert trained.exit_code == 0, trained.output
+    path = out / "prior" / "late.pt"
+    assert trained.stdout == f"{path}\n"
+    for chosen in ((), ("--generator", path)):
+        result = render(out, "--units", "6", *chosen)
+        assert result.exit_code == 0, result.output
+        assert "of the dataset's features, as they were in training" in result.stderr
+    assert "1 of 1 already there" in result.stderr
+    shutil.copy(path, path.with_name("other.pt"))
+    result = render(out, "--units", "6")
+    assert result.exit_code == 1
+    assert "late.pt, other.pt" in result.stderr
+    assert "choose with --generator" in result.stderr
+    shutil.rmtree(out / "prior")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +226,7 @@ BROKEN = {
     "no module made": (f"{HERE}number", "gave int, expected an nn.Module"),
     "shapeless": (f"{HERE}Shapeless", "--generator-code 256x6x6"),
     "channels last": (f"{HERE}LastAxis", "picture of shape (1, 12, 12, 3)"),
-    "no image": (f"{HERE}Statues", "gave str, expected images"),
+    "no image": (f"{HERE}Statues", "Statues: it gave str, expected images"),
     "no gradient": (f"{HERE}Detached", "without a gradient"),
     "misfit": (f"{HERE}Misfit", "do not fit codes of 16x3x3"),
     "neither": ("generator", "give package.module:factory"),

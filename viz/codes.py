@@ -37,11 +37,14 @@ class CodeRange:
         lower: (*code_shape,) least value of each code unit.
         upper: likewise the largest.
         origin: where they come from, in words.
+        source: names what they were computed from, where that decides them but for rounding;
+            stands for them in a fingerprint.
     """
 
     lower: Tensor
     upper: Tensor
     origin: str
+    source: str = ""
 
     @classmethod
     def everywhere(cls, code_shape: tuple[int, ...], why: str) -> CodeRange:
@@ -70,12 +73,17 @@ class CodeSpread:
         deviation = codes.std(0, correction=0).clamp(min=LEAST_DEVIATION)
         return cls(codes.mean(0), deviation, bool(codes.min() >= 0))
 
-    def range(self, of_what: str) -> CodeRange:
-        """From 0 to mean + 3 deviations where codes are rectified, else mean +- 3 deviations."""
+    def range(self, of_what: str, source: str = "") -> CodeRange:
+        """From 0 to mean + 3 deviations where codes are rectified, else mean +- 3 deviations.
+
+        Args:
+            of_what: the end of the words that say where the bounds come from.
+            source: see `CodeRange`.
+        """
         reach = DEVIATIONS * self.deviation
         lower = torch.zeros_like(reach) if self.rectified else self.mean - reach
         words = "0 to mean + 3 sd" if self.rectified else "mean +- 3 sd"
-        return CodeRange(lower, self.mean + reach, f"codes stay within {words} {of_what}")
+        return CodeRange(lower, self.mean + reach, f"codes stay within {words} {of_what}", source)
 
 
 def encode(network: Network, layer: Layer, pictures: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -120,7 +120,7 @@ def decode_codes(module: nn.Module, codes: Tensor) -> Tensor:
     images = made if isinstance(made, Tensor) else getattr(made, "sample", None)
     if not isinstance(images, Tensor):
         raise RenderError(
-            f"the generator gave {type(made).__name__}, expected images or an object with a sample"
+            f"it gave {type(made).__name__}, expected images or an object with a sample"
         )
     usual = (0.0, 1.0) if isinstance(made, Tensor) else (-1.0, 1.0)
     low, high = getattr(module, "sample_range", usual)
@@ -148,7 +148,9 @@ def try_decoding(
     try:
         with torch.enable_grad():
             pictures = decode_codes(module, code)
-    except (RuntimeError, ValueError, TypeError, IndexError, LookupError) as error:
+    except RenderError as error:
+        raise RenderError(f"generator {name}: {error}") from error
+    except Exception as error:
         raise RenderError(
             f"generator {name} cannot decode a code of {_times(code_shape)}: {_named(error)}; "
             "--generator-code gives another shape"

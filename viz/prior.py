@@ -13,6 +13,7 @@ import hashlib
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Prior:
         lower: (*code_shape,) least value of each code unit.
         upper: likewise the largest.
         origin: where these bounds come from, in words.
-        digest: SHA-256 of its weights and bounds.
+        digest: SHA-256 of its weights and of what decides its bounds.
     """
 
     module: nn.Module
@@ -167,7 +168,9 @@ def code_range(
         layer = _layer(network, index, str(name))
         if layer is not None and layer.units == shape[0] and len(shape) in (1, 3):
             spread = dataset_spread(index, network, layer, shape)
-            return spread.range(f"of the features of {name} over the dataset")
+            return spread.range(
+                f"of the features of {name} over the dataset", str(index.run["fingerprint"])
+            )
         held = "no such layer" if layer is None else f"{layer.units:,} units there"
         unsaid = f"{network.name} has {held} for {name}, and {unsaid}"
     declared = declared_spread(module, shape)
@@ -188,8 +191,10 @@ def _layer(network: Network, index: Index, name: str) -> Layer | None:
 
 
 def _ready(module: nn.Module, shape: tuple[int, ...], bounds: CodeRange, name: str) -> Prior:
-    digest = hashlib.sha256(f"{name} {shape}".encode())
-    parts = {**module.state_dict(), " lower": bounds.lower, " upper": bounds.upper}
+    digest = hashlib.sha256(f"{name} {shape} {bounds.origin} {bounds.source}".encode())
+    parts: dict[str, Any] = dict(module.state_dict())
+    if not bounds.source:
+        parts |= {" lower": bounds.lower, " upper": bounds.upper}
     for key, tensor in sorted(parts.items()):
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
