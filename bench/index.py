@@ -83,19 +83,13 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
         precision="bf16" if mode.endswith("bf16") else "fp32",
     )
     pixels = load_pixels(network, arguments.images, arguments.data)
-    device = torch.device("cpu")
-    runner = OPEN.enter_context(
-        open_runner(network, layers, config, device, compiled=mode.startswith("compiled"))
-    )
     if mode.startswith("bare"):
-        module = runner.probes.module
-        runner.probes._remove()
-
-        def step(first: int, last: int) -> None:
-            with torch.inference_mode():
-                module(runner.prepare(pixels[first:last]))
-
-        return step, 0, 0
+        return bare_step(network, config, pixels), 0, 0
+    runner = OPEN.enter_context(
+        open_runner(
+            network, layers, config, torch.device("cpu"), compiled=mode.startswith("compiled")
+        )
+    )
     if mode == "naive":
         return naive_step(runner, layers, pixels), len(layers), sum(la.units for la in layers)
 
@@ -109,6 +103,23 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
             runner.accumulator.finish()
 
     return step, len(layers), sum(layer.units for layer in layers)
+
+
+def bare_step(network, config, pixels) -> Callable[[int, int], None]:
+    """The forward pass alone, in torch's and the system's own settings."""
+    import torch
+
+    from pipeline.index import DTYPES, place_module
+
+    module = place_module(network, config.precision, config.memory_format)
+
+    def step(first: int, last: int) -> None:
+        batch = network.normalise(torch.stack(pixels[first:last]))
+        batch = batch.to(DTYPES[config.precision], memory_format=torch.channels_last)
+        with torch.inference_mode():
+            module(batch)
+
+    return step
 
 
 def naive_step(runner, layers, pixels) -> Callable[[int, int], None]:
@@ -260,4 +271,5 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     main()

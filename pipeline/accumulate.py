@@ -1,12 +1,13 @@
 """What one group of shards adds up to: the watcher that turns peaks into a `Part`'s arrays.
 
 The units of all layers lie on one axis, so that statistics are computed once per block of images
-instead of once per layer. The top-k lists are kept per layer, since they are brought up to date
-inside the hook, where the grid positions of the few entrants can still be looked up.
+and lists are brought up to date for all of them at once: statistics after a block of images, the
+top-k lists after a batch. Only grid positions are looked up layer by layer, while a layer's output
+is alive.
 
-Everything stays on the network's device until the group ends. On a GPU the lists are updated for
-all units at once, with fixed shapes, so that no layer waits for the host; on a CPU only the units
-that an image enters are touched, which is cheaper by far.
+Everything stays on the network's device until the group ends. On a GPU all positions are found and
+all lists are updated, with fixed shapes, so that no layer waits for the host; on a CPU only what
+beats the k-th best so far is located, and only the lists that change are touched.
 """
 
 from __future__ import annotations
@@ -26,14 +27,11 @@ from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.topk import NO_IMAGE, Ranked
 from pipeline.transfer import move
 
-__all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef", "Side"]
+__all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef"]
 
 BLOCK_IMAGES = 1024
 """Images whose peaks are held before they join the statistics; blocks do not depend on the batch
 size, so neither do the statistics."""
-
-_SIDES = ("high", "low")
-Side = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +59,19 @@ class GroupState:
 
 @dataclass(slots=True)
 class _Lists:
-    """One side of one layer: packed keys and flat positions, (unit, k) each."""
+    """One side of all layers.
 
+    Args:
+        sign: 1 where the highest peaks are kept, -1 where the lowest are.
+        keys: (unit, k) int64, packed.
+        positions: (unit, k) int32, flat.
+        floor: (unit,) float32, the score that an image has to beat.
+    """
+
+    sign: int
     keys: Tensor
     positions: Tensor
+    floor: Tensor
 
 
 class Accumulator:
@@ -81,21 +88,20 @@ class Accumulator:
         self.device = device
         self.offsets = np.cumsum([0, *(layer.units for layer in layers)])
         self.units = int(self.offsets[-1])
-        self._lists = [
-            tuple(
-                _Lists(
-                    topk.empty_keys(layer.units, k, device),
-                    torch.zeros((layer.units, k), dtype=torch.int32, device=device),
-                )
-                for _ in _SIDES
+        self._lists = tuple(
+            _Lists(
+                sign,
+                topk.empty_keys(self.units, k, device),
+                torch.zeros((self.units, k), dtype=torch.int32, device=device),
+                torch.full((self.units,), -torch.inf, device=device),
             )
-            for layer in layers
-        ]
+            for sign in (1, -1)
+        )
         self._images: list[int] = []
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_refs: list[ImageRef] = []
         self._moments = stats.Moments.empty(self.units)
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int64, device=device)
         self._label_rows: dict[str, int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
@@ -107,6 +113,7 @@ class Accumulator:
         )
         self._refs: Sequence[ImageRef] = ()
         self._numbers = torch.empty(0, dtype=torch.int64, device=device)
+        self._positions = torch.empty((0, self.units), dtype=torch.int32, device=device)
         self._sampled = torch.empty(0, dtype=torch.int64, device=device)
         self._slots = torch.empty(0, dtype=torch.int64, device=device)
 
@@ -118,25 +125,18 @@ class Accumulator:
         first = len(self._images)
         self._numbers = torch.arange(first, first + len(refs), device=self.device)
         self._images.extend(ref.image_id for ref in refs)
+        if len(self._positions) < len(refs):
+            self._positions = self._positions.new_zeros((len(refs), self.units))
         self._choose_sampled(refs)
 
     def watch(self, index: int, peaks: Peaks) -> None:
         """Take one layer's peaks; images past those announced are padding and are ignored."""
-        count = len(self._refs)
-        peaks = peaks.first(count)
+        peaks = peaks.first(len(self._refs))
         columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        row = len(self._block_refs)
-        self._block[row : row + count, columns] = peaks.values
-        update = self._update_dense if self.device.type == "cuda" else self._update_entrants
-        for side, lists in zip(_SIDES, self._lists[index], strict=True):
-            update(lists, peaks.values if side == "high" else -peaks.values, peaks)
-        if len(self._sampled):
-            self._sample_peak[self._slots, columns] = peaks.values[self._sampled]
-            units = torch.arange(peaks.values.shape[1], device=self.device)
-            images = self._sampled.repeat_interleave(len(units))
-            places = peaks.locate(images, units.repeat(len(self._sampled)))
-            places = places.to(torch.int32).view(-1, len(units))
-            self._sample_position[self._slots, columns] = places
+        self._batch()[:, columns] = peaks.values
+        positions = self._positions[: len(self._refs), columns]
+        locate = self._locate_all if self.device.type == "cuda" else self._locate_wanted
+        locate(peaks, columns, positions)
 
     def end(self) -> None:
         """Close the batch; statistics are brought up to date when a block is full.
@@ -144,6 +144,13 @@ class Accumulator:
         Raises:
             ActivationError: on NaN or infinity, naming layer, unit and image.
         """
+        values, positions = self._batch(), self._positions[: len(self._refs)]
+        update = self._update_dense if self.device.type == "cuda" else self._update_entrants
+        for lists in self._lists:
+            update(lists, values if lists.sign > 0 else -values, positions)
+        if len(self._sampled):
+            self._sample_peak[self._slots] = values[self._sampled]
+            self._sample_position[self._slots] = positions[self._sampled]
         self._block_refs.extend(self._refs)
         self._refs = ()
         if len(self._block_refs) == BLOCK_IMAGES:
@@ -172,35 +179,51 @@ class Accumulator:
         """The group's arrays, on the host."""
         self.flush()
         ids = np.array(self._images, np.int64)
-        high, low = (self._ranked(side, ids) for side in range(2))
+        high, low = (self._ranked(lists, ids) for lists in self._lists)
         return GroupState(
             high,
             low,
             self._moments,
-            self._histogram.cpu().numpy().astype(np.int64),
+            self._histogram.cpu().numpy(),
             self._labels(),
             self._sample(),
         )
 
-    def _update_entrants(self, lists: _Lists, scores: Tensor, peaks: Peaks) -> None:
-        units, keys, origin = topk.entrants(lists.keys, scores, self._numbers)
+    def _batch(self) -> Tensor:
+        """The rows of the block that the announced images have, (image, unit)."""
+        row = len(self._block_refs)
+        return self._block[row : row + len(self._refs)]
+
+    def _locate_all(self, peaks: Peaks, columns: slice, positions: Tensor) -> None:
+        positions.copy_(peaks.locate_all())
+
+    def _locate_wanted(self, peaks: Peaks, columns: slice, positions: Tensor) -> None:
+        """Find the positions of what may enter a list, and of the sampled images."""
+        high, low = self._lists
+        wanted = peaks.values > high.floor[columns]
+        wanted |= peaks.values < -low.floor[columns]
+        if len(self._sampled):
+            wanted[self._sampled] = True
+        images, units = wanted.nonzero(as_tuple=True)
+        if len(units):
+            positions[images, units] = peaks.locate(images, units).to(torch.int32)
+
+    def _update_entrants(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
+        units, keys, origin = topk.entrants(lists.keys, lists.floor, scores, self._numbers)
         if not len(units):
             return
-        k = lists.keys.shape[1]
-        old = lists.positions.index_select(0, units).gather(1, origin.clamp(max=k - 1))
-        fresh = (origin >= k) & (keys != topk.EMPTY_KEY)
-        changed, slot = fresh.nonzero(as_tuple=True)
-        places = peaks.locate(origin[changed, slot] - k, units[changed])
-        old[changed, slot] = places.to(torch.int32)
+        fresh = positions.index_select(1, units).T
+        both = torch.cat([lists.positions.index_select(0, units), fresh], dim=1)
         lists.keys[units] = keys
-        lists.positions[units] = old
+        lists.positions[units] = both.gather(1, origin)
+        lists.floor[units] = topk.unpack(keys[:, -1])[0]
 
-    def _update_dense(self, lists: _Lists, scores: Tensor, peaks: Peaks) -> None:
-        positions = peaks.locate_all().T.to(torch.int32)
+    def _update_dense(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
         both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
         best = torch.topk(both, lists.keys.shape[1], dim=1)
         lists.keys = best.values
-        lists.positions = torch.cat([lists.positions, positions], dim=1).gather(1, best.indices)
+        lists.positions = torch.cat([lists.positions, positions.T], dim=1).gather(1, best.indices)
+        lists.floor = topk.unpack(best.values[:, -1])[0]
 
     def _choose_sampled(self, refs: Sequence[ImageRef]) -> None:
         """Give slots to the images of the batch that belong to the lowest hashes so far."""
@@ -278,10 +301,9 @@ class Accumulator:
             self._sample_position.cpu().numpy()[order],
         )
 
-    def _ranked(self, side: int, ids: np.ndarray) -> Ranked:
-        lists = [layer[side] for layer in self._lists]
-        scores, numbers = topk.unpack(torch.cat([item.keys for item in lists]).cpu())
+    def _ranked(self, lists: _Lists, ids: np.ndarray) -> Ranked:
+        scores, numbers = topk.unpack(lists.keys.cpu())
         rows = numbers.numpy()
         image_id = np.where(rows < 0, NO_IMAGE, np.append(ids, NO_IMAGE)[rows])
-        positions = torch.cat([item.positions for item in lists]).cpu().numpy()
+        positions = lists.positions.cpu().numpy()
         return Ranked(scores.numpy(), image_id, np.where(rows < 0, 0, positions))

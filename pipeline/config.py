@@ -34,7 +34,7 @@ Decoder = Literal["pil", "simplejpeg"]
 Compile = Literal["auto", "on", "off"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raised whenever the same input would give other tables; part of every fingerprint."""
 
 _MAX_TOP = 1024

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline import store
 from pipeline.accumulate import Accumulator, ImageRef
+from pipeline.allocator import keep_memory
 from pipeline.compiled import CompiledProbes
 from pipeline.config import MemoryFormat, Precision, RunConfig
 from pipeline.errors import TooManyBadImages
@@ -110,6 +111,8 @@ def open_runner(
 ) -> Iterator[Runner]:
     """Hook or compile a network for the length of the context.
 
+    On a CPU the process keeps the memory it frees from then on, see `pipeline.allocator`.
+
     Args:
         network: left as it was found.
         layers: to probe, in forward order.
@@ -117,6 +120,8 @@ def open_runner(
         device: where it runs.
         compiled: whether torch.compile is used.
     """
+    if device.type == "cpu":
+        keep_memory()
     module = place_module(network, config.precision, config.memory_format).to(device)
     accumulator = Accumulator(layers, config.top, device)
     runner: Runner

@@ -75,7 +75,7 @@ def add_to_histogram(histogram: Tensor, block: Tensor) -> None:
     """Count a block of peaks into a histogram, in place.
 
     Args:
-        histogram: (unit, BUCKETS) int32.
+        histogram: (unit, BUCKETS) counts.
         block: (image, unit) float32, finite.
     """
     units = torch.arange(block.shape[1], device=block.device) * BUCKETS

@@ -73,11 +73,14 @@ def empty_keys(units: int, k: int, device: torch.device | None = None) -> Tensor
     return torch.full((units, k), EMPTY_KEY, dtype=torch.int64, device=device)
 
 
-def entrants(keys: Tensor, scores: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def entrants(
+    keys: Tensor, floor: Tensor, scores: Tensor, numbers: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Find the units whose list a batch changes, and their new lists.
 
     Args:
         keys: (unit, k) int64, each row descending.
+        floor: (unit,) float32, the score in the last column of `keys`; -inf where it is empty.
         scores: (image, unit) float32, the batch's.
         numbers: (image,) int64, rising, all above those already in `keys`.
 
@@ -85,10 +88,8 @@ def entrants(keys: Tensor, scores: Tensor, numbers: Tensor) -> tuple[Tensor, Ten
         units (changed,) int64; their new keys (changed, k) int64, descending; and where each came
         from (changed, k) int64: below k the old slot, else k + the image's row in the batch.
     """
-    floor = unpack(keys[:, -1])[0]
     # Numbers rise, so an image that ties with the k-th loses to it; but an empty slot takes any.
-    beats = (scores > floor) | (keys[:, -1] == EMPTY_KEY)
-    units = beats.any(0).nonzero().squeeze(1)
+    units = (scores > floor).any(0).nonzero().squeeze(1)
     fresh = pack(scores.index_select(1, units).T, numbers)
     both = torch.cat([keys.index_select(0, units), fresh], dim=1)
     best = torch.topk(both, keys.shape[1], dim=1, largest=True, sorted=True)

@@ -119,6 +119,7 @@ def test_dense_updates_give_the_same_lists(
     tars: list[Path], indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Accumulator, "_update_entrants", Accumulator._update_dense)
+    monkeypatch.setattr(Accumulator, "_locate_wanted", Accumulator._locate_all)
     run_index(config(tars, tmp_path), network=tiny_network())
     assert rows(tmp_path, "top") == rows(indexed, "top")
 

@@ -85,7 +85,7 @@ def test_every_value_lies_in_its_bucket() -> None:
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0])
 def test_quantiles_are_within_two_percent_of_the_sorted_value(level: float) -> None:
     peaks = matrix(images=5000)
-    histogram = torch.zeros((peaks.shape[1], stats.BUCKETS), dtype=torch.int32)
+    histogram = torch.zeros((peaks.shape[1], stats.BUCKETS), dtype=torch.int64)
     for block in np.array_split(peaks, 3):
         stats.add_to_histogram(histogram, torch.from_numpy(block))
     counts = histogram.numpy().astype(np.int64)

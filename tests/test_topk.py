@@ -51,11 +51,12 @@ def test_streamed_batches_give_the_sorted_list(k: int, sizes: list[int], random:
     units, total = 4, sum(sizes)
     # Negative values too: a unit that never fires has a top list like any other.
     scores = torch.randint(-3, 2, (total, units), generator=generator).float()
-    keys, first = topk.empty_keys(units, k), 0
+    keys, floor, first = topk.empty_keys(units, k), torch.full((units,), -torch.inf), 0
     for size in sizes:
         numbers = torch.arange(first, first + size)
-        changed, rows, origin = topk.entrants(keys, scores[first : first + size], numbers)
+        changed, rows, origin = topk.entrants(keys, floor, scores[first : first + size], numbers)
         keys[changed] = rows
+        floor[changed] = topk.unpack(rows[:, -1])[0]
         fresh = origin[rows != topk.EMPTY_KEY]
         assert ((fresh < k) | (fresh - k < size)).all()
         first += size
@@ -67,7 +68,8 @@ def test_streamed_batches_give_the_sorted_list(k: int, sizes: list[int], random:
 
 def test_a_batch_that_changes_nothing_touches_no_unit() -> None:
     keys = topk.pack(torch.tensor([[6.0, 5.0]]), torch.tensor([[0, 1]]))
-    changed, _, _ = topk.entrants(keys, torch.tensor([[5.0], [4.0]]), torch.tensor([2, 3]))
+    floor, scores = torch.tensor([5.0]), torch.tensor([[5.0], [4.0]])
+    changed, _, _ = topk.entrants(keys, floor, scores, torch.tensor([2, 3]))
     assert changed.tolist() == []
 
 
