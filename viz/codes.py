@@ -12,6 +12,7 @@ from pipeline.decode import decode
 from pipeline.errors import BadImage, RenderError
 from pipeline.layers import Layer
 from pipeline.networks import Network
+from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of
@@ -104,7 +105,11 @@ def encode(network: Network, layer: Layer, pictures: Tensor, grid: tuple[int, in
 
 
 def dataset_spread(
-    index: Index, network: Network, layer: Layer, code_shape: tuple[int, ...]
+    index: Index,
+    network: Network,
+    layer: Layer,
+    code_shape: tuple[int, ...],
+    reporter: Reporter | None = None,
 ) -> CodeSpread:
     """How a layer's features are spread over a sample of an indexed dataset.
 
@@ -113,6 +118,7 @@ def dataset_spread(
         network: that made it.
         layer: of the network, with `code_shape[0]` units.
         code_shape: (unit,) or (unit, y, x).
+        reporter: shown the images.
 
     Raises:
         RenderError: when not one image can be read.
@@ -122,14 +128,17 @@ def dataset_spread(
         "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n", n=SAMPLED_IMAGES
     )
     codes, waiting = [], []
-    for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
-        try:
-            waiting.append(decode(data, network.preprocess).pixels)
-        except BadImage:
-            continue
-        if len(waiting) == PASS_IMAGES:
-            codes.append(encode(network, layer, torch.stack(waiting), grid))
-            waiting = []
+    title = f"read {layer.name} for the range of codes"
+    with (reporter or Silent()).task(title, len(chosen.rows), "images") as task:
+        for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
+            task.advance()
+            try:
+                waiting.append(decode(data, network.preprocess).pixels)
+            except BadImage:
+                continue
+            if len(waiting) == PASS_IMAGES:
+                codes.append(encode(network, layer, torch.stack(waiting), grid))
+                waiting = []
     if waiting:
         codes.append(encode(network, layer, torch.stack(waiting), grid))
     if not codes:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError, RenderError
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network
+from pipeline.progress import Reporter
 from pipeline.query import Index
 from viz.codes import CodeRange, CodeSpread, dataset_spread
 from viz.decoder import Decoder
@@ -92,6 +93,7 @@ def load_prior(
     code_shape: tuple[int, ...] | None = None,
     network: Network | None = None,
     index: Index | None = None,
+    reporter: Reporter | None = None,
 ) -> Prior:
     """A prior from a checkpoint, or from a factory and a file of weights.
 
@@ -102,6 +104,7 @@ def load_prior(
         network: that the pictures are for; by default one of three channels.
         index: made by that network; where the codes are features of one of its layers, the
             dataset says how far they go.
+        reporter: shown progress where the dataset is read.
 
     Raises:
         RenderError: when it cannot be loaded or is not a generator.
@@ -122,7 +125,8 @@ def load_prior(
             "write --generator-code 256x6x6"
         )
     try_decoding(module, shape, text, 3 if network is None else network.input_shape[0])
-    return _ready(module, shape, code_range(module, shape, network, index), text)
+    bounds = code_range(module, shape, network, index, reporter)
+    return _ready(module, shape, bounds, text)
 
 
 def _from_checkpoint(path: Path) -> Prior:
@@ -150,7 +154,11 @@ def _from_checkpoint(path: Path) -> Prior:
 
 
 def code_range(
-    module: nn.Module, shape: tuple[int, ...], network: Network | None, index: Index | None
+    module: nn.Module,
+    shape: tuple[int, ...],
+    network: Network | None,
+    index: Index | None,
+    reporter: Reporter | None = None,
 ) -> CodeRange:
     """How far a generator's codes may go.
 
@@ -162,12 +170,13 @@ def code_range(
         shape: of its codes.
         network: that is rendered.
         index: made by that network.
+        reporter: shown progress where the dataset is read.
     """
     name, unsaid = getattr(module, "code_layer", None), "the generator says nothing of their spread"
     if name is not None and network is not None and index is not None:
         layer = _layer(network, index, str(name))
         if layer is not None and layer.units == shape[0] and len(shape) in (1, 3):
-            spread = dataset_spread(index, network, layer, shape)
+            spread = dataset_spread(index, network, layer, shape, reporter)
             return spread.range(
                 f"of the features of {name} over the dataset", str(index.run["fingerprint"])
             )
