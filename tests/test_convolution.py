@@ -32,6 +32,29 @@ def test_the_gradient_is_that_of_the_plain_convolution(side, options, monkeypatc
     assert torch.allclose(got, wanted)
 
 
+@pytest.mark.parametrize("side", [(11, 16), (12, 13)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 7, "stride": 2, "padding": 3},
+        {"kernel_size": 3, "stride": 2, "padding": 0, "bias": False},
+        {"kernel_size": 4, "stride": 4},
+        {"kernel_size": (3, 5), "stride": 3, "padding": (0, 2)},
+    ],
+)
+def test_a_strided_convolution_of_a_picture_is_the_plain_one(side, options):
+    layer = nn.Conv2d(3, 8, **options).requires_grad_(False).double()
+    picture = torch.randn(2, 3, *side, dtype=torch.float64, requires_grad=True)
+    expected = layer(picture)
+    slope = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad(expected, picture, slope)
+    with QuickConvolutions():
+        found = layer(picture)
+    (got,) = torch.autograd.grad(found, picture, slope)
+    assert torch.allclose(found, expected)
+    assert torch.allclose(got, wanted)
+
+
 def test_only_bfloat16_is_touched():
     layer = nn.Conv2d(4, 4, 3, stride=2, groups=4).requires_grad_(False)
     picture = torch.randn(1, 4, 9, 9, requires_grad=True)

@@ -21,7 +21,9 @@ is needed. Those are the canvas's crops; `viz.cone` finds them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.geometry import Box
@@ -49,9 +51,32 @@ class Crop:
     width: int
 
     def __call__(self, output: Tensor) -> Tensor:
-        """That part, a view."""
+        """That part of (image, unit, y, x), channels-last."""
         rows = slice(self.top, self.top + self.height)
-        return output[:, :, rows, self.left : self.left + self.width]
+        columns = slice(self.left, self.left + self.width)
+        return _Part.apply(output, rows, columns)  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _Part(torch.autograd.Function):
+    """A slice whose gradient stays channels-last; PyTorch's own goes over to planes."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, rows: slice, columns: slice) -> Tensor:
+        ctx.shape, ctx.place = output.shape, (rows, columns)
+        part = output[:, :, rows, columns]
+        return part.clone(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        whole = torch.empty(
+            ctx.shape,
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=torch.channels_last,
+        ).zero_()
+        rows, columns = ctx.place
+        whole[:, :, rows, columns] = gradient
+        return whole, None, None
 
 
 @dataclass(frozen=True, slots=True)

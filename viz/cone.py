@@ -36,7 +36,7 @@ from viz.way import maps_on_the_way
 
 __all__ = ["cone_canvas"]
 
-WORTHWHILE = 0.9
+WORTHWHILE = 0.96
 """A cut that leaves more than this share of a map is not made: it would cost as much as it saves,
 since the gradient of a cut is written out in full."""
 

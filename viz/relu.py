@@ -57,18 +57,39 @@ class _Redirected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(values < low, values > high)
-        return values.clamp(low, high)
+        result = values.clamp(low, high)
+        ctx.save_for_backward(result)
+        ctx.bounds = low, high
+        return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        below, above = ctx.saved_tensors
-        plain = gradient.masked_fill(below | above, 0)
-        lively = plain.ne(0).any(dim=tuple(range(1, plain.ndim)), keepdim=True)
-        if lively.all():
+        (result,) = ctx.saved_tensors
+        low, high = ctx.bounds
+        plain: Tensor = torch.ops.aten.hardtanh_backward(gradient, result, low, high)
+        # Nearly always one row tells that every image is lively.
+        if _lively(plain[:, :, plain.shape[2] // 2] if plain.ndim == 4 else plain).all():
             return plain, None, None
-        pushes_out = (below & (gradient < 0)) | (above & (gradient > 0))
+        lively = _lively(plain).view(-1, *[1] * (plain.ndim - 1))
+        pushes_out = ((result <= low) & (gradient < 0)) | ((result >= high) & (gradient > 0))
         return torch.where(lively, plain, gradient.masked_fill(pushes_out, 0)), None, None
+
+
+class _RedirectedInPlace(_Redirected):
+    """The same without a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        values.clamp_(low, high)
+        ctx.mark_dirty(values)
+        ctx.save_for_backward(values)
+        ctx.bounds = low, high
+        return values
+
+
+def _lively(gradient: Tensor) -> Tensor:
+    """(image,) whether any gradient is not zero."""
+    return gradient.ne(0).flatten(1).any(1)
 
 
 class _Deconvnet(torch.autograd.Function):
@@ -130,8 +151,13 @@ class _Rule(TorchFunctionMode):
         if bounds is None:
             return func(*args, **kwargs)
         values: Tensor = args[0] if args else kwargs["input"]
+        in_place = _in_place(func, args, kwargs)
+        if self.function is _Leaky and bounds == (0.0, math.inf):
+            return F.leaky_relu(values, LEAKY_SLOPE, in_place)
+        if self.function is _Redirected and in_place and not values._is_view():
+            return _RedirectedInPlace.apply(values, *bounds)  # type: ignore[no-untyped-call]
         result = self.function.apply(values, *bounds)  # type: ignore[no-untyped-call]
-        if not _in_place(func, args, kwargs):
+        if not in_place:
             return result
         # The caller may go on with the tensor it passed instead of the one it gets back.
         return values.copy_(result)

@@ -25,6 +25,7 @@ from pipeline.taps import find_module
 from viz.canvas import Canvas, Crop
 from viz.convolution import QuickConvolutions
 from viz.extras import Extra
+from viz.folding import find_folding
 from viz.objective import Objective, View, evaluate
 from viz.recipe_kinds import ReluRule
 from viz.relu import relu_rule
@@ -181,6 +182,8 @@ class Scorer:
         parameter = next(watch.network.module.parameters(), None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
         self.precision = resolve_precision(precision, self.device)
+        folding = find_folding(watch.network.module, self._glance)
+        self.folding = folding.to(torch.bfloat16) if self.precision == "bf16" else folding
 
     def gradient(
         self,
@@ -214,7 +217,7 @@ class Scorer:
     ) -> list[tuple[Tensor, Tensor]]:
         """Each picture's score and its features (unit, y, x) at a layer, without a gradient."""
         found: list[tuple[Tensor, Tensor]] = []
-        with torch.no_grad(), QuickConvolutions(), self._autocast():
+        with torch.no_grad(), QuickConvolutions(self.folding), self._autocast():
             for part in self._parts(len(pictures)):
                 chunk, chosen, images = self._never_one(pictures[part], objectives[part])
                 views = self.watch(chunk)
@@ -222,6 +225,15 @@ class Scorer:
                 values = views[layer].values.float()
                 found += list(zip(scores[:images], values[:images], strict=True))
         return found
+
+    def _glance(self) -> list[Tensor]:
+        """Activations of the same two random pictures whenever called."""
+        canvas, shape = self.watch.canvas, self.watch.network.input_shape
+        size = shape[1:] if canvas is None else (canvas.height, canvas.width)
+        generator = torch.Generator().manual_seed(0)
+        pictures = 255 * torch.rand((2, shape[0], *size), generator=generator)
+        views = self.watch(pictures.to(self.device))
+        return [view.values.float() for view in views.values()]
 
     def _parts(self, images: int) -> list[slice]:
         """Passes that keep together what belongs together."""
@@ -246,7 +258,7 @@ class Scorer:
         leaf, objectives, images = self._never_one(pictures.detach(), objectives)
         leaf = leaf.requires_grad_()
         rule = relu_rule(self._rule(step))
-        with torch.enable_grad(), rule, QuickConvolutions(), self._autocast():
+        with torch.enable_grad(), rule, QuickConvolutions(self.folding), self._autocast():
             views = self.watch(leaf)
             scores = evaluate(objectives, views)
         with torch.enable_grad():
