@@ -1,8 +1,9 @@
 """The network and its probes as one compiled graph.
 
 Inductor freezes the weights into the graph, fuses normalisation and activation into the
-convolutions, and drops everything after the last probe. The graph gives each layer's peaks and its
-output; the watcher is then told of each, as by the hooks of `pipeline.peaks`.
+convolutions, and drops everything after the last probe; on a CPU, `pipeline.winograd` saves
+arithmetic. The graph gives each layer's peaks and its output; the watcher is then told of each, as
+by the hooks of `pipeline.peaks`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pipeline.errors import NetworkError
 from pipeline.layers import Layer, unit_view
 from pipeline.peaks import Peaks, Score, Watcher, reduce_view
 from pipeline.taps import find_module
+from pipeline.winograd import quicken
 
 __all__ = ["CompiledProbes", "can_compile"]
 
@@ -83,6 +85,8 @@ class CompiledProbes:
     ) -> None:
         self.watcher = watcher
         self.batch_size = batch_size
+        if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+            quicken(module)
         self._run = torch.compile(_Probed(module, layers, score), dynamic=False, fullgraph=True)
 
     def __call__(self, batch: Tensor) -> None:

@@ -1,0 +1,75 @@
+"""The quicker convolution against the direct one in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline import winograd
+from pipeline.winograd import MIN_CHANNELS, WinogradConv2d, quicken
+
+
+def conv(channels: int = MIN_CHANNELS, units: int = MIN_CHANNELS, **options: object) -> nn.Conv2d:
+    torch.manual_seed(0)
+    options = {"kernel_size": 3, "padding": 1, **options}
+    return nn.Conv2d(channels, units, **options).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (5, 6), (1, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_it_is_as_exact_as_the_direct_sum(height: int, width: int, bias: bool) -> None:
+    direct = conv(MIN_CHANNELS, MIN_CHANNELS + 3, bias=bias)
+    images = torch.randn(2, MIN_CHANNELS, height, width)
+    found = WinogradConv2d(direct)(images)
+    exact = nn.functional.conv2d(
+        images.double(), direct.weight.double(), None if not bias else direct.bias.double(), 1, 1
+    )
+    error = float((found - exact).abs().max() / exact.abs().max())
+    assert found.shape == exact.shape
+    assert found.stride(1) == 1
+    assert error < 2e-6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 2},
+        {"padding": 0},
+        {"dilation": 2},
+        {"groups": 2},
+        {"kernel_size": 5},
+        {"padding_mode": "reflect"},
+        {"channels": MIN_CHANNELS - 1},
+        {"units": MIN_CHANNELS - 1},
+        {"dtype": torch.bfloat16},
+    ],
+    ids=str,
+)
+def test_other_convolutions_stay(options: dict[str, object]) -> None:
+    network = nn.Sequential(conv(**options))  # type: ignore[arg-type]
+    quicken(network)
+    assert type(network[0]) is nn.Conv2d
+
+
+def test_hooks_names_and_parameters_stay() -> None:
+    network = nn.Sequential(nn.Identity(), nn.Sequential(conv()))
+    weight = network[1][0].weight
+    seen: list[torch.Size] = []
+    network[1][0].register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
+    quicken(network)
+    assert type(network[1][0]) is WinogradConv2d
+    assert network[1][0].weight is weight
+    network(torch.zeros(1, MIN_CHANNELS, 4, 4))
+    assert seen == [(1, MIN_CHANNELS, 4, 4)]
+
+
+@torch.no_grad()
+def test_maps_that_would_take_too_much_memory_take_the_direct_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(winograd, "MAX_TRANSFORMED_BYTES", 0)
+    direct = conv()
+    images = torch.randn(1, MIN_CHANNELS, 6, 6)
+    assert torch.equal(WinogradConv2d(direct)(images), direct(images))
