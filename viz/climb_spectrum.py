@@ -44,12 +44,11 @@ class _Adam:
         """The values after one step along a gradient."""
         slow, slower = MOMENTS
         self.steps += 1
-        self.first = slow * self.first + (1 - slow) * uphill
-        self.second = slower * self.second + (1 - slower) * uphill.square()
-        size = (self.second / (1 - slower**self.steps)).sqrt() + EPSILON
+        self.first.lerp_(uphill, 1 - slow)
+        self.second.mul_(slower).addcmul_(uphill, uphill, value=1 - slower)
+        size = self.second.sqrt().div_(math.sqrt(1 - slower**self.steps)).add_(EPSILON)
         if not self.nesterov:
-            moved: Tensor = values + self.rate * self.first / (1 - slow**self.steps) / size
-            return moved
+            return values.addcdiv(self.first, size, value=self.rate / (1 - slow**self.steps))
         now, following = (
             slow * (1 - 0.5 * math.pow(0.96, step * NESTEROV_DECAY))
             for step in (self.steps, self.steps + 1)
@@ -57,7 +56,7 @@ class _Adam:
         self.product *= now
         ahead = (1 - now) / (1 - self.product) * uphill
         ahead = ahead + following / (1 - self.product * following) * self.first
-        return values + self.rate * ahead / size
+        return values.addcdiv(ahead, size, value=self.rate)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the items."""
@@ -66,7 +65,8 @@ class _Adam:
 
 def _unit_rms(slope: Tensor) -> Tensor:
     """Scale each image's gradient to a root mean square of 1; all zero stays zero."""
-    size = slope.flatten(1).square().mean(1).sqrt().clamp(min=1e-30)
+    flat = slope.flatten(1)
+    size = flat.norm(dim=1).div_(math.sqrt(flat.shape[1])).clamp_(min=1e-30)
     return slope / size.view(-1, *[1] * (slope.ndim - 1))
 
 

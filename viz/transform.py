@@ -90,12 +90,13 @@ def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
         (image, channel, height, width), differentiable in `pictures`.
     """
     own_height, own_width = pictures.shape[2:]
-    # affine_grid and grid_sample count in half sides; rescale our pixels to theirs.
-    into = maps.new_tensor([[2 / own_width], [2 / own_height]])
-    out_of = maps.new_tensor([width / 2, height / 2, 1.0])
-    grid = F.affine_grid(
-        maps * into * out_of, [len(pictures), 1, height, width], align_corners=False
-    )
+    # grid_sample counts in half sides. A sum of rows and columns: affine_grid multiplies matrices
+    # of three columns, which takes ten times as long.
+    into = maps.new_tensor([2 / own_width, 2 / own_height])
+    rows = torch.arange(height, device=maps.device)[:, None] + (1 - height) / 2
+    columns = torch.arange(width, device=maps.device)[:, None] + (1 - width) / 2
+    by_column, by_row, shift = (maps * into[:, None])[:, None].unbind(3)
+    grid = (columns * by_column)[:, None] + (rows * by_row + shift)[:, :, None]
     looked = F.grid_sample(
         pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
