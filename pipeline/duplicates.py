@@ -10,12 +10,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["NEAR_BITS", "byte_digest", "follow_roots", "perceptual_hash"]
+__all__ = [
+    "NEAR_BITS",
+    "byte_digest",
+    "follow_roots",
+    "perceptual_hash",
+    "perceptual_hashes",
+]
 
 NEAR_BITS = 2
 """Bits in which the hashes of two pictures may differ that count as one."""
@@ -44,18 +51,32 @@ def perceptual_hash(pixels: Tensor) -> int | None:
     Returns:
         The hash, or None for a picture too flat to have one.
     """
-    small = _reduced(pixels)
-    values = small.ravel()
-    if values.dot(values) / len(values) - values.mean() ** 2 < _FLAT**2:
-        return None
+    return perceptual_hashes([pixels])[0]
+
+
+def perceptual_hashes(images: Sequence[Tensor]) -> list[int | None]:
+    """`perceptual_hash` of several pictures, which is quicker than one by one.
+
+    Args:
+        images: uint8 (channel, y, x) each.
+    """
+    small = np.empty((len(images), _SIDE, _SIDE))
+    for pixels, boxes in zip(images, small, strict=True):
+        _reduce(pixels, boxes)
     transform = _cosines()
-    low = (transform @ small @ transform.T).ravel()
-    middle = len(low) // 2 - 1
-    median = np.partition(low[1:], middle)[middle]
-    return int.from_bytes(np.packbits(low > median).tobytes(), signed=True)
+    low = (transform @ small @ transform.T).reshape(len(images), -1)
+    mean = low[:, 0] / _SIDE**2
+    structured = np.square(small).mean((1, 2)) - mean**2 >= _FLAT**2
+    middle = low.shape[1] // 2 - 1
+    median = np.partition(low[:, 1:], middle, axis=1)[:, middle, None]
+    bits = np.packbits(low > median, axis=1)
+    return [
+        int.from_bytes(line.tobytes(), signed=True) if keep else None
+        for line, keep in zip(bits, structured, strict=True)
+    ]
 
 
-def _reduced(pixels: Tensor) -> npt.NDArray[np.float64]:
+def _reduce(pixels: Tensor, boxes: npt.NDArray[np.float64]) -> None:
     """Grey levels of 32 x 32 equal boxes, (y, x); up to 31 rows and columns at the edges are cut.
 
     The sums are of whole numbers, so they are the same on every machine.
@@ -69,11 +90,11 @@ def _reduced(pixels: Tensor) -> npt.NDArray[np.float64]:
     inside = lines[top : top + _SIDE * height, left : left + _SIDE * width]
     # Rows first: whole lines are added, which is three times as fast.
     narrow = height * 255 < 1 << 16
-    rows = inside.reshape(_SIDE, height, -1).sum(1, dtype=np.uint16 if narrow else np.uint32)
-    sums = rows.reshape(_SIDE, _SIDE, -1).sum(2, dtype=np.uint32)
-    boxes: npt.NDArray[np.float64] = sums.astype(np.float64)
+    bands = inside.reshape(_SIDE, height, -1)
+    rows = np.add.reduce(bands, axis=1, dtype=np.uint16 if narrow else np.uint32)
+    columns = rows.reshape(_SIDE, _SIDE, -1)
+    np.matmul(columns, np.ones(columns.shape[2]), out=boxes)
     boxes /= height * width * lines.shape[2]
-    return boxes
 
 
 @functools.cache
