@@ -67,7 +67,8 @@ def _unit_rms(slope: Tensor) -> Tensor:
     """Scale each image's gradient to a root mean square of 1; all zero stays zero."""
     flat = slope.flatten(1)
     size = flat.norm(dim=1).div_(math.sqrt(flat.shape[1])).clamp_(min=1e-30)
-    return slope / size.view(-1, *[1] * (slope.ndim - 1))
+    scaled: Tensor = slope / size.view(-1, *[1] * (slope.ndim - 1))
+    return scaled
 
 
 def climb_fourier(recipe: Fourier, task: Task) -> Climb:
