@@ -67,8 +67,9 @@ class _Redirected(torch.autograd.Function):
         (result,) = ctx.saved_tensors
         low, high = ctx.bounds
         plain: Tensor = torch.ops.aten.hardtanh_backward(gradient, result, low, high)
-        # Nearly always one row tells that every image is lively.
-        if _lively(plain[:, :, plain.shape[2] // 2] if plain.ndim == 4 else plain).all():
+        # Nearly always the position in the middle tells that every image is lively.
+        height, width = plain.shape[2:] if plain.ndim == 4 else (0, 0)
+        if _lively(plain[:, :, height // 2, width // 2] if height else plain).all():
             return plain, None, None
         lively = _lively(plain).view(-1, *[1] * (plain.ndim - 1))
         pushes_out = ((result <= low) & (gradient < 0)) | ((result >= high) & (gradient > 0))
