@@ -4,10 +4,12 @@
 
 Every mode sees the same pre-decoded images in a process of its own, one thread, the same batch
 size. Reported: process time (user and system, all threads) per image, images/s by that time, the
-ratio to the bare eager forward pass in channels-last fp32, and peak resident memory. A first batch
+ratio to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`,
+`naive` and `crp` run in torch's and the system's own settings; maxact's modes keep freed memory, as
+indexing does (`pipeline.allocator`), and `bare-kept` is the bare pass with that too. A first batch
 is not counted (compilation, allocation). Rounds are interleaved and the median is taken.
 
-Modes: bare, index, index-convs, naive (hooks that keep every map on a list and call torch.topk
+Modes: bare, bare-kept, index, index-convs, naive (hooks that keep every map and call torch.topk
 per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,
 compiled-convs-bf16, crp (zennit-crp's `Maximization` in activation mode on the same forward passes,
 without the relevance pass its own loop adds; `pip install zennit-crp`).
@@ -66,6 +68,7 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     import torch
 
     from pipeline.accumulate import ImageRef
+    from pipeline.allocator import keep_memory
     from pipeline.config import RunConfig
     from pipeline.index import open_runner
     from pipeline.layers import choose_layers
@@ -83,15 +86,18 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
         precision="bf16" if mode.endswith("bf16") else "fp32",
     )
     pixels = load_pixels(network, arguments.images, arguments.data)
+    if mode == "bare-kept":
+        keep_memory()
     if mode.startswith("bare"):
         return bare_step(network, config, pixels), 0, 0
+    if mode == "naive":
+        step = naive_step(network, config, layers, pixels)
+        return step, len(layers), sum(layer.units for layer in layers)
     runner = OPEN.enter_context(
         open_runner(
             network, layers, config, torch.device("cpu"), compiled=mode.startswith("compiled")
         )
     )
-    if mode == "naive":
-        return naive_step(runner, layers, pixels), len(layers), sum(la.units for la in layers)
 
     def step(first: int, last: int) -> None:
         refs = [
@@ -105,29 +111,35 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     return step, len(layers), sum(layer.units for layer in layers)
 
 
-def bare_step(network, config, pixels) -> Callable[[int, int], None]:
-    """The forward pass alone, in torch's and the system's own settings."""
+def plain_pass(network, config):
+    """The module, and what makes a batch for it of pixels, in torch's own settings."""
     import torch
 
-    from pipeline.index import DTYPES, place_module
+    from pipeline.index import Runner, place_module
 
     module = place_module(network, config.precision, config.memory_format)
+    runner = Runner(network, (), config, torch.device("cpu"), None, None)
+    return module, runner.prepare
+
+
+def bare_step(network, config, pixels) -> Callable[[int, int], None]:
+    """The forward pass alone."""
+    import torch
+
+    module, prepare_batch = plain_pass(network, config)
 
     def step(first: int, last: int) -> None:
-        batch = network.normalise(torch.stack(pixels[first:last]))
-        batch = batch.to(DTYPES[config.precision], memory_format=torch.channels_last)
         with torch.inference_mode():
-            module(batch)
+            module(prepare_batch(pixels[first:last]))
 
     return step
 
 
-def naive_step(runner, layers, pixels) -> Callable[[int, int], None]:
+def naive_step(network, config, layers, pixels) -> Callable[[int, int], None]:
     """What one writes first: hooks that keep the maps, max with indices, cat and topk."""
     import torch
 
-    runner.probes._remove()
-    module = runner.probes.module
+    module, prepare_batch = plain_pass(network, config)
     kept: dict[str, torch.Tensor] = {}
     best: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
     for layer in layers:
@@ -137,7 +149,7 @@ def naive_step(runner, layers, pixels) -> Callable[[int, int], None]:
 
     def step(first: int, last: int) -> None:
         with torch.inference_mode():
-            module(runner.prepare(pixels[first:last]))
+            module(prepare_batch(pixels[first:last]))
         numbers = torch.arange(first, last)
         for name, output in kept.items():
             flat = output.flatten(2) if output.dim() == 4 else output[:, :, None]

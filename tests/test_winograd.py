@@ -7,6 +7,11 @@ import torch
 from torch import nn
 
 from pipeline import winograd
+from pipeline.compiled import CompiledProbes, can_compile
+from pipeline.geometry import Preprocess
+from pipeline.layers import choose_layers
+from pipeline.networks import Network
+from pipeline.peaks import Peaks, Probes
 from pipeline.winograd import MIN_CHANNELS, WinogradConv2d, quicken
 
 
@@ -73,3 +78,26 @@ def test_maps_that_would_take_too_much_memory_take_the_direct_way(
     direct = conv()
     images = torch.randn(1, MIN_CHANNELS, 6, 6)
     assert torch.equal(WinogradConv2d(direct)(images), direct(images))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_a_compiled_network_shows_the_same_peaks() -> None:
+    first = nn.Conv2d(3, MIN_CHANNELS, 3)
+    module = nn.Sequential(first, nn.ReLU(), conv(), nn.BatchNorm2d(MIN_CHANNELS), nn.ReLU(True))
+    network = Network.from_module(module.eval(), Preprocess(17, 15, 20), name="quick")
+    layers = choose_layers(network, ("2", "3", "4"), receptive_fields=False)
+    batch = torch.randn(4, 3, 17, 15)
+    direct: list[Peaks] = []
+    quick: list[Peaks] = []
+    with Probes(network.module, layers, lambda _, peaks: direct.append(peaks)) as probes:
+        probes(batch)
+    CompiledProbes(network.module, layers, lambda _, peaks: quick.append(peaks), "max", 4)(batch)
+    assert any(isinstance(child, WinogradConv2d) for child in network.module.modules())
+    for wanted, found in zip(direct, quick, strict=True):
+        torch.testing.assert_close(found.values, wanted.values, rtol=1e-5, atol=1e-5)
+        units = torch.arange(MIN_CHANNELS)
+        assert torch.equal(
+            found.view[0, units].flatten(1).argmax(1), found.locate(torch.zeros_like(units), units)
+        )
