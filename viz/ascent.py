@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pipeline.errors import RenderError
+from pipeline.layers import Layer
+from pipeline.networks import Network
 from viz.canvas import Canvas
 from viz.climb_code import climb_code
 from viz.climb_pixels import climb_deepvis, climb_octaves
-from viz.climb_spectrum import climb_fourier, climb_maco, fourier_extra
-from viz.extras import Extra
-from viz.recipe_kinds import Deepvis, Fourier, Latent, Maco, Octaves, Recipe
+from viz.climb_spectrum import climb_fourier, climb_maco
+from viz.extras import Extra, Near, Variety
+from viz.likeness import Likeness, statistics_layers
+from viz.recipe_kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
 from viz.task import Climb, Task
 from viz.transform import reach
 
-__all__ = ["canvas_for", "climb", "extra_for"]
+__all__ = ["canvas_for", "climb", "extra_for", "reads_whole_layer"]
 
 
 def canvas_for(recipe: Recipe, canvas: Canvas) -> Canvas:
@@ -24,9 +27,35 @@ def canvas_for(recipe: Recipe, canvas: Canvas) -> Canvas:
     return canvas.with_margin(furthest - int(half))
 
 
-def extra_for(recipe: Recipe, layer: str) -> Extra | None:
-    """What a recipe adds to the scores of its batch, read at a layer."""
-    return fourier_extra(recipe, layer) if isinstance(recipe, Fourier) else None
+def reads_whole_layer(recipe: Recipe) -> bool:
+    """Whether a recipe's scores depend on more of a layer than its objective reads."""
+    if isinstance(recipe, Typical):
+        return True
+    return isinstance(recipe, Fourier) and (
+        recipe.variety > 1 or (isinstance(recipe, Accentuate) and recipe.near > 0)
+    )
+
+
+def extra_for(recipe: Recipe, network: Network, layer: Layer, canvas: Canvas) -> Extra | None:
+    """What a recipe adds to the scores of its batch.
+
+    Args:
+        recipe: any.
+        network: that is looked into.
+        layer: that the objectives read first.
+        canvas: of the batch.
+    """
+    if not isinstance(recipe, Fourier) or not reads_whole_layer(recipe):
+        return None
+    if isinstance(recipe, Typical):
+        way, close = statistics_layers(network, layer)
+        return Likeness(
+            layer, way, close, canvas, drive=recipe.drive, reach=recipe.reach,
+            weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
+        )  # fmt: skip
+    if isinstance(recipe, Accentuate):
+        return Near(layer.name, recipe.near)
+    return Variety(layer.name, recipe.variety_weight, recipe.variety)
 
 
 def climb(recipe: Recipe, task: Task) -> Climb:

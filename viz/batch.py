@@ -78,13 +78,16 @@ def climb_batch(
         job.material.start(job.recipe, item.objective, job.layer, item.unit, item.facet, canvas)
         for item in items
     ]
-    with Watch(job.network, objectives[0].layers, canvas) as watch:
+    read = objectives[0].layers
+    extra = extra_for(job.recipe, job.network, read[0], canvas)
+    known = {layer.name: layer for layer in (*(extra.layers if extra else ()), *read)}
+    with Watch(job.network, tuple(known.values()), canvas) as watch:
         scorer = Scorer(
             watch,
             relu=job.recipe.relu,
             relu_steps=job.recipe.relu_steps,
             precision=job.precision,
-            extra=extra_for(job.recipe, objectives[0].layers[0].name),
+            extra=extra,
             workers=job.workers,
         )
         generators = [

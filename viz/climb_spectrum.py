@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from viz.extras import Near, Variety
+from viz.extras import Near
 from viz.image import (
+    blur,
     phases_to_picture,
     picture_to_spectrum,
     spectrum_noise,
     spectrum_to_picture,
 )
-from viz.recipe_kinds import Accentuate, Fourier, Maco
+from viz.likeness import Likeness
+from viz.recipe_kinds import Accentuate, Fourier, Maco, Typical
 from viz.task import Climb, Record, Task
 from viz.transform import draw_affine, draw_crops, sample
 
@@ -81,6 +85,9 @@ def climb_fourier(recipe: Fourier, task: Task) -> Climb:
         rotate=recipe.rotate, rotate_zeros=recipe.rotate_zeros,
     ).to(device)  # fmt: skip
     adam, record = _Adam(spectrum, recipe.rate), Record(len(task.objectives), recipe.patience)
+    if isinstance(task.scorer.extra, Likeness):
+        patches = _given(recipe, task.supplies.patches)
+        task.scorer.extra.prepare(task.scorer.look, patches, task.objectives)
 
     def paint(spectrum: Tensor) -> Tensor:
         return spectrum_to_picture(spectrum, height, width, recipe.decay)
@@ -106,26 +113,34 @@ def climb_fourier(recipe: Fourier, task: Task) -> Climb:
             spectrum = spectrum[stay]
             adam.keep(stay)
         if not record.active:
-            return record.finish(None)
-    return record.finish(paint(spectrum))
+            return _smoothed(recipe, record.finish(None))
+    return _smoothed(recipe, record.finish(paint(spectrum)))
 
 
 def _start(recipe: Fourier, task: Task) -> Tensor:
-    shape = (task.channels, *task.canvas.size)
-    if not isinstance(recipe, Accentuate):
-        return spectrum_noise(task.generators, shape, recipe.start_sd)
-    if task.supplies.starts is None:
+    noise = spectrum_noise(task.generators, (task.channels, *task.canvas.size), recipe.start_sd)
+    if not isinstance(recipe, Accentuate | Typical):
+        return noise
+    spectrum = picture_to_spectrum(_given(recipe, task.supplies.starts), recipe.decay)
+    return spectrum + noise if isinstance(recipe, Typical) else spectrum
+
+
+Given = TypeVar("Given")
+
+
+def _given(recipe: Fourier, supplied: Given | None) -> Given:
+    """What only an index can supply."""
+    if supplied is None:
         raise RenderError(f"recipe {recipe.name} needs the images of an index")
-    return picture_to_spectrum(task.supplies.starts, recipe.decay)
+    return supplied
 
 
-def fourier_extra(recipe: Fourier, layer: str) -> Near | Variety | None:
-    """What a recipe adds to the scores of its batch."""
-    if isinstance(recipe, Accentuate) and recipe.near:
-        return Near(layer, recipe.near)
-    if recipe.variety > 1:
-        return Variety(layer, recipe.variety_weight, recipe.variety)
-    return None
+def _smoothed(recipe: Fourier, climb: Climb) -> Climb:
+    """The same pictures without what is finer than their likeness reaches."""
+    if not isinstance(recipe, Typical):
+        return climb
+    last, best = (blur(each, recipe.smooth) for each in (climb.pictures, climb.best))
+    return replace(climb, pictures=last, best=best)
 
 
 def climb_maco(recipe: Maco, task: Task) -> Climb:

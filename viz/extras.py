@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from viz.objective import Objective
+from pipeline.layers import Layer
+from viz.objective import Objective, View
 
 if TYPE_CHECKING:
     from viz.scorer import Scorer
 
-__all__ = ["Extra", "Near", "Variety"]
+__all__ = ["Extra", "Look", "Near", "Variety", "Views"]
+
+Views = Mapping[str, View]
+"""Activations by layer."""
+
+Look = Callable[[Tensor, Sequence[str]], Views]
+"""Shows pictures (image, channel, y, x) to the network, for some of the watched layers."""
 
 
 class Extra(Protocol):
-    """Something that a batch's scores are changed by, read at one layer."""
-
-    layer: str
+    """Something that a batch's scores are changed by."""
 
     @property
     def group(self) -> int:
         """Images of the batch that belong together and must share a pass."""
 
-    def __call__(self, scores: Tensor, values: Tensor, images: Sequence[int]) -> Tensor:
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Layers that it may look at, besides those that the objectives read."""
+
+    @property
+    def window_layers(self) -> Sequence[str]:
+        """Names of those of them that every pass over the pictures reads."""
+
+    def __call__(
+        self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
+    ) -> Tensor:
         """Changed scores.
 
         Args:
             scores: (image,) of a pass.
-            values: (image, unit, y, x) of the layer.
+            views: of the objectives' layers and of `window_layers`.
+            pictures: (image, channel, y, x) that the pass saw.
             images: the pass's numbers in the whole batch.
+            look: at other pictures that depend on these.
         """
 
 
@@ -47,6 +64,9 @@ class Variety:
         group: renderings of a unit, next to each other in the batch.
     """
 
+    layers: tuple[Layer, ...] = ()
+    window_layers: tuple[str, ...] = ()
+
     def __init__(self, layer: str, weight: float, group: int) -> None:
         self.layer, self.weight, self._group = layer, weight, group
 
@@ -55,9 +75,11 @@ class Variety:
         """Renderings of a unit."""
         return self._group
 
-    def __call__(self, scores: Tensor, values: Tensor, images: Sequence[int]) -> Tensor:
+    def __call__(
+        self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
+    ) -> Tensor:
         """Scores less the likeness to the other renderings of the same unit."""
-        features = values.float().flatten(2)
+        features = views[self.layer].values.float().flatten(2)
         grams = (features @ features.transpose(1, 2)).flatten(1)
         grams = F.normalize(grams, dim=1).view(-1, self.group, grams.shape[1])
         likeness = ((grams @ grams.transpose(1, 2)).sum(2) - 1).flatten() / (self.group - 1)
@@ -73,6 +95,8 @@ class Near:
     """
 
     group = 1
+    layers: tuple[Layer, ...] = ()
+    window_layers: tuple[str, ...] = ()
 
     def __init__(self, layer: str, weight: float) -> None:
         self.layer, self.weight = layer, weight
@@ -93,9 +117,11 @@ class Near:
             self.features[image] = features
             self.scores.setdefault(image, score.abs())
 
-    def __call__(self, scores: Tensor, values: Tensor, images: Sequence[int]) -> Tensor:
+    def __call__(
+        self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
+    ) -> Tensor:
         """Scores less the distance."""
         wanted = torch.stack([self.features[image] for image in images])
-        far = (values.float() - wanted).square().flatten(1).sum(1)
+        far = (views[self.layer].values.float() - wanted).square().flatten(1).sum(1)
         far = far / wanted.square().flatten(1).sum(1).clamp(min=1e-12)
         return scores - self.weight * torch.stack([self.scores[image] for image in images]) * far

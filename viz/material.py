@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +19,35 @@ from pipeline.errors import BadImage, RenderError
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.query import Index, TopImage
+from pipeline.results import Side
 from viz.canvas import Canvas
+from viz.crops import choose_images
+from viz.effective import effective_layer
 from viz.facets import cluster, lay, mean_of, penultimate
 from viz.image import mean_magnitudes, shrink
+from viz.likeness import Patches
 from viz.measure import mean_colour
 from viz.objective import Objective, centre
 from viz.prior import Prior
-from viz.recipe_kinds import Accentuate, Dream, Facets, Latent, Maco, Recipe
+from viz.recipe_kinds import Accentuate, Dream, Facets, Latent, Maco, Recipe, Typical
 from viz.task import Supplies, item_generator
 
 __all__ = ["Material", "Start"]
 
 TOP_IMAGES = 200
 """Top images of a unit that are sorted into facets, where the index has that many."""
+
+USUAL_IMAGES = 24
+"""Photographs that stand for the dataset, where a spread or a field is measured."""
+
+MID = 127.5
+"""The grey around which contrast is raised."""
+
+
+FACET_COMPONENTS = 50
+"""Of the principal component analysis before top images are sorted, as in recipe `facets`."""
+
+_BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +57,12 @@ class Start:
     Args:
         picture: (channel, y, x) float on 0..255.
         images: image_ids it was made of.
+        patches: (patch, channel, y, x) on the canvas's window, where a recipe wants them.
     """
 
     picture: Tensor
     images: tuple[int, ...] = ()
+    patches: Tensor | None = None
 
 
 class Material:
@@ -67,6 +85,8 @@ class Material:
         self.network, self.index, self.photograph, self.prior = network, index, photograph, prior
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._starts: dict[tuple[object, ...], list[Start]] = {}
+        self._fields: dict[str, Layer] = {}
+        self._usual: Tensor | None = None
 
     def identity(self, recipe: Recipe) -> str:
         """What of the outside decides a recipe's renderings, for the fingerprint."""
@@ -74,15 +94,35 @@ class Material:
             return hashlib.sha256(self._photograph_bytes(recipe)).hexdigest()
         if isinstance(recipe, Latent):
             return "" if self.prior is None else self.prior.digest
-        if isinstance(recipe, Facets | Accentuate | Maco):
+        if isinstance(recipe, Facets | Accentuate | Maco | Typical):
             return str(self._opened(recipe).run["fingerprint"])
         return ""
 
     def renderings(self, recipe: Recipe, layer: Layer, unit: int) -> int:
         """How many renderings of a unit there can be."""
-        if isinstance(recipe, Facets | Accentuate):
+        if isinstance(recipe, Facets | Accentuate | Typical):
             return min(recipe.renderings, len(self._top(recipe, layer, unit)))
         return recipe.renderings
+
+    def check(self, recipe: Recipe, objective: Objective) -> None:
+        """Refuse objectives that no images of the index stand for.
+
+        Raises:
+            RenderError: for a sum, a direction, an energy.
+        """
+        term = objective.terms[0]
+        if len(objective.terms) > 1 or term.kind not in ("point", "channel"):
+            raise RenderError(
+                f"recipe {recipe.name} renders units, whose top images the index has; "
+                f"for {objective} choose another, such as --recipe fourier"
+            )
+
+    def field(self, recipe: Recipe, layer: Layer) -> Layer:
+        """A layer narrowed to its effective receptive field on photographs of the index."""
+        if layer.name not in self._fields:
+            pictures = self._usual_pictures(recipe)
+            self._fields[layer.name] = effective_layer(self.network, layer, pictures)
+        return self._fields[layer.name]
 
     def start(
         self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, facet: int,
@@ -91,7 +131,7 @@ class Material:
         """Where one rendering starts; None where the recipe starts from noise."""
         if isinstance(recipe, Dream):
             return Start(self._dream_start(recipe, canvas))
-        if not isinstance(recipe, Facets | Accentuate):
+        if not isinstance(recipe, Facets | Accentuate | Typical):
             return None
         key = (recipe, layer.name, unit, canvas)
         if key not in self._starts:
@@ -105,8 +145,11 @@ class Material:
             RenderError: when the recipe needs an index or a photograph that is not there.
         """
         pictures = [start.picture for start in starts if start is not None]
+        patches = [start.patches for start in starts if start and start.patches is not None]
+        usual = self._usual_windows(recipe, canvas) if patches else None
         return Supplies(
             torch.stack(pictures) if pictures else None,
+            None if usual is None else Patches(patches, usual),
             self._mean_spectrum(recipe, canvas) if isinstance(recipe, Maco) else None,
             mean_colour(self.network),
             self.prior if isinstance(recipe, Latent) else None,
@@ -142,10 +185,24 @@ class Material:
         columns = max(width, round(image.width * scale))
         return _cover(shrink(pixels[None], rows, columns)[0], height, width)[0]
 
-    def _top(self, recipe: Recipe, layer: Layer, unit: int) -> list[TopImage]:
+    def _usual_pictures(self, recipe: Recipe) -> Tensor:
+        """(image, channel, y, x) uint8: photographs of the index, chosen by hash."""
+        if self._usual is None:
+            found = self._opened(recipe).sql(_BY_HASH, n=USUAL_IMAGES)
+            pixels = self._pixels(recipe, [row[0] for row in found.rows])
+            self._usual = torch.stack([pixels[image_id] for image_id in sorted(pixels)])
+        return self._usual
+
+    def _usual_windows(self, recipe: Recipe, canvas: Canvas) -> Tensor:
+        """What those photographs show where the canvas's window lies."""
+        pictures = self._usual_pictures(recipe).float()
+        rows = slice(canvas.top, canvas.top + canvas.height)
+        return pictures[:, :, rows, canvas.left : canvas.left + canvas.width]
+
+    def _top(self, recipe: Recipe, layer: Layer, unit: int, side: Side = "high") -> list[TopImage]:
         """The unit's top images, each photograph once."""
         found: dict[int, TopImage] = {}
-        for image in self._opened(recipe).top(layer.name, unit, n=TOP_IMAGES):
+        for image in self._opened(recipe).top(layer.name, unit, n=TOP_IMAGES, side=side):
             found.setdefault(image.photograph, image)
         return list(found.values())
 
@@ -165,9 +222,11 @@ class Material:
             centre(layer.grid_h) if term.y is None else term.y,
             centre(layer.grid_w) if term.x is None else term.x,
         )
-        top = self._top(recipe, layer, unit)
+        top = self._top(recipe, layer, unit, "low" if term.weight < 0 else "high")
         if isinstance(recipe, Accentuate):
             top = top[: recipe.images]
+        if isinstance(recipe, Typical) and recipe.clusters == 1:
+            top = choose_images(top, recipe.images)
         pixels = self._pixels(recipe, [image.image_id for image in top])
         whole = term.kind != "point"
         laid = [
@@ -176,19 +235,37 @@ class Material:
             else lay(pixels[image.image_id].float(), layer, (image.y, image.x), target, canvas)
             for image in top
         ]
-        if not isinstance(recipe, Facets):
+        if isinstance(recipe, Accentuate):
             return [
                 Start(picture, (image.image_id,)) for picture, image in zip(laid, top, strict=True)
             ]
+        images = [image.image_id for image in top]
+        if isinstance(recipe, Typical):
+            return [
+                _typical_start(recipe, canvas, [laid[p] for p in group], [images[p] for p in group])
+                for group in self._typical_groups(recipe, layer, unit, pixels, images)
+            ]
+        assert isinstance(recipe, Facets)
         features = penultimate(self.network, torch.stack([pixels[image.image_id] for image in top]))
         groups = cluster(
             features, recipe.clusters, recipe.nearest, recipe.components,
             item_generator(0, layer.name, unit),
         )  # fmt: skip
         return [
-            Start(mean_of([laid[place] for place in group]), tuple(top[p].image_id for p in group))
+            Start(mean_of([laid[place] for place in group]), tuple(images[p] for p in group))
             for group in groups
         ]
+
+    def _typical_groups(
+        self, recipe: Typical, layer: Layer, unit: int, pixels: Mapping[int, Tensor],
+        images: Sequence[int],
+    ) -> list[list[int]]:  # fmt: skip
+        """Which of the top images each rendering should be like, by their places."""
+        if recipe.clusters == 1:
+            return [list(range(len(images)))]
+        features = penultimate(self.network, torch.stack([pixels[image] for image in images]))
+        generator = item_generator(0, layer.name, unit)
+        return cluster(features, recipe.clusters, recipe.images, FACET_COMPONENTS, generator)
 
     def _mean_spectrum(self, recipe: Maco, canvas: Canvas) -> Tensor:
         """The dataset's mean magnitudes at the size of the recipe's picture."""
@@ -196,10 +273,7 @@ class Material:
         key = (height, width, recipe.images)
         if key not in self._magnitudes:
             index = self._opened(recipe)
-            chosen = index.sql(
-                "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n",
-                n=recipe.images,
-            )
+            chosen = index.sql(_BY_HASH, n=recipe.images)
             mode = "RGB" if self.network.input_shape[0] == 3 else "L"
             self._magnitudes[key] = torch.stack(
                 [
@@ -208,6 +282,18 @@ class Material:
                 ]
             ).mean(0)
         return self._magnitudes[key]
+
+
+def _typical_start(
+    recipe: Typical, canvas: Canvas, laid: Sequence[Tensor], images: Sequence[int]
+) -> Start:
+    """The mean of patches with its contrast raised, and the patches without the margin."""
+    mean = mean_of(laid)
+    start = (MID + recipe.contrast * (mean - MID)).clamp(0, 255)
+    top, left = canvas.window_in(*mean.shape[1:])
+    patches = torch.stack(list(laid)).float()
+    patches = patches[:, :, top : top + canvas.height, left : left + canvas.width]
+    return Start(start, tuple(images), patches)
 
 
 def _to_tensor(image: Image, mode: str) -> Tensor:

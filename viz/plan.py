@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from pipeline.geometry import Box
+from pipeline.layers import Layer
 from pipeline.networks import Network
 from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.cone import cone_canvas
+from viz.effective import narrowed
 from viz.measure import device_of
 from viz.objective import Objective, Term
 from viz.scorer import Watch
 
-__all__ = ["matches_whole_input", "plan_canvas"]
+__all__ = ["matches_whole_input", "plan_canvas", "plan_field"]
 
 TOLERANCE = 1e-4
 """Largest difference between a canvas's activations and the whole input's, relative to the largest
 activation of the target's position."""
+
+NEARLY = 0.5
+"""The same of a window around the effective receptive field, on pictures of noise, where what is
+left out matters more than in photographs."""
+
+ROOM = 1.6
+"""Side of such a window, in sides of the field: its bell's tails, and what jitter moves in."""
+
+LEAST_ROOM = 32
+"""Pixels by which it is larger at least."""
 
 
 def plan_canvas(network: Network, objective: Objective, *, whole_layer: bool = False) -> Canvas:
@@ -47,7 +62,43 @@ def plan_canvas(network: Network, objective: Objective, *, whole_layer: bool = F
     return whole_canvas(height, width, window.box_on_input)
 
 
-def matches_whole_input(network: Network, objective: Objective, canvas: Canvas) -> bool:
+def plan_field(network: Network, objective: Objective, field: Layer) -> Canvas:
+    """The window around what a unit does look at, for recipes that paint no more than that.
+
+    Args:
+        network: in eval mode, frozen.
+        objective: of one layer.
+        field: that layer, narrowed to its effective receptive field.
+
+    Returns:
+        A window with room around the field, whose activations are nearly those of the whole input;
+        its box is the field. Where that does not hold, or the field has no place, what
+        `plan_canvas` gives.
+    """
+    height, width = network.preprocess.height, network.preprocess.width
+    exact = plan_canvas(network, objective, whole_layer=True)
+    (layer,), term = objective.layers, objective.terms[0]
+    if term.y is None or term.x is None or field.rf_h * field.rf_w >= layer.rf_h * layer.rf_w:
+        return exact
+    side = max(field.rf_h, field.rf_w)
+    wide = narrowed(layer, max(ROOM * side, side + LEAST_ROOM))
+    window = cut_canvas(wide, term.y, term.x, height, width)
+    smaller = window.height * window.width < exact.height * exact.width
+    if not smaller or not matches_whole_input(network, objective, window, NEARLY):
+        window = exact
+    seen = field.box(term.y, term.x)
+    box = Box(
+        max(seen.left, 0) - window.left,
+        max(seen.top, 0) - window.top,
+        min(seen.right, width) - window.left,
+        min(seen.bottom, height) - window.top,
+    )
+    return replace(window, box=box)
+
+
+def matches_whole_input(
+    network: Network, objective: Objective, canvas: Canvas, tolerance: float = TOLERANCE
+) -> bool:
     """Whether a canvas gives all units at the target's position the same activations as the whole
     input does, by trying it.
 
@@ -65,7 +116,7 @@ def matches_whole_input(network: Network, objective: Objective, canvas: Canvas) 
         found = _units(network, term, canvas, whole[:, :, rows, columns])
     except (RuntimeError, AssertionError, ValueError, IndexError):
         return False
-    return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _units(network: Network, term: Term, canvas: Canvas | None, pictures: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from viz.recipe_kinds import (
     Maco,
     Octaves,
     Recipe,
+    Typical,
 )
 
 __all__ = [
@@ -50,6 +51,7 @@ RENDERER_VERSION = 3
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        Typical(),
         Fourier(),
         Octaves(),
         Facets(),

@@ -6,7 +6,8 @@
     │   └── Dream    starts from a photograph
     ├── Deepvis      climbs in pixels under decay, blur and clipping of weak pixels
     ├── Fourier      climbs in a decorrelated spectrum under random views
-    │   └── Accentuate   starts from a top image and stays near it in feature space
+    │   ├── Accentuate   starts from a top image and stays near it in feature space
+    │   └── Typical      is driven as far as the best image, and drawn to what top patches are like
     ├── Maco         climbs in the phases of a spectrum whose magnitudes are the dataset's
     └── Latent       climbs in the code of a generator
 
@@ -37,6 +38,7 @@ __all__ = [
     "Octaves",
     "Recipe",
     "ReluRule",
+    "Typical",
 ]
 
 ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
@@ -349,6 +351,55 @@ class Accentuate(Fourier):
     def renderings(self) -> int:
         """One for each top image."""
         return self.images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typical(Fourier):
+    """What the unit's top patches have in common: driven as they drive it, and like them.
+
+    The picture starts from their mean, drives the unit as far as the best of them does and no
+    further, and is drawn to the means and deviations of their features, on the way to the layer
+    and in a close-up of the patch. See `viz.likeness`; bench/README.md has what each part does for
+    how telling the picture is.
+
+    Args:
+        images: top patches that a rendering is to be like.
+        clusters: renderings of a unit, each like a facet of its top images; 1 does not sort them.
+        drive: weight of what is missing to the best patch's score.
+        reach: share of that score to which the unit is driven.
+        likeness: weight of the statistics on the way to the layer.
+        close_up: weight of the statistics of the patch alone, enlarged; 0 is quicker.
+        close_side: of that, in pixels.
+        contrast: of the mean patch that is the start; 1 leaves it as grey as means are.
+        smooth: sigma of the blur of the finished picture, in pixels.
+    """
+
+    name: str = "typical"
+    relu: ReluRule = "plain"
+    relu_steps: int = 0
+    steps: int = 96
+    rate: float = 0.03
+    images: int = 9
+    clusters: int = 1
+    drive: float = 1.0
+    reach: float = 1.0
+    likeness: float = 1.0
+    close_up: float = 1.0
+    close_side: int = 112
+    contrast: float = 2.0
+    smooth: float = 0.5
+
+    def __post_init__(self) -> None:
+        Fourier.__post_init__(self)
+        self._require_positive("images", "clusters", "reach")
+        self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
+        self._require(self.close_side >= 32, "close_side", "32 or more")
+        self._require(self.variety == 1, "variety", "1: ask for clusters instead")
+
+    @property
+    def renderings(self) -> int:
+        """One for each cluster."""
+        return self.clusters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,16 +22,16 @@ from pipeline.networks import Network
 from pipeline.peaks import Score
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
-from viz.ascent import canvas_for, extra_for
+from viz.ascent import canvas_for, reads_whole_layer
 from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas
 from viz.material import Material
 from viz.measure import device_of
 from viz.objective import Objective
 from viz.objective_text import parse_objective
-from viz.plan import plan_canvas
+from viz.plan import plan_canvas, plan_field
 from viz.recipe import recipe_fingerprint
-from viz.recipe_kinds import Recipe
+from viz.recipe_kinds import Recipe, Typical
 from viz.references import read_references
 from viz.renders import Rendered, load_renders, merge_renders
 from viz.scorer import PASS_IMAGES, Precision, resolve_precision
@@ -176,15 +176,22 @@ def _finished(job: Job, items: Sequence[Item]) -> dict[tuple[int, int], Rendered
 def _by_canvas(job: Job, items: Sequence[Item]) -> Iterator[tuple[Canvas, list[Item]]]:
     """Items in groups that share a canvas; objectives that differ only in the unit are planned
     once."""
-    extra = extra_for(job.recipe, job.layer.name) is not None
     plans: dict[object, Canvas] = {}
     groups: dict[Canvas, list[Item]] = {}
     for item in items:
         shape = tuple((term.layer, term.kind, term.y, term.x) for term in item.objective.terms)
         if shape not in plans:
-            plans[shape] = plan_canvas(job.network, item.objective, whole_layer=extra)
+            plans[shape] = _plan(job, item.objective)
         groups.setdefault(plans[shape], []).append(item)
     yield from groups.items()
+
+
+def _plan(job: Job, objective: Objective) -> Canvas:
+    """The canvas of an objective, as much of the input as the recipe needs of it."""
+    if isinstance(job.recipe, Typical):
+        job.material.check(job.recipe, objective)
+        return plan_field(job.network, objective, job.material.field(job.recipe, job.layer))
+    return plan_canvas(job.network, objective, whole_layer=reads_whole_layer(job.recipe))
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

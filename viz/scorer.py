@@ -109,27 +109,29 @@ class Watch:
     ) -> None:
         self._remove()
 
-    def __call__(self, pictures: Tensor) -> dict[str, View]:
+    def __call__(self, pictures: Tensor, names: Sequence[str] = ()) -> dict[str, View]:
         """Show pictures to the network.
 
         Args:
             pictures: (image, channel, y, x) on 0..255.
+            names: of the watched layers that are wanted; all for none.
 
         Returns:
-            The watched layers' activations by name.
+            The wanted layers' activations by name.
 
         Raises:
             LayerError: when a watched layer did not run.
         """
-        self._seen.views = {}
+        wanted = set(names) or {layer.name for layer in self.layers}
+        self._seen.views, self._seen.wanted = {}, wanted
         batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
         with suppress(_Stop):
             self.network.module(batch)
         views: dict[str, View] = self._seen.views
         self._seen.views = {}
-        for layer in self.layers:
-            if layer.name not in views:
-                raise LayerError(f"{layer.name} did not run in a forward pass of the network")
+        for name in wanted:
+            if name not in views:
+                raise LayerError(f"{name} did not run in a forward pass of the network")
         return views
 
     def _hook(self, layer: Layer) -> Callable[[Any, Any, Any], None]:
@@ -137,12 +139,14 @@ class Watch:
         left = self.canvas.grid_left if self.canvas else 0
 
         def keep(module: Any, inputs: Any, output: Any) -> None:
-            views = self._seen.views
+            views, wanted = self._seen.views, self._seen.wanted
+            if layer.name not in wanted:
+                return
             values = unit_view(layer, output)
-            last = len(views) + 1 >= len(self.layers)
+            last = len(views) + 1 >= len(wanted)
             # What runs on may overwrite its input in place.
             views.setdefault(layer.name, View(values if last else values.clone(), top, left))
-            if len(views) == len(self.layers):
+            if len(views) == len(wanted):
                 raise _Stop
 
         return keep
@@ -226,6 +230,11 @@ class Scorer:
                 found += list(zip(scores[:images], values[:images], strict=True))
         return found
 
+    def look(self, pictures: Tensor, names: Sequence[str]) -> dict[str, View]:
+        """Activations of some of the watched layers, without a gradient, as the climb sees them."""
+        with torch.no_grad(), QuickConvolutions(self.folding), self._autocast():
+            return self.watch(pictures.to(self.device), names)
+
     def _glance(self) -> list[Tensor]:
         """Activations of the same two random pictures whenever called."""
         canvas, shape = self.watch.canvas, self.watch.network.input_shape
@@ -257,14 +266,21 @@ class Scorer:
     ) -> tuple[Tensor, Tensor]:
         leaf, objectives, images = self._never_one(pictures.detach(), objectives)
         leaf = leaf.requires_grad_()
-        rule = relu_rule(self._rule(step))
-        with torch.enable_grad(), rule, QuickConvolutions(self.folding), self._autocast():
-            views = self.watch(leaf)
-            scores = evaluate(objectives, views)
+        names = {layer.name for objective in objectives for layer in objective.layers}
+        names |= set(self.extra.window_layers if self.extra else ())
+
+        def look(seen: Tensor, wanted: Sequence[str]) -> dict[str, View]:
+            rule = relu_rule(self._rule(step))
+            with rule, QuickConvolutions(self.folding), self._autocast():
+                return self.watch(seen, wanted)
+
         with torch.enable_grad():
+            views = look(leaf, sorted(names))
+            with self._autocast():
+                scores = evaluate(objectives, views)
             if self.extra is not None:
                 shown = [numbers[place % images] for place in range(len(leaf))]
-                scores = self.extra(scores, views[self.extra.layer].values, shown)
+                scores = self.extra(scores, views, leaf, shown, look)
         (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()
 

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from viz.canvas import Canvas
 from viz.image import enlarge
+from viz.likeness import Patches
 from viz.objective import Objective
 from viz.prior import Prior
 from viz.scorer import Scorer
@@ -37,12 +38,14 @@ class Supplies:
 
     Args:
         starts: (image, channel, y, x) float on 0..255, where each image starts.
+        patches: of the dataset, which renderings should be like.
         magnitudes: (channel, y, x // 2 + 1) mean spectrum of the dataset at the picture's size.
         mean_colour: (channel,) on 0..255.
         prior: the generator whose code climbs.
     """
 
     starts: Tensor | None = None
+    patches: Patches | None = None
     magnitudes: Tensor | None = None
     mean_colour: Tensor = field(default_factory=lambda: torch.full((3,), 127.5))
     prior: Prior | None = None
