@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -32,8 +33,12 @@ LAYERS = 5
 BELL = 2.5
 """Standard deviations of the window's weight in one side of the effective receptive field."""
 
+LEAST_SHARE = 0.5
+"""Of a layer's mean spread, which no channel's is taken to be less than: what is rare among some
+dozen photographs would otherwise outweigh the rest."""
+
 LEAST_SPREAD = 1e-3
-"""Channels that are the same in all photographs are not given more weight than this allows."""
+"""The same of a whole layer, and of a unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +71,28 @@ class _Statistics:
 def statistics_layers(network: Network, layer: Layer) -> tuple[list[Layer], list[Layer]]:
     """Layers on the way to a layer, itself the last; layers of the whole network, for close-ups.
 
-    Both are spread evenly over the blocks that the network's architecture shows; layers without a
-    grid are left out.
+    Both are the last blocks of the stages that the network's architecture shows, spread evenly
+    where there are many; layers without a grid are left out.
     """
     usual = [each for each in choose_layers(network, receptive_fields=False) if _has_grid(each)]
     names = [each.name for each in usual]
     names += [] if layer.name in names else [layer.name]
     ordered = [each.name for each in choose_layers(network, names, receptive_fields=False)]
     before = set(ordered[: ordered.index(layer.name)])
-    way = _spread([*(each for each in usual if each.name in before), layer])
-    return way, _spread([layer if each.name == layer.name else each for each in usual])
+    way = [*_stage_ends([each for each in usual if each.name in before]), layer]
+    same_stage = len(way) > 1 and _shape(way[-2]) == _shape(layer)
+    way = [*way[:-2], layer] if same_stage else way
+    whole = [layer if each.name == layer.name else each for each in usual]
+    return _spread(way), _spread(_stage_ends(whole))
+
+
+def _shape(layer: Layer) -> tuple[int, int, int]:
+    return layer.units, layer.grid_h, layer.grid_w
+
+
+def _stage_ends(layers: Sequence[Layer]) -> list[Layer]:
+    """The last of every run of layers of one shape."""
+    return [list(run)[-1] for _, run in groupby(layers, key=_shape)]
 
 
 def _has_grid(layer: Layer) -> bool:
@@ -140,7 +157,7 @@ class Likeness:
         """
         usual = self._describe(look(patches.usual, self.window_layers), look, patches.usual)
         self._spread = {
-            key: _Statistics(*(part.std(0).clamp(min=LEAST_SPREAD) for part in _parts(each)))
+            key: _Statistics(*(_spread_of(part) for part in _parts(each)))
             for key, each in usual.items()
         }
         best = []
@@ -222,6 +239,12 @@ class Likeness:
 
 CLOSE = "close-up of "
 """Before the name of a layer that saw close-ups."""
+
+
+def _spread_of(values: Tensor) -> Tensor:
+    """(unit,) standard deviations over (image, unit), none of them tiny."""
+    spread = values.std(0)
+    return spread.clamp(min=max(LEAST_SPREAD, LEAST_SHARE * float(spread.mean())))
 
 
 def _parts(statistics: _Statistics) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ __all__ = ["Material", "Start"]
 TOP_IMAGES = 200
 """Top images of a unit that are sorted into facets, where the index has that many."""
 
-USUAL_IMAGES = 24
+USUAL_IMAGES = 64
 """Photographs that stand for the dataset, where a spread or a field is measured."""
 
 MID = 127.5
