@@ -33,7 +33,8 @@ difference from one real patch. Activations are the renderings', in shares of th
 half; `fine` is the share of renderings with status ok or retried.
 
 `--part 1/2` uses the second half of the images only, and leaves the other to tuning. A layer with
-too few units from `--first-unit` on gives its last ones. Renderings in OUT are used again.
+too few units from `--first-unit` on gives its last ones. Renderings in OUT are used again, and so
+is what the judge saw in a patch.
 """
 
 from __future__ import annotations
@@ -336,26 +337,56 @@ def some_images(index: Index, count: int) -> list[int]:
 # ---- the judge ----
 
 
-def judged(judge: Network, patches: Sequence[Tensor]) -> Tensor:
-    """The judge's features of patches enlarged to its input.
+class Judge:
+    """Another network, which remembers the features of every patch it was shown.
 
     Args:
-        judge: any network.
-        patches: each (channel, y, x) on 0..255, of any size.
-
-    Returns:
-        (patch, feature) float32.
+        network: any.
+        memory: where they are kept for the next run; nowhere without.
     """
-    size = judge.preprocess.height, judge.preprocess.width
-    found = []
-    for first in range(0, len(patches), JUDGED):
-        enlarged = [
-            functional.interpolate(patch[None].float(), size, mode="bicubic", antialias=True)
-            for patch in patches[first : first + JUDGED]
-        ]
-        pixels = torch.cat(enlarged).round().clamp(0, 255).to(torch.uint8)
-        found.append(penultimate(judge, pixels))
-    return torch.cat(found)
+
+    def __init__(self, network: Network, memory: Path | None = None) -> None:
+        self.network, self.memory = network, memory
+        self.known: dict[str, Tensor] = {}
+        if memory is not None and memory.exists():
+            self.known = torch.load(memory)
+
+    def __call__(self, patches: Sequence[Tensor]) -> Tensor:
+        """The features of patches enlarged to the network's input.
+
+        Args:
+            patches: each (channel, y, x) uint8, of any size.
+
+        Returns:
+            (patch, feature) float32.
+        """
+        named = [(_digest(patch), patch) for patch in patches]
+        new = {name: patch for name, patch in named if name not in self.known}
+        names = list(new)
+        for first in range(0, len(names), JUDGED):
+            chunk = names[first : first + JUDGED]
+            pixels = torch.cat([self._enlarged(new[name]) for name in chunk])
+            self.known |= zip(chunk, penultimate(self.network, pixels), strict=True)
+        return torch.stack([self.known[name] for name, _ in named])
+
+    def _enlarged(self, patch: Tensor) -> Tensor:
+        size = self.network.preprocess.height, self.network.preprocess.width
+        enlarged = functional.interpolate(
+            patch[None].float(), size, mode="bicubic", antialias=True
+        )  # fmt: skip
+        return enlarged.round().clamp(0, 255).to(torch.uint8)
+
+    def save(self) -> None:
+        """Keep what is known; whole or not at all."""
+        if self.memory is not None:
+            new = self.memory.with_suffix(".new")
+            torch.save({name: feature.clone() for name, feature in self.known.items()}, new)
+            new.replace(self.memory)
+
+
+def _digest(patch: Tensor) -> str:
+    shape = "x".join(str(length) for length in patch.shape)
+    return hashlib.sha256(f"{shape} ".encode() + patch.contiguous().numpy().tobytes()).hexdigest()
 
 
 def accuracy(top: Tensor, low: Tensor, explanation: Tensor) -> float:
@@ -413,7 +444,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 # ---- one layer ----
 
 
-def ask(patches: Patches, units: Sequence[int], judge: Network) -> dict[int, tuple[Tensor, Tensor]]:
+def ask(patches: Patches, units: Sequence[int], judge: Judge) -> dict[int, tuple[Tensor, Tensor]]:
     """The questions of each unit: the judge's features of its top and of its lowest patches.
 
     Raises:
@@ -427,7 +458,7 @@ def ask(patches: Patches, units: Sequence[int], judge: Network) -> dict[int, tup
                 f"{patches.index.out} has too few photographs for questions about "
                 f"{patches.layer.name} unit {unit}: {2 * ASKED} different ones are needed"
             )
-        features = judged(judge, patches.at_peaks(high + low))
+        features = judge(patches.at_peaks(high + low))
         asked[unit] = (features[:ASKED], features[ASKED:])
     return asked
 
@@ -435,18 +466,18 @@ def ask(patches: Patches, units: Sequence[int], judge: Network) -> dict[int, tup
 def explain(
     patches: Patches,
     units: Sequence[int],
-    judge: Network,
+    judge: Judge,
     rendered: Mapping[Recipe, list[Rendered]],
 ) -> Iterator[Explained]:
     """All explanations of a layer's units: real patches, then renderings by recipe."""
     most = max(REAL)
     real = {
-        unit: judged(judge, patches.at_peaks(patches.strongest(unit, most))) for unit in units
+        unit: judge(patches.at_peaks(patches.strongest(unit, most))) for unit in units
     }  # fmt: skip
     for count in REAL:
         yield Explained(f"real {count}", {unit: found[:count] for unit, found in real.items()})
     for recipe, rows in rendered.items():
-        features = judged(judge, [patches.of_rendering(row, recipe) for row in rows])
+        features = judge([patches.of_rendering(row, recipe) for row in rows])
         by_unit = {
             unit: features[[row.unit == unit for row in rows]]
             for unit in dict.fromkeys(row.unit for row in rows)
@@ -541,7 +572,7 @@ def index_halves(options: argparse.Namespace, reporter: Reporter) -> tuple[Path,
 
 
 def measure_layer(
-    first: Index, second: Index, name: str, recipes: Sequence[Recipe], judge: Network,
+    first: Index, second: Index, name: str, recipes: Sequence[Recipe], judge: Judge,
     options: argparse.Namespace, reporter: Reporter,
 ) -> list[dict[str, object]]:  # fmt: skip
     """Render, judge and print one layer; its rows for the JSON file."""
@@ -551,7 +582,7 @@ def measure_layer(
         recipe: render_index(
             first, recipe, layers=(name,), units=f"{units[0]}-{units[-1]}", seed=options.seed,
             generator=options.generator if isinstance(recipe, Latent) else None,
-            device="cpu", reporter=reporter,
+            reporter=reporter,
         )
         for recipe in recipes
     }  # fmt: skip
@@ -563,12 +594,13 @@ def measure_layer(
     window = seen_window(field, 0, 0, network.preprocess)
     print(f"\n{name}: patches of {window.right - window.left:.0f} px, units {units[0]}-{units[-1]}")
     print(f"\n{HEADER}", flush=True)
-    common = judged(judge, explaining.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
+    common = judge(explaining.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
     questions = ask(asking, units, judge)
     rows: list[dict[str, object]] = []
     one_real: dict[int, float] = {}
     for explained in explain(explaining, units, judge, rendered):
         told = tell(questions, explained.features, common)
+        judge.save()
         one_real = one_real or dict(zip(told.units, told.own, strict=True))
         print(table_row(explained, told, one_real), flush=True)
         ratios = [row.ratio for row in explained.rows]
@@ -590,7 +622,8 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[d
         if isinstance(recipe, Latent) and options.generator is None:
             raise RenderError(f"recipe {recipe.name} climbs in a generator; give --generator FILE")
     folders = index_halves(options, reporter)
-    judge = load_network(options.judge)
+    network = load_network(options.judge)
+    judge = Judge(network, options.out / f"judge-{network.digest[:12]}.pt")
     rows = []
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
         for layer in (each.name for each in first.layers):
