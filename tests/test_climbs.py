@@ -22,6 +22,7 @@ from viz.renders import load_renders
 OPTIONS = {
     "octaves": {"steps": "10", "step_scale": "2"},
     "fourier": {"steps": "10"},
+    "typical": {"steps": "10", "images": "4", "clusters": "2", "close_side": "32"},
     "facets": {"steps": "9", "clusters": "3", "nearest": "4"},
     "dream": {"steps": "9"},
     "accentuate": {"steps": "10", "images": "2", "near": "0.1"},
@@ -86,7 +87,7 @@ def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(
     assert np.mean(rises) > 0.6
 
 
-@pytest.mark.parametrize("name", ["facets", "accentuate"])
+@pytest.mark.parametrize("name", ["facets", "accentuate", "typical"])
 def test_facets_name_the_images_they_came_from(network, index, material, tmp_path, name):
     layer = layer_of(network, "late")
     rows = render_units(

@@ -59,8 +59,12 @@ def render(
     layer: LayersOfIndex = None,
     units: Units = "all",
     recipe: Annotated[
-        str, typer.Option(help="A name that `maxact recipes` lists, or a TOML file.")
-    ] = "fourier",
+        str | None,
+        typer.Option(
+            help="A name that `maxact recipes` lists, or a TOML file.",
+            show_default="typical; fourier for objectives that are not one unit",
+        ),
+    ] = None,
     objective: Annotated[
         str,
         typer.Option(
@@ -114,7 +118,8 @@ def render(
 
     \b
     Examples:
-      maxact render out/demo --layer blocks.4.2 --units 0-23 --steps 128
+      maxact render out/demo --layer blocks.4.2 --units 0-23
+      maxact render out/demo --layer blocks.4.2 --units 0-23 --recipe fourier --steps 512
       maxact render out/demo --layer 'blocks.*' --units 0-7 --recipe octaves --seed 1
       maxact render out/demo --layer classifier --units leopard --objective logit
       maxact render out/demo --layer blocks.4.2 --units 7 --recipe dream --photo cat.jpg
@@ -123,9 +128,10 @@ def render(
     from pipeline.query import open_index
     from viz.index_renders import render_index
     from viz.options import parse_settings
-    from viz.recipe import get_recipe
+    from viz.recipe import default_recipe, get_recipe
 
-    chosen = get_recipe(recipe, parse_settings(settings or [], steps=steps, patience=patience))
+    name = recipe or default_recipe(objective)
+    chosen = get_recipe(name, parse_settings(settings or [], steps=steps, patience=patience))
     with open_index(out) as index:
         rows = render_index(
             index,

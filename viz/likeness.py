@@ -37,6 +37,9 @@ LEAST_SHARE = 0.5
 """Of a layer's mean spread, which no channel's is taken to be less than: what is rare among some
 dozen photographs would otherwise outweigh the rest."""
 
+LEAST_VARIANCE = 1e-6
+"""Added to a variance: the root of 0 has no slope."""
+
 LEAST_SPREAD = 1e-3
 """The same of a whole layer, and of a unit."""
 
@@ -213,7 +216,7 @@ class Likeness:
         mean = (values * weight).sum((2, 3))
         off = values - mean[:, :, None, None]
         variance = (off.square() * weight).sum((2, 3))
-        return _Statistics(mean, variance.clamp(min=1e-8).sqrt())
+        return _Statistics(mean, (variance + LEAST_VARIANCE).sqrt())
 
     def _bell(self, values: Tensor) -> Tensor:
         """(y, x) weights of a map of the window."""

@@ -104,14 +104,15 @@ class Material:
             return min(recipe.renderings, len(self._top(recipe, layer, unit)))
         return recipe.renderings
 
-    def check(self, recipe: Recipe, objective: Objective) -> None:
+    def check(self, recipe: Recipe, objective: Objective, layer: Layer) -> None:
         """Refuse objectives that no images of the index stand for.
 
         Raises:
-            RenderError: for a sum, a direction, an energy.
+            RenderError: for a sum, a direction, an energy, a unit of another layer.
         """
         term = objective.terms[0]
-        if len(objective.terms) > 1 or term.kind not in ("point", "channel"):
+        one = len(objective.terms) == 1 and term.layer.name == layer.name
+        if not one or term.kind not in ("point", "channel"):
             raise RenderError(
                 f"recipe {recipe.name} renders units, whose top images the index has; "
                 f"for {objective} choose another, such as --recipe fourier"
@@ -222,7 +223,8 @@ class Material:
             centre(layer.grid_h) if term.y is None else term.y,
             centre(layer.grid_w) if term.x is None else term.x,
         )
-        top = self._top(recipe, layer, unit, "low" if term.weight < 0 else "high")
+        shown = unit if term.unit < 0 else term.unit
+        top = self._top(recipe, layer, shown, "low" if term.weight < 0 else "high")
         if isinstance(recipe, Accentuate):
             top = top[: recipe.images]
         if isinstance(recipe, Typical) and recipe.clusters == 1:

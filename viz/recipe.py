@@ -39,13 +39,14 @@ from viz.recipe_kinds import (
 
 __all__ = [
     "RECIPES",
+    "default_recipe",
     "describe_recipe",
     "get_recipe",
     "recipe_fingerprint",
     "summarise_recipe",
 ]
 
-RENDERER_VERSION = 3
+RENDERER_VERSION = 4
 """Raised when the same recipe would give another image, so that old renderings are not reused."""
 
 RECIPES: Mapping[str, Recipe] = {
@@ -66,6 +67,18 @@ RECIPES: Mapping[str, Recipe] = {
     )
 }
 """The recipes by name, with their defaults; `deepvis` and -2 to -4 are the paper's settings."""
+
+
+_ONE_UNIT = re.compile(r"\s*-?\s*(point(@\d+\s*,\s*\d+)?|channel|logit)\s*")
+
+
+def default_recipe(objective: str) -> str:
+    """The recipe for an objective as the command line writes it.
+
+    `typical` for one unit; `fourier` for sums, energies and whole layers, for which the index
+    lists no top images.
+    """
+    return "typical" if _ONE_UNIT.fullmatch(objective) else "fourier"
 
 
 def get_recipe(name: str, options: Mapping[str, str] | None = None) -> Recipe:

@@ -189,7 +189,7 @@ def _by_canvas(job: Job, items: Sequence[Item]) -> Iterator[tuple[Canvas, list[I
 def _plan(job: Job, objective: Objective) -> Canvas:
     """The canvas of an objective, as much of the input as the recipe needs of it."""
     if isinstance(job.recipe, Typical):
-        job.material.check(job.recipe, objective)
+        job.material.check(job.recipe, objective, job.layer)
         return plan_field(job.network, objective, job.material.field(job.recipe, job.layer))
     return plan_canvas(job.network, objective, whole_layer=reads_whole_layer(job.recipe))
 

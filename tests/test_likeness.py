@@ -1,0 +1,175 @@
+"""What a rendering is drawn to: patches are perfectly like themselves, noise is not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.errors import RenderError
+from pipeline.query import open_index
+from pipeline.run import run_index
+from tests.climbers import climber, layer_of
+from tests.tiny import write_tars
+from viz.ascent import extra_for
+from viz.likeness import Likeness, Patches, statistics_layers
+from viz.material import Material
+from viz.objective import channel, point
+from viz.plan import plan_field
+from viz.recipe import default_recipe, get_recipe
+from viz.render import render_units
+from viz.scorer import Scorer, Watch
+
+RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
+
+
+@pytest.fixture(scope="module")
+def network():
+    return climber()
+
+
+@pytest.fixture(scope="module")
+def material(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("likeness")
+    tars = write_tars(folder / "data", [16, 16])
+    config = RunConfig(
+        data=tuple(str(tar) for tar in tars), out=folder / "out", network="climber",
+        layers=("stem", "middle", "late", "head"), top=8, compile="off",
+    )  # fmt: skip
+    run_index(config, network=network)
+    with open_index(folder / "out") as index:
+        yield Material(network, index)
+
+
+def drawn(network, material, recipe, units, pictures_of):
+    """Scores of pictures under a recipe's likeness, without the drive's own scale."""
+    layer = layer_of(network, "late")
+    objectives = [point(layer, unit) for unit in units]
+    canvas = plan_field(network, objectives[0], material.field(recipe, layer))
+    extra = extra_for(recipe, network, layer, canvas)
+    assert isinstance(extra, Likeness)
+    starts = [
+        material.start(recipe, objective, layer, unit, 0, canvas)
+        for unit, objective in zip(units, objectives, strict=True)
+    ]
+    supplies = material.supplies(recipe, starts, canvas)
+    assert isinstance(supplies.patches, Patches)
+    known = {each.name: each for each in (*extra.layers, layer)}
+    with Watch(network, tuple(known.values()), canvas) as watch:
+        scorer = Scorer(watch, extra=extra)
+        extra.prepare(scorer.look, supplies.patches, objectives)
+        return scorer.gradient(pictures_of(supplies.patches), objectives, 0)
+
+
+def test_a_patch_is_perfectly_like_itself(network, material):
+    alone = get_recipe("typical", {"close_side": "32", "images": "1"})
+    scores, _ = drawn(
+        network, material, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top))
+    )
+    assert scores.abs().max() < 1e-4
+
+
+def test_real_patches_are_more_like_their_mean_than_noise_is(network, material):
+    units = [1, 2, 5]
+
+    def noise(patches):
+        generator = torch.Generator().manual_seed(0)
+        return 255 * torch.rand((len(units), *patches.usual.shape[1:]), generator=generator)
+
+    real, _ = drawn(
+        network, material, RECIPE, units, lambda patches: torch.stack([t[0] for t in patches.top])
+    )
+    wrong, _ = drawn(network, material, RECIPE, units, noise)
+    assert (real > wrong).all()
+
+
+def test_gradients_are_those_of_the_scores(network, material):
+    """Against a finite difference along a random direction."""
+    generator = torch.Generator().manual_seed(4)
+    seen = {}
+
+    def near(step):
+        def make(patches):
+            top = torch.stack([each.mean(0) for each in patches.top])
+            if not seen:
+                seen["way"] = torch.randn(top.shape, generator=generator)
+                # Edges that are continued are ties for the pooling.
+                seen["noise"] = 5 * torch.randn(top.shape, generator=generator)
+            return top + seen["noise"] + step * seen["way"]
+
+        return make
+
+    _, slope = drawn(network, material, RECIPE, [1, 2], near(0.0))
+    above, _ = drawn(network, material, RECIPE, [1, 2], near(0.002))
+    below, _ = drawn(network, material, RECIPE, [1, 2], near(-0.002))
+    expected = (slope * seen["way"]).flatten(1).sum(1)
+    assert torch.allclose((above - below) / 0.004, expected, rtol=0.05, atol=1e-3)
+
+
+def test_a_typical_rendering_is_driven_as_far_as_the_best_and_no_further(
+    network, material, tmp_path
+):
+    layer = layer_of(network, "late")
+    units = [1, 2, 3, 5, 6]
+    options = {"out": tmp_path, "material": material}
+    recipe = get_recipe("typical", {"close_side": "32", "images": "4", "steps": "60"})
+    hard = get_recipe("fourier", {"steps": "60"})
+    typical = render_units(network, layer, units, recipe, **options)
+    driven = render_units(network, layer, units, hard, **options)
+    for mine, other in zip(typical, driven, strict=True):
+        assert mine.activation < other.activation
+
+
+def test_statistics_come_from_the_way_to_the_layer(network):
+    way, close = statistics_layers(network, layer_of(network, "late"))
+    assert way[-1].name == "late"
+    assert [each.ordinal for each in close] == sorted(each.ordinal for each in close)
+    assert all(each.grid_h > 1 for each in close)
+
+
+def test_the_lowest_is_like_the_lowest_images(network, material, tmp_path):
+    layer = layer_of(network, "late")
+    (row,) = render_units(
+        network, layer, [3], RECIPE, out=tmp_path, objective="-point", material=material
+    )
+    low = [image.image_id for image in material.index.top("late", 3, n=8, side="low")]
+    assert row.images
+    assert set(row.images) <= set(low)
+
+
+@pytest.mark.parametrize("objective", ["point - 0.5*channel:3", "energy"])
+def test_objectives_without_top_images_are_refused(network, material, tmp_path, objective):
+    layer = layer_of(network, "late")
+    with pytest.raises(RenderError, match=r"renders units.*--recipe fourier"):
+        render_units(
+            network, layer, [1], RECIPE, out=tmp_path, objective=objective, material=material
+        )
+
+
+def test_without_an_index_there_is_nothing_to_be_like(network, tmp_path):
+    layer = layer_of(network, "late")
+    with pytest.raises(RenderError, match="needs the images of an index"):
+        render_units(network, layer, [1], RECIPE, out=tmp_path)
+
+
+def test_a_unit_without_a_grid_is_like_whole_images(network, material, tmp_path):
+    head = layer_of(network, "head")
+    (row,) = render_units(network, head, [2], RECIPE, out=tmp_path, material=material)
+    assert (row.width, row.height) == (48, 48)
+    (row,) = render_units(
+        network, layer_of(network, "late"), [2], RECIPE, out=tmp_path, material=material,
+        objective=lambda unit: channel(layer_of(network, "late"), unit), objective_name="mean",
+    )  # fmt: skip
+    assert len(row.images) == 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "recipe"),
+    [
+        ("point", "typical"), ("-point", "typical"), ("point@3, 4", "typical"),
+        ("channel", "typical"), ("logit", "typical"), ("energy", "fourier"),
+        ("layer", "fourier"), ("channel:7", "fourier"), ("point - 0.5*channel:7", "fourier"),
+    ],
+)  # fmt: skip
+def test_the_default_recipe_fits_the_objective(objective, recipe):
+    assert default_recipe(objective) == recipe
