@@ -8,7 +8,7 @@ LAYERS  ?=
 TOP     ?= 64
 OUT     ?= out/demo
 UNITS   ?= 0-23
-RECIPE  ?= fourier
+RECIPE  ?= typical
 LAYER   ?= blocks.4.2
 UNIT    ?= 0
 PYTHON  ?= python3
@@ -29,7 +29,7 @@ export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 help: ## Show this list
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
-	@echo "                   [TOP=64] [OUT=out/demo] [UNITS=0-23] [RECIPE=fourier]"
+	@echo "                   [TOP=64] [OUT=out/demo] [UNITS=0-23] [RECIPE=typical]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

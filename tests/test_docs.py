@@ -28,7 +28,7 @@ STAND_INS = {
     '("demo",)': '("shards",)',
     '"efficientnet_lite0"': '"tests.tiny:factory"',
     '"blocks.4.2"': '"rectify"',
-    'get_recipe("fourier")': 'get_recipe("fourier", {"steps": "4"})',
+    'get_recipe("typical")': 'get_recipe("typical", {"steps": "4"})',
 }
 """What is replaced in the blocks so that they run in seconds: the dataset, the network."""
 
@@ -96,7 +96,7 @@ def test_the_python_of_a_document_runs(
         shown = capsys.readouterr().out
         assert "Box(" in shown
         assert "'unit': 3" in shown
-        assert [*(folder / "out/demo/sheets").glob("rectify-fourier-*.png")]
+        assert [*(folder / "out/demo/sheets").glob("rectify-typical-*.png")]
 
 
 def test_the_stand_ins_are_for_what_the_readme_says() -> None:

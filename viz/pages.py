@@ -12,11 +12,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import RenderError, UsageError, did_you_mean
+from pipeline.geometry import Preprocess
 from pipeline.layers import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from pipeline.store import atomic_path
 from viz.cells import gather_cells
+from viz.effective import narrowed
 from viz.renders import Rendered, read_renders
 from viz.sheet import PageText, draw_page
 
@@ -72,14 +74,15 @@ def draw_sheets(
         )
     layer = index.layer(layer_name)
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
+    seen = _painted_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     folder.mkdir(exist_ok=True)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
     files: list[Path] = []
     with reporter.task(f"sheets of {layer.name}", len(units), "units") as task:
         for number, chunk in enumerate(chunks, start=1):
-            cells = gather_cells(index, layer, chunk, renders)
-            text = _page_text(index, layer, chunk, recipe, f"{number} of {len(chunks)}")
+            cells = gather_cells(index, seen, chunk, renders)
+            text = _page_text(index, layer, seen, chunk, recipe, f"{number} of {len(chunks)}")
             files.append(folder / f"{_stem(layer.name, recipe, chunk)}.png")
             _save_png(draw_page(cells, text), files[-1], f"{text.title} {text.subtitle}")
             task.advance(len(chunk))
@@ -121,19 +124,39 @@ def _choose_renders(
     return chosen, f"{best[0]} ({best[1]})"
 
 
+def _painted_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
+    """The layer, narrowed to the field that its renderings were painted in.
+
+    Real patches are then cut to the same size as the synthetic ones. Positions other than the
+    centre may have a field that a border cuts off, and say nothing.
+    """
+    centred = [row for row in rows if row.objective.strip() in ("point", "-point")]
+    if not centred or layer.stride_y < 1 or layer.stride_x < 1:
+        return layer
+    return narrowed(
+        layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred))
+    )
+
+
+def _sees(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
+    """What a unit sees of the input, in words."""
+    whole = f"of {preprocess.height} x {preprocess.width} px"
+    if min(seen.rf_h - preprocess.height, seen.rf_w - preprocess.width) >= 0:
+        return f"all {whole}"
+    mostly = "mostly " if seen.rf_h * seen.rf_w < layer.rf_h * layer.rf_w else ""
+    return f"{mostly}{seen.rf_h} x {seen.rf_w} {whole}"
+
+
 def _page_text(
-    index: Index, layer: Layer, units: Sequence[int], recipe: str | None, page: str
+    index: Index, layer: Layer, seen: Layer, units: Sequence[int], recipe: str | None, page: str
 ) -> PageText:
-    run, preprocess = index.run, index.preprocess
-    size = f"{layer.rf_h} x {layer.rf_w}"
-    whole = f"{preprocess.height} x {preprocess.width}"
-    sees = layer.rf_h >= preprocess.height and layer.rf_w >= preprocess.width
+    run = index.run
     images = run.get("counts", {}).get("images")
     facts = (
         ("Dataset", str(run["dataset"]["name"])),
         ("Images", f"{images:,}" if isinstance(images, int) else "-"),
         ("Units", f"{_span(units)} of {layer.units:,}"),
-        ("A unit sees", f"all of {whole} px" if sees else f"{size} of {whole} px"),
+        ("A unit sees", _sees(layer, seen, index.preprocess)),
         ("Synthetic images", recipe or "none yet"),
         ("Page", page),
     )
