@@ -13,6 +13,7 @@ from viz.measure import measure, open_picture
 from viz.objective import channel, point
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
+from viz.references import ratio_of
 from viz.render import render_units
 from viz.renders import load_renders, read_renders
 from viz.scorer import Scorer, Watch
@@ -261,3 +262,14 @@ def test_what_cannot_be_rendered_is_refused(network, layer, tmp_path, options, m
     arguments = {"units": [0], "recipe": QUICK["fourier"], "out": tmp_path, **options}
     with pytest.raises(RenderError, match=message):
         render_units(network, layer, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("activation", "best", "lowest", "expected"),
+    [
+        (6.0, 4.0, False, 1.5), (6.0, -4.0, False, None), (6.0, None, False, None),
+        (-6.0, -4.0, True, 1.5), (-6.0, 4.0, True, None), (1.0, 0.0, True, None),
+    ],
+)  # fmt: skip
+def test_a_ratio_above_1_is_beyond_the_best_up_or_down(activation, best, lowest, expected):
+    assert ratio_of(activation, best, lowest=lowest) == expected

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import golden_sheets
@@ -17,7 +17,7 @@ from pipeline.errors import RenderError, SourceError, StoreError, UsageError
 from pipeline.query import open_index
 from viz.cells import gather_cells
 from viz.layout import TILES, Rect, lay_out_page
-from viz.pages import draw_sheets
+from viz.pages import _painted_field, draw_sheets
 from viz.renders import Rendered, merge_renders
 from viz.sheet import Cell, PageText, Tile, draw_page
 from viz.typography import fit_text, font, readable_label, readable_number, wrap_text
@@ -184,6 +184,19 @@ def test_a_rendering_is_cut_to_what_the_unit_sees(copy: Path) -> None:
     assert two is not None
     assert (len(two.pictures), two.activation, two.mark) == (2, 2.0, "")
     assert none is None
+
+
+def test_real_patches_are_as_large_as_what_was_painted(copy: Path) -> None:
+    with open_index(copy) as index:
+        layer = index.layer("blocks.1")
+    small = _rendered(1, box_right=14.0, box_bottom=9.0)
+    seen = _painted_field(layer, [small])
+    assert 4 <= seen.rf_h <= 5 < layer.rf_h
+    assert (
+        seen.box(2, 2).top + seen.box(2, 2).bottom == layer.box(2, 2).top + layer.box(2, 2).bottom
+    )
+    assert _painted_field(layer, [replace(small, objective="point@0,0")]) == layer
+    assert _painted_field(layer, []) == layer
 
 
 def test_the_recipe_is_the_one_asked_for_or_the_one_with_most_units(copy: Path) -> None:

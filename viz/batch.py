@@ -19,7 +19,7 @@ from viz.measure import Measured, measure, open_picture
 from viz.objective import Objective
 from viz.picture_files import picture_name, save_picture
 from viz.recipe_kinds import Maco, Recipe
-from viz.references import Reference, judge
+from viz.references import Reference, judge, ratio_of
 from viz.renders import Rendered
 from viz.scorer import Precision, Scorer, Watch
 from viz.task import Climb, Task, item_generator
@@ -157,7 +157,7 @@ def row_of(job: Job, canvas: Canvas, made: Made) -> Rendered:
     best = reference.lowest if lowest else reference.highest
     measured = made.measured
     alike = job.score == "max" or measured.activation == measured.peak
-    comparable = measured.peak is not None and best is not None and best > 0 and alike
+    comparable = measured.peak is not None and alike
     return Rendered(
         layer=job.layer.name,
         unit=made.item.unit,
@@ -169,7 +169,7 @@ def row_of(job: Job, canvas: Canvas, made: Made) -> Rendered:
         peak=measured.peak,
         best_real=best,
         p999=None if lowest else reference.p999,
-        ratio=measured.activation / best if comparable and best else None,
+        ratio=ratio_of(measured.activation, best, lowest=lowest) if comparable else None,
         steps=len(made.trace),
         best_step=max(range(len(made.trace)), key=made.trace.__getitem__),
         status=made.status,

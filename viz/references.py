@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.store import read_table
 from viz.measure import Measured
 
-__all__ = ["Reference", "judge", "read_references"]
+__all__ = ["Reference", "judge", "ratio_of", "read_references"]
 
 FLAT_DEVIATION = 4.0
 """A picture whose pixels deviate less than this from their mean, on 0..255, is called grey."""
@@ -57,3 +57,13 @@ def judge(measured: Measured, reference: Reference, picture: Tensor, *, lowest: 
     if lowest or measured.peak is None or reference.p90 is None:
         return "ok"
     return "weak" if measured.activation < reference.p90 else "ok"
+
+
+def ratio_of(activation: float, best: float | None, *, lowest: bool) -> float | None:
+    """How far beyond the dataset's best an activation goes: above 1 is beyond, up or down.
+
+    None where the best is unknown, or on the wrong side of 0 for a quotient to say so.
+    """
+    if best is None or not (best < 0 if lowest else best > 0):
+        return None
+    return activation / best

@@ -67,7 +67,7 @@ class Rendered:
         peak: of the unit in that picture, as the index scores an image (maximum over positions).
         best_real: the dataset's most extreme peak of the unit; None without an index.
         p999: the dataset's 99.9th percentile of the unit's peaks.
-        ratio: activation over best_real, where that is positive.
+        ratio: activation over best_real, where that is positive (for the lowest: negative).
         steps: taken.
         best_step: the step whose score was the highest, from 0.
         status: `ok`; `retried` when only a second try with the redirected rule and another seed
