@@ -227,8 +227,8 @@ class Material:
         top = self._top(recipe, layer, shown, "low" if term.weight < 0 else "high")
         if isinstance(recipe, Accentuate):
             top = top[: recipe.images]
-        if isinstance(recipe, Typical) and recipe.clusters == 1:
-            top = choose_images(top, recipe.images)
+        if isinstance(recipe, Typical):
+            top = choose_images(top, recipe.images * recipe.clusters)
         pixels = self._pixels(recipe, [image.image_id for image in top])
         whole = term.kind != "point"
         laid = [

@@ -364,7 +364,7 @@ class Typical(Fourier):
 
     Args:
         images: top patches that a rendering is to be like.
-        clusters: renderings of a unit, each like a facet of its top images; 1 does not sort them.
+        clusters: renderings of a unit, each like a facet of so many times as many top patches.
         drive: weight of what is missing to the best patch's score.
         reach: share of that score to which the unit is driven.
         likeness: weight of the statistics on the way to the layer.
