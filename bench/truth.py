@@ -28,9 +28,10 @@ Features have to be centred before a cosine says anything, and there are two way
   measure.
 
 Accuracies are means over units, with the half-width of a 95 % confidence interval (normal
-approximation, over units: the images are taken as given). `own - real 1` is the mean paired
-difference from one real patch. Activations are the renderings', in shares of the best of the first
-half; `fine` is the share of renderings with status ok or retried.
+approximation, over units: the images are taken as given). `common - real 1` and `own - real 1` are
+mean differences from one real patch, unit by unit. Activations are the renderings', in shares of
+the best of the first half; `fine` is the share of renderings with status ok or retried. The last
+table has the units of all layers.
 
 `--part 1/2` uses the second half of the images only, and leaves the other to tuning. A layer with
 too few units from `--first-unit` on gives its last ones. Renderings in OUT are used again, and so
@@ -45,7 +46,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -136,6 +137,30 @@ class Told:
     own: tuple[float, ...]
     other_common: tuple[float, ...]
     other_own: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the tables: explanations of one kind in a layer, or in all of them.
+
+    Args:
+        layer: by name.
+        explanation: `real 4`, or a recipe.
+        pictures: of a unit, mean.
+        told: accuracies of each unit.
+        common_gain, own_gain: of each unit, accuracy less that of `real 1`.
+        ratios: of each rendering, activation over the dataset's best.
+        statuses: of each rendering.
+    """
+
+    layer: str
+    explanation: str
+    pictures: float
+    told: Told
+    common_gain: tuple[float, ...]
+    own_gain: tuple[float, ...]
+    ratios: tuple[float | None, ...]
+    statuses: tuple[str, ...]
 
 
 # ---- the images, split ----
@@ -486,26 +511,73 @@ def explain(
 
 
 HEADER = (
-    "| explanation | pictures | units | common, % | own, % | own - real 1 | other unit: common "
-    "| other unit: own | activation | fine |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| explanation | pictures | units | common, % | own, % | common - real 1 | own - real 1 "
+    "| other unit: common | other unit: own | activation | fine |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def table_row(explained: Explained, told: Told, one_real: Mapping[int, float]) -> str:
-    """A row of the table, as `HEADER` names its cells."""
-    pictures = sum(len(explained.features[unit]) for unit in told.units) / len(told.units)
-    gain = [own - one_real[unit] for unit, own in zip(told.units, told.own, strict=True)]
-    ratios = [row.ratio for row in explained.rows if row.ratio is not None]
-    fine = [row.status in ("ok", "retried") for row in explained.rows]
-    cells = (
+def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) -> Row:
+    """What the tables say of one kind of explanations.
+
+    Args:
+        layer: of the units.
+        explained: what was judged.
+        told: how that went.
+        real: the same of one real patch; None where this is that.
+    """
+    number = {unit: place for place, unit in enumerate((real or told).units)}
+    places = [number[unit] for unit in told.units]
+    common, own = (
+        tuple(mine - theirs[place] for mine, place in zip(accuracies, places, strict=True))
+        for accuracies, theirs in (
+            (told.common, (real or told).common),
+            (told.own, (real or told).own),
+        )
+    )
+    return Row(
+        layer.name,
         explained.kind,
-        f"{pictures:.3g}",
-        str(len(told.units)),
-        _per_cent(told.common),
-        _per_cent(told.own),
-        "-" if explained.kind == "real 1" else _per_cent(gain, "+"),
-        _per_cent(told.other_common),
-        _per_cent(told.other_own),
+        sum(len(explained.features[unit]) for unit in told.units) / len(told.units),
+        told,
+        common,
+        own,
+        tuple(row.ratio for row in explained.rows),
+        tuple(row.status for row in explained.rows),
+    )
+
+
+def pooled(rows: Sequence[Row]) -> Row:
+    """The same explanations of all layers as one row; every unit counts alike."""
+    joined = {
+        field.name: tuple(each for row in rows for each in getattr(row.told, field.name))
+        for field in fields(Told)
+    }
+    common, own, ratios, statuses = (
+        tuple(each for row in rows for each in getattr(row, name))
+        for name in ("common_gain", "own_gain", "ratios", "statuses")
+    )
+    count = sum(len(row.told.units) for row in rows)
+    pictures = sum(row.pictures * len(row.told.units) for row in rows) / count
+    kind = rows[0].explanation
+    return Row("all layers", kind, pictures, Told(**joined), common, own, ratios, statuses)
+
+
+def table_row(row: Row) -> str:
+    """A row as `HEADER` names its cells."""
+    ratios = [ratio for ratio in row.ratios if ratio is not None]
+    fine = [status in ("ok", "retried") for status in row.statuses]
+    first = row.explanation == "real 1"
+    cells = (
+        row.explanation,
+        f"{row.pictures:.3g}",
+        str(len(row.told.units)),
+        _per_cent(row.told.common),
+        _per_cent(row.told.own),
+        "-" if first else _per_cent(row.common_gain, "+"),
+        "-" if first else _per_cent(row.own_gain, "+"),
+        _per_cent(row.told.other_common),
+        _per_cent(row.told.other_own),
         f"{sum(ratios) / len(ratios):.2f}" if ratios else "-",
         f"{sum(fine) / len(fine):.0%}" if fine else "-",
     )
@@ -574,8 +646,8 @@ def index_halves(options: argparse.Namespace, reporter: Reporter) -> tuple[Path,
 def measure_layer(
     first: Index, second: Index, name: str, recipes: Sequence[Recipe], judge: Judge,
     options: argparse.Namespace, reporter: Reporter,
-) -> list[dict[str, object]]:  # fmt: skip
-    """Render, judge and print one layer; its rows for the JSON file."""
+) -> list[Row]:  # fmt: skip
+    """Render, judge and print one layer."""
     layer = first.layer(name)
     units = chosen_units(layer, options.first_unit, options.units)
     rendered = {
@@ -596,24 +668,17 @@ def measure_layer(
     print(f"\n{HEADER}", flush=True)
     common = judge(explaining.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
     questions = ask(asking, units, judge)
-    rows: list[dict[str, object]] = []
-    one_real: dict[int, float] = {}
+    rows: list[Row] = []
     for explained in explain(explaining, units, judge, rendered):
         told = tell(questions, explained.features, common)
+        rows.append(row_of(layer, explained, told, rows[0].told if rows else None))
+        print(table_row(rows[-1]), flush=True)
         judge.save()
-        one_real = one_real or dict(zip(told.units, told.own, strict=True))
-        print(table_row(explained, told, one_real), flush=True)
-        ratios = [row.ratio for row in explained.rows]
-        statuses = [row.status for row in explained.rows]
-        rows.append(
-            {"layer": name, "explanation": explained.kind, **asdict(told)}
-            | {"ratios": ratios, "statuses": statuses}
-        )
     return rows
 
 
-def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[dict[str, object]]:
-    """The whole measurement; prints its tables and gives back all accuracies."""
+def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[Row]:
+    """The whole measurement; prints its tables and gives back their rows."""
     reporter = reporter or Silent()
     recipes = chosen_recipes(options.recipes, options.set)
     if options.units < 2:
@@ -624,10 +689,14 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[d
     folders = index_halves(options, reporter)
     network = load_network(options.judge)
     judge = Judge(network, options.out / f"judge-{network.digest[:12]}.pt")
-    rows = []
+    rows: list[Row] = []
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
         for layer in (each.name for each in first.layers):
             rows += measure_layer(first, second, layer, recipes, judge, options, reporter)
+    kinds = dict.fromkeys(row.explanation for row in rows)
+    print(f"\nall layers\n\n{HEADER}")
+    for kind in kinds:
+        print(table_row(pooled([row for row in rows if row.explanation == kind])))
     return rows
 
 
@@ -673,7 +742,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     if options.json is not None:
         settings = {key: str(getattr(options, key)) for key in ("network", "judge", "part", "seed")}
-        options.json.write_text(json.dumps({**settings, "recipes": made, "rows": rows}, indent=1))
+        content = {**settings, "recipes": made, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

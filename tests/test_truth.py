@@ -187,6 +187,19 @@ def test_units_without_an_explanation_are_left_out() -> None:
     assert len(told.own) == 11
 
 
+def test_layers_are_pooled_unit_by_unit() -> None:
+    questions, explanations = _planted(shared=0.0)
+    told = truth.tell(questions, explanations, torch.zeros(FEATURES))
+    few = truth.Told((10,), (0.0,), (0.5,), (0.0,), (0.5,))
+    one = truth.Row("a", "real 4", 4.0, told, told.common, told.own, (), ())
+    other = truth.Row("b", "real 4", 1.0, few, (0.0,), (0.25,), (2.0,), ("ok",))
+    both = truth.pooled([one, other])
+    assert both.told.own == (*told.own, 0.5)
+    assert both.own_gain == (*told.own, 0.25)
+    assert both.pictures == pytest.approx((4 * 12 + 1) / 13)
+    assert "| 13 | " in truth.table_row(both)
+
+
 def test_the_interval_is_that_of_the_normal_approximation() -> None:
     mean, half = truth.interval([0.0, 1.0, 0.0, 1.0])
     assert mean == 0.5
@@ -224,11 +237,14 @@ def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixtu
     rows = truth.run(options)
     table = capsys.readouterr().out
     kinds = ["real 1", "real 4", "real 9", "fourier", "accentuate"]
-    assert [row["explanation"] for row in rows] == kinds
-    assert all(row["units"] == (2, 3, 4) and len(row["own"]) == 3 for row in rows)
-    assert len(rows[-1]["statuses"]) == 6
+    assert [row.explanation for row in rows] == kinds
+    assert all(row.told.units == (2, 3, 4) and len(row.told.own) == 3 for row in rows)
+    assert [row.pictures for row in rows] == [1, 4, 9, 1, 2]
+    assert len(rows[-1].statuses) == 6
+    assert set(rows[0].own_gain) == {0}
+    # One layer is all layers, so that the table is there twice.
     assert [line.split(" | ")[0] for line in table.splitlines() if " ± " in line] == [
-        f"| {kind}" for kind in kinds
+        f"| {kind}" for kind in [*kinds, *kinds]
     ]
     halves = [
         sorted((tmp_path / "out/images" / half).rglob("*.png")) for half in ("first", "second")
@@ -237,8 +253,8 @@ def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixtu
     again = truth.run(options)
     for before, after in zip(rows, again, strict=True):
         # The table of renderings holds float32.
-        assert after.pop("ratios") == pytest.approx(before.pop("ratios"))
-        assert after == before
+        assert after.ratios == pytest.approx(before.ratios)
+        assert after == dataclasses.replace(before, ratios=after.ratios)
     options.recipes, options.set = ["prior"], []
     with pytest.raises(RenderError, match="give --generator"):
         truth.run(options)
