@@ -139,10 +139,14 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
             assert [image.rank for image in top] == [1, 2, 3, 4]
             assert len({image.image_id for image in top}) == 4
         recipe = get_recipe("fourier", {"steps": "2"})
-        (row,) = render_index(index, recipe, layers=[next(iter(expected))], units="1")
-    with Image.open(tmp_path / "out" / row.file) as picture:
-        assert min(picture.size) >= 1
-    assert np.isfinite(row.activation)
+        early, late = next(iter(expected)), [*expected][-1]
+        rows = render_index(index, recipe, layers=[early], units="1")
+        recipe = get_recipe("typical", {"steps": "2", "images": "2", "close_side": "48"})
+        rows += render_index(index, recipe, layers=[late], units="1")
+    for row in rows:
+        with Image.open(tmp_path / "out" / row.file) as picture:
+            assert min(picture.size) >= 1
+        assert np.isfinite(row.activation)
 
 
 @pytest.mark.slow
@@ -198,9 +202,10 @@ def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
         assert {layer.name: layer.units for layer in index.layers} == dict(
             zip(names, (192, 768, 3), strict=True)
         )
-        recipe = get_recipe("fourier", {"steps": "2"})
-        rendered = render_index(index, recipe, units="2")
-    assert [row.layer for row in rendered] == list(names)
+        rendered = render_index(index, get_recipe("fourier", {"steps": "2"}), units="2")
+        recipe = get_recipe("typical", {"steps": "2", "images": "2"})
+        rendered += render_index(index, recipe, units="2")
+    assert [row.layer for row in rendered] == [*names, *names]
     assert all(np.isfinite(row.activation) for row in rendered)
 
 

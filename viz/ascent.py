@@ -52,6 +52,7 @@ def extra_for(recipe: Recipe, network: Network, layer: Layer, canvas: Canvas) ->
         return Likeness(
             layer, way, close, canvas, drive=recipe.drive, reach=recipe.reach,
             weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
+            whole=(network.preprocess.height, network.preprocess.width),
         )  # fmt: skip
     if isinstance(recipe, Accentuate):
         return Near(layer.name, recipe.near)

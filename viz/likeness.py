@@ -122,7 +122,8 @@ class Likeness:
         reach: share of that score to which the unit is driven.
         weight: of the window's statistics.
         close_weight: of the close-up's.
-        close_side: of a close-up, in pixels.
+        close_side: of a close-up, in pixels; the whole input's where the network takes no other.
+        whole: height and width of the network's input.
     """
 
     group = 1
@@ -130,11 +131,13 @@ class Likeness:
     def __init__(
         self, target: Layer, way: Sequence[Layer], close: Sequence[Layer], canvas: Canvas, *,
         drive: float, reach: float, weight: float, close_weight: float, close_side: int,
+        whole: tuple[int, int],
     ) -> None:  # fmt: skip
         self.target, self.canvas = target, canvas
         self.way, self.close = tuple(way), tuple(close) if close_weight else ()
         self.drive, self.reach = drive, reach
-        self.weight, self.close_weight, self.close_side = weight, close_weight, close_side
+        self.weight, self.close_weight = weight, close_weight
+        self.close_size, self.whole = (close_side, close_side), whole
         self._wanted: list[dict[str, _Statistics]] = []
         self._spread: dict[str, _Statistics] = {}
         self._limit = torch.empty(0)
@@ -158,6 +161,7 @@ class Likeness:
             patches: one set per rendering of the batch.
             objectives: one per rendering.
         """
+        self._fit_close_up(look, patches.usual[:2])
         usual = self._describe(look(patches.usual, self.window_layers), look, patches.usual)
         self._spread = {
             key: _Statistics(*(_spread_of(part) for part in _parts(each)))
@@ -177,6 +181,14 @@ class Likeness:
         scales = [evaluate([each], {self.target.name: one}) for each in objectives]
         self._unit_spread = torch.cat(scales).abs().clamp(min=LEAST_SPREAD)
         self._limit = self.reach * torch.stack(best)
+
+    def _fit_close_up(self, look: Look, pictures: Tensor) -> None:
+        """Transformers, and networks that end in a fixed grid, take inputs of one size only."""
+        if self.close:
+            try:
+                look(self._close_up(pictures), [each.name for each in self.close])
+            except (RuntimeError, AssertionError, ValueError, IndexError):
+                self.close_size = self.whole
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
@@ -236,8 +248,7 @@ class Likeness:
         box = self.canvas.box
         rows = slice(max(0, round(box.top)), round(box.bottom))
         columns = slice(max(0, round(box.left)), round(box.right))
-        size = (self.close_side, self.close_side)
-        return F.interpolate(pictures[:, :, rows, columns], size, mode="bicubic")
+        return F.interpolate(pictures[:, :, rows, columns], self.close_size, mode="bicubic")
 
 
 CLOSE = "close-up of "

@@ -238,7 +238,9 @@ class Scorer:
     def _glance(self) -> list[Tensor]:
         """Activations of the same two random pictures whenever called."""
         canvas, shape = self.watch.canvas, self.watch.network.input_shape
-        size = shape[1:] if canvas is None else (canvas.height, canvas.width)
+        # Layers beyond the target may not fit a window that was cut for it.
+        whole = canvas is None or (self.extra is not None and len(self.extra.layers) > 0)
+        size = shape[1:] if canvas is None or whole else (canvas.height, canvas.width)
         generator = torch.Generator().manual_seed(0)
         pictures = 255 * torch.rand((2, shape[0], *size), generator=generator)
         views = self.watch(pictures.to(self.device))
