@@ -60,6 +60,8 @@ def perceptual_hashes(images: Sequence[Tensor]) -> list[int | None]:
     Args:
         images: uint8 (channel, y, x) each.
     """
+    if not images:
+        return []
     small = np.empty((len(images), _SIDE, _SIDE))
     for pixels, boxes in zip(images, small, strict=True):
         _reduce(pixels, boxes)

@@ -169,9 +169,10 @@ def search_field(near: Edge, far: Edge) -> Search[Field]:
     if stride >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
         start = int(near.at_least[first]) - first * stride
         end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
-        return Field(end - start, stride, start)
+        return Field(end - start, stride, start) if end > start else whole
     middle = (positions - 1) // 2
     top, bottom = yield from _together([near.settle(middle), far.settle(positions - 1 - middle)])
     stride = max(1, round(length / positions))
     size = length - bottom - top
-    return whole if size == length else Field(size, stride, top - middle * stride)
+    # Where the middle sees nothing but padding there is no field to tell.
+    return whole if size == length or size < 1 else Field(size, stride, top - middle * stride)

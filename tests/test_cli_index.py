@@ -317,7 +317,9 @@ def test_a_run_file_that_makes_no_sense_is_named(
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+# A shell's background job, and what it starts, ignores the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline.index import Runner
 show = Runner.show
 def slowly(self, refs, pixels):

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from pipeline.decode import decode
-from pipeline.duplicates import NEAR_BITS, byte_digest, follow_roots, perceptual_hash
+from pipeline.duplicates import (
+    NEAR_BITS,
+    byte_digest,
+    follow_roots,
+    perceptual_hash,
+    perceptual_hashes,
+)
 from pipeline.geometry import Preprocess
 from pipeline.run import run_index
 from tests.test_index import config, rows
@@ -138,3 +144,8 @@ def test_an_index_marks_each_copy_with_the_first_of_its_kind(tmp_path: Path) -> 
         for row in images.values()
     }
     assert marked == wanted
+
+
+def test_a_block_without_any_picture_has_no_hashes() -> None:
+    """All eight images of a block may be bad."""
+    assert perceptual_hashes([]) == []

@@ -81,7 +81,8 @@ step = st.builds(
     padding=st.integers(0, 2),
     dilation=st.integers(1, 2),
     pool=st.booleans(),
-)
+).filter(lambda made: made.padding < made.kernel)
+"""With more padding than that, positions on the way see nothing but padding."""
 
 
 @settings(max_examples=40, deadline=None)
@@ -279,3 +280,11 @@ def test_random_pixels_outside_the_field_change_nothing(name: str, layer_name: s
     changed = [float((row - seen[0][0]).abs().max()) for row in seen[0][1:]]
     assert changed[0] < 1e-12
     assert min(changed[1:]) > 1e-9
+
+
+def test_a_layer_whose_middle_sees_only_padding_has_no_known_field() -> None:
+    steps = [Step(1, 2, 0, 1, False), Step(1, 3, 0, 1, False), Step(1, 3, 1, 1, False)]
+    module = conv_stack([*steps, Step(1, 1, 1, 1, False)])
+    for layer in choose_layers(network(module, 40), ["**"]):
+        assert layer.rf_h >= 1
+        assert layer.rf_w >= 1
