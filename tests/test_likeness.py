@@ -46,7 +46,7 @@ def drawn(network, material, recipe, units, pictures_of):
     layer = layer_of(network, "late")
     objectives = [point(layer, unit) for unit in units]
     canvas = plan_field(network, objectives[0], material.field(recipe, layer))
-    extra = extra_for(recipe, network, layer, canvas)
+    extra = extra_for(recipe, material, layer, canvas)
     assert isinstance(extra, Likeness)
     starts = [
         material.start(recipe, objective, layer, unit, 0, canvas)

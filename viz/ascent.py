@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pipeline.errors import RenderError
 from pipeline.layers import Layer
-from pipeline.networks import Network
 from viz.canvas import Canvas
 from viz.climb_code import climb_code
 from viz.climb_pixels import climb_deepvis, climb_octaves
 from viz.climb_spectrum import climb_fourier, climb_maco
 from viz.extras import Extra, Near, Variety
-from viz.likeness import Likeness, statistics_layers
+from viz.likeness import Likeness
+from viz.material import Material
 from viz.recipe_kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
 from viz.task import Climb, Task
 from viz.transform import reach
@@ -36,23 +36,24 @@ def reads_whole_layer(recipe: Recipe) -> bool:
     )
 
 
-def extra_for(recipe: Recipe, network: Network, layer: Layer, canvas: Canvas) -> Extra | None:
+def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) -> Extra | None:
     """What a recipe adds to the scores of its batch.
 
     Args:
         recipe: any.
-        network: that is looked into.
+        material: knows the network, and which layers' statistics count.
         layer: that the objectives read first.
         canvas: of the batch.
     """
     if not isinstance(recipe, Fourier) or not reads_whole_layer(recipe):
         return None
     if isinstance(recipe, Typical):
-        way, close = statistics_layers(network, layer)
+        way, close = material.statistics_layers(layer)
+        preprocess = material.network.preprocess
         return Likeness(
             layer, way, close, canvas, drive=recipe.drive, reach=recipe.reach,
             weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
-            whole=(network.preprocess.height, network.preprocess.width),
+            whole=(preprocess.height, preprocess.width),
         )  # fmt: skip
     if isinstance(recipe, Accentuate):
         return Near(layer.name, recipe.near)

@@ -79,7 +79,7 @@ def climb_batch(
         for item in items
     ]
     read = objectives[0].layers
-    extra = extra_for(job.recipe, job.network, read[0], canvas)
+    extra = extra_for(job.recipe, job.material, read[0], canvas)
     known = {layer.name: layer for layer in (*(extra.layers if extra else ()), *read)}
     with Watch(job.network, tuple(known.values()), canvas) as watch:
         scorer = Scorer(

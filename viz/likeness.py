@@ -33,6 +33,9 @@ LAYERS = 5
 BELL = 2.5
 """Standard deviations of the window's weight in one side of the effective receptive field."""
 
+CLOSE = "close-up of "
+"""Before the name of a layer that saw close-ups."""
+
 LEAST_SHARE = 0.5
 """Of a layer's mean spread, which no channel's is taken to be less than: what is rare among some
 dozen photographs would otherwise outweigh the rest."""
@@ -249,10 +252,6 @@ class Likeness:
         rows = slice(max(0, round(box.top)), round(box.bottom))
         columns = slice(max(0, round(box.left)), round(box.right))
         return F.interpolate(pictures[:, :, rows, columns], self.close_size, mode="bicubic")
-
-
-CLOSE = "close-up of "
-"""Before the name of a layer that saw close-ups."""
 
 
 def _spread_of(values: Tensor) -> Tensor:

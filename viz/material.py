@@ -25,7 +25,7 @@ from viz.crops import choose_images
 from viz.effective import effective_layer
 from viz.facets import cluster, lay, mean_of, penultimate
 from viz.image import mean_magnitudes, shrink
-from viz.likeness import Patches
+from viz.likeness import Patches, statistics_layers
 from viz.measure import mean_colour
 from viz.objective import Objective, centre
 from viz.prior import Prior
@@ -86,6 +86,7 @@ class Material:
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._starts: dict[tuple[object, ...], list[Start]] = {}
         self._fields: dict[str, Layer] = {}
+        self._statistics: dict[Layer, tuple[list[Layer], list[Layer]]] = {}
         self._usual: Tensor | None = None
 
     def identity(self, recipe: Recipe) -> str:
@@ -100,7 +101,8 @@ class Material:
 
     def renderings(self, recipe: Recipe, layer: Layer, unit: int) -> int:
         """How many renderings of a unit there can be."""
-        if isinstance(recipe, Facets | Accentuate | Typical):
+        # An index lists at least one top image of every unit: only several need to be counted.
+        if recipe.renderings > 1 and isinstance(recipe, Facets | Accentuate | Typical):
             return min(recipe.renderings, len(self._top(recipe, layer, unit)))
         return recipe.renderings
 
@@ -124,6 +126,12 @@ class Material:
             pictures = self._usual_pictures(recipe)
             self._fields[layer.name] = effective_layer(self.network, layer, pictures)
         return self._fields[layer.name]
+
+    def statistics_layers(self, layer: Layer) -> tuple[list[Layer], list[Layer]]:
+        """What `viz.likeness.statistics_layers` finds, found once."""
+        if layer not in self._statistics:
+            self._statistics[layer] = statistics_layers(self.network, layer)
+        return self._statistics[layer]
 
     def start(
         self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, facet: int,
