@@ -1,4 +1,4 @@
-"""bench/truth.py: the split, the patches, the judge's answers, and the whole on a tiny network."""
+"""bench/truth: the split, the patches, the judge's answers, and the whole on a tiny network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from tiny import picture
 from torch import Tensor
 
-from bench import truth
+from bench.truth import __main__ as truth
 from pipeline.errors import RenderError, UsageError
 from pipeline.geometry import Box
 from pipeline.layers import Layer

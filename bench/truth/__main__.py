@@ -1,6 +1,6 @@
 """How telling is an explanation of a unit: which of two patches drives it more?
 
-    python bench/truth.py DATA --part 1/2 --first-unit 40 --recipes fourier facets \\
+    python -m bench.truth DATA --part 1/2 --first-unit 40 --recipes fourier facets \\
         --set facets.steps=80
 
 In the manner of Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than
