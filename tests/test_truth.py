@@ -11,7 +11,13 @@ import torch
 from tiny import picture
 from torch import Tensor
 
-from bench.truth import __main__ as truth
+from bench.truth.answers import Told, interval, tell
+from bench.truth.choices import chosen_recipes, chosen_units, read_part
+from bench.truth.halves import Source, lay_out, list_sources, split
+from bench.truth.judge import accuracy
+from bench.truth.measure import run
+from bench.truth.patches import _looked_at, cut
+from bench.truth.tables import Row, pooled, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.geometry import Box
 from pipeline.layers import Layer
@@ -20,8 +26,8 @@ from pipeline.sources import open_dataset
 FEATURES = 16
 
 
-def _sources(count: int) -> list[truth.Source]:
-    return [truth.Source(f"class/{n}.png", f"class/{n}.png", None) for n in range(count)]
+def _sources(count: int) -> list[Source]:
+    return [Source(f"class/{n}.png", f"class/{n}.png", None) for n in range(count)]
 
 
 def _features(count: int, seed: int) -> Tensor:
@@ -35,7 +41,7 @@ def _features(count: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("count", [0, 1, 23, 40])
 def test_halves_of_all_parts_are_disjoint_and_cover_everything(count: int, parts: int) -> None:
     sources = _sources(count)
-    halves = [half for part in range(parts) for half in truth.split(sources, part, parts)]
+    halves = [half for part in range(parts) for half in split(sources, part, parts)]
     names = [source.name for half in halves for source in half]
     assert sorted(names) == sorted(source.name for source in sources)
     assert max(map(len, halves)) - min(map(len, halves)) <= 2
@@ -43,22 +49,22 @@ def test_halves_of_all_parts_are_disjoint_and_cover_everything(count: int, parts
 
 def test_the_split_does_not_depend_on_the_order_and_is_no_sort() -> None:
     sources = _sources(40)
-    assert truth.split(sources) == truth.split(sources[::-1])
-    first = {source.name for source in truth.split(sources)[0]}
+    assert split(sources) == split(sources[::-1])
+    first = {source.name for source in split(sources)[0]}
     assert first != {source.name for source in sources[:20]}
 
 
 def test_images_cut_from_one_photograph_follow_each_other() -> None:
-    sources = [truth.Source(f"{n}.png", str(n // 4), None) for n in range(40)]
-    first, second = truth.split(sources)
+    sources = [Source(f"{n}.png", str(n // 4), None) for n in range(40)]
+    first, second = split(sources)
     assert not {source.group for source in first} & {source.group for source in second}
 
 
 def test_fewer_images_are_the_first_of_the_order() -> None:
     sources = _sources(40)
-    few = truth.split(sources, images=10)
+    few = split(sources, images=10)
     assert [len(half) for half in few] == [5, 5]
-    assert few[0] + few[1] == truth.split(sources)[0][:10]
+    assert few[0] + few[1] == split(sources)[0][:10]
 
 
 def test_folders_are_laid_out_by_class_once_and_for_one_split(tmp_path: Path) -> None:
@@ -68,16 +74,16 @@ def test_folders_are_laid_out_by_class_once_and_for_one_split(tmp_path: Path) ->
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture(number))
     dataset = open_dataset((str(data),))
-    first, second = truth.split(list(truth.list_sources(dataset)))
+    first, second = split(list(list_sources(dataset)))
     for _ in range(2):
-        truth.lay_out(tmp_path / "first", first, dataset)
+        lay_out(tmp_path / "first", first, dataset)
     laid = sorted(path for path in (tmp_path / "first").rglob("*.png"))
     assert [path.relative_to(tmp_path / "first").as_posix() for path in laid] == sorted(
         source.name for source in first
     )
     assert all(path.resolve().parent.parent == data for path in laid)
     with pytest.raises(UsageError, match="another split"):
-        truth.lay_out(tmp_path / "first", second, dataset)
+        lay_out(tmp_path / "first", second, dataset)
 
 
 # ---- patches ----
@@ -86,30 +92,30 @@ def test_folders_are_laid_out_by_class_once_and_for_one_split(tmp_path: Path) ->
 @pytest.mark.parametrize("top", [-9, -0.4, 5, 12.6, 40])
 def test_a_patch_keeps_its_size_at_a_border(top: float) -> None:
     picture = torch.arange(20 * 20).view(1, 20, 20)
-    patch = truth.cut(picture, Box(top, 3, top + 7, 10))
+    patch = cut(picture, Box(top, 3, top + 7, 10))
     assert patch.shape == (1, 7, 7)
     assert patch[0, 0, 0] == 20 * 3 + min(max(round(top), 0), 13)
 
 
 def test_a_box_as_large_as_the_picture_is_the_picture() -> None:
     picture = torch.arange(3 * 6 * 8).view(3, 6, 8)
-    assert torch.equal(truth.cut(picture, Box(-4, -4, 30, 30)), picture)
-    assert truth.cut(picture, Box(1, -4, 4, 30)).shape == (3, 6, 3)
+    assert torch.equal(cut(picture, Box(-4, -4, 30, 30)), picture)
+    assert cut(picture, Box(1, -4, 4, 30)).shape == (3, 6, 3)
 
 
 def test_a_rendering_is_cut_where_its_target_looks() -> None:
-    cut_at_a_border = truth._looked_at((78, 162), (0, 224), (8, 232), 1.0)
+    cut_at_a_border = _looked_at((78, 162), (0, 224), (8, 232), 1.0)
     assert cut_at_a_border == (86, 170)
-    assert truth._looked_at((100, 124), (79, 146), (0, 134), 2.0) == (42, 90)
-    own_field = truth._looked_at((78, 162), (0, 224), (30, 112), 1.0)
+    assert _looked_at((100, 124), (79, 146), (0, 134), 2.0) == (42, 90)
+    own_field = _looked_at((78, 162), (0, 224), (30, 112), 1.0)
     assert own_field == (30, 112)
 
 
 def test_units_are_the_last_ones_where_there_are_too_few() -> None:
     layer = Layer("a", 0, "map", 40, 0, 4, 4, 7, 7, 2, 2, 0, 0)
-    assert truth.chosen_units(layer, 8, 24) == range(8, 32)
-    assert truth.chosen_units(layer, 40, 24) == range(16, 40)
-    assert truth.chosen_units(dataclasses.replace(layer, units=5), 40, 24) == range(5)
+    assert chosen_units(layer, 8, 24) == range(8, 32)
+    assert chosen_units(layer, 40, 24) == range(16, 40)
+    assert chosen_units(dataclasses.replace(layer, units=5), 40, 24) == range(5)
 
 
 # ---- answers ----
@@ -119,8 +125,8 @@ def test_what_equals_the_top_patches_is_always_right() -> None:
     direction = _features(1, 0)
     top = direction + 0.1 * _features(6, 1)
     low = 0.1 * _features(6, 2) - direction
-    assert truth.accuracy(top, low, top) == 1
-    assert truth.accuracy(top, low, low) == 0
+    assert accuracy(top, low, top) == 1
+    assert accuracy(top, low, low) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -128,21 +134,21 @@ def test_top_and_low_exchanged_give_the_rest_to_one(seed: int) -> None:
     top, low = _features(4, seed), _features(8, seed + 50)
     low[2], top[3] = top[0], low[1]
     explanation = _features(3, seed + 99)
-    there, back = (truth.accuracy(*pair, explanation) for pair in ((top, low), (low, top)))
+    there, back = (accuracy(*pair, explanation) for pair in ((top, low), (low, top)))
     assert there + back == 1
 
 
 def test_nothing_but_ties_is_chance() -> None:
     same = torch.ones(6, FEATURES)
-    assert truth.accuracy(same, same, _features(2, 0)) == 0.5
+    assert accuracy(same, same, _features(2, 0)) == 0.5
 
 
 def test_random_explanations_are_right_half_of_the_time() -> None:
     found = [
-        truth.accuracy(_features(6, n), _features(6, 1000 + n), _features(1, 2000 + n))
+        accuracy(_features(6, n), _features(6, 1000 + n), _features(1, 2000 + n))
         for n in range(300)
     ]  # fmt: skip
-    mean, half = truth.interval(found)
+    mean, half = interval(found)
     assert abs(mean - 0.5) < 2 * half
 
 
@@ -163,18 +169,18 @@ def _planted(shared: float) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int,
 
 def test_what_units_share_helps_another_units_explanation_unless_it_is_taken_away() -> None:
     questions, explanations = _planted(shared=5.0)
-    told = truth.tell(questions, explanations, torch.zeros(FEATURES))
+    told = tell(questions, explanations, torch.zeros(FEATURES))
     assert told.units == tuple(range(10, 22))
     assert set(told.common) == set(told.own) == {1.0}
     assert set(told.other_common) == {1.0}
-    assert truth.interval(told.other_own)[0] < 0.5
+    assert interval(told.other_own)[0] < 0.5
 
 
 def test_the_control_is_the_next_units_explanation() -> None:
     questions, explanations = _planted(shared=0.0)
     turned = {unit: explanations[10 + (unit - 9) % 12] for unit in explanations}
     common = torch.zeros(FEATURES)
-    told, control = (truth.tell(questions, each, common) for each in (explanations, turned))
+    told, control = (tell(questions, each, common) for each in (explanations, turned))
     assert told.other_common == control.common
     assert told.other_own == pytest.approx(control.own)
 
@@ -182,26 +188,26 @@ def test_the_control_is_the_next_units_explanation() -> None:
 def test_units_without_an_explanation_are_left_out() -> None:
     questions, explanations = _planted(shared=0.0)
     del explanations[12]
-    told = truth.tell(questions, explanations, torch.zeros(FEATURES))
+    told = tell(questions, explanations, torch.zeros(FEATURES))
     assert 12 not in told.units
     assert len(told.own) == 11
 
 
 def test_layers_are_pooled_unit_by_unit() -> None:
     questions, explanations = _planted(shared=0.0)
-    told = truth.tell(questions, explanations, torch.zeros(FEATURES))
-    few = truth.Told((10,), (0.0,), (0.5,), (0.0,), (0.5,))
-    one = truth.Row("a", "real 4", 4.0, told, told.common, told.own, (), ())
-    other = truth.Row("b", "real 4", 1.0, few, (0.0,), (0.25,), (2.0,), ("ok",))
-    both = truth.pooled([one, other])
+    told = tell(questions, explanations, torch.zeros(FEATURES))
+    few = Told((10,), (0.0,), (0.5,), (0.0,), (0.5,))
+    one = Row("a", "real 4", 4.0, told, told.common, told.own, (), ())
+    other = Row("b", "real 4", 1.0, few, (0.0,), (0.25,), (2.0,), ("ok",))
+    both = pooled([one, other])
     assert both.told.own == (*told.own, 0.5)
     assert both.own_gain == (*told.own, 0.25)
     assert both.pictures == pytest.approx((4 * 12 + 1) / 13)
-    assert "| 13 | " in truth.table_row(both)
+    assert "| 13 | " in table_row(both)
 
 
 def test_the_interval_is_that_of_the_normal_approximation() -> None:
-    mean, half = truth.interval([0.0, 1.0, 0.0, 1.0])
+    mean, half = interval([0.0, 1.0, 0.0, 1.0])
     assert mean == 0.5
     assert half == pytest.approx(1.96 * (1 / 3) ** 0.5 / 2)
 
@@ -210,17 +216,17 @@ def test_the_interval_is_that_of_the_normal_approximation() -> None:
 
 
 def test_options_belong_to_a_recipe_that_is_asked_for() -> None:
-    fourier, maco = truth.chosen_recipes(["fourier", "maco"], ["maco.steps=9"])
+    fourier, maco = chosen_recipes(["fourier", "maco"], ["maco.steps=9"])
     assert (fourier.total_steps, maco.total_steps) == (128, 9)
     for wrong in ("octaves.steps=9", "steps=9", "maco.steps"):
         with pytest.raises(UsageError, match="of fourier, maco"):
-            truth.chosen_recipes(["fourier", "maco"], [wrong])
+            chosen_recipes(["fourier", "maco"], [wrong])
     with pytest.raises(RenderError, match="explains no unit"):
-        truth.chosen_recipes(["dream"], [])
-    assert truth.read_part("1/2") == (1, 2)
+        chosen_recipes(["dream"], [])
+    assert read_part("1/2") == (1, 2)
     for wrong in ("2/2", "1", "-1/2", "a/b"):
         with pytest.raises(argparse.ArgumentTypeError):
-            truth.read_part(wrong)
+            read_part(wrong)
 
 
 def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +240,7 @@ def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixtu
         set=["fourier.steps=2", "accentuate.steps=2", "accentuate.images=2"], generator=None,
         units=3, first_unit=4, images=None, part=(1, 2), out=tmp_path / "out", seed=0,
     )  # fmt: skip
-    rows = truth.run(options)
+    rows = run(options)
     table = capsys.readouterr().out
     kinds = ["real 1", "real 4", "real 9", "fourier", "accentuate"]
     assert [row.explanation for row in rows] == kinds
@@ -250,11 +256,11 @@ def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixtu
         sorted((tmp_path / "out/images" / half).rglob("*.png")) for half in ("first", "second")
     ]
     assert [len(half) for half in halves] == [16, 16]
-    again = truth.run(options)
+    again = run(options)
     for before, after in zip(rows, again, strict=True):
         # The table of renderings holds float32.
         assert after.ratios == pytest.approx(before.ratios)
         assert after == dataclasses.replace(before, ratios=after.ratios)
     options.recipes, options.set = ["prior"], []
     with pytest.raises(RenderError, match="give --generator"):
-        truth.run(options)
+        run(options)

@@ -1,0 +1,119 @@
+"""The images of DATA in two halves, each indexed by itself."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.folders import FolderShard
+from pipeline.progress import Reporter
+from pipeline.remote import is_url
+from pipeline.run import run_index
+from pipeline.shards import IMAGE_SUFFIXES, Sample
+from pipeline.sources import Dataset, open_dataset
+
+TOP = 32
+"""Images that the indexes keep of a unit and side: what recipes may start from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of DATA: a local file to link to, or bytes that are read when they are needed."""
+
+    name: str
+    group: str
+    file: Path | None
+
+
+def list_sources(dataset: Dataset) -> Iterator[Source]:
+    """The images of a dataset.
+
+    They are grouped by the photograph they were cut from, where that is known, or stand alone.
+    """
+    for shard in dataset.shards:
+        if isinstance(shard, FolderShard) and not is_url(shard.root):
+            for path, _ in shard.files:
+                yield Source(path, path, Path(shard.root).resolve() / path)
+            continue
+        for sample in shard.samples():
+            if isinstance(sample, Sample):
+                yield Source(_name(sample), sample.origin or sample.key, None)
+
+
+def _name(sample: Sample) -> str:
+    """A file name for an image that is not a file, in a folder of its class."""
+    suffix = sample.key.rpartition(".")[2].lower()
+    digest = hashlib.sha256(sample.key.encode()).hexdigest()[:16]
+    name = f"{digest}.{suffix if suffix in IMAGE_SUFFIXES else 'jpg'}"
+    return name if sample.label is None else f"{sample.label.replace('/', '_').strip('. ')}/{name}"
+
+
+def split(
+    sources: Sequence[Source], part: int = 0, parts: int = 1, images: int | None = None
+) -> tuple[list[Source], list[Source]]:
+    """Two halves of one part of the images, in the order of a hash of their names.
+
+    Args:
+        sources: in any order.
+        part: which, from 0.
+        parts: how many, of equal size.
+        images: only so many of all.
+    """
+    ordered = sorted(sources, key=lambda each: (_hash(each.group), _hash(each.name)))[:images]
+    first, last = (len(ordered) * number // parts for number in (part, part + 1))
+    middle = (first + last) // 2
+    return ordered[first:middle], ordered[middle:last]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def lay_out(folder: Path, sources: Sequence[Source], dataset: Dataset) -> None:
+    """Make a folder dataset of some images: links where they are files, copies otherwise.
+
+    Raises:
+        UsageError: when the folder holds other images already.
+    """
+    wanted = {source.name: source.file for source in sources}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if there - wanted.keys():
+        raise UsageError(f"{folder} holds images of another split; give another --out")
+    missing = wanted.keys() - there
+    for name in missing:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        file = wanted[name]
+        if file is not None:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(file)
+    if all(wanted[name] is not None for name in missing):
+        return
+    for shard in dataset.shards:
+        for sample in shard.samples():
+            if isinstance(sample, Sample) and (name := _name(sample)) in missing:
+                (folder / name).write_bytes(sample.data)
+
+
+def index_halves(options: argparse.Namespace, reporter: Reporter) -> tuple[Path, Path]:
+    """Split DATA and index both halves, where that is not done yet; their folders."""
+    dataset = open_dataset((options.data,), reporter=reporter)
+    part, parts = options.part
+    halves = split(list(list_sources(dataset)), part, parts, options.images)
+    folders = []
+    for name, sources in zip(("first", "second"), halves, strict=True):
+        lay_out(options.out / "images" / name, sources, dataset)
+        config = RunConfig(
+            data=(str(options.out / "images" / name),),
+            out=options.out / name,
+            network=options.network,
+            layers=tuple(options.layers),
+            top=TOP,
+        )
+        run_index(config, reporter=reporter)
+        folders.append(config.out)
+    return folders[0], folders[1]

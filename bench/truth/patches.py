@@ -1,0 +1,141 @@
+"""Patches of images and renderings, cut to what a layer's units look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from bench.truth.halves import TOP
+from pipeline.decode import decode
+from pipeline.geometry import Box
+from pipeline.layers import Layer
+from pipeline.networks import Network
+from pipeline.query import Index, Side, TopImage
+from viz.crops import choose_images, seen_window
+from viz.measure import open_picture
+from viz.objective import centre
+from viz.recipe_kinds import Maco, Recipe
+from viz.renders import Rendered
+
+
+def cut(picture: Tensor, box: Box) -> Tensor:
+    """Cut a box out of a picture; one that reaches over a border is moved inside.
+
+    Args:
+        picture: (channel, y, x).
+        box: in its pixels.
+
+    Returns:
+        (channel, y, x) of the box's size, or the picture's where that is smaller.
+    """
+    rows, columns = (
+        _inside(start, end, length)
+        for start, end, length in (
+            (box.top, box.bottom, picture.shape[1]),
+            (box.left, box.right, picture.shape[2]),
+        )
+    )
+    return picture[:, rows, columns]
+
+
+def _inside(start: float, end: float, length: int) -> slice:
+    size = min(max(1, round(end - start)), length)
+    first = min(max(round(start), 0), length - size)
+    return slice(first, first + size)
+
+
+class Patches:
+    """Patches of an index's images and renderings, cut to what a layer's units look at.
+
+    Args:
+        index: open.
+        network: that made it.
+        layer: of the index.
+        field: the same layer with its effective receptive field.
+    """
+
+    def __init__(self, index: Index, network: Network, layer: Layer, field: Layer) -> None:
+        self.index, self.network, self.layer, self.field = index, network, layer, field
+
+    def pictures(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
+        """Images in network geometry, (channel, y, x) uint8, by image_id."""
+        return {
+            image_id: decode(data, self.network.preprocess).pixels
+            for image_id, data in self.index.iterate_bytes(image_ids)
+        }
+
+    def strongest(self, unit: int, count: int, side: Side = "high") -> list[TopImage]:
+        """A unit's strongest images on one side, each photograph once."""
+        found = self.index.top(self.layer.name, unit, n=TOP, side=side)
+        return choose_images(found, count, per_origin=1)
+
+    def at_peaks(self, images: Sequence[TopImage]) -> list[Tensor]:
+        """The patch at the unit's peak in each of the images."""
+        pictures = self.pictures([image.image_id for image in images])
+        return [
+            cut(pictures[image.image_id], self._window(image.y, image.x)) for image in images
+        ]  # fmt: skip
+
+    def anywhere(self, count: int, seed: int) -> list[Tensor]:
+        """Patches at random positions, one of each of up to `count` images."""
+        generator = Generator().manual_seed(seed)
+        pictures = self.pictures(some_images(self.index, count))
+        grid = self.layer.grid_h, self.layer.grid_w
+        return [
+            cut(
+                picture,
+                self._window(*(int(torch.randint(n, (), generator=generator)) for n in grid)),
+            )
+            for picture in pictures.values()
+        ]
+
+    def of_rendering(self, row: Rendered, recipe: Recipe) -> Tensor:
+        """What the target looks at in a rendering of the grid's centre."""
+        y, x = centre(self.layer.grid_h), centre(self.layer.grid_w)
+        seen, window = self.layer.box(y, x), self._window(y, x)
+        height, width = self.network.input_shape[1:]
+        zoom = recipe.enlarge if isinstance(recipe, Maco) else 1.0
+        top, bottom = _looked_at(
+            (window.top, window.bottom), (max(seen.top, 0), min(seen.bottom, height)),
+            (row.box_top, row.box_bottom), zoom,
+        )  # fmt: skip
+        left, right = _looked_at(
+            (window.left, window.right), (max(seen.left, 0), min(seen.right, width)),
+            (row.box_left, row.box_right), zoom,
+        )  # fmt: skip
+        picture = open_picture(self.index.out / row.file, self.network.input_shape[0])
+        return cut(picture, Box(left, top, right, bottom))
+
+    def _window(self, y: int, x: int) -> Box:
+        return seen_window(self.field, y, x, self.network.preprocess)
+
+
+Span = tuple[float, float]
+"""First and last edge along one axis, in pixels."""
+
+
+def _looked_at(window: Span, seen: Span, recorded: Span, zoom: float) -> Span:
+    """Where the effective receptive field lies in a rendering, along one axis.
+
+    Args:
+        window: the effective field in the input.
+        seen: what lies in the input of the theoretical one; its middle is not the target's where
+            a border cuts it.
+        recorded: the box in the picture: that field, or a smaller one around the target.
+        zoom: pixels of the picture to one of the input.
+
+    Returns:
+        In the picture, no longer than `recorded`.
+    """
+    length = (recorded[1] - recorded[0]) / zoom
+    middle = (window[0] + window[1]) / 2 - seen[0] if length > seen[1] - seen[0] - 1 else length / 2
+    half = min(window[1] - window[0], length) / 2
+    return recorded[0] + zoom * (middle - half), recorded[0] + zoom * (middle + half)
+
+
+def some_images(index: Index, count: int) -> list[int]:
+    """image_ids of up to `count` images, the same whenever they are asked for."""
+    text = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
+    return [row[0] for row in index.sql(text, n=count).rows]
