@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,16 @@ import torch
 from tiny import picture
 from torch import Tensor
 
+from bench.truth import halves
+from bench.truth.__main__ import main
 from bench.truth.answers import Told, interval, tell
 from bench.truth.choices import chosen_recipes, chosen_units, read_part
+from bench.truth.explanations import Explained
 from bench.truth.halves import Source, lay_out, list_sources, split
 from bench.truth.judge import accuracy
 from bench.truth.measure import run
 from bench.truth.patches import _looked_at, cut
-from bench.truth.tables import Row, pooled, table_row
+from bench.truth.tables import Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.geometry import Box
 from pipeline.layers import Layer
@@ -212,6 +217,65 @@ def test_the_interval_is_that_of_the_normal_approximation() -> None:
     assert half == pytest.approx(1.96 * (1 / 3) ** 0.5 / 2)
 
 
+# ---- both directions ----
+
+
+def _row(seed: int, units: Sequence[int], real: Row | None = None) -> Row:
+    """Explanations of units with accuracies that are chance, and a rendering of each unit."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = torch.randint(37, (4, len(units)), generator=generator) / 36
+    told = Told(tuple(units), *(tuple(column) for column in columns.tolist()))
+    layer = Layer("a", 0, "map", 40, 0, 4, 4, 7, 7, 2, 2, 0, 0)
+    explained = Explained("fourier", {unit: torch.zeros(1 + seed, FEATURES) for unit in units})
+    row = row_of(layer, explained, told, real and real.told)
+    ratios = tuple(torch.rand(len(units), generator=generator).tolist())
+    statuses = tuple("ok" if ratio > 0.5 else "weak" for ratio in ratios)
+    return dataclasses.replace(row, ratios=ratios, statuses=statuses)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_of_both_directions_does_not_depend_on_which_comes_first(seed: int) -> None:
+    one, other = _row(seed, range(3, 9)), _row(seed + 5, range(3, 9))
+    forth, back = both_ways(one, other), both_ways(other, one)
+    assert forth.told.units == one.told.units
+    assert forth.pictures == seed + 3.5
+    assert sorted(forth.ratios) == sorted(back.ratios) == sorted(one.ratios + other.ratios)
+    assert sorted(forth.statuses) == sorted(back.statuses) == sorted(one.statuses + other.statuses)
+    assert forth == dataclasses.replace(back, ratios=forth.ratios, statuses=forth.statuses)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_of_equal_directions_is_either(seed: int) -> None:
+    row = _row(seed, range(3, 9), _row(seed + 5, range(3, 9)))
+    both = both_ways(row, row)
+    assert dataclasses.replace(both, ratios=row.ratios, statuses=row.statuses) == row
+    assert table_row(both) == table_row(row)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_units_mean_gain_is_its_mean_accuracy_less_that_of_a_real_patch(seed: int) -> None:
+    reals = [_row(number, range(3, 9)) for number in (seed, seed + 5)]
+    rows = [_row(seed + 10 + number, range(3, 9), real) for number, real in enumerate(reals)]
+    real, both = both_ways(*reals), both_ways(*rows)
+    for gains, mine, theirs in (
+        (both.common_gain, both.told.common, real.told.common),
+        (both.own_gain, both.told.own, real.told.own),
+    ):
+        assert gains == pytest.approx(
+            [one - other for one, other in zip(mine, theirs, strict=True)]
+        )
+
+
+def test_a_unit_that_one_direction_lacks_has_no_mean() -> None:
+    real = _row(0, range(3, 9))
+    one, other = _row(1, (3, 4, 6, 8), real), _row(2, (4, 5, 6, 7, 8), real)
+    both = both_ways(one, other)
+    assert both.told.units == (4, 6, 8)
+    assert both.told.own == tuple(
+        (one.told.own[there] + other.told.own[here]) / 2 for there, here in ((1, 0), (2, 2), (3, 4))
+    )
+
+
 # ---- the command ----
 
 
@@ -229,38 +293,97 @@ def test_options_belong_to_a_recipe_that_is_asked_for() -> None:
             read_part(wrong)
 
 
-def test_the_whole_on_a_tiny_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
+    """Options for a tiny network, and the folder of images that they name."""
+    folder = tmp_path_factory.mktemp("truth")
     for number in range(64):
-        file = tmp_path / "data" / "ab"[number % 2] / f"{number:02}.png"
+        file = folder / "data" / "ab"[number % 2] / f"{number:02}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture(number))
-    options = argparse.Namespace(
-        data=str(tmp_path / "data"), network="tests.tiny:factory", judge="tests.tiny:factory",
+    return argparse.Namespace(
+        data=str(folder / "data"), network="tests.tiny:factory", judge="tests.tiny:factory",
         layers=["first"], recipes=["fourier", "accentuate"],
         set=["fourier.steps=2", "accentuate.steps=2", "accentuate.images=2"], generator=None,
-        units=3, first_unit=4, images=None, part=(1, 2), out=tmp_path / "out", seed=0,
+        units=3, first_unit=4, swap=False, images=None, part=(1, 2), out=folder / "out", seed=0,
     )  # fmt: skip
-    rows = run(options)
+
+
+def _changed(options: argparse.Namespace, **changes: object) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(options), **changes})
+
+
+def _assert_same(found: Sequence[Row], expected: Sequence[Row]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        # The table of renderings holds float32.
+        assert one.ratios == pytest.approx(other.ratios)
+        assert one == dataclasses.replace(other, ratios=one.ratios)
+
+
+KINDS = ["real 1", "real 4", "real 9", "fourier", "accentuate"]
+
+
+def test_the_whole_on_a_tiny_network(
+    tiny: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = run(tiny)
+    rows = measured.rows
     table = capsys.readouterr().out
-    kinds = ["real 1", "real 4", "real 9", "fourier", "accentuate"]
-    assert [row.explanation for row in rows] == kinds
+    assert [row.explanation for row in rows] == KINDS
     assert all(row.told.units == (2, 3, 4) and len(row.told.own) == 3 for row in rows)
     assert [row.pictures for row in rows] == [1, 4, 9, 1, 2]
     assert len(rows[-1].statuses) == 6
     assert set(rows[0].own_gain) == {0}
+    assert measured.directions == {"first": rows}
     # One layer is all layers, so that the table is there twice.
     assert [line.split(" | ")[0] for line in table.splitlines() if " ± " in line] == [
-        f"| {kind}" for kind in [*kinds, *kinds]
+        f"| {kind}" for kind in [*KINDS, *KINDS]
     ]
-    halves = [
-        sorted((tmp_path / "out/images" / half).rglob("*.png")) for half in ("first", "second")
-    ]
-    assert [len(half) for half in halves] == [16, 16]
-    again = run(options)
-    for before, after in zip(rows, again, strict=True):
-        # The table of renderings holds float32.
-        assert after.ratios == pytest.approx(before.ratios)
-        assert after == dataclasses.replace(before, ratios=after.ratios)
-    options.recipes, options.set = ["prior"], []
+    laid = [sorted((tiny.out / "images" / half).rglob("*.png")) for half in ("first", "second")]
+    assert [len(half) for half in laid] == [16, 16]
+    _assert_same(run(tiny).rows, rows)
     with pytest.raises(RenderError, match="give --generator"):
-        run(options)
+        run(_changed(tiny, recipes=["prior"], set=[]))
+
+
+def test_with_swap_each_half_explains_and_asks_once(
+    tiny: argparse.Namespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forth = run(tiny).rows
+    capsys.readouterr()
+    both = run(_changed(tiny, swap=True))
+    titles = [line for line in capsys.readouterr().out.splitlines() if line[:1] not in ("|", "")]
+    assert [title.partition(":")[0] for title in titles] == [
+        "first, first half explains",
+        "first, second half explains",
+        "first, mean of both directions",
+        "all layers, mean of both directions",
+    ]
+    monkeypatch.setattr(halves, "split", lambda *given: split(*given)[::-1])
+    back = run(_changed(tiny, out=tmp_path / "exchanged")).rows
+    assert [row.told for row in forth] != [row.told for row in back]
+    assert list(both.directions) == ["first", "second"]
+    _assert_same(both.directions["first"], forth)
+    _assert_same(both.directions["second"], back)
+    _assert_same(both.rows, [both_ways(*pair) for pair in zip(forth, back, strict=True)])
+
+
+def test_the_json_has_the_directions_where_there_are_two(
+    tiny: argparse.Namespace, tmp_path: Path
+) -> None:
+    command = [
+        tiny.data, "--network", tiny.network, "--judge", tiny.judge, "--layers", *tiny.layers,
+        "--recipes", "--units", "3", "--first-unit", "4", "--part", "1/2", "--out", str(tiny.out),
+    ]  # fmt: skip
+    for swap, expected in ([], set()), (["--swap"], {"directions"}):
+        main([*command, *swap, "--json", str(tmp_path / "found.json")])
+        found = json.loads((tmp_path / "found.json").read_text())
+        assert found.keys() == {"network", "judge", "part", "seed", "recipes", "rows"} | expected
+        assert [row["explanation"] for row in found["rows"]] == KINDS[:3]
+    assert {half: len(rows) for half, rows in found["directions"].items()} == {
+        "first": 3,
+        "second": 3,
+    }

@@ -36,6 +36,16 @@ table has the units of all layers.
 `--part 1/2` uses the second half of the images only, and leaves the other to tuning. A layer with
 too few units from `--first-unit` on gives its last ones. Renderings in OUT are used again, and so
 is what the judge saw in a patch.
+
+`--swap` lets each half explain, and ask, once. A layer then has three tables: the first half
+explains, the second half explains, and the mean of both, where a unit counts with the mean of its
+two accuracies and of its two differences from one real patch. The two are not independent, being of
+one unit, so that the interval stays one over units: a unit is one value in it, not two.
+Activations and `fine` are there those of both halves' renderings, each in shares of the best of the
+half that it was made from. The last table has the means of all layers.
+
+`--json` writes the accuracies of every unit: `rows`, as the tables have them, and with `--swap`,
+where those are the means, `directions`: the rows of each, by the half that explains.
 """
 
 from __future__ import annotations
@@ -43,6 +53,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,7 +66,32 @@ from pipeline.progress import ConsoleReporter
 from viz.recipe import describe_recipe
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write what `--json` asks for.
+
+    Args:
+        arguments: of the command line, by default the process's own.
+    """
+    options = _parser().parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    try:
+        measured = run(options, ConsoleReporter())
+        made = [
+            {"name": recipe.name, **{key: value for key, value, _ in describe_recipe(recipe)}}
+            for recipe in chosen_recipes(options.recipes, options.set)
+        ]
+    except MaxactError as error:
+        sys.exit(f"error: {error}")
+    if options.json is not None:
+        settings = {key: str(getattr(options, key)) for key in ("network", "judge", "part", "seed")}
+        found = asdict(measured)
+        if not options.swap:
+            del found["directions"]
+        options.json.write_text(json.dumps({**settings, "recipes": made, **found}, indent=1))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.truth", description=__doc__.partition("\n")[0]
     )
@@ -72,27 +108,14 @@ def main() -> None:
     parser.add_argument("--generator", help="of the recipe prior, see `maxact render --help`")
     parser.add_argument("--units", type=int, default=24)
     parser.add_argument("--first-unit", type=int, default=0)
+    parser.add_argument("--swap", action="store_true", help="let each half explain, and ask, once")
     parser.add_argument("--images", type=int, help="use only so many")
     parser.add_argument("--part", type=read_part, default=(0, 1), help="of the images, such as 1/2")
     parser.add_argument("--out", type=Path, default=Path("out/truth"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the accuracies of every unit")
     parser.add_argument("--threads", type=int, help="1 where other work keeps the cores busy")
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    try:
-        rows = run(options, ConsoleReporter())
-        made = [
-            {"name": recipe.name, **{key: value for key, value, _ in describe_recipe(recipe)}}
-            for recipe in chosen_recipes(options.recipes, options.set)
-        ]
-    except MaxactError as error:
-        sys.exit(f"error: {error}")
-    if options.json is not None:
-        settings = {key: str(getattr(options, key)) for key in ("network", "judge", "part", "seed")}
-        content = {**settings, "recipes": made, "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(content, indent=1))
+    return parser
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +14,7 @@ from bench.truth.explanations import ask, explain
 from bench.truth.halves import index_halves
 from bench.truth.judge import Judge
 from bench.truth.patches import Patches, some_images
-from bench.truth.tables import HEADER, Row, pooled, row_of, table_row
+from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.networks import load_network
 from pipeline.progress import Reporter, Silent
@@ -29,34 +30,62 @@ FIELD_PHOTOGRAPHS = 24
 RANDOM_PATCHES = 256
 """At most, of which the common mean is taken."""
 
+BOTH = ", mean of both directions"
+"""What titles of tables say where each half explains once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a measurement gives.
+
+    Args:
+        rows: of each layer and kind of explanations; where both halves explain, means of both.
+        directions: the rows of each direction, by the half that explains, `first` or `second`.
+    """
+
+    rows: list[Row]
+    directions: dict[str, list[Row]]
+
 
 def measure_layer(
-    first: Index, second: Index, name: str, recipes: Sequence[Recipe], judge: Judge,
+    explaining: Index, asking: Index, name: str, recipes: Sequence[Recipe], judge: Judge,
     options: argparse.Namespace, reporter: Reporter,
 ) -> list[Row]:  # fmt: skip
-    """Render, judge and print one layer."""
-    layer = first.layer(name)
+    """Render, judge and print one layer.
+
+    Args:
+        explaining: the half that explanations are made from.
+        asking: the other.
+        name: of the layer.
+        recipes: of renderings, beside real patches.
+        judge: of all patches; saved after each row.
+        options: of the command.
+        reporter: shown progress.
+    """
+    layer = explaining.layer(name)
     units = chosen_units(layer, options.first_unit, options.units)
     rendered = {
         recipe: render_index(
-            first, recipe, layers=(name,), units=f"{units[0]}-{units[-1]}", seed=options.seed,
+            explaining, recipe, layers=(name,), units=f"{units[0]}-{units[-1]}", seed=options.seed,
             generator=options.generator if isinstance(recipe, Latent) else None,
             reporter=reporter,
         )
         for recipe in recipes
     }  # fmt: skip
-    network = index_network(first)
-    plain = Patches(first, network, layer, layer)
-    photographs = plain.pictures(some_images(first, FIELD_PHOTOGRAPHS))
+    network = index_network(explaining)
+    plain = Patches(explaining, network, layer, layer)
+    photographs = plain.pictures(some_images(explaining, FIELD_PHOTOGRAPHS))
     field = effective_layer(network, layer, torch.stack(list(photographs.values())))
-    explaining, asking = (Patches(index, network, layer, field) for index in (first, second))
+    shown, asked = (Patches(index, network, layer, field) for index in (explaining, asking))
     window = seen_window(field, 0, 0, network.preprocess)
-    print(f"\n{name}: patches of {window.right - window.left:.0f} px, units {units[0]}-{units[-1]}")
+    title = f"{name}, {explaining.out.name} half explains" if options.swap else name
+    side = window.right - window.left
+    print(f"\n{title}: patches of {side:.0f} px, units {units[0]}-{units[-1]}")
     print(f"\n{HEADER}", flush=True)
-    common = judge(explaining.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
-    questions = ask(asking, units, judge)
+    common = judge(shown.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
+    questions = ask(asked, units, judge)
     rows: list[Row] = []
-    for explained in explain(explaining, units, judge, rendered):
+    for explained in explain(shown, units, judge, rendered):
         told = tell(questions, explained.features, common)
         rows.append(row_of(layer, explained, told, rows[0].told if rows else None))
         print(table_row(rows[-1]), flush=True)
@@ -64,8 +93,13 @@ def measure_layer(
     return rows
 
 
-def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[Row]:
-    """The whole measurement; prints its tables and gives back their rows."""
+def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measured:
+    """The whole measurement; prints its tables.
+
+    Raises:
+        RenderError: for a recipe that cannot be used.
+        UsageError: for options that do not fit, or too few photographs.
+    """
     reporter = reporter or Silent()
     recipes = chosen_recipes(options.recipes, options.set)
     if options.units < 2:
@@ -76,12 +110,32 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> list[R
     folders = index_halves(options, reporter)
     network = load_network(options.judge)
     judge = Judge(network, options.out / f"judge-{network.digest[:12]}.pt")
-    rows: list[Row] = []
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
+        ways = {"first": (first, second)} | ({"second": (second, first)} if options.swap else {})
+        measured = Measured([], {half: [] for half in ways})
         for layer in (each.name for each in first.layers):
-            rows += measure_layer(first, second, layer, recipes, judge, options, reporter)
-    kinds = dict.fromkeys(row.explanation for row in rows)
-    print(f"\nall layers\n\n{HEADER}")
-    for kind in kinds:
-        print(table_row(pooled([row for row in rows if row.explanation == kind])))
+            here = [
+                measure_layer(*pair, layer, recipes, judge, options, reporter)
+                for pair in ways.values()
+            ]
+            for direction, rows in zip(measured.directions.values(), here, strict=True):
+                direction.extend(rows)
+            measured.rows.extend(here[0] if len(here) == 1 else _mean_of(layer, *here))
+    kinds = dict.fromkeys(row.explanation for row in measured.rows)
+    _print_table(
+        f"all layers{BOTH if options.swap else ''}",
+        [pooled([row for row in measured.rows if row.explanation == kind]) for kind in kinds],
+    )
+    return measured
+
+
+def _mean_of(layer: str, forth: Sequence[Row], back: Sequence[Row]) -> list[Row]:
+    rows = [both_ways(*pair) for pair in zip(forth, back, strict=True)]
+    _print_table(f"{layer}{BOTH}", rows)
     return rows
+
+
+def _print_table(title: str, rows: Sequence[Row]) -> None:
+    print(f"\n{title}\n\n{HEADER}")
+    for row in rows:
+        print(table_row(row), flush=True)

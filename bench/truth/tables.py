@@ -1,4 +1,4 @@
-"""Rows of the tables, for a layer and for all of them."""
+"""Rows of the tables: of a layer, of both directions, of all layers."""
 
 from __future__ import annotations
 
@@ -67,6 +67,45 @@ def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) ->
         own,
         tuple(row.ratio for row in explained.rows),
         tuple(row.status for row in explained.rows),
+    )
+
+
+def both_ways(forth: Row, back: Row) -> Row:
+    """Explanations of one kind in a layer, made from one half and from the other, as one row.
+
+    Args:
+        forth: of one half, asked by the other.
+        back: the halves exchanged.
+
+    Returns:
+        For each unit the means of its two accuracies and of its two gains. A unit without an
+        explanation on one side has no two, and is left out. Ratios and statuses are those of all
+        renderings, forth's first.
+    """
+    assert (forth.layer, forth.explanation) == (back.layer, back.explanation)
+    number = {unit: place for place, unit in enumerate(back.told.units)}
+    places = [
+        (place, number[unit]) for place, unit in enumerate(forth.told.units) if unit in number
+    ]
+
+    def means(there: Sequence[float], here: Sequence[float]) -> tuple[float, ...]:
+        return tuple((there[one] + here[other]) / 2 for one, other in places)
+
+    return Row(
+        forth.layer,
+        forth.explanation,
+        (forth.pictures + back.pictures) / 2,
+        Told(
+            tuple(forth.told.units[place] for place, _ in places),
+            means(forth.told.common, back.told.common),
+            means(forth.told.own, back.told.own),
+            means(forth.told.other_common, back.told.other_common),
+            means(forth.told.other_own, back.told.other_own),
+        ),
+        means(forth.common_gain, back.common_gain),
+        means(forth.own_gain, back.own_gain),
+        forth.ratios + back.ratios,
+        forth.statuses + back.statuses,
     )
 
 
