@@ -136,21 +136,26 @@ def finish_run(
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
     """Keep a second run out of the same folder while the context is open.
+
+    Args:
+        out: the folder; made where it is not there.
+        name: of the lock's file in it; locks of different names do not meet.
+        wait: for the other process to end, where there is one.
 
     Raises:
         StoreError: when another process works there, or the folder cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(out / name, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(f"{out} is not a folder; give one that is, or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(descriptor)
         raise StoreError(f"another process is working in {out}; wait for it to end") from error

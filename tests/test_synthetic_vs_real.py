@@ -17,7 +17,9 @@ KEYS = ("layer", "unit", "recipe", "objective", "facet", "seed")
 
 def rendered(ratio: float | None, **changes: object) -> Rendered:
     """A row whose activation follows from its ratio to a best real image of 5."""
-    values: dict[str, object] = dict.fromkeys(field.name for field in fields(Rendered))
+    values: dict[str, object] = {
+        field.name: None for field in fields(Rendered) if field.name != "file"
+    }
     values |= {
         "layer": "blocks.1", "unit": 3, "recipe": "fourier", "objective": "point", "facet": 0,
         "seed": 0, "activation": 5.0 * (ratio or 1), "best_real": 5.0, "ratio": ratio, "steps": 8,
@@ -26,7 +28,7 @@ def rendered(ratio: float | None, **changes: object) -> Rendered:
         "fingerprint": "0", "trace": (),
     }  # fmt: skip
     row = {**values, **changes}
-    row["file"] = "renders/" + "-".join(str(row[key]) for key in KEYS) + ".png"
+    row.setdefault("file", "renders/" + "-".join(str(row[key]) for key in KEYS) + ".png")
     return Rendered(**row)  # type: ignore[arg-type]
 
 

@@ -13,12 +13,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.geometry import Box
+from pipeline.manifest import locked
 from pipeline.store import read_table, write_table
 
 __all__ = ["RENDERS", "RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
 
 RENDERS_TABLE = "renders.parquet"
 """Name of the table in OUT."""
+
+LOCK = ".renders.lock"
+"""Held while the table is read and written, so that no process undoes what another adds."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -164,17 +168,20 @@ def read_renders(
 def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
     """Add renderings to the table, replacing rows of the same key, and remove replaced pictures.
 
+    Several processes may do so at once, one GPU each, say.
+
     Raises:
         StoreError: when the table cannot be read or written.
     """
-    rows = {row.key: row for row in load_renders(out)}
-    replaced = [rows[row.key].file for row in new if row.key in rows]
-    rows.update({row.key: row for row in new})
-    _write(out, (rows[key] for key in sorted(rows)))
-    kept = {row.file for row in rows.values()}
-    for file in replaced:
-        if file not in kept:
-            (out / file).unlink(missing_ok=True)
+    with locked(out, LOCK, wait=True):
+        rows = {row.key: row for row in load_renders(out)}
+        replaced = [rows[row.key].file for row in new if row.key in rows]
+        rows.update({row.key: row for row in new})
+        _write(out, (rows[key] for key in sorted(rows)))
+        kept = {row.file for row in rows.values()}
+        for file in replaced:
+            if file not in kept:
+                (out / file).unlink(missing_ok=True)
 
 
 def _write(out: Path, rows: Iterable[Rendered]) -> None:
