@@ -53,7 +53,7 @@ def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) 
         return Likeness(
             layer, way, close, canvas, drive=recipe.drive, reach=recipe.reach,
             weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
-            whole=(preprocess.height, preprocess.width),
+            caricature=recipe.caricature, whole=(preprocess.height, preprocess.width),
         )  # fmt: skip
     if isinstance(recipe, Accentuate):
         return Near(layer.name, recipe.near)

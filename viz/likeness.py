@@ -7,6 +7,10 @@ is asked of a close-up: the patch alone, enlarged, through more of the network, 
 what somebody sees who is shown the patch. Statistics of features as a likeness are those of
 texture synthesis and style transfer (Gatys et al. 2015; means and deviations, Li et al. 2017,
 "Demystifying Neural Style Transfer").
+
+It is a caricature's likeness: what sets the patches apart from usual photographs is exaggerated.
+People know a face sooner by a drawing that does so than by a true one (Brennan 1985, "Caricature
+Generator"; Rhodes et al. 1987), and another network a unit: see bench/README.md.
 """
 
 from __future__ import annotations
@@ -73,6 +77,14 @@ class _Statistics:
         by_deviation = ((self.deviation - wanted.deviation) / spread.deviation).square().mean(1)
         return by_mean + by_deviation
 
+    def beyond(self, usual: _Statistics, times: float) -> _Statistics:
+        """The mean over images, that many times as far from the usual mean as it is."""
+        mean, deviation = (
+            norm.mean(0) + times * (own.mean(0) - norm.mean(0))
+            for own, norm in zip(_parts(self), _parts(usual), strict=True)
+        )
+        return _Statistics(mean, deviation.clamp(min=LEAST_VARIANCE**0.5))
+
 
 def statistics_layers(network: Network, layer: Layer) -> tuple[list[Layer], list[Layer]]:
     """Layers on the way to a layer, itself the last; layers of the whole network, for close-ups.
@@ -126,6 +138,7 @@ class Likeness:
         weight: of the window's statistics.
         close_weight: of the close-up's.
         close_side: of a close-up, in pixels; the whole input's where the network takes no other.
+        caricature: times the patches' distance from usual photographs that is wanted; 1 is theirs.
         whole: height and width of the network's input.
     """
 
@@ -134,13 +147,14 @@ class Likeness:
     def __init__(
         self, target: Layer, way: Sequence[Layer], close: Sequence[Layer], canvas: Canvas, *,
         drive: float, reach: float, weight: float, close_weight: float, close_side: int,
-        whole: tuple[int, int],
+        caricature: float, whole: tuple[int, int],
     ) -> None:  # fmt: skip
         self.target, self.canvas = target, canvas
         self.way, self.close = tuple(way), tuple(close) if close_weight else ()
         self.drive, self.reach = drive, reach
         self.weight, self.close_weight = weight, close_weight
         self.close_size, self.whole = (close_side, close_side), whole
+        self.caricature = caricature
         self._wanted: list[dict[str, _Statistics]] = []
         self._spread: dict[str, _Statistics] = {}
         self._limit = torch.empty(0)
@@ -176,7 +190,7 @@ class Likeness:
             best.append(evaluate([objective] * len(top), views).max())
             found = self._describe(views, look, top)
             self._wanted.append(
-                {key: _Statistics(*(p.mean(0) for p in _parts(s))) for key, s in found.items()}
+                {key: each.beyond(usual[key], self.caricature) for key, each in found.items()}
             )
         unit_means = look(patches.usual, [self.target.name])[self.target.name].values.float()
         spread = unit_means.mean((2, 3)).std(0).clamp(min=LEAST_SPREAD)

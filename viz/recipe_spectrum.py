@@ -101,7 +101,8 @@ class Typical(Fourier):
 
     The picture starts from their mean, drives the unit as far as the best of them does and no
     further, and is drawn to the means and deviations of their features, on the way to the layer
-    and in a close-up of the patch. See `viz.likeness`; bench/README.md has what each part does for
+    and in a close-up of the patch: to their caricature, with what sets them apart from usual
+    photographs exaggerated. See `viz.likeness`; bench/README.md has what each part does for
     how telling the picture is.
 
     Args:
@@ -112,6 +113,8 @@ class Typical(Fourier):
         likeness: weight of the statistics on the way to the layer.
         close_up: weight of the statistics of the patch alone, enlarged; 0 is quicker.
         close_side: of that, in pixels.
+        caricature: how many times as far from usual photographs the statistics should be as those
+            of the top patches are; 1 is as far.
         contrast: of the mean patch that is the start; 1 leaves it as grey as means are.
         smooth: sigma of the blur of the finished picture, in pixels.
     """
@@ -128,6 +131,7 @@ class Typical(Fourier):
     likeness: float = 1.0
     close_up: float = 1.0
     close_side: int = 112
+    caricature: float = 2.0
     contrast: float = 2.0
     smooth: float = 0.5
 
@@ -135,6 +139,7 @@ class Typical(Fourier):
         Fourier.__post_init__(self)
         self._require_positive("images", "clusters", "reach")
         self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
+        self._require_at_least_zero("caricature")
         self._require(self.close_side >= 32, "close_side", "32 or more")
         self._require(self.variety == 1, "variety", "1: ask for clusters instead")
 
