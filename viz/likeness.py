@@ -87,10 +87,11 @@ class _Statistics:
 
 
 def statistics_layers(network: Network, layer: Layer) -> tuple[list[Layer], list[Layer]]:
-    """Layers on the way to a layer, itself the last; layers of the whole network, for close-ups.
+    """Layers on the way to a layer, itself the last; layers of the network, for close-ups.
 
     Both are the last blocks of the stages that the network's architecture shows, spread evenly
-    where there are many; layers without a grid are left out.
+    where there are many; layers without a grid are left out. So is the last stage for close-ups,
+    unless it is the only one: what it sees differs most from photograph to photograph.
     """
     usual = [each for each in choose_layers(network, receptive_fields=False) if _has_grid(each)]
     names = [each.name for each in usual]
@@ -100,8 +101,8 @@ def statistics_layers(network: Network, layer: Layer) -> tuple[list[Layer], list
     way = [*_stage_ends([each for each in usual if each.name in before]), layer]
     same_stage = len(way) > 1 and _shape(way[-2]) == _shape(layer)
     way = [*way[:-2], layer] if same_stage else way
-    whole = [layer if each.name == layer.name else each for each in usual]
-    return _spread(way), _spread(_stage_ends(whole))
+    whole = _stage_ends([layer if each.name == layer.name else each for each in usual])
+    return _spread(way), _spread(whole)[: max(1, min(len(whole), LAYERS) - 1)]
 
 
 def _shape(layer: Layer) -> tuple[int, int, int]:
