@@ -1,4 +1,6 @@
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import cut_canvas, whole_canvas
@@ -36,6 +38,16 @@ def test_there_are_as_many_clusters_as_images_at_most_and_copies_do_no_harm():
     features[2] = 5
     groups = cluster(features, 4, 15, 50, torch.Generator().manual_seed(0))
     assert sorted(image for group in groups for image in group) == [0, 1, 2]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=24),
+       st.integers(1, 6), st.integers(0, 99))  # fmt: skip
+def test_no_cluster_stays_empty_while_there_are_different_images(points, clusters, seed):
+    features = torch.tensor(points, dtype=torch.float32)
+    groups = cluster(features, clusters, 24, 50, torch.Generator().manual_seed(seed))
+    assert len(groups) == min(clusters, len(set(points)))
+    assert sorted(image for group in groups for image in group) == list(range(len(points)))
 
 
 def test_an_image_is_laid_with_its_peak_at_the_target():

@@ -14,7 +14,7 @@ from pipeline.peaks import Score
 from viz.ascent import climb, extra_for
 from viz.canvas import Canvas
 from viz.image import to_bytes
-from viz.material import Material, Start
+from viz.material import Material
 from viz.measure import Measured, measure, open_picture
 from viz.objective import Objective
 from viz.picture_files import picture_name, save_picture
@@ -22,6 +22,7 @@ from viz.recipe_kinds import Maco, Recipe
 from viz.references import Reference, judge, ratio_of
 from viz.renders import Rendered
 from viz.scorer import Precision, Scorer, Watch
+from viz.starts import Start
 from viz.task import Climb, Task, item_generator
 from viz.workers import Workers
 

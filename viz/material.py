@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,16 +22,17 @@ from pipeline.results import Side
 from viz.canvas import Canvas
 from viz.crops import choose_images
 from viz.effective import effective_layer
-from viz.facets import cluster, lay, mean_of, penultimate
+from viz.facets import lay, penultimate
 from viz.image import mean_magnitudes, shrink
 from viz.likeness import Patches, statistics_layers
 from viz.measure import mean_colour
 from viz.objective import Objective, centre
 from viz.prior import Prior
-from viz.recipe_kinds import Accentuate, Dream, Facets, Latent, Maco, Recipe, Typical
+from viz.recipe_kinds import Dream, Latent, Maco, Recipe
+from viz.starts import Laid, Start, starts_from
 from viz.task import Supplies, item_generator
 
-__all__ = ["Material", "Start"]
+__all__ = ["Material"]
 
 TOP_IMAGES = 200
 """Top images of a unit that are sorted into facets, where the index has that many."""
@@ -40,29 +40,7 @@ TOP_IMAGES = 200
 USUAL_IMAGES = 64
 """Photographs that stand for the dataset, where a spread or a field is measured."""
 
-MID = 127.5
-"""The grey around which contrast is raised."""
-
-
-FACET_COMPONENTS = 50
-"""Of the principal component analysis before top images are sorted, as in recipe `facets`."""
-
 _BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a rendering starts.
-
-    Args:
-        picture: (channel, y, x) float on 0..255.
-        images: image_ids it was made of.
-        patches: (patch, channel, y, x) on the canvas's window, where a recipe wants them.
-    """
-
-    picture: Tensor
-    images: tuple[int, ...] = ()
-    patches: Tensor | None = None
 
 
 class Material:
@@ -95,14 +73,14 @@ class Material:
             return hashlib.sha256(self._photograph_bytes(recipe)).hexdigest()
         if isinstance(recipe, Latent):
             return "" if self.prior is None else self.prior.digest
-        if isinstance(recipe, Facets | Accentuate | Maco | Typical):
+        if recipe.needs_index:
             return str(self._opened(recipe).run["fingerprint"])
         return ""
 
     def renderings(self, recipe: Recipe, layer: Layer, unit: int) -> int:
         """How many renderings of a unit there can be."""
         # An index lists at least one top image of every unit: only several need to be counted.
-        if recipe.renderings > 1 and isinstance(recipe, Facets | Accentuate | Typical):
+        if recipe.renderings > 1 and recipe.top_images != 0:
             return min(recipe.renderings, len(self._top(recipe, layer, unit)))
         return recipe.renderings
 
@@ -140,7 +118,7 @@ class Material:
         """Where one rendering starts; None where the recipe starts from noise."""
         if isinstance(recipe, Dream):
             return Start(self._dream_start(recipe, canvas))
-        if not isinstance(recipe, Facets | Accentuate | Typical):
+        if recipe.top_images == 0:
             return None
         key = (recipe, layer.name, unit, canvas)
         if key not in self._starts:
@@ -209,11 +187,11 @@ class Material:
         return pictures[:, :, rows, canvas.left : canvas.left + canvas.width]
 
     def _top(self, recipe: Recipe, layer: Layer, unit: int, side: Side = "high") -> list[TopImage]:
-        """The unit's top images, each photograph once."""
-        found: dict[int, TopImage] = {}
-        for image in self._opened(recipe).top(layer.name, unit, n=TOP_IMAGES, side=side):
-            found.setdefault(image.photograph, image)
-        return list(found.values())
+        """The unit's top images that a recipe starts from, different photographs."""
+        found = self._opened(recipe).top(layer.name, unit, n=TOP_IMAGES, side=side)
+        if recipe.top_images is None:
+            return choose_images(found, TOP_IMAGES, per_origin=TOP_IMAGES)
+        return choose_images(found, recipe.top_images)
 
     def _pixels(self, recipe: Recipe, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Images in network geometry: (channel, y, x) uint8 by image_id."""
@@ -233,49 +211,22 @@ class Material:
         )
         shown = unit if term.unit < 0 else term.unit
         top = self._top(recipe, layer, shown, "low" if term.weight < 0 else "high")
-        if isinstance(recipe, Accentuate):
-            top = top[: recipe.images]
-        if isinstance(recipe, Typical):
-            top = choose_images(top, recipe.images * recipe.clusters)
-        pixels = self._pixels(recipe, [image.image_id for image in top])
-        whole = term.kind != "point"
-        laid = [
-            pixels[image.image_id].float()
-            if whole
-            else lay(pixels[image.image_id].float(), layer, (image.y, image.x), target, canvas)
-            for image in top
-        ]
-        if isinstance(recipe, Accentuate):
-            return [
-                Start(picture, (image.image_id,)) for picture, image in zip(laid, top, strict=True)
-            ]
         images = [image.image_id for image in top]
-        if isinstance(recipe, Typical):
-            return [
-                _typical_start(recipe, canvas, [laid[p] for p in group], [images[p] for p in group])
-                for group in self._typical_groups(recipe, layer, unit, pixels, images)
+        pixels = self._pixels(recipe, images)
+        pictures = [pixels[image].float() for image in images]
+        if term.kind == "point":
+            pictures = [
+                lay(picture, layer, (image.y, image.x), target, canvas)
+                for picture, image in zip(pictures, top, strict=True)
             ]
-        assert isinstance(recipe, Facets)
-        features = penultimate(self.network, torch.stack([pixels[image.image_id] for image in top]))
-        groups = cluster(
-            features, recipe.clusters, recipe.nearest, recipe.components,
+        laid = Laid(
+            images,
+            pictures,
+            lambda: penultimate(self.network, torch.stack([pixels[image] for image in images])),
+            canvas,
             item_generator(0, layer.name, unit),
-        )  # fmt: skip
-        return [
-            Start(mean_of([laid[place] for place in group]), tuple(images[p] for p in group))
-            for group in groups
-        ]
-
-    def _typical_groups(
-        self, recipe: Typical, layer: Layer, unit: int, pixels: Mapping[int, Tensor],
-        images: Sequence[int],
-    ) -> list[list[int]]:  # fmt: skip
-        """Which of the top images each rendering should be like, by their places."""
-        if recipe.clusters == 1:
-            return [list(range(len(images)))]
-        features = penultimate(self.network, torch.stack([pixels[image] for image in images]))
-        generator = item_generator(0, layer.name, unit)
-        return cluster(features, recipe.clusters, recipe.images, FACET_COMPONENTS, generator)
+        )
+        return starts_from(recipe, laid)
 
     def _mean_spectrum(self, recipe: Maco, canvas: Canvas) -> Tensor:
         """The dataset's mean magnitudes at the size of the recipe's picture."""
@@ -292,18 +243,6 @@ class Material:
                 ]
             ).mean(0)
         return self._magnitudes[key]
-
-
-def _typical_start(
-    recipe: Typical, canvas: Canvas, laid: Sequence[Tensor], images: Sequence[int]
-) -> Start:
-    """The mean of patches with its contrast raised, and the patches without the margin."""
-    mean = mean_of(laid)
-    start = (MID + recipe.contrast * (mean - MID)).clamp(0, 255)
-    top, left = canvas.window_in(*mean.shape[1:])
-    patches = torch.stack(list(laid)).float()
-    patches = patches[:, :, top : top + canvas.height, left : left + canvas.width]
-    return Start(start, tuple(images), patches)
 
 
 def _to_tensor(image: Image, mode: str) -> Tensor:

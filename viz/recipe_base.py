@@ -48,6 +48,16 @@ class Recipe:
         """How many renderings a unit gets."""
         return 1
 
+    @property
+    def top_images(self) -> int | None:
+        """How many of a unit's top images its renderings start from; None: all that are known."""
+        return 0
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether it draws on indexed images."""
+        return self.top_images != 0
+
     def _require(self, holds: bool, option: str, expected: str) -> None:
         if not holds:
             found = write_option(getattr(self, option))

@@ -124,6 +124,11 @@ class Facets(Octaves):
         """One for each cluster."""
         return self.clusters
 
+    @property
+    def top_images(self) -> None:
+        """All, as they are sorted."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dream(Octaves):

@@ -94,6 +94,11 @@ class Accentuate(Fourier):
         """One for each top image."""
         return self.images
 
+    @property
+    def top_images(self) -> int:
+        """One for each rendering."""
+        return self.images
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typical(Fourier):
@@ -148,6 +153,11 @@ class Typical(Fourier):
         """One for each cluster."""
         return self.clusters
 
+    @property
+    def top_images(self) -> int:
+        """As many for each rendering."""
+        return self.images * self.clusters
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maco(Recipe):
@@ -185,6 +195,11 @@ class Maco(Recipe):
         sound = all(0 < size <= 1 for size in self.crop_size)
         self._require(sound, "crop_size", "first:last, above 0 and at most 1")
         self._require(1 <= self.enlarge <= 8, "enlarge", "1..8")
+
+    @property
+    def needs_index(self) -> bool:
+        """For the mean spectrum."""
+        return True
 
     @property
     def total_steps(self) -> int:
