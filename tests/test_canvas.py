@@ -3,7 +3,7 @@ import torch
 
 from pipeline.geometry import Box
 from tests.climbers import SIDE, climber, layer_of
-from viz.canvas import cut_canvas, place, whole_canvas
+from viz.canvas import Canvas, cut_canvas, place, whole_canvas
 from viz.objective import evaluate, point
 from viz.plan import matches_whole_input
 from viz.scorer import Watch
@@ -65,6 +65,14 @@ def test_a_pixel_outside_the_box_does_not_matter_and_one_on_its_border_does():
 def test_a_layer_that_sees_everything_gets_the_whole_input():
     layer = layer_of(climber(), "head")
     assert cut_canvas(layer, 0, 0, SIDE, SIDE).is_whole
+
+
+def test_a_field_is_whole_only_where_its_box_is_the_input():
+    assert whole_canvas(SIDE, SIDE).field_is_whole
+    assert not whole_canvas(SIDE, SIDE, Box(0, 0, SIDE, SIDE - 1)).field_is_whole
+    assert not whole_canvas(SIDE, SIDE, Box(1, 0, SIDE, SIDE)).field_is_whole
+    window = Canvas(SIDE, SIDE, 8, 8, 16, 16, 1, 1, Box(0, 0, 16, 16))
+    assert not window.field_is_whole
 
 
 def test_placing_a_picture_puts_its_window_where_it_was():

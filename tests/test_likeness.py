@@ -7,11 +7,13 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError
+from pipeline.geometry import Box
 from pipeline.query import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
 from viz.ascent import extra_for
+from viz.canvas import whole_canvas
 from viz.likeness import Likeness, Patches, statistics_layers
 from viz.material import Material
 from viz.objective import channel, point
@@ -87,6 +89,19 @@ def scores_of_themselves(network, material, caricature):
         network, material, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top))
     )
     return scores
+
+
+def test_what_sees_the_whole_input_is_driven_farther(network, material):
+    layer = layer_of(network, "late")
+    height, width = network.input_shape[1:]
+    seen = {
+        share: extra_for(
+            RECIPE, material, layer, whole_canvas(height, width, Box(0, 0, width, share * height))
+        ).reach
+        for share in (0.5, 1)
+    }
+    assert seen == {0.5: RECIPE.reach, 1: RECIPE.reach_whole}
+    assert RECIPE.reach_whole > RECIPE.reach
 
 
 def test_real_patches_are_more_like_their_mean_than_noise_is(network, material):

@@ -115,6 +115,13 @@ class Canvas:
         return (self.height, self.width) == (self.input_height, self.input_width)
 
     @property
+    def field_is_whole(self) -> bool:
+        """Whether the receptive field is the whole input."""
+        seen = self.box_on_input
+        across = seen.left <= 0 and seen.right >= self.input_width
+        return across and seen.top <= 0 and seen.bottom >= self.input_height
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the canvas, before any octave enlarges it."""
         return self.height + 2 * self.margin, self.width + 2 * self.margin

@@ -115,6 +115,8 @@ class Typical(Fourier):
         clusters: renderings of a unit, each like a facet of so many times as many top patches.
         drive: weight of what is missing to the best patch's score.
         reach: share of that score to which the unit is driven.
+        reach_whole: likewise, where the field is the whole input: what else a photograph shows
+            is then most of its features, and only the drive says what the unit looks for.
         likeness: weight of the statistics on the way to the layer.
         close_up: weight of the statistics of the patch alone, enlarged; 0 is quicker.
         close_side: of that, in pixels.
@@ -133,6 +135,7 @@ class Typical(Fourier):
     clusters: int = 1
     drive: float = 1.0
     reach: float = 1.0
+    reach_whole: float = 3.0
     likeness: float = 1.0
     close_up: float = 1.0
     close_side: int = 112
@@ -142,7 +145,7 @@ class Typical(Fourier):
 
     def __post_init__(self) -> None:
         Fourier.__post_init__(self)
-        self._require_positive("images", "clusters", "reach")
+        self._require_positive("images", "clusters", "reach", "reach_whole")
         self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
         self._require_at_least_zero("caricature")
         self._require(self.close_side >= 32, "close_side", "32 or more")
