@@ -50,9 +50,9 @@ def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) 
     if isinstance(recipe, Typical):
         way, close = material.statistics_layers(layer)
         preprocess = material.network.preprocess
-        reach = recipe.reach_whole if canvas.field_is_whole else recipe.reach
         return Likeness(
-            layer, way, close, canvas, drive=recipe.drive, reach=reach,
+            layer, way, close, canvas, drive=recipe.drive,
+            reach=recipe.reach_whole if canvas.field_is_whole else recipe.reach,
             weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
             caricature=recipe.caricature, whole=(preprocess.height, preprocess.width),
         )  # fmt: skip

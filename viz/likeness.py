@@ -1,7 +1,7 @@
 """Keeps a rendering like the patches that drive its unit most: in the statistics of features.
 
 A picture that only drives a unit hard tells little: it is full of what no photograph has. So the
-unit is driven no further than the dataset's best image drives it, and mean and deviation of every
+unit is driven to a limit that its best patch sets, no further, and mean and deviation of every
 channel, at some layers on the way, are drawn to what they are on the unit's top patches. The same
 is asked of a close-up: the patch alone, enlarged, through more of the network, which sees in it
 what somebody sees who is shown the patch. Statistics of features as a likeness are those of
@@ -44,11 +44,11 @@ LEAST_SHARE = 0.5
 """Of a layer's mean spread, which no channel's is taken to be less than: what is rare among some
 dozen photographs would otherwise outweigh the rest."""
 
-LEAST_VARIANCE = 1e-6
-"""Added to a variance: the root of 0 has no slope."""
-
 LEAST_SPREAD = 1e-3
 """The same of a whole layer, and of a unit."""
+
+LEAST_VARIANCE = 1e-6
+"""Added to a variance: the root of 0 has no slope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def statistics_layers(network: Network, layer: Layer) -> tuple[list[Layer], list
     same_stage = len(way) > 1 and _shape(way[-2]) == _shape(layer)
     way = [*way[:-2], layer] if same_stage else way
     whole = _stage_ends([layer if each.name == layer.name else each for each in usual])
-    return _spread(way), _spread(whole)[: max(1, min(len(whole), LAYERS) - 1)]
+    close = _spread(whole)
+    return _spread(way), close[:-1] or close
 
 
 def _shape(layer: Layer) -> tuple[int, int, int]:
