@@ -148,7 +148,10 @@ def _table_body(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -
         connection.execute(f"SELECT * FROM {source} LIMIT 0")
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise StoreError(f"{path} cannot be read ({reason}); index again into a new OUT") from error
+        cure = "index again into a new OUT"
+        if table == "renders":
+            cure = "delete it and render again; the index is not touched"
+        raise StoreError(f"{path} cannot be read ({reason}); {cure}") from error
     return f"SELECT * FROM {source}"
 
 

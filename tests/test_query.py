@@ -287,6 +287,18 @@ def test_a_damaged_table_is_named(out: Path, tmp_path: Path) -> None:
         open_index(copy)
 
 
+def test_a_damaged_table_of_renderings_is_told_apart_from_a_damaged_index(
+    tmp_path: Path, out: Path
+) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    (copy / "renders.parquet").write_bytes(b"PAR1 not a table")
+    with pytest.raises(
+        StoreError, match=r"renders\.parquet cannot be read .* delete it and render"
+    ):
+        open_index(copy)
+
+
 def test_the_units_of_a_label_are_those_that_like_it(index: Index) -> None:
     rows = index.query("label_units", label="bars", layer="blocks.1", n=2).dicts()
     assert {row["unit"] % 6 for row in rows} == {2}
