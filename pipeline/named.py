@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+import pipeline
 from pipeline.errors import QueryError, UsageError, did_you_mean
 
 __all__ = [
@@ -124,11 +125,13 @@ def query_folder() -> Path:
     Raises:
         QueryError: when the installation is incomplete.
     """
-    here = Path(__file__).resolve().parent
-    for folder in (here / "queries", here.parent / "queries"):
+    package = Path(pipeline.__file__).resolve().parent
+    for folder in (package / "queries", package.parent / "queries"):
         if any(folder.glob("*.sql")):
             return folder
-    raise QueryError(f"no .sql files beside {here}; the installation is incomplete, install again")
+    raise QueryError(
+        f"no .sql files beside {package}; the installation is incomplete, install again"
+    )
 
 
 def query_names() -> tuple[str, ...]:

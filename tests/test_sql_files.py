@@ -95,6 +95,6 @@ def test_a_header_of_another_form_is_refused(header: str, words: str) -> None:
 def test_an_installation_without_queries_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pipeline.named.__file__", str(tmp_path / "a" / "named.py"))
+    monkeypatch.setattr("pipeline.__file__", str(tmp_path / "a" / "__init__.py"))
     with pytest.raises(QueryError, match="installation is incomplete"):
         query_folder()

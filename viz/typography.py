@@ -10,11 +10,13 @@ from typing import Literal
 
 from PIL import ImageFont
 
+import viz
+
 __all__ = ["Weight", "fit_text", "font", "readable_label", "readable_number", "wrap_text"]
 
 Weight = Literal["Regular", "Medium", "SemiBold"]
 
-FONTS = Path(__file__).resolve().parent / "fonts"
+FONTS = Path(viz.__file__).resolve().parent / "fonts"
 """Inter, under the SIL Open Font License (its licence lies beside it)."""
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,106 @@
+"""How the modules of `pipeline` and `viz` import each other.
+
+    python bench/imports.py [CHECKOUT]
+
+Prints, for each package: modules, imports between modules, the longest chain of modules that
+import each other one after the other, folders, arrows between folders, the longest chain of folders, and
+circles. A package's own `__init__.py` is left out: it only gives out names. Imports within functions
+count; those under `if TYPE_CHECKING:` do not, since nothing runs them.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import networkx
+
+PACKAGES = ("pipeline", "viz")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def modules_of(root: Path, package: str) -> dict[str, Path]:
+    """Dotted names to files."""
+    found = {}
+    for path in sorted((root / package).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name != package:
+            found[name] = path
+    return found
+
+
+def imports_of(path: Path, names: Mapping[str, Path]) -> Iterator[str]:
+    """Modules among `names` that a file imports when it runs."""
+    skipped: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped |= {id(each) for part in node.body for each in ast.walk(part)}
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in names:
+                    yield whole
+                elif node.module in names:
+                    yield node.module
+
+
+def module_graph(root: Path, package: str) -> networkx.DiGraph:
+    """An edge from each module to every module that it imports."""
+    names = modules_of(root, package)
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(names)
+    for name, path in names.items():
+        graph.add_edges_from((name, other) for other in imports_of(path, names) if other != name)
+    return graph
+
+
+def folder_of(module: str, root: Path) -> str:
+    """The folder of a module; one that lies in the package itself stands alone."""
+    package, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    return f"{package}.{first}" if (root / package / first).is_dir() else module
+
+
+def folder_graph(root: Path, graph: networkx.DiGraph) -> networkx.DiGraph:
+    """An edge from each folder to every folder that it imports from."""
+    folders = networkx.DiGraph()
+    folders.add_nodes_from({folder_of(module, root) for module in graph})
+    pairs = ((folder_of(a, root), folder_of(b, root)) for a, b in graph.edges)
+    folders.add_edges_from((a, b) for a, b in pairs if a != b)
+    return folders
+
+
+def longest_chain(graph: networkx.DiGraph) -> int:
+    """Modules in the longest chain; those of a circle count as one."""
+    return len(networkx.dag_longest_path(networkx.condensation(graph)))
+
+
+def circles(graph: networkx.DiGraph) -> list[list[str]]:
+    """Groups that import each other."""
+    groups = networkx.strongly_connected_components(graph)
+    return [sorted(group) for group in groups if len(group) > 1]
+
+
+def main(root: Path) -> None:
+    """Print both packages."""
+    for package in PACKAGES:
+        graph = module_graph(root, package)
+        folders = folder_graph(root, graph)
+        print(
+            f"{package}: {len(graph)} modules, {graph.number_of_edges()} imports, "
+            f"longest chain {longest_chain(graph)}; {len(folders)} folders, "
+            f"{folders.number_of_edges()} arrows, longest chain {longest_chain(folders)}"
+        )
+        for group in [*circles(graph), *circles(folders)]:
+            print(f"  circle: {', '.join(group)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)
