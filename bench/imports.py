@@ -3,9 +3,9 @@
     python bench/imports.py [CHECKOUT]
 
 Prints, for each package: modules, imports between modules, the longest chain of modules that
-import each other one after the other, folders, arrows between folders, the longest chain of folders, and
-circles. A package's own `__init__.py` is left out: it only gives out names. Imports within functions
-count; those under `if TYPE_CHECKING:` do not, since nothing runs them.
+import each other one after the other, folders, arrows between folders, the longest chain of
+folders, and circles. A package's own `__init__.py` is left out: it only gives out names. Imports
+within functions count; those under `if TYPE_CHECKING:` do not, since nothing runs them.
 """
 
 from __future__ import annotations
