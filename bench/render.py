@@ -114,7 +114,7 @@ def lucent(network: Network, layer: Layer, steps: int) -> float:
 def horama(network: Network, layer: Layer, steps: int) -> float:
     """Seconds for one unit in Horama as it comes, without its progress bar.
 
-    Where torchvision's compiled operators did not load (see pipeline/vision.py), Horama's crops,
+    Where torchvision's compiled operators did not load (see pipeline/vision_libraries.py), Horama's crops,
     `roi_align`, would need terabytes; they are then interpolated by `grid_sample` instead.
     """
     import horama.common

