@@ -149,7 +149,7 @@ def check(
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
     """
-    from pipeline.audit import MAX_LIES, check_index
+    from pipeline.check.rerun import MAX_LIES, check_index
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
     for lie in audit.lies[:MAX_LIES]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import store
-from pipeline.audit import Audit, check_index
+from pipeline.check.rerun import Audit, check_index
 from pipeline.errors import AuditError, StoreError, WeightsError
 from pipeline.run import run_index
 from tests.test_index import config

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import remote
-from pipeline.audit import check_index
+from pipeline.check.rerun import check_index
 from pipeline.config import RunConfig
 from pipeline.errors import MaxactError, ShardError
 from pipeline.manifest import read_run

@@ -3,7 +3,7 @@
 Every image looked at is read back by its offset, must be the bytes that were indexed, and is shown
 to the network alone. Each of its recorded peaks must come out again, at its recorded position; and
 no unit may have left it off its list although its peak beats the k-th. The tables must not
-contradict each other either (see `pipeline.consistency`).
+contradict each other either (see `pipeline.check.contradictions`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pipeline.check.contradictions import Lie, find_contradictions
 from pipeline.config import Precision
-from pipeline.consistency import Lie, find_contradictions
 from pipeline.decode import decode
 from pipeline.duplicates import byte_digest
 from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
