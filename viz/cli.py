@@ -1,4 +1,4 @@
-"""The drawing commands, added to the one app of `pipeline.cli`."""
+"""The drawing commands, added to the one app of `pipeline.cli.app`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli import app, main
-from pipeline.cli_options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.app import app, main
+from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
 
 __all__ = ["app", "main"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli_options import (
+from pipeline.cli.options import (
     INDEX,
     Directions,
     Input,

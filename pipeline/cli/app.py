@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline import cli_index
-from pipeline.cli_options import (
+from pipeline.cli import indexing as cli_index
+from pipeline.cli.options import (
     ASK,
     LOOK,
     AsCsv,
@@ -253,7 +253,7 @@ def _print(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool
 ) -> None:
     """Rows on standard output, in the form that the flags ask for."""
-    from pipeline.tables import choose_form, write_rows
+    from pipeline.cli.output import choose_form, write_rows
 
     write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv))
 
