@@ -72,7 +72,7 @@ def write_files(folder: Path, count: int, data: str | None) -> list[Path]:
 
     from PIL import Image
 
-    from pipeline.sources import Sample, open_dataset
+    from pipeline.data.dataset import Sample, open_dataset
 
     dataset = open_dataset((data or "demo",), cache=Path("out/cache"))
     samples = (sample for shard in dataset.shards for sample in shard.samples())

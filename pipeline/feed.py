@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from pipeline.config import Decoder
+from pipeline.data.dataset import BadSample, Sample, Shard
 from pipeline.decode import decode
 from pipeline.duplicates import byte_digest, perceptual_hashes
 from pipeline.errors import BadImage
 from pipeline.geometry import Preprocess
-from pipeline.sources import BadSample, Sample, Shard
 
 __all__ = ["Bad", "Event", "Good", "ShardEnd", "feed"]
 

@@ -16,6 +16,7 @@ from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.allocator import keep_memory
 from pipeline.compiled import CompiledProbes
 from pipeline.config import MemoryFormat, Precision, RunConfig
+from pipeline.data.dataset import Shard, image_id
 from pipeline.errors import TooManyBadImages
 from pipeline.feed import Bad, Event, Good
 from pipeline.layers import Layer
@@ -23,7 +24,6 @@ from pipeline.networks import Network
 from pipeline.part import Part, ShardRecord
 from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
-from pipeline.sources import Shard, image_id
 from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]

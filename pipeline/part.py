@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import stats, store
+from pipeline.data.shard import POSITION_BITS
 from pipeline.errors import StoreError
 from pipeline.sample import Sample, merge_samples
-from pipeline.shards import POSITION_BITS
 from pipeline.topk import NO_IMAGE, Ranked, merge_ranked
 
 __all__ = ["Part", "ShardRecord"]
@@ -22,7 +22,7 @@ __all__ = ["Part", "ShardRecord"]
 class ShardRecord:
     """One shard as it was read: its name, its bytes, its good images and its bad ones.
 
-    `digest` is that of its listing, where it has one (see `pipeline.shards.Shard`).
+    `digest` is that of its listing, where it has one (see `pipeline.data.shard.Shard`).
     """
 
     name: str

@@ -27,8 +27,8 @@ from pipeline.selection import match_names, parse_units
 from pipeline.views import create_views, read_preprocess
 
 if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
     from pipeline.layers import Layer
-    from pipeline.sources import Dataset
 
 __all__ = ["Index", "QueryResult", "Side", "TopImage", "open_index"]
 
@@ -219,7 +219,7 @@ class Index:
         Raises:
             SourceError: when it is no longer there.
         """
-        from pipeline.sources import open_dataset
+        from pipeline.data.dataset import open_dataset
 
         cache = self.run.get("config", {}).get("cache")
         return open_dataset(

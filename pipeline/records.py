@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import store
+from pipeline.data.shard import POSITION_BITS
 from pipeline.duplicates import NEAR_BITS, follow_roots
 from pipeline.errors import StoreError
 from pipeline.part import ShardRecord
 from pipeline.parts import Commit
-from pipeline.shards import POSITION_BITS
 
 __all__ = ["write_records"]
 

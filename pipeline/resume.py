@@ -11,11 +11,11 @@ from typing import Any
 
 from pipeline import store
 from pipeline.config import refuse_mismatch
+from pipeline.data.shard import Shard
 from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.manifest import RUN_FILE, read_run
 from pipeline.parts import Commit, list_commits
 from pipeline.progress import Reporter
-from pipeline.shards import Shard
 
 __all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "usable_commits"]
 

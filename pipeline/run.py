@@ -20,6 +20,7 @@ import torch
 from pipeline import store
 from pipeline.compiled import can_compile
 from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_identity
+from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.final import write_index
@@ -35,7 +36,6 @@ from pipeline.resume import (
     remove_index,
     usable_commits,
 )
-from pipeline.sources import Dataset, Shard, default_cache, open_dataset
 
 __all__ = ["run_index"]
 

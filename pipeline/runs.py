@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import fingerprint, refuse_mismatch, run_identity
+from pipeline.data.shard import listing_digest
 from pipeline.errors import StoreError
 from pipeline.final import write_index
 from pipeline.layers import Layer
@@ -16,7 +17,6 @@ from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run
 from pipeline.merge import choose_disjoint
 from pipeline.parts import Commit, copy_part, list_commits
 from pipeline.progress import Reporter, Silent
-from pipeline.shards import listing_digest
 
 __all__ = ["merge_runs"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data.dataset import Sample, open_dataset
 from pipeline.decode import Decoder, decode, open_original
 from pipeline.errors import BadImage, ShardError, SourceError
 from pipeline.geometry import Preprocess
-from pipeline.sources import Sample, open_dataset
 from tests.corpus import QUADRANTS, Case, build_corpus
 
 PREPROCESS = Preprocess(32, 32, 32)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import demo
-from pipeline.demo import MANIFEST, PHOTOGRAPHS, build_demo, demo_images
+from pipeline.data import demo
+from pipeline.data.dataset import Sample, open_dataset
+from pipeline.data.demo import MANIFEST, PHOTOGRAPHS, build_demo, demo_images
+from pipeline.data.demo_textures import TEXTURES, draw_texture
 from pipeline.errors import SourceError
-from pipeline.sources import Sample, open_dataset
-from pipeline.textures import TEXTURES, draw_texture
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import stats, store
 from pipeline.accumulate import Accumulator, ImageRef
+from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
 from pipeline.layers import Layer
 from pipeline.merge import choose_disjoint, merge_parts
@@ -21,7 +22,6 @@ from pipeline.part import Part, ShardRecord
 from pipeline.parts import Commit, commit_part, list_commits
 from pipeline.peaks import reduce_view
 from pipeline.sample import SAMPLE_SIZE
-from pipeline.shards import image_id
 
 K = 3
 LAYERS = (

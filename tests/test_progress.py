@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import progress
+from pipeline.data.dataset import Dataset, open_dataset
 from pipeline.progress import ConsoleReporter, Silent, Task, readable_duration
 from pipeline.run import run_index
-from pipeline.sources import Dataset, open_dataset
 from tests.test_index import config
 from tests.tiny import tiny_network, write_tars
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import remote
+from pipeline.data import files as remote
+from pipeline.data.dataset import Sample, open_dataset
+from pipeline.data.files import RangeReader, expand
+from pipeline.data.retry import is_transient, retrying
 from pipeline.errors import ShardError, SourceError
-from pipeline.remote import RangeReader, expand
-from pipeline.retry import is_transient, retrying
-from pipeline.sources import Sample, open_dataset
 from tests.corpus import PNG, named, tar
 from tests.serving import Files, server
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import remote
 from pipeline.check.rerun import check_index
 from pipeline.config import RunConfig
+from pipeline.data import files as remote
 from pipeline.errors import MaxactError, ShardError
 from pipeline.manifest import read_run
 from pipeline.query import open_index

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import downloads, folders
-from pipeline.errors import ShardError, SourceError, UsageError
-from pipeline.sources import (
+from pipeline.data import folder as folders
+from pipeline.data import torchvision as downloads
+from pipeline.data.dataset import (
     BadSample,
     Dataset,
     Sample,
@@ -24,6 +24,7 @@ from pipeline.sources import (
     open_dataset,
     split_image_id,
 )
+from pipeline.errors import ShardError, SourceError, UsageError
 from tests.corpus import IMAGE, JPEG, PNG, named, noisy, parquet, tar
 from tests.serving import Files, server
 

@@ -19,10 +19,10 @@ from bench.truth.halves import Source, lay_out, list_sources, split
 from bench.truth.measure import run
 from bench.truth.patches import _looked_at, cut
 from bench.truth.tables import Row, both_ways
+from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
 from pipeline.geometry import Box
 from pipeline.layers import Layer
-from pipeline.sources import open_dataset
 
 
 def _sources(count: int) -> list[Source]:

@@ -16,13 +16,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from pipeline.data.shard import Sample, split_image_id
 from pipeline.decode import decode
 from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter
 from pipeline.query import Index
-from pipeline.shards import Sample, split_image_id
 from viz.codes import encode
 from viz.image import shrink
 from viz.task import item_generator

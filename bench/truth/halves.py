@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import RunConfig
+from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.data.files import is_url
+from pipeline.data.folder import FolderShard
+from pipeline.data.shard import IMAGE_SUFFIXES, Sample
 from pipeline.errors import UsageError
-from pipeline.folders import FolderShard
 from pipeline.progress import Reporter
-from pipeline.remote import is_url
 from pipeline.run import run_index
-from pipeline.shards import IMAGE_SUFFIXES, Sample
-from pipeline.sources import Dataset, open_dataset
 
 TOP = 32
 """Images that the indexes keep of a unit and side: what recipes may start from."""

@@ -135,9 +135,9 @@ def layers(
       maxact layers efficientnet_lite0
       maxact layers torchvision:googlenet --layers 'inception4*'
     """
+    from pipeline.data.dataset import default_cache
     from pipeline.layers import LISTED, choose_layers, listed
     from pipeline.networks import load_network
-    from pipeline.sources import default_cache
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
     found = choose_layers(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pipeline.config import RunConfig
+from pipeline.data.dataset import Shard
 from pipeline.feed import feed
 from pipeline.index import index_shards, open_runner
 from pipeline.layers import Layer
@@ -15,7 +16,6 @@ from pipeline.networks import Network
 from pipeline.part import ShardRecord
 from pipeline.parts import commit_part
 from pipeline.progress import Reporter
-from pipeline.sources import Shard
 
 __all__ = ["run_groups"]
 

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.files import is_url, open_binary, size_of
+from pipeline.data.shard import MAX_MEMBER_BYTES, MAX_POSITIONS, BadSample, Sample, Shard
 from pipeline.errors import ShardError, SourceError
-from pipeline.remote import is_url, open_binary, size_of
-from pipeline.shards import MAX_MEMBER_BYTES, MAX_POSITIONS, BadSample, Sample, Shard
 
 __all__ = ["ParquetShard", "parquet_shard"]
 

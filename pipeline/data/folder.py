@@ -11,10 +11,9 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from pipeline.errors import ShardError, SourceError
-from pipeline.remote import filesystem, is_url, read_range
-from pipeline.retry import retrying
-from pipeline.shards import (
+from pipeline.data.files import filesystem, is_url, read_range
+from pipeline.data.retry import retrying
+from pipeline.data.shard import (
     IMAGE_SUFFIXES,
     MAX_MEMBER_BYTES,
     BadSample,
@@ -22,6 +21,7 @@ from pipeline.shards import (
     Shard,
     printable,
 )
+from pipeline.errors import ShardError, SourceError
 
 __all__ = ["FolderShard", "Listing", "folder_shards", "list_folder"]
 

@@ -1,7 +1,7 @@
 """Files near and far: local paths and every URL that fsspec opens, read by range.
 
 A file is read in blocks by number, so a block that fails can be asked for again (see
-`pipeline.retry`) wherever in the file the reader is.
+`pipeline.data.retry`) wherever in the file the reader is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
+from pipeline.data.retry import retrying
 from pipeline.errors import SourceError
-from pipeline.retry import retrying
 
 __all__ = [
     "basename",

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.data.demo_textures import TEXTURES, draw_texture
 from pipeline.errors import SourceError
 from pipeline.progress import Reporter, Silent
-from pipeline.textures import TEXTURES, draw_texture
 
 __all__ = ["DEMO_VERSION", "PHOTOGRAPHS", "Photograph", "build_demo", "demo_images"]
 

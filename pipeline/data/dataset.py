@@ -2,7 +2,7 @@
 
 `open_dataset` takes what a user types: paths, URLs, globs and brace patterns, the word `demo`,
 or the name of a dataset that torchvision downloads.
-It lists shards and reads no image; the shards then stream (see `pipeline.shards`).
+It lists shards and reads no image; the shards then stream (see `pipeline.data.shard`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.downloads import PREFIX, fetch
-from pipeline.errors import SourceError, UsageError, did_you_mean
-from pipeline.folders import folder_shards, list_folder
-from pipeline.progress import Reporter, Silent
-from pipeline.remote import basename, expand, filesystem, is_url, size_of
-from pipeline.retry import retrying
-from pipeline.shards import (
+from pipeline.data.files import basename, expand, filesystem, is_url, size_of
+from pipeline.data.folder import folder_shards, list_folder
+from pipeline.data.retry import retrying
+from pipeline.data.shard import (
     BadSample,
     Sample,
     Shard,
@@ -30,7 +27,10 @@ from pipeline.shards import (
     printable,
     split_image_id,
 )
-from pipeline.tars import TarShard
+from pipeline.data.tar import TarShard
+from pipeline.data.torchvision import PREFIX, fetch
+from pipeline.errors import SourceError, UsageError, did_you_mean
+from pipeline.progress import Reporter, Silent
 
 __all__ = [
     "DEMO",
@@ -145,7 +145,7 @@ def open_dataset(
 
     Args:
         data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files;
-            `demo`; or `torchvision:NAME` (see `pipeline.downloads`).
+            `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`).
         cache: folder for what is built or downloaded; None is the user's own cache.
         reporter: told of the building, where there is any.
 
@@ -168,7 +168,7 @@ def _located(argument: str, cache: Path, reporter: Reporter) -> str:
     """The path, URL or pattern that an argument stands for."""
     argument = argument if is_url(argument) else os.path.expanduser(argument)
     if argument == DEMO:
-        from pipeline.demo import build_demo
+        from pipeline.data.demo import build_demo
 
         return str(build_demo(cache / DEMO, reporter=reporter))
     if argument.startswith(PREFIX):
@@ -217,7 +217,7 @@ def _nearest(path: str) -> str:
 def _archive(path: str) -> Shard:
     suffix = basename(path).rpartition(".")[2].lower()
     if suffix == "parquet":
-        from pipeline.parquet_source import parquet_shard
+        from pipeline.data.parquet import parquet_shard
 
         return parquet_shard(path)
     if suffix in ("tar", "tgz", "gz", "bz2", "xz", "zst"):

@@ -19,9 +19,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from pipeline.errors import ShardError, SourceError
-from pipeline.remote import open_binary, read_range
-from pipeline.shards import (
+from pipeline.data.files import open_binary, read_range
+from pipeline.data.shard import (
     IMAGE_SUFFIXES,
     MAX_MEMBER_BYTES,
     MAX_POSITIONS,
@@ -30,6 +29,7 @@ from pipeline.shards import (
     Shard,
     printable,
 )
+from pipeline.errors import ShardError, SourceError
 
 __all__ = ["TarShard"]
 
