@@ -94,7 +94,7 @@ def make_network(mode: str):
     import torch
     from torch import nn
 
-    from pipeline.geometry import Preprocess
+    from pipeline.images.preprocess import Preprocess
     from pipeline.networks import Network, load_network
 
     if mode == "network":
@@ -105,7 +105,7 @@ def make_network(mode: str):
 
 
 def decode_rate(paths: list[Path], network, workers: int) -> float:
-    from pipeline.decode import decode
+    from pipeline.images.decode import decode
 
     def one(path: Path) -> None:
         decode(path.read_bytes(), network.preprocess)
@@ -202,7 +202,7 @@ def main() -> None:
 
 def measure(mode: str, folder: Path, paths: list[Path], arguments) -> float:
     """Print one line of the table; the ratio that the target is about."""
-    from pipeline.decode import decode
+    from pipeline.images.decode import decode
 
     network, layers = make_network(mode)
     pixels = [decode(path.read_bytes(), network.preprocess).pixels for path in paths]

@@ -40,7 +40,7 @@ OPEN = contextlib.ExitStack()
 def load_pixels(network, count: int, data: str | None):
     """`count` decoded images; the demo dataset's, repeated when there are fewer."""
     from pipeline.data.dataset import Sample, open_dataset
-    from pipeline.decode import decode
+    from pipeline.images.decode import decode
 
     dataset = open_dataset((data or "demo",), cache=Path("out/cache"))
     pixels = []

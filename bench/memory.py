@@ -52,7 +52,7 @@ def run_child(data: Path, images: int) -> None:
     from torch import nn
 
     from pipeline.config import RunConfig
-    from pipeline.geometry import Preprocess
+    from pipeline.images.preprocess import Preprocess
     from pipeline.networks import Network
     from pipeline.run import run_index
 

@@ -11,7 +11,7 @@ from pipeline.lazy import lazy_names
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
     from pipeline.errors import MaxactError
-    from pipeline.geometry import Preprocess
+    from pipeline.images.preprocess import Preprocess
     from pipeline.layers import choose_layers
     from pipeline.networks import Network, load_network
     from pipeline.progress import ConsoleReporter
@@ -25,7 +25,7 @@ else:
             "ConsoleReporter": "pipeline.progress",
             "MaxactError": "pipeline.errors",
             "Network": "pipeline.networks",
-            "Preprocess": "pipeline.geometry",
+            "Preprocess": "pipeline.images.preprocess",
             "RunConfig": "pipeline.config",
             "choose_layers": "pipeline.layers",
             "load_network": "pipeline.networks",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 
 __all__ = ["Blueprint"]
 

@@ -9,7 +9,7 @@ from torch import nn
 from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.factories import find_factory
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.libraries import (
     timm_blueprint,
     timm_names,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pipeline.errors import FingerprintMismatch, UsageError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers import Kind, Layer
 from pipeline.peaks import Score
 

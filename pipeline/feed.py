@@ -19,10 +19,10 @@ from torch import Tensor
 
 from pipeline.config import Decoder
 from pipeline.data.dataset import BadSample, Sample, Shard
-from pipeline.decode import decode
-from pipeline.duplicates import byte_digest, perceptual_hashes
 from pipeline.errors import BadImage
-from pipeline.geometry import Preprocess
+from pipeline.images.decode import decode
+from pipeline.images.hashes import byte_digest, perceptual_hashes
+from pipeline.images.preprocess import Preprocess
 
 __all__ = ["Bad", "Event", "Good", "ShardEnd", "feed"]
 

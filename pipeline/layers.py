@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from pipeline.blocks import find_default_layers
 from pipeline.errors import LayerError, UsageError
 from pipeline.field_cache import cached_fields
-from pipeline.geometry import Box, Preprocess
 from pipeline.globs import match_layers
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.networks import Network
 from pipeline.receptive_field import Target
 from pipeline.taps import INPUT, Directions, Tap, find_module

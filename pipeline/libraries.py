@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
-from pipeline.geometry import Interpolation, Preprocess
+from pipeline.images.preprocess import Interpolation, Preprocess
 from pipeline.vision_libraries import timm, torchvision
 
 __all__ = [

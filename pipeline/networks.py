@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pipeline.blueprint import Blueprint
 from pipeline.catalog import find_blueprint, list_networks
 from pipeline.errors import NetworkError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.overrides import override_preprocess
 from pipeline.taps import add_directions
 from pipeline.weights import fit_state, read_weights

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from pipeline.errors import UsageError, did_you_mean
-from pipeline.geometry import Channels, Fit, Interpolation, Preprocess
+from pipeline.images.preprocess import Channels, Fit, Interpolation, Preprocess
 
 __all__ = ["KEYS", "override_preprocess"]
 

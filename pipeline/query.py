@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.manifest import read_finished_run
 from pipeline.named import NamedQuery, Value, load_query
 from pipeline.results import QueryResult, Side, TopImage

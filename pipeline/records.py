@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.data.shard import POSITION_BITS
-from pipeline.duplicates import NEAR_BITS, follow_roots
 from pipeline.errors import StoreError
+from pipeline.images.hashes import NEAR_BITS, follow_roots
 from pipeline.part import ShardRecord
 from pipeline.parts import Commit
 

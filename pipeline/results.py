@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 
 __all__ = ["QueryResult", "Side", "TopImage"]
 

@@ -87,7 +87,7 @@ IMAGES = _schema(
 )
 """One row per indexed image. `width` and `height` are those of the original after its EXIF
 orientation; `duplicate_of` is the first image of the same bytes or of nearly the same perceptual
-hash (see `pipeline.duplicates`)."""
+hash (see `pipeline.images.hashes`)."""
 
 TOP = _schema(
     layer=_NAME,

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.store import SCHEMAS
 
 __all__ = ["RENDERS_COLUMNS", "create_views", "read_preprocess"]

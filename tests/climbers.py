@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network
 

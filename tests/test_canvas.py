@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_canvas, place, whole_canvas
 from viz.objective import evaluate, point

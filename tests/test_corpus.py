@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.data.dataset import Sample, open_dataset
-from pipeline.decode import Decoder, decode, open_original
 from pipeline.errors import BadImage, ShardError, SourceError
-from pipeline.geometry import Preprocess
+from pipeline.images.decode import Decoder, decode, open_original
+from pipeline.images.preprocess import Preprocess
 from tests.corpus import QUADRANTS, Case, build_corpus
 
 PREPROCESS = Preprocess(32, 32, 32)

@@ -24,7 +24,7 @@ from pipeline.errors import (
     StoreError,
     TooManyBadImages,
 )
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.index import Runner
 from pipeline.manifest import RunSummary, read_run
 from pipeline.networks import Network

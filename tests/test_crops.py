@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers import Layer
 from pipeline.query import TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window

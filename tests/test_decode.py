@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.decode import Decoder, decode, open_original, to_network
 from pipeline.errors import BadImage, UsageError
-from pipeline.geometry import Preprocess
-from pipeline.jpeg import exif_orientation, read_jpeg
+from pipeline.images.decode import Decoder, decode, open_original, to_network
+from pipeline.images.jpeg import exif_orientation, read_jpeg
+from pipeline.images.preprocess import Preprocess
 from tests.corpus import JPEG, PNG, encoded, exif, noisy, picture, turned
 
 DECODERS: tuple[Decoder, ...] = ("pil", "simplejpeg")

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from pipeline.decode import decode
-from pipeline.duplicates import (
+from pipeline.images.decode import decode
+from pipeline.images.hashes import (
     NEAR_BITS,
     byte_digest,
     follow_roots,
     perceptual_hash,
     perceptual_hashes,
 )
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.run import run_index
 from tests.test_index import config, rows
 from tests.tiny import tiny_network

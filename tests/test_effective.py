@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network
 from tests.climbers import climber, layer_of

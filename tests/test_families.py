@@ -86,7 +86,7 @@ SEES_ALL = {
 GREY = """
 import torch
 from torch import nn
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 
 def make():
     torch.manual_seed(0)

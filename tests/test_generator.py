@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from pipeline.config import RunConfig
-from pipeline.decode import decode
 from pipeline.errors import RenderError, WeightsError
+from pipeline.images.decode import decode
 from pipeline.query import Index, open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of

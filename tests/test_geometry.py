@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 
 SIDES = st.integers(1, 3000)
 INPUTS = st.builds(

@@ -16,8 +16,8 @@ from pipeline import store
 from pipeline.accumulate import Accumulator
 from pipeline.compiled import can_compile
 from pipeline.config import RunConfig
-from pipeline.decode import decode
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
+from pipeline.images.decode import decode
 from pipeline.layers import choose_layers, unit_view
 from pipeline.networks import Network
 from pipeline.peaks import Peaks, Probes, Score, reduce_view

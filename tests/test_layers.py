@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError, UsageError
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers import LISTED, Layer, choose_layers, listed, unit_view
 from pipeline.networks import Network
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.query import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.catalog import find_blueprint
 from pipeline.errors import NetworkError, UsageError, WeightsError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.libraries import imagenet_classes, timm_preprocess, torchvision_names
 from pipeline.nets import KNOWN
 from pipeline.nets.lite import packaged_weights
@@ -25,7 +25,7 @@ LITE0_DIGEST = "ac73d8caead58befc6b7f487a945ef400c8f1514ec776b50fd6f4f8f65497ef2
 
 FACTORY = """
 from torch import nn
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 def alone(): return nn.Sequential(nn.Conv2d(3, 4, 3))
 def both(): return alone(), Preprocess(32, 32, 32)
 def neither(): return "a network"

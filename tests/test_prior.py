@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.decode import decode
 from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.images.decode import decode
 from pipeline.progress import Silent
 from pipeline.query import open_index
 from pipeline.run import run_index

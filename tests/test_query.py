@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query import Index, open_index
 from pipeline.store import IMAGES, SCHEMAS
 from pipeline.store import LAYERS as LAYERS_SCHEMA

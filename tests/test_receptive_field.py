@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers import Layer, choose_layers
 from pipeline.networks import Network, load_network
 

@@ -21,7 +21,7 @@ from bench.truth.patches import _looked_at, cut
 from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.layers import Layer
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline import winograd
 from pipeline.compiled import CompiledProbes, can_compile
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers import choose_layers
 from pipeline.networks import Network
 from pipeline.peaks import Peaks, Probes

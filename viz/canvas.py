@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.layers import Layer
 
 __all__ = ["Canvas", "Crop", "cut_canvas", "cut_interval", "place", "whole_canvas"]

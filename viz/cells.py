@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.decode import open_original
 from pipeline.errors import BadImage, StoreError
+from pipeline.images.decode import open_original
 from pipeline.layers import Layer
 from pipeline.query import Index, TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window

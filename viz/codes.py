@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.decode import decode
 from pipeline.errors import BadImage, RenderError
+from pipeline.images.decode import decode
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter, Silent

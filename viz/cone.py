@@ -27,7 +27,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.receptive_field import Field, Target, find_fields

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from PIL import Image
 
-from pipeline.geometry import Box, Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers import Layer
 from pipeline.query import TopImage
 

@@ -13,8 +13,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipeline.decode import decode, open_original
 from pipeline.errors import BadImage, RenderError
+from pipeline.images.decode import decode, open_original
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.query import Index, TopImage

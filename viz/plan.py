@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from viz.canvas import Canvas, cut_canvas, whole_canvas

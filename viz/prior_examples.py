@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shard import Sample, split_image_id
-from pipeline.decode import decode
 from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.images.decode import decode
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pipeline.decode import decode
 from pipeline.errors import StoreError
+from pipeline.images.decode import decode
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter, Silent

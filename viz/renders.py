@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.geometry import Box
+from pipeline.images.preprocess import Box
 from pipeline.manifest import locked
 from pipeline.store import read_table, write_table
 

@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.truth.halves import TOP
-from pipeline.decode import decode
-from pipeline.geometry import Box
+from pipeline.images.decode import decode
+from pipeline.images.preprocess import Box
 from pipeline.layers import Layer
 from pipeline.networks import Network
 from pipeline.query import Index, Side, TopImage

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from pipeline.check.contradictions import Lie, find_contradictions
 from pipeline.config import Precision
-from pipeline.decode import decode
-from pipeline.duplicates import byte_digest
 from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
+from pipeline.images.decode import decode
+from pipeline.images.hashes import byte_digest
 from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers import Layer
 from pipeline.manifest import read_finished_run

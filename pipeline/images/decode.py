@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import BadImage, UsageError
-from pipeline.geometry import Preprocess
-from pipeline.jpeg import exif_orientation, is_jpeg, read_jpeg
+from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
+from pipeline.images.preprocess import Preprocess
 
 __all__ = ["MAX_PIXELS", "Decoded", "Decoder", "decode", "open_original", "to_network"]
 
