@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.layers import choose_layers
+from pipeline.layers.choose import choose_layers
 from pipeline.networks import Network, load_network
 from viz.canvas import Canvas
 from viz.objective import point

@@ -127,7 +127,7 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
     from pipeline.accumulate import ImageRef
     from pipeline.config import RunConfig
     from pipeline.index import open_runner
-    from pipeline.layers import choose_layers
+    from pipeline.layers.choose import choose_layers
 
     chosen = choose_layers(network, layers, receptive_fields=False)
     config = RunConfig(data=("bench",), out=Path("unused"), batch_size=batch)

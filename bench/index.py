@@ -71,7 +71,7 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     from pipeline.allocator import keep_memory
     from pipeline.config import RunConfig
     from pipeline.index import open_runner
-    from pipeline.layers import choose_layers
+    from pipeline.layers.choose import choose_layers
     from pipeline.networks import load_network
 
     mode = arguments.mode
@@ -169,7 +169,7 @@ def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
     from crp.concepts import ChannelConcept
     from crp.maximization import Maximization
 
-    from pipeline.layers import choose_layers
+    from pipeline.layers.choose import choose_layers
     from pipeline.networks import load_network
 
     network = load_network(arguments.network, weights=arguments.weights)

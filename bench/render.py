@@ -24,7 +24,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network, load_network
 from viz.ascent import canvas_for, climb
 from viz.canvas import whole_canvas

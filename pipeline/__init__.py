@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.config import RunConfig
     from pipeline.errors import MaxactError
     from pipeline.images.preprocess import Preprocess
-    from pipeline.layers import choose_layers
+    from pipeline.layers.choose import choose_layers
     from pipeline.networks import Network, load_network
     from pipeline.progress import ConsoleReporter
     from pipeline.query import open_index
@@ -27,7 +27,7 @@ else:
             "Network": "pipeline.networks",
             "Preprocess": "pipeline.images.preprocess",
             "RunConfig": "pipeline.config",
-            "choose_layers": "pipeline.layers",
+            "choose_layers": "pipeline.layers.choose",
             "load_network": "pipeline.networks",
             "merge_runs": "pipeline.runs",
             "open_index": "pipeline.query",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline import stats, topk
 from pipeline.errors import ActivationError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.peaks import Peaks
 from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.topk import NO_IMAGE, Ranked

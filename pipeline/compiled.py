@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
-from pipeline.layers import Layer, unit_view
+from pipeline.layers.choose import Layer, unit_view
 from pipeline.peaks import Peaks, Score, Watcher, reduce_view
 from pipeline.taps import find_module
 from pipeline.winograd import quicken

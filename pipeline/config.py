@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import FingerprintMismatch, UsageError
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers import Kind, Layer
+from pipeline.layers.choose import Kind, Layer
 from pipeline.peaks import Score
 
 __all__ = [

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline import stats, store
 from pipeline.errors import StoreError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.manifest import Totals
 from pipeline.merge import merge_parts
 from pipeline.part import Part

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError
-from pipeline.layers import Layer, unit_view
+from pipeline.layers.choose import Layer, unit_view
 from pipeline.taps import find_module
 
 __all__ = ["Peaks", "Probes", "Score", "StopForward", "Watcher", "reduce_view"]

@@ -24,7 +24,7 @@ from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.final import write_index
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.manifest import RunSummary, finish_run, locked, write_run
 from pipeline.networks import Network, recorded_network
 from pipeline.parts import list_commits

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network, load_network
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.query import TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network
 from tests.climbers import climber, layer_of
 from viz.effective import effective_layer, narrowed

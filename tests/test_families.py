@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.config import RunConfig
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network, load_network
 from pipeline.query import open_index
 from pipeline.run import run_index

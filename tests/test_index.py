@@ -18,7 +18,7 @@ from pipeline.compiled import can_compile
 from pipeline.config import RunConfig
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.images.decode import decode
-from pipeline.layers import choose_layers, unit_view
+from pipeline.layers.choose import choose_layers, unit_view
 from pipeline.networks import Network
 from pipeline.peaks import Peaks, Probes, Score, reduce_view
 from pipeline.run import run_index

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.layers import LISTED, Layer, choose_layers, listed, unit_view
+from pipeline.layers.choose import LISTED, Layer, choose_layers, listed, unit_view
 from pipeline.networks import Network
 
 SIDE = 16
@@ -381,7 +381,7 @@ def test_fields_are_kept_by_architecture(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*args: object) -> None:
         raise AssertionError("probed again")
 
-    monkeypatch.setattr("pipeline.field_cache.find_fields", fail)
+    monkeypatch.setattr("pipeline.layers.receptive_field_cache.find_fields", fail)
     torch.manual_seed(9)
     assert choose_layers(network(Staged()), cache=tmp_path) == first
     with pytest.raises(AssertionError, match="probed again"):

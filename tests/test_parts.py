@@ -16,7 +16,7 @@ from pipeline import stats, store
 from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.merge import choose_disjoint, merge_parts
 from pipeline.part import Part, ShardRecord
 from pipeline.parts import Commit, commit_part, list_commits

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network, load_network
 
 

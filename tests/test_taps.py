@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, WeightsError
-from pipeline.layers import Layer, choose_layers, unit_view
+from pipeline.layers.choose import Layer, choose_layers, unit_view
 from pipeline.networks import Network
 from pipeline.taps import add_directions, find_module
 from tests.test_layers import Encoder, Staged, Transformer, network

@@ -22,7 +22,7 @@ from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
 from pipeline.images.preprocess import Box
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 
 
 def _sources(count: int) -> list[Source]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import RenderError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from viz.canvas import Canvas
 from viz.climb_code import climb_code
 from viz.climb_pixels import climb_deepvis, climb_octaves

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import BadImage, StoreError
 from pipeline.images.decode import open_original
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.query import Index, TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
 from viz.layout import TILE, TILES

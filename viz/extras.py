@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from viz.objective import Objective, View
 
 if TYPE_CHECKING:

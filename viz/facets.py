@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from viz.canvas import Canvas
 from viz.convolution import QuickConvolutions

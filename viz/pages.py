@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import RenderError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from pipeline.store import atomic_path

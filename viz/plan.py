@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.cone import cone_canvas

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, RenderError
-from pipeline.layers import Layer, choose_layers
+from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks import Network
 from pipeline.progress import Reporter
 from pipeline.query import Index

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.data.shard import Sample, split_image_id
 from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.images.decode import decode
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter
 from pipeline.query import Index

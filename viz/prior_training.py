@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import RenderError, StoreError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index

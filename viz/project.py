@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import RenderError, did_you_mean
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of

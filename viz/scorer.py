@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import LayerError, RenderError
-from pipeline.layers import Layer, unit_view
+from pipeline.layers.choose import Layer, unit_view
 from pipeline.networks import Network
 from pipeline.taps import find_module
 from viz.canvas import Canvas, Crop

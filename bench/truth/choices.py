@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import RenderError, UsageError
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Dream, Recipe
 

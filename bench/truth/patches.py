@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from bench.truth.halves import TOP
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from pipeline.query import Index, Side, TopImage
 from viz.crops import choose_images, seen_window

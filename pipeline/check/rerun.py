@@ -23,7 +23,7 @@ from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.images.hashes import byte_digest
 from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.manifest import read_finished_run
 from pipeline.networks import Network, recorded_network
 from pipeline.peaks import Peaks, Probes, Score

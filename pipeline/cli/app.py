@@ -136,7 +136,7 @@ def layers(
       maxact layers torchvision:googlenet --layers 'inception4*'
     """
     from pipeline.data.dataset import default_cache
-    from pipeline.layers import LISTED, choose_layers, listed
+    from pipeline.layers.choose import LISTED, choose_layers, listed
     from pipeline.networks import load_network
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())

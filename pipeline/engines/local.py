@@ -11,7 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
 from pipeline.feed import feed
 from pipeline.index import index_shards, open_runner
-from pipeline.layers import Layer
+from pipeline.layers.choose import Layer
 from pipeline.networks import Network
 from pipeline.part import ShardRecord
 from pipeline.parts import commit_part

@@ -20,13 +20,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.blocks import find_default_layers
 from pipeline.errors import LayerError, UsageError
-from pipeline.field_cache import cached_fields
-from pipeline.globs import match_layers
 from pipeline.images.preprocess import Box, Preprocess
+from pipeline.layers.defaults import find_default_layers
+from pipeline.layers.patterns import match_layers
+from pipeline.layers.receptive_field import Target
+from pipeline.layers.receptive_field_cache import cached_fields
 from pipeline.networks import Network
-from pipeline.receptive_field import Target
 from pipeline.taps import INPUT, Directions, Tap, find_module
 from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import StoreError
-from pipeline.margins import Field
-from pipeline.receptive_field import Target, find_fields
+from pipeline.layers.margin_search import Field
+from pipeline.layers.receptive_field import Target, find_fields
 from pipeline.store import atomic_path
 
 __all__ = ["architecture_key", "cached_fields"]
 
 VERSION = 1
-"""Raised when `pipeline.receptive_field` would find other fields."""
+"""Raised when `pipeline.layers.receptive_field` would find other fields."""
 
 
 def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
@@ -65,7 +65,7 @@ def _write(path: Path, known: Mapping[str, tuple[Field, Field]]) -> None:
 def cached_fields(
     module: nn.Module, blank: Tensor, targets: Sequence[Target], folder: Path | None
 ) -> list[tuple[Field, Field]]:
-    """As `pipeline.receptive_field.find_fields`, probing only what is not kept yet.
+    """As `pipeline.layers.receptive_field.find_fields`, probing only what is not kept yet.
 
     Args:
         module: in eval mode.

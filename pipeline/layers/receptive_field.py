@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError
-from pipeline.margins import Edge, Field, Search, Side, Wanted, search_field
+from pipeline.layers.margin_search import Edge, Field, Search, Side, Wanted, search_field
 
 __all__ = ["Field", "Target", "find_fields"]
 
