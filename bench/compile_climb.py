@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.layers.choose import choose_layers
-from pipeline.networks import Network, load_network
+from pipeline.networks.network import Network, load_network
 from viz.canvas import Canvas
 from viz.objective import point
 from viz.plan import plan_canvas

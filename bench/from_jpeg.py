@@ -95,7 +95,7 @@ def make_network(mode: str):
     from torch import nn
 
     from pipeline.images.preprocess import Preprocess
-    from pipeline.networks import Network, load_network
+    from pipeline.networks.network import Network, load_network
 
     if mode == "network":
         return load_network("efficientnet_lite0"), ()

@@ -72,7 +72,7 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     from pipeline.config import RunConfig
     from pipeline.index import open_runner
     from pipeline.layers.choose import choose_layers
-    from pipeline.networks import load_network
+    from pipeline.networks.network import load_network
 
     mode = arguments.mode
     network = load_network(arguments.network, weights=arguments.weights)
@@ -170,7 +170,7 @@ def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
     from crp.maximization import Maximization
 
     from pipeline.layers.choose import choose_layers
-    from pipeline.networks import load_network
+    from pipeline.networks.network import load_network
 
     network = load_network(arguments.network, weights=arguments.weights)
     layers = choose_layers(network, receptive_fields=False)

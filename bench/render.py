@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network, load_network
+from pipeline.networks.network import Network, load_network
 from viz.ascent import canvas_for, climb
 from viz.canvas import whole_canvas
 from viz.objective import centre, point

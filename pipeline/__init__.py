@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.errors import MaxactError
     from pipeline.images.preprocess import Preprocess
     from pipeline.layers.choose import choose_layers
-    from pipeline.networks import Network, load_network
+    from pipeline.networks.network import Network, load_network
     from pipeline.progress import ConsoleReporter
     from pipeline.query import open_index
     from pipeline.run import run_index
@@ -24,11 +24,11 @@ else:
         {
             "ConsoleReporter": "pipeline.progress",
             "MaxactError": "pipeline.errors",
-            "Network": "pipeline.networks",
+            "Network": "pipeline.networks.network",
             "Preprocess": "pipeline.images.preprocess",
             "RunConfig": "pipeline.config",
             "choose_layers": "pipeline.layers.choose",
-            "load_network": "pipeline.networks",
+            "load_network": "pipeline.networks.network",
             "merge_runs": "pipeline.runs",
             "open_index": "pipeline.query",
             "run_index": "pipeline.run",

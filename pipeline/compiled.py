@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 from pipeline.layers.choose import Layer, unit_view
+from pipeline.networks.extra_modules import find_module
 from pipeline.peaks import Peaks, Score, Watcher, reduce_view
-from pipeline.taps import find_module
 from pipeline.winograd import quicken
 
 __all__ = ["CompiledProbes", "can_compile"]

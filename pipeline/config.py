@@ -48,10 +48,10 @@ class RunConfig:
     Args:
         data: folders, tar shards, Parquet files, URLs, brace patterns, or `demo`.
         out: the folder that will hold the index.
-        network: a name that `pipeline.networks.load_network` knows.
+        network: a name that `pipeline.networks.network.load_network` knows.
         weights: a file, `random`, or None for the published weights.
-        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.overrides`.
-        directions: files whose rows become units of extra layers, see `pipeline.taps`.
+        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.networks.preprocess_options`.
+        directions: files whose rows become units of extra layers, see `pipeline.networks.extra_modules`.
         layers: globs over layer names; empty for the network's defaults.
         kind: of the chosen layers, instead of what their shapes suggest.
         top: images kept per unit and side, 1..1024.

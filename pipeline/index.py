@@ -20,7 +20,7 @@ from pipeline.data.dataset import Shard, image_id
 from pipeline.errors import TooManyBadImages
 from pipeline.feed import Bad, Event, Good
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.part import Part, ShardRecord
 from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 from pipeline.layers.choose import Layer, unit_view
-from pipeline.taps import find_module
+from pipeline.networks.extra_modules import find_module
 
 __all__ = ["Peaks", "Probes", "Score", "StopForward", "Watcher", "reduce_view"]
 

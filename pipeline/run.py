@@ -26,7 +26,7 @@ from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.final import write_index
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.manifest import RunSummary, finish_run, locked, write_run
-from pipeline.networks import Network, recorded_network
+from pipeline.networks.network import Network, recorded_network
 from pipeline.parts import list_commits
 from pipeline.progress import Reporter, Silent
 from pipeline.resume import (

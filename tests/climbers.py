@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 
 SIDE = 48
 PREPROCESS = Preprocess(SIDE, SIDE, SIDE, mean=(128.0,) * 3, std=(64.0,) * 3)

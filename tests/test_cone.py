@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network, load_network
+from pipeline.networks.network import Network, load_network
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.cone import cone_canvas

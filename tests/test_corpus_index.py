@@ -27,7 +27,7 @@ from pipeline.errors import (
 from pipeline.images.preprocess import Preprocess
 from pipeline.index import Runner
 from pipeline.manifest import RunSummary, read_run
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.parts import list_commits
 from pipeline.run import run_index
 from tests.corpus import Case, build_corpus

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from tests.climbers import climber, layer_of
 from viz.effective import effective_layer, narrowed
 from viz.objective import centre

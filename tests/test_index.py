@@ -19,7 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers, unit_view
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.peaks import Peaks, Probes, Score, reduce_view
 from pipeline.run import run_index
 from pipeline.runs import merge_runs

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import LISTED, Layer, choose_layers, listed, unit_view
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 
 SIDE = 16
 

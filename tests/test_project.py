@@ -7,7 +7,7 @@ from torch import nn
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError
 from pipeline.images.preprocess import Preprocess
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.query import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError, NetworkError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network, load_network
+from pipeline.networks.network import Network, load_network
 
 
 @dataclass(frozen=True)

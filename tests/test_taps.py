@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, WeightsError
 from pipeline.layers.choose import Layer, choose_layers, unit_view
-from pipeline.networks import Network
-from pipeline.taps import add_directions, find_module
+from pipeline.networks.extra_modules import add_directions, find_module
+from pipeline.networks.network import Network
 from tests.test_layers import Encoder, Staged, Transformer, network
 
 

@@ -10,7 +10,7 @@ from pipeline import winograd
 from pipeline.compiled import CompiledProbes, can_compile
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.peaks import Peaks, Probes
 from pipeline.winograd import MIN_CHANNELS, WinogradConv2d, quicken
 

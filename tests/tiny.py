@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 
 SIDE = 16
 PREPROCESS = Preprocess(SIDE, SIDE, SIDE, mean=(128.0,) * 3, std=(1.0,) * 3)

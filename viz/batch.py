@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.peaks import Score
 from viz.ascent import climb, extra_for
 from viz.canvas import Canvas

@@ -30,7 +30,7 @@ from torch import Tensor
 from pipeline.images.preprocess import Box
 from pipeline.layers.choose import Layer
 from pipeline.layers.receptive_field import Field, Target, find_fields
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.canvas import Canvas, Crop, cut_canvas, cut_interval
 from viz.way import maps_on_the_way
 

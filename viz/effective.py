@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.measure import device_of
 from viz.objective import centre, point
 from viz.scorer import Scorer, Watch

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.canvas import Canvas
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of

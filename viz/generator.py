@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import RenderError
-from pipeline.factories import find_factory
-from pipeline.weights import fit_state, read_weights
+from pipeline.networks.user_factory import find_factory
+from pipeline.networks.weights import fit_state, read_weights
 from viz.codes import CodeSpread
 
 __all__ = ["build_generator", "code_shape_of", "declared_spread", "decode_codes", "try_decoding"]
@@ -43,7 +43,7 @@ def build_generator(name: str, weights: Path | None = None) -> nn.Module:
 
     Args:
         name: `module:factory`; called without arguments.
-        weights: a state dict, see `pipeline.weights.read_weights`.
+        weights: a state dict, see `pipeline.networks.weights.read_weights`.
 
     Raises:
         RenderError: when there is no such factory, or it gives no module.

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from pipeline.errors import RenderError, StoreError
-from pipeline.networks import Network, recorded_network
+from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from viz.material import Material

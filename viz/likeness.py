@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.canvas import Canvas
 from viz.extras import Look, Views
 from viz.objective import Objective, View, evaluate

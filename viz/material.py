@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode, open_original
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.query import Index, TopImage
 from pipeline.results import Side
 from viz.canvas import Canvas

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.peaks import Score
 from viz.canvas import Canvas, place
 from viz.image import shrink, to_bytes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.images.preprocess import Box
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.cone import cone_canvas
 from viz.effective import narrowed

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, RenderError
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query import Index
 from viz.codes import CodeRange, CodeSpread, dataset_spread
@@ -99,7 +99,7 @@ def load_prior(
 
     Args:
         source: a `.pt` that `maxact prior train` wrote, or `module:factory`.
-        weights: a state dict for the factory's module, in any format of `pipeline.weights`.
+        weights: a state dict for the factory's module, in any format of `pipeline.networks.weights`.
         code_shape: of one image's code, where the factory's module does not say.
         network: that the pictures are for; by default one of three channels.
         index: made by that network; where the codes are features of one of its layers, the

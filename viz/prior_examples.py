@@ -20,7 +20,7 @@ from pipeline.data.shard import Sample, split_image_id
 from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.images.decode import decode
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query import Index
 from viz.codes import encode

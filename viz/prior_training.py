@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.errors import RenderError, StoreError
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index
 from pipeline.store import atomic_path

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import RenderError, did_you_mean
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of
 from viz.objective import evaluate, point

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import StoreError
 from pipeline.images.decode import decode
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index, TopImage
 from pipeline.store import atomic_path

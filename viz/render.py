@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline.errors import RenderError
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.peaks import Score
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask

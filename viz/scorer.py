@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pipeline.errors import LayerError, RenderError
 from pipeline.layers.choose import Layer, unit_view
-from pipeline.networks import Network
-from pipeline.taps import find_module
+from pipeline.networks.extra_modules import find_module
+from pipeline.networks.network import Network
 from viz.canvas import Canvas, Crop
 from viz.convolution import QuickConvolutions
 from viz.extras import Extra

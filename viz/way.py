@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from pipeline.networks import Network
-from pipeline.taps import find_module
-from pipeline.trace import first_tensor
+from pipeline.networks.extra_modules import find_module
+from pipeline.networks.network import Network
+from pipeline.networks.trace import first_tensor
 
 __all__ = ["maps_on_the_way"]
 

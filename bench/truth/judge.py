@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from viz.facets import penultimate
 
 JUDGED = 16

@@ -16,7 +16,7 @@ from bench.truth.judge import Judge
 from bench.truth.patches import Patches, some_images
 from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
-from pipeline.networks import load_network
+from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index, open_index
 from viz.crops import seen_window

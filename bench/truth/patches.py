@@ -11,7 +11,7 @@ from bench.truth.halves import TOP
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.query import Index, Side, TopImage
 from viz.crops import choose_images, seen_window
 from viz.measure import open_picture

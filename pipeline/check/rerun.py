@@ -25,7 +25,7 @@ from pipeline.images.hashes import byte_digest
 from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers.choose import Layer
 from pipeline.manifest import read_finished_run
-from pipeline.networks import Network, recorded_network
+from pipeline.networks.network import Network, recorded_network
 from pipeline.peaks import Peaks, Probes, Score
 from pipeline.progress import Reporter, Silent
 from pipeline.query import Index, open_index

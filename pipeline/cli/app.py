@@ -107,7 +107,7 @@ def networks(
       maxact networks
       maxact networks 'timm:convnext*'
     """
-    from pipeline.networks import list_networks
+    from pipeline.networks.network import list_networks
 
     columns = ("network", "default layers", "weights")
     _print(columns, list_networks(pattern), as_json=as_json, as_csv=as_csv)
@@ -137,7 +137,7 @@ def layers(
     """
     from pipeline.data.dataset import default_cache
     from pipeline.layers.choose import LISTED, choose_layers, listed
-    from pipeline.networks import load_network
+    from pipeline.networks.network import load_network
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
     found = choose_layers(

@@ -12,7 +12,7 @@ from pipeline.data.dataset import Shard
 from pipeline.feed import feed
 from pipeline.index import index_shards, open_runner
 from pipeline.layers.choose import Layer
-from pipeline.networks import Network
+from pipeline.networks.network import Network
 from pipeline.part import ShardRecord
 from pipeline.parts import commit_part
 from pipeline.progress import Reporter

@@ -26,9 +26,9 @@ from pipeline.layers.defaults import find_default_layers
 from pipeline.layers.patterns import match_layers
 from pipeline.layers.receptive_field import Target
 from pipeline.layers.receptive_field_cache import cached_fields
-from pipeline.networks import Network
-from pipeline.taps import INPUT, Directions, Tap, find_module
-from pipeline.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
+from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
+from pipeline.networks.network import Network
+from pipeline.networks.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 
 __all__ = ["LISTED", "Kind", "Layer", "choose_layers", "listed", "unit_view"]
 
@@ -239,7 +239,7 @@ def choose_layers(
         network: runs a few trial passes.
         patterns: globs over dotted names, matched against the default layers, or against every
             module when none of those match or the glob contains `**`; none: the default layers.
-            `NAME.input` is what goes into a module, see `pipeline.taps`.
+            `NAME.input` is what goes into a module, see `pipeline.networks.extra_modules`.
         receptive_fields: whether to probe them; without, every layer sees the whole input.
         kind: of all chosen layers with as many axes, instead of what their shapes suggest.
         cache: a folder that keeps the receptive fields of known architectures.

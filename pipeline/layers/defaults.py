@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from pipeline.taps import Directions, own_children
-from pipeline.trace import Call
+from pipeline.networks.extra_modules import Directions, own_children
+from pipeline.networks.trace import Call
 
 __all__ = ["find_classifier", "find_default_layers"]
 

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 
 from pipeline.errors import LayerError, did_you_mean
-from pipeline.trace import Call
+from pipeline.networks.trace import Call
 
 __all__ = ["match_layers"]
 
@@ -29,7 +29,7 @@ def match_layers(
 
     Args:
         patterns: names or globs over dotted names.
-        calls: of `pipeline.trace.trace_modules`.
+        calls: of `pipeline.networks.trace.trace_modules`.
         names: of all modules, shared ones under each of their names.
         defaults: matched first, unless a glob contains `**`.
 

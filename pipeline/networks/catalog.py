@@ -6,17 +6,17 @@ import fnmatch
 
 from torch import nn
 
-from pipeline.blueprint import Blueprint
 from pipeline.errors import NetworkError, did_you_mean
-from pipeline.factories import find_factory
 from pipeline.images.preprocess import Preprocess
-from pipeline.libraries import (
+from pipeline.nets import KNOWN
+from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.libraries import (
     timm_blueprint,
     timm_names,
     torchvision_blueprint,
     torchvision_names,
 )
-from pipeline.nets import KNOWN
+from pipeline.networks.user_factory import find_factory
 
 __all__ = ["find_blueprint", "list_networks"]
 
