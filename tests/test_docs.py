@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from pipeline.named import query_names
-from pipeline.nets import KNOWN
+from pipeline.networks.zoo import KNOWN
 from pipeline.store import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.nets import KNOWN
-from pipeline.nets.caffe import Inception, Rectified
+from pipeline.networks.zoo import KNOWN
+from pipeline.networks.zoo.caffe import Inception, Rectified
 
 CONVOLUTIONS = {
     "vgg_s": [(96, 3, 7), (256, 96, 5), (512, 256, 3), (512, 512, 3), (512, 512, 3)],

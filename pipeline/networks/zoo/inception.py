@@ -12,8 +12,8 @@ from collections import OrderedDict
 from torch import nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.nets.caffe import Inception, Rectified
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.zoo.caffe import Inception, Rectified
 
 __all__ = ["inception_v1"]
 
