@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.layers.choose import choose_layers
     from pipeline.networks.network import Network, load_network
     from pipeline.progress import ConsoleReporter
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
     from pipeline.run import run_index
     from pipeline.runs import merge_runs
 else:
@@ -30,7 +30,7 @@ else:
             "choose_layers": "pipeline.layers.choose",
             "load_network": "pipeline.networks.network",
             "merge_runs": "pipeline.runs",
-            "open_index": "pipeline.query",
+            "open_index": "pipeline.query.index",
             "run_index": "pipeline.run",
         },
     )

@@ -14,7 +14,7 @@ import numpy as np
 from fixtures.small_index import build_index
 from PIL import Image
 
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from viz.cells import gather_cells
 from viz.sheet import Cell, PageText, Synthetic, Tile, draw_page
 

@@ -75,7 +75,7 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
 
 
 def test_asking_an_index_does_not_need_torch() -> None:
-    code = "import sys, pipeline.query, pipeline.cli.output; print(*sys.modules)"
+    code = "import sys, pipeline.query.index, pipeline.cli.output; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

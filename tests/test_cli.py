@@ -17,7 +17,7 @@ from fixtures.small_index import build_index
 from typer.testing import CliRunner
 
 from pipeline.errors import MaxactError, UsageError
-from pipeline.named import query_names
+from pipeline.query.named_queries import query_names
 from viz.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -215,7 +215,7 @@ def test_errors_and_ctrl_c_end_in_a_line_and_a_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("pipeline.query.open_index", fail)
+    monkeypatch.setattr("pipeline.query.index.open_index", fail)
     result = run("sql", "somewhere", "SELECT 1")
     assert result.exit_code == code
     assert words in result.stderr

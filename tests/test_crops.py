@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import Layer
-from pipeline.query import TopImage
+from pipeline.query.index import TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
 
 PREPROCESS = Preprocess(64, 64, 64)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-from pipeline.named import query_names
 from pipeline.networks.zoo import KNOWN
+from pipeline.query.named_queries import query_names
 from pipeline.store import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.config import RunConfig
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network, load_network
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from pipeline.run import run_index
 from viz.canvas import Canvas
 from viz.index_renders import render_index

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError, WeightsError
 from pipeline.images.decode import decode
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.generators import AutoencoderKL, Features

@@ -8,7 +8,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError
 from pipeline.images.preprocess import Box
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars

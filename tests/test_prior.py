@@ -17,7 +17,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.images.decode import decode
 from pipeline.progress import Silent
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars

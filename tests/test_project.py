@@ -8,7 +8,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RenderError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from pipeline.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
+from pipeline.query.views import RENDERS_COLUMNS, create_views
 from pipeline.store import IMAGES, SCHEMAS
 from pipeline.store import LAYERS as LAYERS_SCHEMA
 from pipeline.store import TOP as TOP_SCHEMA
-from pipeline.views import RENDERS_COLUMNS, create_views
 from viz.renders import RENDERS
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import LayerError, UsageError
-from pipeline.selection import match_names, parse_units
+from pipeline.query.selection import match_names, parse_units
 
 CLASSES = ("tench, Tinca tinca", "tabby, tabby cat", "tiger cat", "crane", "crane")
 NAMES = ("stem", "blocks.0", "blocks.1", "head")

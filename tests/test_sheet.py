@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PdfParser import PdfParser
 
 from pipeline.errors import RenderError, SourceError, StoreError, UsageError
-from pipeline.query import open_index
+from pipeline.query.index import open_index
 from viz.cells import gather_cells
 from viz.layout import TILES, Rect, lay_out_page
 from viz.pages import _painted_field, draw_sheets

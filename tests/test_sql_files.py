@@ -10,8 +10,14 @@ import pytest
 from fixtures.small_index import build_index
 
 from pipeline.errors import QueryError
-from pipeline.named import describe_query, load_query, parse_query, query_folder, query_names
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
+from pipeline.query.named_queries import (
+    describe_query,
+    load_query,
+    parse_query,
+    query_folder,
+    query_names,
+)
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "label_units": {"label": "bars"},

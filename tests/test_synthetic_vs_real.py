@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fixtures.small_index import build_index
 
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
 from viz.renders import Rendered, merge_renders
 
 KEYS = ("layer", "unit", "recipe", "objective", "facet", "seed")

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import BadImage, StoreError
 from pipeline.images.decode import open_original
 from pipeline.layers.choose import Layer
-from pipeline.query import Index, TopImage
+from pipeline.query.index import Index, TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
 from viz.layout import TILE, TILES
 from viz.renders import Rendered

@@ -33,7 +33,7 @@ def sheets(
       maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
     """
     from pipeline.progress import ConsoleReporter
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
     from viz.pages import draw_sheets
 
     with open_index(out) as index:
@@ -125,7 +125,7 @@ def render(
       maxact render out/demo --layer blocks.4.2 --units 7 --recipe dream --photo cat.jpg
     """
     from pipeline.progress import ConsoleReporter
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
     from viz.index_renders import render_index
     from viz.options import parse_settings
     from viz.recipe import default_recipe, get_recipe
@@ -192,7 +192,7 @@ def project_command(
       maxact project out/demo --layer blocks.2.1 --units 3 --method deconvnet,activation
     """
     from pipeline.progress import ConsoleReporter
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
     from viz.index_renders import index_network
     from viz.project import parse_methods
     from viz.project_sheet import draw_projections
@@ -238,7 +238,7 @@ def prior_train(
       maxact prior train out/photos --layer blocks.4.2 --size 128 --steps 20000 --adversarial 0.05
     """
     from pipeline.progress import ConsoleReporter
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
     from viz.index_renders import find_device, index_network
     from viz.prior_training import PriorOptions, train_prior
 

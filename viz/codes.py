@@ -13,7 +13,7 @@ from pipeline.images.decode import decode
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index
+from pipeline.query.index import Index
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of
 from viz.scorer import PASS_IMAGES, Watch

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import Layer
-from pipeline.query import TopImage
+from pipeline.query.index import TopImage
 
 __all__ = ["NEUTRAL", "PER_ORIGIN", "choose_images", "crop_patch", "seen_window"]
 

@@ -11,7 +11,7 @@ import torch
 from pipeline.errors import RenderError, StoreError
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index
+from pipeline.query.index import Index
 from viz.material import Material
 from viz.objective_text import WHOLE_LAYER, parse_objective
 from viz.prior import Prior, load_prior, parse_code_shape
@@ -72,7 +72,7 @@ def render_index(
         index: open.
         recipe: see `viz.recipe`.
         layers: names or globs; all for none.
-        units: as `pipeline.selection.parse_units` reads them.
+        units: as `pipeline.query.selection.parse_units` reads them.
         seed, objective, batch, precision: see `viz.render.render_units`.
         weights: see `index_network`.
         photograph: what a dream starts from.

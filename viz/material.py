@@ -17,8 +17,8 @@ from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode, open_original
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.query import Index, TopImage
-from pipeline.results import Side
+from pipeline.query.index import Index, TopImage
+from pipeline.query.results import Side
 from viz.canvas import Canvas
 from viz.crops import choose_images
 from viz.effective import effective_layer

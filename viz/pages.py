@@ -15,7 +15,7 @@ from pipeline.errors import RenderError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index
+from pipeline.query.index import Index
 from pipeline.store import atomic_path
 from viz.cells import gather_cells
 from viz.effective import narrowed

@@ -22,7 +22,7 @@ from pipeline.errors import LayerError, RenderError
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
-from pipeline.query import Index
+from pipeline.query.index import Index
 from viz.codes import CodeRange, CodeSpread, dataset_spread
 from viz.decoder import Decoder
 from viz.generator import (

@@ -22,7 +22,7 @@ from pipeline.images.decode import decode
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
-from pipeline.query import Index
+from pipeline.query.index import Index
 from viz.codes import encode
 from viz.image import shrink
 from viz.task import item_generator

@@ -20,7 +20,7 @@ from pipeline.errors import RenderError, StoreError
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index
+from pipeline.query.index import Index
 from pipeline.store import atomic_path
 from viz.codes import CodeSpread
 from viz.convolution import QuickConvolutions

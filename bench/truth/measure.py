@@ -18,7 +18,7 @@ from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
 from viz.crops import seen_window
 from viz.effective import effective_layer
 from viz.index_renders import index_network, render_index

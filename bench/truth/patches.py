@@ -12,7 +12,7 @@ from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.query import Index, Side, TopImage
+from pipeline.query.index import Index, Side, TopImage
 from viz.crops import choose_images, seen_window
 from viz.measure import open_picture
 from viz.objective import centre

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.query import Index
+from pipeline.query.index import Index
 
 __all__ = ["Lie", "find_contradictions"]
 

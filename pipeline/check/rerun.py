@@ -28,7 +28,7 @@ from pipeline.manifest import read_finished_run
 from pipeline.networks.network import Network, recorded_network
 from pipeline.peaks import Peaks, Probes, Score
 from pipeline.progress import Reporter, Silent
-from pipeline.query import Index, open_index
+from pipeline.query.index import Index, open_index
 
 __all__ = ["Audit", "Lie", "check_index"]
 

@@ -166,7 +166,7 @@ def top(
       maxact top out/demo blocks.4.2 17
       maxact top out/demo classifier tabby -n 5 --json
     """
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
 
     with open_index(out) as index:
         chosen = index.unit(layer, unit)
@@ -194,8 +194,8 @@ def query(
       maxact query out/demo unit_card layer=blocks.4.2 unit=17
       maxact query out/demo label_units label=checks n=5 --csv
     """
-    from pipeline.named import parse_assignments
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
+    from pipeline.query.named_queries import parse_assignments
 
     with open_index(out) as index:
         result = index.query(name, **parse_assignments(values or []))
@@ -217,7 +217,7 @@ def queries(
       maxact queries
       maxact queries unit_card
     """
-    from pipeline.named import describe_query, load_query, query_names
+    from pipeline.query.named_queries import describe_query, load_query, query_names
 
     if name is not None:
         typer.echo(describe_query(load_query(name)))
@@ -242,7 +242,7 @@ def sql(
       maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
       maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
     """
-    from pipeline.query import open_index
+    from pipeline.query.index import open_index
 
     with open_index(out) as index:
         result = index.sql(text)

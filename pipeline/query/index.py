@@ -21,10 +21,10 @@ import duckdb
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.manifest import read_finished_run
-from pipeline.named import NamedQuery, Value, load_query
-from pipeline.results import QueryResult, Side, TopImage
-from pipeline.selection import match_names, parse_units
-from pipeline.views import create_views, read_preprocess
+from pipeline.query.named_queries import NamedQuery, Value, load_query
+from pipeline.query.results import QueryResult, Side, TopImage
+from pipeline.query.selection import match_names, parse_units
+from pipeline.query.views import create_views, read_preprocess
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -175,7 +175,7 @@ class Index:
         return self._fetch(text, params)
 
     def query(self, name: str, **params: object) -> QueryResult:
-        """Run a named query (see `pipeline.named`).
+        """Run a named query (see `pipeline.query.named_queries`).
 
         Raises:
             QueryError: when there is no such query.
