@@ -156,7 +156,7 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
 
 def index_rate(folder: Path, network, layers, arguments) -> float:
     from pipeline.config import RunConfig
-    from pipeline.run import run_index
+    from pipeline.runs.run import run_index
 
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as out:

@@ -54,7 +54,7 @@ def run_child(data: Path, images: int) -> None:
     from pipeline.config import RunConfig
     from pipeline.images.preprocess import Preprocess
     from pipeline.networks.network import Network
-    from pipeline.run import run_index
+    from pipeline.runs.run import run_index
 
     torch.manual_seed(0)
     module = nn.Sequential(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pipeline.networks.network import Network, load_network
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
-    from pipeline.run import run_index
-    from pipeline.runs import merge_runs
+    from pipeline.runs.merge import merge_runs
+    from pipeline.runs.run import run_index
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -29,9 +29,9 @@ else:
             "RunConfig": "pipeline.config",
             "choose_layers": "pipeline.layers.choose",
             "load_network": "pipeline.networks.network",
-            "merge_runs": "pipeline.runs",
+            "merge_runs": "pipeline.runs.merge",
             "open_index": "pipeline.query.index",
-            "run_index": "pipeline.run",
+            "run_index": "pipeline.runs.run",
         },
     )
 

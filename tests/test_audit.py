@@ -15,7 +15,7 @@ import pytest
 from pipeline import store
 from pipeline.check.rerun import Audit, check_index
 from pipeline.errors import AuditError, StoreError, WeightsError
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.test_index import config
 from tests.tiny import picture, tiny_network, write_tars
 

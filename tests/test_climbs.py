@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.config import RunConfig
 from pipeline.errors import RenderError
 from pipeline.query.index import open_index
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.climbers import SIDE, climber, layer_of
 from tests.tiny import picture, write_tars
 from viz.image import mean_magnitudes, phases_to_picture

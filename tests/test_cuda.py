@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from pipeline.transfer import move
 from tests.test_index import config, rows
 from tests.tiny import tiny_network, write_tars

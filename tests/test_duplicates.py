@@ -23,7 +23,7 @@ from pipeline.images.hashes import (
     perceptual_hashes,
 )
 from pipeline.images.preprocess import Preprocess
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.test_index import config, rows
 from tests.tiny import tiny_network
 

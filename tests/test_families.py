@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import open_index
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.index_renders import render_index
 from viz.objective import point

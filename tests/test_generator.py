@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RenderError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.query.index import Index, open_index
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.generators import AutoencoderKL, Features
 from tests.tiny import write_tars

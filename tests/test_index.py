@@ -21,8 +21,8 @@ from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers, unit_view
 from pipeline.networks.network import Network
 from pipeline.peaks import Peaks, Probes, Score, reduce_view
-from pipeline.run import run_index
-from pipeline.runs import merge_runs
+from pipeline.runs.merge import merge_runs
+from pipeline.runs.run import run_index
 from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
 SIZES = [9, 14, 1, 20]

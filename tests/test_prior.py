@@ -18,7 +18,7 @@ from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.images.decode import decode
 from pipeline.progress import Silent
 from pipeline.query.index import open_index
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
 from viz import prior_examples, prior_training

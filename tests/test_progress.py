@@ -13,7 +13,7 @@ import pytest
 from pipeline import progress
 from pipeline.data.dataset import Dataset, open_dataset
 from pipeline.progress import ConsoleReporter, Silent, Task, readable_duration
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.test_index import config
 from tests.tiny import tiny_network, write_tars
 

@@ -9,7 +9,7 @@ from pipeline.errors import RenderError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
 from pipeline.query.index import open_index
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
 from viz.project import (

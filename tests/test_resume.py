@@ -17,7 +17,7 @@ from pipeline.config import RunConfig
 from pipeline.engines import local
 from pipeline.errors import StoreError
 from pipeline.manifest import locked
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 from tests.test_index import hashes
 from tests.tiny import LAYERS, tiny_network, write_tars
 
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from tests.test_resume import config
 from tests.tiny import tiny_network
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 print("ready", flush=True)
 run_index(config([Path(name) for name in sys.argv[2:]], Path(sys.argv[1])), network=tiny_network())
 print("done", flush=True)

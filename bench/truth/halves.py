@@ -15,7 +15,7 @@ from pipeline.data.folder import FolderShard
 from pipeline.data.shard import IMAGE_SUFFIXES, Sample
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
-from pipeline.run import run_index
+from pipeline.runs.run import run_index
 
 TOP = 32
 """Images that the indexes keep of a unit and side: what recipes may start from."""

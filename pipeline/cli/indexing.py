@@ -90,7 +90,7 @@ def index(
       maxact index 'https://host/train-{0000..0146}.tar' --network timm:convnext_tiny -o out/cx
     """
     from pipeline.config import RunConfig
-    from pipeline.run import run_index
+    from pipeline.runs.run import run_index
 
     config = RunConfig(
         data=tuple(data),
@@ -132,7 +132,7 @@ def merge(
     Examples:
       maxact merge out/all out/machine-a out/machine-b
     """
-    from pipeline.runs import merge_runs
+    from pipeline.runs.merge import merge_runs
 
     _summarise(merge_runs(out, sources, reporter=ConsoleReporter()))
 

@@ -23,19 +23,19 @@ from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_iden
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
-from pipeline.final import write_index
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.manifest import RunSummary, finish_run, locked, write_run
 from pipeline.networks.network import Network, recorded_network
 from pipeline.parts import list_commits
 from pipeline.progress import Reporter, Silent
-from pipeline.resume import (
+from pipeline.runs.resume import (
     is_finished,
     previous_run,
     recorded_compile,
     remove_index,
     usable_commits,
 )
+from pipeline.runs.unit_tables import write_index
 
 __all__ = ["run_index"]
 

@@ -21,7 +21,7 @@ from pipeline.merge import merge_parts
 from pipeline.part import Part
 from pipeline.parts import Commit
 from pipeline.progress import Reporter, Silent
-from pipeline.records import write_records
+from pipeline.runs.image_tables import write_records
 from pipeline.sample import STRATA_COUNT, strata_rows
 from pipeline.topk import NO_IMAGE, Ranked
 
