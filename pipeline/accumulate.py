@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import stats, topk
 from pipeline.errors import ActivationError
 from pipeline.layers.choose import Layer
 from pipeline.peaks import Peaks
-from pipeline.sample import SAMPLE_SIZE, Sample, image_hash
-from pipeline.topk import NO_IMAGE, Ranked
+from pipeline.state import statistics as stats
+from pipeline.state import topk
+from pipeline.state.sample import SAMPLE_SIZE, Sample, image_hash
+from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.transfer import move
 
 __all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef"]
@@ -47,7 +48,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """The arrays of a finished group; see `pipeline.parts.Part`."""
+    """The arrays of a finished group; see `pipeline.state.commit.Part`."""
 
     high: Ranked
     low: Ranked

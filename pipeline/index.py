@@ -21,9 +21,9 @@ from pipeline.errors import TooManyBadImages
 from pipeline.feed import Bad, Event, Good
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.part import Part, ShardRecord
 from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
+from pipeline.state.part import Part, ShardRecord
 from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.part import Part
-from pipeline.parts import Commit
+from pipeline.state.commit import Commit
+from pipeline.state.part import Part
 
 __all__ = ["choose_disjoint", "merge_parts"]
 

@@ -120,7 +120,7 @@ UNITS = _schema(
     majority_label=pa.string(),
     precision=pa.float32(),
 )
-"""Statistics of each unit's peaks over all images: see `pipeline.stats`."""
+"""Statistics of each unit's peaks over all images: see `pipeline.state.statistics`."""
 
 STRATA = _schema(
     layer=_NAME,

@@ -28,8 +28,8 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.index import Runner
 from pipeline.manifest import RunSummary, read_run
 from pipeline.networks.network import Network
-from pipeline.parts import list_commits
 from pipeline.runs.run import run_index
+from pipeline.state.commit import list_commits
 from tests.corpus import Case, build_corpus
 from tests.test_index import config, hashes, rows
 from tests.tiny import PREPROCESS, picture, tiny_network, write_tars

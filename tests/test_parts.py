@@ -12,16 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import stats, store
+from pipeline import store
 from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
 from pipeline.layers.choose import Layer
 from pipeline.merge import choose_disjoint, merge_parts
-from pipeline.part import Part, ShardRecord
-from pipeline.parts import Commit, commit_part, list_commits
 from pipeline.peaks import reduce_view
-from pipeline.sample import SAMPLE_SIZE
+from pipeline.state import statistics as stats
+from pipeline.state.commit import Commit, commit_part, list_commits
+from pipeline.state.part import Part, ShardRecord
+from pipeline.state.sample import SAMPLE_SIZE
 
 K = 3
 LAYERS = (
@@ -209,7 +210,7 @@ def test_disjoint_parts_are_chosen_and_what_is_lost_is_named() -> None:
 
 
 def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:
-    from pipeline.sample import PER_STRATUM, Sample, strata_rows
+    from pipeline.state.sample import PER_STRATUM, Sample, strata_rows
 
     peak = np.arange(SAMPLE_SIZE, dtype=np.float32)[:, None]
     sample = Sample(

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import stats
-from pipeline.stats import LabelSums, Moments
+from pipeline.state import statistics as stats
+from pipeline.state.statistics import LabelSums, Moments
 
 
 def matrix(seed: int = 0, images: int = 400, units: int = 6) -> np.ndarray:

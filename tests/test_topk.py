@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline import topk
-from pipeline.topk import NO_IMAGE, Ranked, merge_ranked
+from pipeline.state import topk
+from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 6.0, 1e-38, -1e-38, 1e-45, 3.4e38, -3.4e38]
 

@@ -13,9 +13,9 @@ from pipeline.feed import feed
 from pipeline.index import index_shards, open_runner
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.part import ShardRecord
-from pipeline.parts import commit_part
 from pipeline.progress import Reporter
+from pipeline.state.commit import commit_part
+from pipeline.state.part import ShardRecord
 
 __all__ = ["run_groups"]
 

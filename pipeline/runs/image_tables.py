@@ -21,8 +21,8 @@ from pipeline import store
 from pipeline.data.shard import POSITION_BITS
 from pipeline.errors import StoreError
 from pipeline.images.hashes import NEAR_BITS, follow_roots
-from pipeline.part import ShardRecord
-from pipeline.parts import Commit
+from pipeline.state.commit import Commit
+from pipeline.state.part import ShardRecord
 
 __all__ = ["write_records"]
 

@@ -14,9 +14,9 @@ from pipeline.errors import StoreError
 from pipeline.layers.choose import Layer
 from pipeline.manifest import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
 from pipeline.merge import choose_disjoint
-from pipeline.parts import Commit, copy_part, list_commits
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.unit_tables import write_index
+from pipeline.state.commit import Commit, copy_part, list_commits
 
 __all__ = ["merge_runs"]
 

@@ -14,15 +14,15 @@ from pipeline.config import refuse_mismatch
 from pipeline.data.shard import Shard
 from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.manifest import RUN_FILE, read_run
-from pipeline.parts import Commit, list_commits
 from pipeline.progress import Reporter
+from pipeline.state.commit import Commit, list_commits
 
 __all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "usable_commits"]
 
 _TABLES = tuple(f"{name}.parquet" for name in store.SCHEMAS)
 
 _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
-"""What `pipeline.parts` leaves in OUT/parts."""
+"""What `pipeline.state.commit` leaves in OUT/parts."""
 
 
 def previous_run(

@@ -26,7 +26,6 @@ from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.manifest import RunSummary, finish_run, locked, write_run
 from pipeline.networks.network import Network, recorded_network
-from pipeline.parts import list_commits
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.resume import (
     is_finished,
@@ -36,6 +35,7 @@ from pipeline.runs.resume import (
     usable_commits,
 )
 from pipeline.runs.unit_tables import write_index
+from pipeline.state.commit import list_commits
 
 __all__ = ["run_index"]
 

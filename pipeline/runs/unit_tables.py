@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline import stats, store
+from pipeline import store
 from pipeline.errors import StoreError
 from pipeline.layers.choose import Layer
 from pipeline.manifest import Totals
 from pipeline.merge import merge_parts
-from pipeline.part import Part
-from pipeline.parts import Commit
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
-from pipeline.sample import STRATA_COUNT, strata_rows
-from pipeline.topk import NO_IMAGE, Ranked
+from pipeline.state import statistics as stats
+from pipeline.state.commit import Commit
+from pipeline.state.part import Part
+from pipeline.state.sample import STRATA_COUNT, strata_rows
+from pipeline.state.topk import NO_IMAGE, Ranked
 
 __all__ = ["write_index"]
 

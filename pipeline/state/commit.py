@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import stats, store
+from pipeline import store
 from pipeline.errors import StoreError
-from pipeline.part import Part, ShardRecord
-from pipeline.sample import Sample
-from pipeline.topk import Ranked
+from pipeline.state import statistics as stats
+from pipeline.state.part import Part, ShardRecord
+from pipeline.state.sample import Sample
+from pipeline.state.topk import Ranked
 
 __all__ = ["Commit", "commit_part", "copy_part", "list_commits", "part_name"]
 
