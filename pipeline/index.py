@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline import store
 from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.allocator import keep_memory
 from pipeline.compiled import CompiledProbes
@@ -24,6 +23,7 @@ from pipeline.networks.network import Network
 from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
 from pipeline.state.part import Part, ShardRecord
+from pipeline.store import tables as store
 from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]

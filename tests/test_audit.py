@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import store
 from pipeline.check.rerun import Audit, check_index
 from pipeline.errors import AuditError, StoreError, WeightsError
 from pipeline.runs.run import run_index
+from pipeline.store import tables as store
 from tests.test_index import config
 from tests.tiny import picture, tiny_network, write_tars
 

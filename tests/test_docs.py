@@ -13,7 +13,7 @@ import typer
 
 from pipeline.networks.zoo import KNOWN
 from pipeline.query.named_queries import query_names
-from pipeline.store import SCHEMAS
+from pipeline.store.tables import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipe import RECIPES, describe_recipe, get_recipe

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import store
 from pipeline.accumulate import Accumulator
 from pipeline.compiled import can_compile
 from pipeline.config import RunConfig
@@ -23,6 +22,7 @@ from pipeline.networks.network import Network
 from pipeline.peaks import Peaks, Probes, Score, reduce_view
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
+from pipeline.store import tables as store
 from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
 SIZES = [9, 14, 1, 20]

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import store
 from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
@@ -23,6 +22,7 @@ from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, commit_part, list_commits
 from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import SAMPLE_SIZE
+from pipeline.store import tables as store
 
 K = 3
 LAYERS = (

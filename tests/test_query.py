@@ -18,9 +18,9 @@ from pipeline.errors import LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import RENDERS_COLUMNS, create_views
-from pipeline.store import IMAGES, SCHEMAS
-from pipeline.store import LAYERS as LAYERS_SCHEMA
-from pipeline.store import TOP as TOP_SCHEMA
+from pipeline.store.tables import IMAGES, SCHEMAS
+from pipeline.store.tables import LAYERS as LAYERS_SCHEMA
+from pipeline.store.tables import TOP as TOP_SCHEMA
 from viz.renders import RENDERS
 
 

@@ -13,9 +13,9 @@ from pipeline.check.rerun import check_index
 from pipeline.config import RunConfig
 from pipeline.data import files as remote
 from pipeline.errors import MaxactError, ShardError
-from pipeline.manifest import read_run
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
+from pipeline.store.run_file import read_run
 from tests.serving import Files, server
 from tests.test_index import config, hashes, rows
 from tests.test_sources import bucket

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import RenderError
-from pipeline.store import UNITS, write_table
+from pipeline.store.tables import UNITS, write_table
 from tests.climbers import SIDE, climber, layer_of
 from viz.measure import measure, open_picture
 from viz.objective import channel, point

@@ -16,8 +16,8 @@ import pytest
 from pipeline.config import RunConfig
 from pipeline.engines import local
 from pipeline.errors import StoreError
-from pipeline.manifest import locked
 from pipeline.runs.run import run_index
+from pipeline.store.run_file import locked
 from tests.test_index import hashes
 from tests.tiny import LAYERS, tiny_network, write_tars
 

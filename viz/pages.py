@@ -16,7 +16,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.store import atomic_path
+from pipeline.store.tables import atomic_path
 from viz.cells import gather_cells
 from viz.effective import narrowed
 from viz.renders import Rendered, read_renders

@@ -21,7 +21,7 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.store import atomic_path
+from pipeline.store.tables import atomic_path
 from viz.codes import CodeSpread
 from viz.convolution import QuickConvolutions
 from viz.decoder import Critic, Decoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pipeline.store import read_table
+from pipeline.store.tables import read_table
 from viz.measure import Measured
 
 __all__ = ["Reference", "judge", "ratio_of", "read_references"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.images.preprocess import Box
-from pipeline.manifest import locked
-from pipeline.store import read_table, write_table
+from pipeline.store.run_file import locked
+from pipeline.store.tables import read_table, write_table
 
 __all__ = ["RENDERS", "RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
 

@@ -20,11 +20,11 @@ import duckdb
 
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.manifest import read_finished_run
 from pipeline.query.named_queries import NamedQuery, Value, load_query
 from pipeline.query.results import QueryResult, Side, TopImage
 from pipeline.query.selection import match_names, parse_units
 from pipeline.query.views import create_views, read_preprocess
+from pipeline.store.run_file import read_finished_run
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import store
 from pipeline.data.shard import POSITION_BITS
 from pipeline.errors import StoreError
 from pipeline.images.hashes import NEAR_BITS, follow_roots
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
+from pipeline.store import tables as store
 
 __all__ = ["write_records"]
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import store
 from pipeline.config import refuse_mismatch
 from pipeline.data.shard import Shard
 from pipeline.errors import FingerprintMismatch, StoreError
-from pipeline.manifest import RUN_FILE, read_run
 from pipeline.progress import Reporter
 from pipeline.state.commit import Commit, list_commits
+from pipeline.store import tables as store
+from pipeline.store.run_file import RUN_FILE, read_run
 
 __all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "usable_commits"]
 

@@ -17,14 +17,12 @@ from typing import Any
 
 import torch
 
-from pipeline import store
 from pipeline.compiled import can_compile
 from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_identity
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
 from pipeline.layers.choose import Layer, choose_layers
-from pipeline.manifest import RunSummary, finish_run, locked, write_run
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.resume import (
@@ -36,6 +34,8 @@ from pipeline.runs.resume import (
 )
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
+from pipeline.store import tables as store
+from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 
 __all__ = ["run_index"]
 

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline import store
 from pipeline.errors import StoreError
 from pipeline.layers.choose import Layer
-from pipeline.manifest import Totals
 from pipeline.merge import merge_parts
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
@@ -25,6 +23,8 @@ from pipeline.state.commit import Commit
 from pipeline.state.part import Part
 from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.store import tables as store
+from pipeline.store.run_file import Totals
 
 __all__ = ["write_index"]
 

@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import store
 from pipeline.errors import StoreError
 from pipeline.state import statistics as stats
 from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import Sample
 from pipeline.state.topk import Ranked
+from pipeline.store import tables as store
 
 __all__ = ["Commit", "commit_part", "copy_part", "list_commits", "part_name"]
 

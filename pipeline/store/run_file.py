@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.store import SCHEMA_VERSION, atomic_path
+from pipeline.store.tables import SCHEMA_VERSION, atomic_path
 
 __all__ = [
     "RUN_FILE",
