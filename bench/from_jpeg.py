@@ -124,10 +124,10 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
     """Images/s of the forward pass over decoded images, with what the index does or without."""
     import torch
 
-    from pipeline.accumulate import ImageRef
     from pipeline.config import RunConfig
-    from pipeline.index import open_runner
     from pipeline.layers.choose import choose_layers
+    from pipeline.stream.accumulator import ImageRef
+    from pipeline.stream.loop import open_runner
 
     chosen = choose_layers(network, layers, receptive_fields=False)
     config = RunConfig(data=("bench",), out=Path("unused"), batch_size=batch)

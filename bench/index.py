@@ -6,7 +6,7 @@ Every mode sees the same pre-decoded images in a process of its own, one thread,
 size. Reported: process time (user and system, all threads) per image, images/s by that time, the
 ratio to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`,
 `naive` and `crp` run in torch's and the system's own settings; maxact's modes keep freed memory, as
-indexing does (`pipeline.allocator`), and `bare-kept` is the bare pass with that too. A first batch
+indexing does (`pipeline.stream.memory`), and `bare-kept` is the bare pass with that too. A first batch
 is not counted (compilation, allocation). Rounds are interleaved and the median is taken.
 
 Modes: bare, bare-kept, index, index-convs, naive (hooks that keep every map and call torch.topk
@@ -67,12 +67,12 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     """The step of a mode (first image, last image), and how many layers and units it records."""
     import torch
 
-    from pipeline.accumulate import ImageRef
-    from pipeline.allocator import keep_memory
     from pipeline.config import RunConfig
-    from pipeline.index import open_runner
     from pipeline.layers.choose import choose_layers
     from pipeline.networks.network import load_network
+    from pipeline.stream.accumulator import ImageRef
+    from pipeline.stream.loop import open_runner
+    from pipeline.stream.memory import keep_memory
 
     mode = arguments.mode
     network = load_network(arguments.network, weights=arguments.weights)
@@ -115,7 +115,7 @@ def plain_pass(network, config):
     """The module, and what makes a batch for it of pixels, in torch's own settings."""
     import torch
 
-    from pipeline.index import Runner, place_module
+    from pipeline.stream.loop import Runner, place_module
 
     module = place_module(network, config.precision, config.memory_format)
     runner = Runner(network, (), config, torch.device("cpu"), None, None)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from pipeline.errors import FingerprintMismatch, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Kind, Layer
-from pipeline.peaks import Score
+from pipeline.stream.probes import Score
 
 __all__ = [
     "Compile",

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from pipeline.allocator import keep_memory
+from pipeline.stream.memory import keep_memory
 
 PROGRAM = """
 import resource
 import torch
-from pipeline.allocator import keep_memory
+from pipeline.stream.memory import keep_memory
 
 network = torch.nn.Sequential(
     torch.nn.Conv2d(3, 64, 3), torch.nn.ReLU(), torch.nn.Conv2d(64, 32, 3), torch.nn.ReLU()

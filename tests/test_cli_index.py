@@ -320,7 +320,7 @@ SLOW = """
 import signal, sys, time
 # A shell's background job, and what it starts, ignores the signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from pipeline.index import Runner
+from pipeline.stream.loop import Runner
 show = Runner.show
 def slowly(self, refs, pixels):
     time.sleep(0.1)

@@ -24,12 +24,12 @@ from pipeline.errors import (
     TooManyBadImages,
 )
 from pipeline.images.preprocess import Preprocess
-from pipeline.index import Runner
 from pipeline.networks.network import Network
 from pipeline.runs.run import run_index
 from pipeline.state.commit import list_commits
 from pipeline.store import tables as store
 from pipeline.store.run_file import RunSummary, read_run
+from pipeline.stream.loop import Runner
 from tests.corpus import Case, build_corpus
 from tests.test_index import config, hashes, rows
 from tests.tiny import PREPROCESS, picture, tiny_network, write_tars

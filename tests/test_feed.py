@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline import feed as feed_module
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import BadImage, ShardError, UsageError
-from pipeline.feed import Bad, Event, Good, ShardEnd, feed
+from pipeline.stream import feed as feed_module
+from pipeline.stream.feed import Bad, Event, Good, ShardEnd, feed
 from tests.tiny import PREPROCESS, picture
 
 PICTURES = [picture(seed) for seed in range(7)]

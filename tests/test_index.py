@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.accumulate import Accumulator
-from pipeline.compiled import can_compile
 from pipeline.config import RunConfig
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers, unit_view
 from pipeline.networks.network import Network
-from pipeline.peaks import Peaks, Probes, Score, reduce_view
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
 from pipeline.store import tables as store
+from pipeline.stream.accumulator import Accumulator
+from pipeline.stream.compiled_probes import can_compile
+from pipeline.stream.probes import Peaks, Probes, Score, reduce_view
 from tests.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
 SIZES = [9, 14, 1, 20]

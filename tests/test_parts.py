@@ -12,17 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.accumulate import Accumulator, ImageRef
 from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
 from pipeline.layers.choose import Layer
 from pipeline.merge import choose_disjoint, merge_parts
-from pipeline.peaks import reduce_view
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, commit_part, list_commits
 from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import SAMPLE_SIZE
 from pipeline.store import tables as store
+from pipeline.stream.accumulator import Accumulator, ImageRef
+from pipeline.stream.probes import reduce_view
 
 K = 3
 LAYERS = (

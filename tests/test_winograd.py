@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import winograd
-from pipeline.compiled import CompiledProbes, can_compile
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.networks.network import Network
-from pipeline.peaks import Peaks, Probes
-from pipeline.winograd import MIN_CHANNELS, WinogradConv2d, quicken
+from pipeline.stream import winograd
+from pipeline.stream.compiled_probes import CompiledProbes, can_compile
+from pipeline.stream.probes import Peaks, Probes
+from pipeline.stream.winograd import MIN_CHANNELS, WinogradConv2d, quicken
 
 
 def conv(channels: int = MIN_CHANNELS, units: int = MIN_CHANNELS, **options: object) -> nn.Conv2d:

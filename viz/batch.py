@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.peaks import Score
+from pipeline.stream.probes import Score
 from viz.ascent import climb, extra_for
 from viz.canvas import Canvas
 from viz.image import to_bytes

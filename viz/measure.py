@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.networks.network import Network
-from pipeline.peaks import Score
+from pipeline.stream.probes import Score
 from viz.canvas import Canvas, place
 from viz.image import shrink, to_bytes
 from viz.objective import Objective, View, evaluate

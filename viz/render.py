@@ -19,9 +19,9 @@ from pathlib import Path
 from pipeline.errors import RenderError
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.peaks import Score
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
+from pipeline.stream.probes import Score
 from viz.ascent import canvas_for, reads_whole_layer
 from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas

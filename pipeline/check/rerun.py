@@ -22,13 +22,13 @@ from pipeline.config import Precision
 from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.images.hashes import byte_digest
-from pipeline.index import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network, recorded_network
-from pipeline.peaks import Peaks, Probes, Score
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.store.run_file import read_finished_run
+from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
+from pipeline.stream.probes import Peaks, Probes, Score
 
 __all__ = ["Audit", "Lie", "check_index"]
 

@@ -1,1 +1,1 @@
-"""Engines map `pipeline.index.index_shards` over groups of shards and commit each group's part."""
+"""Engines map `pipeline.stream.loop.index_shards` over groups of shards and commit each group's part."""

@@ -9,13 +9,13 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
-from pipeline.feed import feed
-from pipeline.index import index_shards, open_runner
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.state.commit import commit_part
 from pipeline.state.part import ShardRecord
+from pipeline.stream.feed import feed
+from pipeline.stream.loop import index_shards, open_runner
 
 __all__ = ["run_groups"]
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from pipeline.compiled import can_compile
 from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_identity
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
@@ -36,6 +35,7 @@ from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
 from pipeline.store import tables as store
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
+from pipeline.stream.compiled_probes import can_compile
 
 __all__ = ["run_index"]
 

@@ -1,9 +1,9 @@
 """The network and its probes as one compiled graph.
 
 Inductor freezes the weights into the graph, fuses normalisation and activation into the
-convolutions, and drops everything after the last probe; on a CPU, `pipeline.winograd` saves
+convolutions, and drops everything after the last probe; on a CPU, `pipeline.stream.winograd` saves
 arithmetic. The graph gives each layer's peaks and its output; the watcher is then told of each, as
-by the hooks of `pipeline.peaks`.
+by the hooks of `pipeline.stream.probes`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from pipeline.errors import NetworkError
 from pipeline.layers.choose import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
-from pipeline.peaks import Peaks, Score, Watcher, reduce_view
-from pipeline.winograd import quicken
+from pipeline.stream.probes import Peaks, Score, Watcher, reduce_view
+from pipeline.stream.winograd import quicken
 
 __all__ = ["CompiledProbes", "can_compile"]
 
@@ -64,7 +64,7 @@ class _Probed(nn.Module):
 
 
 class CompiledProbes:
-    """Compile a network with its probes; called like `pipeline.peaks.Probes`.
+    """Compile a network with its probes; called like `pipeline.stream.probes.Probes`.
 
     Args:
         module: the network, which is compiled and hooked for good: hand in a copy.

@@ -11,19 +11,19 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.accumulate import Accumulator, ImageRef
-from pipeline.allocator import keep_memory
-from pipeline.compiled import CompiledProbes
 from pipeline.config import MemoryFormat, Precision, RunConfig
 from pipeline.data.dataset import Shard, image_id
 from pipeline.errors import TooManyBadImages
-from pipeline.feed import Bad, Event, Good
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.peaks import Peaks, Probes
 from pipeline.progress import Task
 from pipeline.state.part import Part, ShardRecord
 from pipeline.store import tables as store
+from pipeline.stream.accumulator import Accumulator, ImageRef
+from pipeline.stream.compiled_probes import CompiledProbes
+from pipeline.stream.feed import Bad, Event, Good
+from pipeline.stream.memory import keep_memory
+from pipeline.stream.probes import Peaks, Probes
 from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]
@@ -111,7 +111,7 @@ def open_runner(
 ) -> Iterator[Runner]:
     """Hook or compile a network for the length of the context.
 
-    On a CPU the process keeps the memory it frees from then on, see `pipeline.allocator`.
+    On a CPU the process keeps the memory it frees from then on, see `pipeline.stream.memory`.
 
     Args:
         network: left as it was found.

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from pipeline.errors import ActivationError
 from pipeline.layers.choose import Layer
-from pipeline.peaks import Peaks
 from pipeline.state import statistics as stats
 from pipeline.state import topk
 from pipeline.state.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.stream.probes import Peaks
 from pipeline.transfer import move
 
 __all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef"]
