@@ -26,14 +26,14 @@ from torch.nn import functional
 
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network, load_network
-from viz.ascent import canvas_for, climb
+from viz.ascent.dispatch import canvas_for, climb
+from viz.ascent.task import Task, item_generator
 from viz.canvas import whole_canvas
 from viz.objective import centre, point
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Recipe
 from viz.scorer import Scorer, Watch
-from viz.task import Task, item_generator
 
 
 def seconds(work: Callable[[], object]) -> float:

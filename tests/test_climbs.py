@@ -13,7 +13,7 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.climbers import SIDE, climber, layer_of
 from tests.tiny import picture, write_tars
-from viz.image import mean_magnitudes, phases_to_picture
+from viz.ascent.parametrisation import mean_magnitudes, phases_to_picture
 from viz.material import Material
 from viz.recipe import RECIPES, get_recipe
 from viz.render import render_units
@@ -125,7 +125,7 @@ def _point(layer, unit):
 
 
 def _canvas(network, recipe, layer):
-    from viz.ascent import canvas_for
+    from viz.ascent.dispatch import canvas_for
     from viz.plan import plan_canvas
 
     return canvas_for(recipe, plan_canvas(network, _point(layer, 2)))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from viz.image import (
+from viz.ascent.parametrisation import (
     COLOUR_DIRECTIONS,
     blur,
     enlarge,

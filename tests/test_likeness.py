@@ -12,9 +12,9 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
-from viz.ascent import extra_for
+from viz.ascent.dispatch import extra_for
+from viz.ascent.likeness import Likeness, Patches, statistics_layers
 from viz.canvas import whole_canvas
-from viz.likeness import Likeness, Patches, statistics_layers
 from viz.material import Material
 from viz.objective import channel, point
 from viz.plan import plan_field

@@ -11,9 +11,10 @@ from torch import Tensor
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.stream.probes import Score
-from viz.ascent import climb, extra_for
+from viz.ascent.dispatch import climb, extra_for
+from viz.ascent.parametrisation import to_bytes
+from viz.ascent.task import Climb, Task, item_generator
 from viz.canvas import Canvas
-from viz.image import to_bytes
 from viz.material import Material
 from viz.measure import Measured, measure, open_picture
 from viz.objective import Objective
@@ -23,7 +24,6 @@ from viz.references import Reference, judge, ratio_of
 from viz.renders import Rendered
 from viz.scorer import Precision, Scorer, Watch
 from viz.starts import Start
-from viz.task import Climb, Task, item_generator
 from viz.workers import Workers
 
 __all__ = ["Item", "Job", "Made", "climb_batch", "row_of"]

@@ -19,18 +19,18 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, TopImage
 from pipeline.query.results import Side
+from viz.ascent.likeness import Patches, statistics_layers
+from viz.ascent.parametrisation import mean_magnitudes, shrink
+from viz.ascent.task import Supplies, item_generator
 from viz.canvas import Canvas
 from viz.crops import choose_images
 from viz.effective import effective_layer
 from viz.facets import lay, penultimate
-from viz.image import mean_magnitudes, shrink
-from viz.likeness import Patches, statistics_layers
 from viz.measure import mean_colour
 from viz.objective import Objective, centre
 from viz.prior import Prior
 from viz.recipe_kinds import Dream, Latent, Maco, Recipe
 from viz.starts import Laid, Start, starts_from
-from viz.task import Supplies, item_generator
 
 __all__ = ["Material"]
 
@@ -106,7 +106,7 @@ class Material:
         return self._fields[layer.name]
 
     def statistics_layers(self, layer: Layer) -> tuple[list[Layer], list[Layer]]:
-        """What `viz.likeness.statistics_layers` finds, found once."""
+        """What `viz.ascent.likeness.statistics_layers` finds, found once."""
         if layer not in self._statistics:
             self._statistics[layer] = statistics_layers(self.network, layer)
         return self._statistics[layer]

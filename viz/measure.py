@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pipeline.networks.network import Network
 from pipeline.stream.probes import Score
+from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
-from viz.image import shrink, to_bytes
 from viz.objective import Objective, View, evaluate
 from viz.scorer import PASS_IMAGES, Watch
 

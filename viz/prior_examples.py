@@ -23,9 +23,9 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
+from viz.ascent.parametrisation import shrink
+from viz.ascent.task import item_generator
 from viz.codes import encode
-from viz.image import shrink
-from viz.task import item_generator
 
 __all__ = ["Examples"]
 

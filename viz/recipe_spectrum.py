@@ -107,7 +107,7 @@ class Typical(Fourier):
     The picture starts from their mean, drives the unit as far as the best of them does, three
     times as far where it looks at the whole input, and no further. It is drawn to the means and
     deviations of their features, on the way to the layer and in a close-up of the patch: to their
-    caricature, with what sets them apart from usual photographs exaggerated. See `viz.likeness`;
+    caricature, with what sets them apart from usual photographs exaggerated. See `viz.ascent.likeness`;
     bench/README.md has what each part does for how telling the picture is.
 
     Args:

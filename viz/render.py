@@ -22,7 +22,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
 from pipeline.stream.probes import Score
-from viz.ascent import canvas_for, reads_whole_layer
+from viz.ascent.dispatch import canvas_for, reads_whole_layer
 from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas
 from viz.material import Material

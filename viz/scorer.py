@@ -22,9 +22,9 @@ from pipeline.errors import LayerError, RenderError
 from pipeline.layers.choose import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.network import Network
+from viz.ascent.score_terms import Extra
 from viz.canvas import Canvas, Crop
 from viz.convolution import QuickConvolutions
-from viz.extras import Extra
 from viz.folding import find_folding
 from viz.objective import Objective, View, evaluate
 from viz.recipe_kinds import ReluRule

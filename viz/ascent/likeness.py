@@ -25,8 +25,8 @@ from torch import Tensor
 
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
+from viz.ascent.score_terms import Look, Views
 from viz.canvas import Canvas
-from viz.extras import Look, Views
 from viz.objective import Objective, View, evaluate
 
 __all__ = ["Likeness", "Patches", "statistics_layers"]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
+from viz.ascent.likeness import Patches
+from viz.ascent.parametrisation import enlarge
 from viz.canvas import Canvas
-from viz.image import enlarge
-from viz.likeness import Patches
 from viz.objective import Objective
 from viz.prior import Prior
 from viz.scorer import Scorer

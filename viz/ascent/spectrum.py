@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from viz.extras import Near
-from viz.image import (
+from viz.ascent.likeness import Likeness
+from viz.ascent.parametrisation import (
     blur,
     phases_to_picture,
     picture_to_spectrum,
     spectrum_noise,
     spectrum_to_picture,
 )
-from viz.likeness import Likeness
+from viz.ascent.random_views import draw_affine, draw_crops, sample
+from viz.ascent.score_terms import Near
+from viz.ascent.task import Climb, Record, Task
 from viz.recipe_kinds import Accentuate, Fourier, Maco, Typical
-from viz.task import Climb, Record, Task
-from viz.transform import draw_affine, draw_crops, sample
 
 __all__ = ["climb_fourier", "climb_maco"]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from viz.image import shrink
+from viz.ascent.parametrisation import shrink
+from viz.ascent.task import Climb, Record, Task
 from viz.recipe_kinds import Latent
-from viz.task import Climb, Record, Task
 
 __all__ = ["climb_code"]
 

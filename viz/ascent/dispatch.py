@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pipeline.errors import RenderError
 from pipeline.layers.choose import Layer
+from viz.ascent.code import climb_code
+from viz.ascent.likeness import Likeness
+from viz.ascent.pixels import climb_deepvis, climb_octaves
+from viz.ascent.random_views import reach
+from viz.ascent.score_terms import Extra, Near, Variety
+from viz.ascent.spectrum import climb_fourier, climb_maco
+from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
-from viz.climb_code import climb_code
-from viz.climb_pixels import climb_deepvis, climb_octaves
-from viz.climb_spectrum import climb_fourier, climb_maco
-from viz.extras import Extra, Near, Variety
-from viz.likeness import Likeness
 from viz.material import Material
 from viz.recipe_kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
-from viz.task import Climb, Task
-from viz.transform import reach
 
 __all__ = ["canvas_for", "climb", "extra_for", "reads_whole_layer"]
 

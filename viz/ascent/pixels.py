@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
+from viz.ascent.parametrisation import blur, denoise, enlarge, noise, shrink
+from viz.ascent.random_views import crop_offsets
+from viz.ascent.task import Climb, Record, Task
 from viz.canvas import Canvas
-from viz.image import blur, denoise, enlarge, noise, shrink
 from viz.recipe_kinds import Deepvis, Dream, Facets, Octaves
-from viz.task import Climb, Record, Task
-from viz.transform import crop_offsets
 
 __all__ = ["climb_deepvis", "climb_octaves"]
 
