@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pipeline.layers.choose import choose_layers
 from pipeline.networks.network import Network, load_network
 from viz.canvas import Canvas
-from viz.objective import point
+from viz.objectives.objective import point
 from viz.plan import plan_canvas
 from viz.scorer import Scorer, Watch
 

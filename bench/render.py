@@ -29,7 +29,7 @@ from pipeline.networks.network import Network, load_network
 from viz.ascent.dispatch import canvas_for, climb
 from viz.ascent.task import Task, item_generator
 from viz.canvas import whole_canvas
-from viz.objective import centre, point
+from viz.objectives.objective import centre, point
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Recipe

@@ -4,7 +4,7 @@ import torch
 from pipeline.images.preprocess import Box
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_canvas, place, whole_canvas
-from viz.objective import evaluate, point
+from viz.objectives.objective import evaluate, point
 from viz.plan import matches_whole_input
 from viz.scorer import Watch
 

@@ -119,7 +119,7 @@ def test_an_accentuated_image_stays_nearer_the_harder_it_is_held(network, materi
 
 
 def _point(layer, unit):
-    from viz.objective import point
+    from viz.objectives.objective import point
 
     return point(layer, unit)
 

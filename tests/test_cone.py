@@ -13,7 +13,7 @@ from pipeline.networks.network import Network, load_network
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.cone import cone_canvas
-from viz.objective import channel, evaluate, point
+from viz.objectives.objective import channel, evaluate, point
 from viz.plan import matches_whole_input, plan_canvas
 from viz.scorer import Watch
 from viz.way import maps_on_the_way

@@ -13,7 +13,7 @@ from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
 from tests.climbers import climber, layer_of
 from viz.effective import effective_layer, narrowed
-from viz.objective import centre
+from viz.objectives.objective import centre
 
 
 class Blurs(nn.Module):

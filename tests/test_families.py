@@ -18,7 +18,7 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.index_renders import render_index
-from viz.objective import point
+from viz.objectives.objective import point
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.scorer import Watch

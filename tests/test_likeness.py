@@ -16,7 +16,7 @@ from viz.ascent.dispatch import extra_for
 from viz.ascent.likeness import Likeness, Patches, statistics_layers
 from viz.canvas import whole_canvas
 from viz.material import Material
-from viz.objective import channel, point
+from viz.objectives.objective import channel, point
 from viz.plan import plan_field
 from viz.recipe import default_recipe, get_recipe
 from viz.render import render_units

@@ -3,7 +3,7 @@ import torch
 
 from pipeline.errors import RenderError
 from tests.climbers import climber, layer_of
-from viz.objective import View, channel, direction, evaluate, logit, point
+from viz.objectives.objective import View, channel, direction, evaluate, logit, point
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import pytest
 
 from pipeline.errors import RenderError
 from tests.climbers import climber, layer_of
-from viz.objective import channel, energy, logit, point
-from viz.objective_text import parse_objective
+from viz.objectives.objective import channel, energy, logit, point
+from viz.objectives.text import parse_objective
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pipeline.errors import RenderError
 from pipeline.store.tables import UNITS, write_table
 from tests.climbers import SIDE, climber, layer_of
 from viz.measure import measure, open_picture
-from viz.objective import channel, point
+from viz.objectives.objective import channel, point
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.references import ratio_of

@@ -17,7 +17,7 @@ from viz.ascent.task import Climb, Task, item_generator
 from viz.canvas import Canvas
 from viz.material import Material
 from viz.measure import Measured, measure, open_picture
-from viz.objective import Objective
+from viz.objectives.objective import Objective
 from viz.picture_files import picture_name, save_picture
 from viz.recipe_kinds import Maco, Recipe
 from viz.references import Reference, judge, ratio_of

@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from viz.measure import device_of
-from viz.objective import centre, point
+from viz.objectives.objective import centre, point
 from viz.scorer import Scorer, Watch
 
 __all__ = ["SHARE", "effective_layer", "narrowed"]

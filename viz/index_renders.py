@@ -13,7 +13,7 @@ from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from viz.material import Material
-from viz.objective_text import WHOLE_LAYER, parse_objective
+from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.prior import Prior, load_prior, parse_code_shape
 from viz.recipe_kinds import Latent, Recipe
 from viz.render import render_units

@@ -27,7 +27,7 @@ from viz.crops import choose_images
 from viz.effective import effective_layer
 from viz.facets import lay, penultimate
 from viz.measure import mean_colour
-from viz.objective import Objective, centre
+from viz.objectives.objective import Objective, centre
 from viz.prior import Prior
 from viz.recipe_kinds import Dream, Latent, Maco, Recipe
 from viz.starts import Laid, Start, starts_from

@@ -15,7 +15,7 @@ from pipeline.networks.network import Network
 from pipeline.stream.probes import Score
 from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
-from viz.objective import Objective, View, evaluate
+from viz.objectives.objective import Objective, View, evaluate
 from viz.scorer import PASS_IMAGES, Watch
 
 __all__ = [

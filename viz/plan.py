@@ -14,7 +14,7 @@ from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.cone import cone_canvas
 from viz.effective import narrowed
 from viz.measure import device_of
-from viz.objective import Objective, Term
+from viz.objectives.objective import Objective, Term
 from viz.scorer import Watch
 
 __all__ = ["matches_whole_input", "plan_canvas", "plan_field"]

@@ -23,7 +23,7 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from viz.convolution import QuickConvolutions
 from viz.measure import device_of
-from viz.objective import evaluate, point
+from viz.objectives.objective import evaluate, point
 from viz.recipe_kinds import ReluRule
 from viz.relu import relu_rule
 from viz.scorer import PASS_IMAGES, Watch

@@ -27,8 +27,8 @@ from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas
 from viz.material import Material
 from viz.measure import device_of
-from viz.objective import Objective
-from viz.objective_text import parse_objective
+from viz.objectives.objective import Objective
+from viz.objectives.text import parse_objective
 from viz.plan import plan_canvas, plan_field
 from viz.recipe import recipe_fingerprint
 from viz.recipe_kinds import Recipe, Typical
@@ -74,7 +74,7 @@ def render_units(
         recipe: how; see `viz.recipe`.
         out: an index's folder; any folder will do.
         seed: of the start and of every transform; a unit's picture depends on nothing else.
-        objective: as `viz.objective_text` reads it, or a function from unit to objective.
+        objective: as `viz.objectives.text` reads it, or a function from unit to objective.
         objective_name: names a function's objective in the table.
         batch: renderings that climb together; what comes out does not depend on it.
         precision: of the climb; `auto` is bf16 where the processor computes in it.

@@ -26,7 +26,7 @@ from viz.ascent.score_terms import Extra
 from viz.canvas import Canvas, Crop
 from viz.convolution import QuickConvolutions
 from viz.folding import find_folding
-from viz.objective import Objective, View, evaluate
+from viz.objectives.objective import Objective, View, evaluate
 from viz.recipe_kinds import ReluRule
 from viz.relu import relu_rule
 from viz.workers import Workers

@@ -27,7 +27,7 @@ from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
 from viz.ascent.score_terms import Look, Views
 from viz.canvas import Canvas
-from viz.objective import Objective, View, evaluate
+from viz.objectives.objective import Objective, View, evaluate
 
 __all__ = ["Likeness", "Patches", "statistics_layers"]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.layers.choose import Layer
-from viz.objective import Objective, View
+from viz.objectives.objective import Objective, View
 
 if TYPE_CHECKING:
     from viz.scorer import Scorer

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from viz.ascent.likeness import Patches
 from viz.ascent.parametrisation import enlarge
 from viz.canvas import Canvas
-from viz.objective import Objective
+from viz.objectives.objective import Objective
 from viz.prior import Prior
 from viz.scorer import Scorer
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import RenderError, did_you_mean
 from pipeline.layers.choose import Layer
-from viz.objective import Objective, channel, energy, logit, point
+from viz.objectives.objective import Objective, channel, energy, logit, point
 
 __all__ = ["WHOLE_LAYER", "parse_objective"]
 
