@@ -30,10 +30,10 @@ from viz.ascent.dispatch import canvas_for, climb
 from viz.ascent.task import Task, item_generator
 from viz.canvas import whole_canvas
 from viz.objectives.objective import centre, point
+from viz.passes.scorer import Scorer, Watch
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Recipe
-from viz.scorer import Scorer, Watch
 
 
 def seconds(work: Callable[[], object]) -> float:

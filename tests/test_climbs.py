@@ -161,7 +161,7 @@ def test_driven_apart_renderings_differ_more(network, tmp_path):
 def _apart(network, out, first, second):
     """1 minus the cosine of the Gram matrices of two renderings."""
     from viz.measure import mean_colour, open_picture
-    from viz.scorer import Watch
+    from viz.passes.scorer import Watch
 
     layer = layer_of(network, "late")
     pair = torch.stack([open_picture(out / row.file, 3) for row in (first, second)]).float()

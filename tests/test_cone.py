@@ -14,8 +14,8 @@ from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.cone import cone_canvas
 from viz.objectives.objective import channel, evaluate, point
+from viz.passes.scorer import Watch
 from viz.plan import matches_whole_input, plan_canvas
-from viz.scorer import Watch
 from viz.way import maps_on_the_way
 
 FAMILIES = """

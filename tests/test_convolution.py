@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from viz.convolution import QuickConvolutions
+from viz.passes.fast_ops import QuickConvolutions
 
 
 @pytest.mark.parametrize("side", [11, 12])

@@ -19,9 +19,9 @@ from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.index_renders import render_index
 from viz.objectives.objective import point
+from viz.passes.scorer import Watch
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
-from viz.scorer import Watch
 
 IMAGES = 5
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.climbers import climber
-from viz.convolution import QuickConvolutions
-from viz.folding import find_folding
-from viz.frozen import Folding
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.folding import find_folding
+from viz.passes.frozen import Folding
 
 
 def norm(units: int) -> nn.BatchNorm2d:

@@ -17,10 +17,10 @@ from viz.ascent.likeness import Likeness, Patches, statistics_layers
 from viz.canvas import whole_canvas
 from viz.material import Material
 from viz.objectives.objective import channel, point
+from viz.passes.scorer import Scorer, Watch
 from viz.plan import plan_field
 from viz.recipe import default_recipe, get_recipe
 from viz.render import render_units
-from viz.scorer import Scorer, Watch
 
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 

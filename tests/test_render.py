@@ -11,12 +11,12 @@ from pipeline.store.tables import UNITS, write_table
 from tests.climbers import SIDE, climber, layer_of
 from viz.measure import measure, open_picture
 from viz.objectives.objective import channel, point
+from viz.passes.scorer import Scorer, Watch
 from viz.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.references import ratio_of
 from viz.render import render_units
 from viz.renders import load_renders, read_renders
-from viz.scorer import Scorer, Watch
 
 QUICK = {
     "fourier": get_recipe("fourier", {"steps": "12"}),

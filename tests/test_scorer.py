@@ -6,9 +6,9 @@ import torch
 from pipeline.config import Precision as IndexPrecision
 from pipeline.errors import RenderError
 from tests.climbers import climber, layer_of
+from viz.passes.scorer import Precision, resolve_precision
 from viz.recipe import get_recipe
 from viz.render import render_units
-from viz.scorer import Precision, resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from viz.workers import Workers
+from viz.passes.workers import Workers
 
 CPU = torch.device("cpu")
 

@@ -18,13 +18,13 @@ from viz.canvas import Canvas
 from viz.material import Material
 from viz.measure import Measured, measure, open_picture
 from viz.objectives.objective import Objective
+from viz.passes.scorer import Precision, Scorer, Watch
+from viz.passes.workers import Workers
 from viz.picture_files import picture_name, save_picture
 from viz.recipe_kinds import Maco, Recipe
 from viz.references import Reference, judge, ratio_of
 from viz.renders import Rendered
-from viz.scorer import Precision, Scorer, Watch
 from viz.starts import Start
-from viz.workers import Workers
 
 __all__ = ["Item", "Job", "Made", "climb_batch", "row_of"]
 

@@ -14,9 +14,9 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from viz.convolution import QuickConvolutions
 from viz.measure import device_of
-from viz.scorer import PASS_IMAGES, Watch
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.scorer import PASS_IMAGES, Watch
 
 __all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
 

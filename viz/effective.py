@@ -19,7 +19,7 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from viz.measure import device_of
 from viz.objectives.objective import centre, point
-from viz.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer, Watch
 
 __all__ = ["SHARE", "effective_layer", "narrowed"]
 

@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from viz.canvas import Canvas
-from viz.convolution import QuickConvolutions
 from viz.measure import device_of
-from viz.scorer import PASS_IMAGES
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.scorer import PASS_IMAGES
 
 __all__ = ["cluster", "lay", "penultimate"]
 

@@ -14,11 +14,11 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from viz.material import Material
 from viz.objectives.text import WHOLE_LAYER, parse_objective
+from viz.passes.scorer import Precision
 from viz.prior import Prior, load_prior, parse_code_shape
 from viz.recipe_kinds import Latent, Recipe
 from viz.render import render_units
 from viz.renders import Rendered
-from viz.scorer import Precision
 
 __all__ = ["Device", "find_device", "index_network", "render_index"]
 

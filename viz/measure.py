@@ -16,7 +16,7 @@ from pipeline.stream.probes import Score
 from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
 from viz.objectives.objective import Objective, View, evaluate
-from viz.scorer import PASS_IMAGES, Watch
+from viz.passes.scorer import PASS_IMAGES, Watch
 
 __all__ = [
     "Measured",

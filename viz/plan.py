@@ -15,7 +15,7 @@ from viz.cone import cone_canvas
 from viz.effective import narrowed
 from viz.measure import device_of
 from viz.objectives.objective import Objective, Term
-from viz.scorer import Watch
+from viz.passes.scorer import Watch
 
 __all__ = ["matches_whole_input", "plan_canvas", "plan_field"]
 

@@ -23,12 +23,12 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
 from viz.codes import CodeSpread
-from viz.convolution import QuickConvolutions
 from viz.decoder import Critic, Decoder
 from viz.measure import device_of
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.scorer import Watch, resolve_precision
 from viz.prior import prior_path
 from viz.prior_examples import Examples
-from viz.scorer import Watch, resolve_precision
 
 __all__ = ["PriorOptions", "train_prior"]
 

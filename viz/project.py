@@ -21,12 +21,12 @@ from torch import Tensor
 from pipeline.errors import RenderError, did_you_mean
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from viz.convolution import QuickConvolutions
 from viz.measure import device_of
 from viz.objectives.objective import evaluate, point
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.relu import relu_rule
+from viz.passes.scorer import PASS_IMAGES, Watch
 from viz.recipe_kinds import ReluRule
-from viz.relu import relu_rule
-from viz.scorer import PASS_IMAGES, Watch
 
 __all__ = [
     "METHODS",

@@ -11,7 +11,7 @@ from viz.options import write_option
 __all__ = ["RULES", "Recipe", "ReluRule"]
 
 ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
-"""What every ReLU does during a climb; see `viz.relu`."""
+"""What every ReLU does during a climb; see `viz.passes.relu`."""
 
 RULES: tuple[ReluRule, ...] = get_args(ReluRule)
 """All rules, `plain` first."""

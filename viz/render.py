@@ -29,13 +29,13 @@ from viz.material import Material
 from viz.measure import device_of
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
+from viz.passes.scorer import PASS_IMAGES, Precision, resolve_precision
+from viz.passes.workers import Workers
 from viz.plan import plan_canvas, plan_field
 from viz.recipe import recipe_fingerprint
 from viz.recipe_kinds import Recipe, Typical
 from viz.references import read_references
 from viz.renders import Rendered, load_renders, merge_renders
-from viz.scorer import PASS_IMAGES, Precision, resolve_precision
-from viz.workers import Workers
 
 __all__ = ["render_units"]
 

@@ -13,7 +13,7 @@ from pipeline.layers.choose import Layer
 from viz.objectives.objective import Objective, View
 
 if TYPE_CHECKING:
-    from viz.scorer import Scorer
+    from viz.passes.scorer import Scorer
 
 __all__ = ["Extra", "Look", "Near", "Variety", "Views"]
 

@@ -17,8 +17,8 @@ from viz.ascent.likeness import Patches
 from viz.ascent.parametrisation import enlarge
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
+from viz.passes.scorer import Scorer
 from viz.prior import Prior
-from viz.scorer import Scorer
 
 __all__ = ["Climb", "OnStep", "Record", "Supplies", "Task", "item_generator"]
 

@@ -3,7 +3,7 @@
 A batch norm's backward pass is slow in mixed precision: it was a fifth of a climb in GoogLeNet. And
 autocast casts a weight that needs no gradient again at every call. So a climb uses weights with the
 batch norms folded in, cast once. Nothing of the network is touched: a `Folding` says what stands in
-for which weights, and `viz.convolution` acts on it while the network runs. What belongs together is
+for which weights, and `viz.passes.fast_ops` acts on it while the network runs. What belongs together is
 found by watching one pass, and tried in another.
 """
 
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from viz.convolution import QuickConvolutions
-from viz.frozen import Folding, Norm, Ready
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.frozen import Folding, Norm, Ready
 
 __all__ = ["find_folding"]
 

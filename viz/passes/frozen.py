@@ -2,7 +2,7 @@
 
 A batch norm in eval mode multiplies each channel and adds to it; its gradient is a product with
 that scale, which takes a fraction of the time of PyTorch's kernel for mixed precision. Where it
-reads the output of a convolution, the convolution can do both at no cost. `viz.folding` finds out
+reads the output of a convolution, the convolution can do both at no cost. `viz.passes.folding` finds out
 where.
 """
 

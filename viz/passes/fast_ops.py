@@ -13,7 +13,7 @@ Strided convolutions of a picture: with three channels oneDNN has little to mult
 the gradient of GoogLeNet's first convolution took 30 ms for 8 x 64 x 88 x 88. The pixels that lie
 under one step of the stride become channels, so that nothing is strided any more: 11 ms.
 
-Batch norms and weights: see `viz.frozen`.
+Batch norms and weights: see `viz.passes.frozen`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from viz.frozen import Folding, Norm
+from viz.passes.frozen import Folding, Norm
 
 __all__ = ["QuickConvolutions"]
 

@@ -3,7 +3,7 @@
 Hooks are there while the context is open. Weights are frozen, so that a backward pass ends at the
 picture. A batch goes through in passes of a few images; convolutions on the CPU give an image the
 same bits in a pass of 2 as in a pass of 8, but not in a pass of 1 (measured: oneDNN 3, float32,
-one thread), so that a pass never has one image; see `viz.workers` for the threads.
+one thread), so that a pass never has one image; see `viz.passes.workers` for the threads.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipeline.networks.extra_modules import find_module
 from pipeline.networks.network import Network
 from viz.ascent.score_terms import Extra
 from viz.canvas import Canvas, Crop
-from viz.convolution import QuickConvolutions
-from viz.folding import find_folding
 from viz.objectives.objective import Objective, View, evaluate
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.folding import find_folding
+from viz.passes.relu import relu_rule
+from viz.passes.workers import Workers
 from viz.recipe_kinds import ReluRule
-from viz.relu import relu_rule
-from viz.workers import Workers
 
 __all__ = [
     "PASS_IMAGES",
