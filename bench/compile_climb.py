@@ -24,7 +24,7 @@ from pipeline.networks.network import Network, load_network
 from viz.canvas import Canvas
 from viz.objectives.objective import point
 from viz.passes.scorer import Scorer, Watch
-from viz.plan import plan_canvas
+from viz.planning.plan import plan_canvas
 
 IMAGES = 8
 

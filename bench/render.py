@@ -31,7 +31,7 @@ from viz.ascent.task import Task, item_generator
 from viz.canvas import whole_canvas
 from viz.objectives.objective import centre, point
 from viz.passes.scorer import Scorer, Watch
-from viz.plan import plan_canvas
+from viz.planning.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.recipe_kinds import Recipe
 

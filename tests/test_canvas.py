@@ -6,7 +6,7 @@ from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_canvas, place, whole_canvas
 from viz.objectives.objective import evaluate, point
 from viz.passes.scorer import Watch
-from viz.plan import matches_whole_input
+from viz.planning.plan import matches_whole_input
 
 
 @pytest.mark.parametrize("same_padding", [False, True])

@@ -126,7 +126,7 @@ def _point(layer, unit):
 
 def _canvas(network, recipe, layer):
     from viz.ascent.dispatch import canvas_for
-    from viz.plan import plan_canvas
+    from viz.planning.plan import plan_canvas
 
     return canvas_for(recipe, plan_canvas(network, _point(layer, 2)))
 

@@ -12,11 +12,11 @@ from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network, load_network
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
-from viz.cone import cone_canvas
 from viz.objectives.objective import channel, evaluate, point
 from viz.passes.scorer import Watch
-from viz.plan import matches_whole_input, plan_canvas
-from viz.way import maps_on_the_way
+from viz.planning.chokepoints import maps_on_the_way
+from viz.planning.cone import cone_canvas
+from viz.planning.plan import matches_whole_input, plan_canvas
 
 FAMILIES = """
 vgg11_bn 64 features.13

@@ -12,8 +12,8 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
 from tests.climbers import climber, layer_of
-from viz.effective import effective_layer, narrowed
 from viz.objectives.objective import centre
+from viz.planning.effective_field import effective_layer, narrowed
 
 
 class Blurs(nn.Module):

@@ -20,7 +20,7 @@ from viz.canvas import Canvas
 from viz.index_renders import render_index
 from viz.objectives.objective import point
 from viz.passes.scorer import Watch
-from viz.plan import plan_canvas
+from viz.planning.plan import plan_canvas
 from viz.recipe import get_recipe
 
 IMAGES = 5

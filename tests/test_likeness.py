@@ -18,7 +18,7 @@ from viz.canvas import whole_canvas
 from viz.material import Material
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
-from viz.plan import plan_field
+from viz.planning.plan import plan_field
 from viz.recipe import default_recipe, get_recipe
 from viz.render import render_units
 

@@ -12,7 +12,7 @@ from tests.climbers import SIDE, climber, layer_of
 from viz.measure import measure, open_picture
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
-from viz.plan import plan_canvas
+from viz.planning.plan import plan_canvas
 from viz.recipe import get_recipe
 from viz.references import ratio_of
 from viz.render import render_units

@@ -7,7 +7,7 @@ layer on the way keeps its alignment, and it contains the receptive field, so th
 its border never enters. The canvas is the window plus a margin for what jitter and blur move in.
 
 The same holds inside the network: of the maps on the way to the layer only what the position sees
-is needed. Those are the canvas's crops; `viz.cone` finds them.
+is needed. Those are the canvas's crops; `viz.planning.cone` finds them.
 
     whole input  ┌───────────────────────────┐
                  │    canvas ┌───────────┐   │

@@ -18,7 +18,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
 from viz.cells import gather_cells
-from viz.effective import narrowed
+from viz.planning.effective_field import narrowed
 from viz.renders import Rendered, read_renders
 from viz.sheet import PageText, draw_page
 

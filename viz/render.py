@@ -31,7 +31,7 @@ from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.scorer import PASS_IMAGES, Precision, resolve_precision
 from viz.passes.workers import Workers
-from viz.plan import plan_canvas, plan_field
+from viz.planning.plan import plan_canvas, plan_field
 from viz.recipe import recipe_fingerprint
 from viz.recipe_kinds import Recipe, Typical
 from viz.references import read_references

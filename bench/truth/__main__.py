@@ -13,7 +13,7 @@ seen as the patch at the peak. The judge's features of a patch are what its last
 fed; an answer is right when the top patch is nearer to the explanation (cosine, mean over the
 explanation's pictures) than the low one, and half right on a tie. Chance is 50 %.
 
-Patches are as large as the effective receptive field (`viz.effective`); a field of unknown place is
+Patches are as large as the effective receptive field (`viz.planning.effective_field`); a field of unknown place is
 the whole input. What one sees of a late layer's theoretical field says little: most of it is not
 looked at. A patch near a border is moved inside, so that all have one size.
 

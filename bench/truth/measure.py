@@ -20,8 +20,8 @@ from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from viz.crops import seen_window
-from viz.effective import effective_layer
 from viz.index_renders import index_network, render_index
+from viz.planning.effective_field import effective_layer
 from viz.recipe_kinds import Latent, Recipe
 
 FIELD_PHOTOGRAPHS = 24

@@ -11,10 +11,10 @@ inception4b, 5 x 5 of inception4a, 7 x 7 of maxpool3.
     block    ·   ·   ├─────────┤    ·   ·
     layer                  ┼
 
-The modules are found by `viz.way`, and their receptive fields are asked of the network, so that no
+The modules are found by `viz.planning.chokepoints`, and their receptive fields are asked of the network, so that no
 rule per architecture is needed. A cut starts at a multiple of the stride that is still to come and
 has the map's size modulo it, so that what follows keeps its alignment; a position that is needed
-then sees no padding that it does not see on the whole input. `viz.plan` tries a cone before it is
+then sees no padding that it does not see on the whole input. `viz.planning.plan` tries a cone before it is
 used.
 """
 
@@ -32,7 +32,7 @@ from pipeline.layers.choose import Layer
 from pipeline.layers.receptive_field import Field, Target, find_fields
 from pipeline.networks.network import Network
 from viz.canvas import Canvas, Crop, cut_canvas, cut_interval
-from viz.way import maps_on_the_way
+from viz.planning.chokepoints import maps_on_the_way
 
 __all__ = ["cone_canvas"]
 
