@@ -19,10 +19,10 @@ from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.generators import AutoencoderKL, Features
 from tests.tiny import write_tars
-from viz import prior as prior_module
 from viz.cli import app
-from viz.codes import CodeSpread, encode
-from viz.prior import code_range, load_prior
+from viz.priors import prior as prior_module
+from viz.priors.code_range import CodeSpread, encode
+from viz.priors.prior import code_range, load_prior
 from viz.renders import load_renders
 
 HERE = "tests.generators:"

@@ -21,11 +21,12 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
-from viz import prior_examples, prior_training
 from viz.material import Material
-from viz.prior import load_prior
-from viz.prior_examples import Examples
-from viz.prior_training import PriorOptions, train_prior
+from viz.priors import training as prior_training
+from viz.priors import training_data as prior_examples
+from viz.priors.prior import load_prior
+from viz.priors.training import PriorOptions, train_prior
+from viz.priors.training_data import Examples
 from viz.recipe import get_recipe
 from viz.render import render_units
 

@@ -240,7 +240,7 @@ def prior_train(
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
     from viz.index_renders import find_device, index_network
-    from viz.prior_training import PriorOptions, train_prior
+    from viz.priors.training import PriorOptions, train_prior
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
     with open_index(out) as index:

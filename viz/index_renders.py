@@ -15,7 +15,7 @@ from pipeline.query.index import Index
 from viz.material import Material
 from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.passes.scorer import Precision
-from viz.prior import Prior, load_prior, parse_code_shape
+from viz.priors.prior import Prior, load_prior, parse_code_shape
 from viz.recipe_kinds import Latent, Recipe
 from viz.render import render_units
 from viz.renders import Rendered
@@ -77,7 +77,7 @@ def render_index(
         weights: see `index_network`.
         photograph: what a dream starts from.
         generator: of the recipe `prior`: a checkpoint or `module:factory`, see
-            `viz.prior.load_prior`; by default the one trained in OUT.
+            `viz.priors.prior.load_prior`; by default the one trained in OUT.
         generator_weights: of a generator that a factory makes.
         generator_code: shape of its codes, such as `256x6x6`, where it does not say.
         device: where it runs; `auto` is a GPU where there is one.

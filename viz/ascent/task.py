@@ -18,7 +18,7 @@ from viz.ascent.parametrisation import enlarge
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
 from viz.passes.scorer import Scorer
-from viz.prior import Prior
+from viz.priors.prior import Prior
 
 __all__ = ["Climb", "OnStep", "Record", "Supplies", "Task", "item_generator"]
 

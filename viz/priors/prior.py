@@ -3,8 +3,8 @@
     prior = load_prior(Path("out/demo/prior/blocks.4.2.pt"))
     pictures = prior.decode(codes)
 
-A prior trained here (`viz.prior_training`) decodes a layer's features, averaged to a few positions.
-A factory `module:function` gives any other; see `viz.generator`.
+A prior trained here (`viz.priors.training`) decodes a layer's features, averaged to a few positions.
+A factory `module:function` gives any other; see `viz.priors.user_module`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.layers.choose import Layer, choose_layers
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from viz.codes import CodeRange, CodeSpread, dataset_spread
-from viz.decoder import Decoder
-from viz.generator import (
+from viz.priors.code_range import CodeRange, CodeSpread, dataset_spread
+from viz.priors.decoder import Decoder
+from viz.priors.user_module import (
     HINT,
     build_generator,
     code_shape_of,
@@ -42,7 +42,7 @@ class Prior:
     """A generator, ready to be climbed in.
 
     Args:
-        module: codes to images, as `viz.generator.decode_codes` takes it.
+        module: codes to images, as `viz.priors.user_module.decode_codes` takes it.
         code_shape: of one image's code.
         lower: (*code_shape,) least value of each code unit.
         upper: likewise the largest.

@@ -25,7 +25,7 @@ from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from viz.ascent.parametrisation import shrink
 from viz.ascent.task import item_generator
-from viz.codes import encode
+from viz.priors.code_range import encode
 
 __all__ = ["Examples"]
 

@@ -1,7 +1,7 @@
 """Train a prior: a decoder from a layer's features back to the images of an indexed dataset.
 
 A checkpoint after every few hundred steps holds the whole state, and the same call goes on from it:
-the order of the images follows from seed and step (`viz.prior_examples`), so that on a CPU an
+the order of the images follows from seed and step (`viz.priors.training_data`), so that on a CPU an
 interrupted training ends in the same bits as an undisturbed one.
 """
 
@@ -22,13 +22,13 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
-from viz.codes import CodeSpread
-from viz.decoder import Critic, Decoder
 from viz.measure import device_of
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import Watch, resolve_precision
-from viz.prior import prior_path
-from viz.prior_examples import Examples
+from viz.priors.code_range import CodeSpread
+from viz.priors.decoder import Critic, Decoder
+from viz.priors.prior import prior_path
+from viz.priors.training_data import Examples
 
 __all__ = ["PriorOptions", "train_prior"]
 
@@ -232,7 +232,7 @@ def train_prior(
         reporter: shown the steps and the loss.
 
     Returns:
-        The checkpoint, `OUT/prior/LAYER.pt`, which `viz.prior.load_prior` reads.
+        The checkpoint, `OUT/prior/LAYER.pt`, which `viz.priors.prior.load_prior` reads.
 
     Raises:
         RenderError: when a checkpoint of another training is in the way.

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from pipeline.errors import RenderError
 from pipeline.networks.user_factory import find_factory
 from pipeline.networks.weights import fit_state, read_weights
-from viz.codes import CodeSpread
+from viz.priors.code_range import CodeSpread
 
 __all__ = ["build_generator", "code_shape_of", "declared_spread", "decode_codes", "try_decoding"]
 
