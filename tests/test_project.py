@@ -12,7 +12,8 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
-from viz.project import (
+from viz.projections.page import draw_projections
+from viz.projections.project import (
     METHODS,
     activation_maps,
     parse_methods,
@@ -20,7 +21,6 @@ from viz.project import (
     show_activation,
     show_signed,
 )
-from viz.project_sheet import draw_projections
 
 SIDE = 8
 

@@ -194,8 +194,8 @@ def project_command(
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
     from viz.index_renders import index_network
-    from viz.project import parse_methods
-    from viz.project_sheet import draw_projections
+    from viz.projections.page import draw_projections
+    from viz.projections.project import parse_methods
 
     methods, reporter = parse_methods(method), ConsoleReporter()
     with open_index(out) as index:
