@@ -32,8 +32,8 @@ from viz.canvas import whole_canvas
 from viz.objectives.objective import centre, point
 from viz.passes.scorer import Scorer, Watch
 from viz.planning.plan import plan_canvas
-from viz.recipe import get_recipe
-from viz.recipe_kinds import Recipe
+from viz.recipes.catalog import get_recipe
+from viz.recipes.kinds import Recipe
 
 
 def seconds(work: Callable[[], object]) -> float:

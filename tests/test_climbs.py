@@ -15,7 +15,7 @@ from tests.climbers import SIDE, climber, layer_of
 from tests.tiny import picture, write_tars
 from viz.ascent.parametrisation import mean_magnitudes, phases_to_picture
 from viz.material import Material
-from viz.recipe import RECIPES, get_recipe
+from viz.recipes.catalog import RECIPES, get_recipe
 from viz.render import render_units
 from viz.renders import load_renders
 

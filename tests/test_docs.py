@@ -16,7 +16,7 @@ from pipeline.query.named_queries import query_names
 from pipeline.store.tables import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app
-from viz.recipe import RECIPES, describe_recipe, get_recipe
+from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 from viz.renders import RENDERS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,7 @@ from viz.index_renders import render_index
 from viz.objectives.objective import point
 from viz.passes.scorer import Watch
 from viz.planning.plan import plan_canvas
-from viz.recipe import get_recipe
+from viz.recipes.catalog import get_recipe
 
 IMAGES = 5
 

@@ -19,7 +19,7 @@ from viz.material import Material
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
 from viz.planning.plan import plan_field
-from viz.recipe import default_recipe, get_recipe
+from viz.recipes.catalog import default_recipe, get_recipe
 from viz.render import render_units
 
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})

@@ -27,7 +27,7 @@ from viz.priors import training_data as prior_examples
 from viz.priors.prior import load_prior
 from viz.priors.training import PriorOptions, train_prior
 from viz.priors.training_data import Examples
-from viz.recipe import get_recipe
+from viz.recipes.catalog import get_recipe
 from viz.render import render_units
 
 OPTIONS = {"size": 16, "grid": 4, "batch": 4}

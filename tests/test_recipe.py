@@ -1,9 +1,9 @@
 import pytest
 
 from pipeline.errors import RenderError, UsageError
-from viz.options import parse_settings
-from viz.recipe import RECIPES, describe_recipe, get_recipe, recipe_fingerprint
-from viz.recipe_kinds import Octaves
+from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, recipe_fingerprint
+from viz.recipes.kinds import Octaves
+from viz.recipes.option_text import parse_settings
 
 
 def test_the_posts_schedule_is_as_published():

@@ -13,7 +13,7 @@ from viz.measure import measure, open_picture
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
 from viz.planning.plan import plan_canvas
-from viz.recipe import get_recipe
+from viz.recipes.catalog import get_recipe
 from viz.references import ratio_of
 from viz.render import render_units
 from viz.renders import load_renders, read_renders

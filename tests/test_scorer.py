@@ -7,7 +7,7 @@ from pipeline.config import Precision as IndexPrecision
 from pipeline.errors import RenderError
 from tests.climbers import climber, layer_of
 from viz.passes.scorer import Precision, resolve_precision
-from viz.recipe import get_recipe
+from viz.recipes.catalog import get_recipe
 from viz.render import render_units
 
 CPU = torch.device("cpu")

@@ -11,15 +11,15 @@ from pipeline.lazy import lazy_names
 if TYPE_CHECKING:
     from viz.index_renders import render_index
     from viz.pages import draw_sheets
-    from viz.recipe import RECIPES, get_recipe
+    from viz.recipes.catalog import RECIPES, get_recipe
     from viz.render import render_units
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "RECIPES": "viz.recipe",
+            "RECIPES": "viz.recipes.catalog",
             "draw_sheets": "viz.pages",
-            "get_recipe": "viz.recipe",
+            "get_recipe": "viz.recipes.catalog",
             "render_index": "viz.index_renders",
             "render_units": "viz.render",
         },

@@ -21,7 +21,7 @@ from viz.objectives.objective import Objective
 from viz.passes.scorer import Precision, Scorer, Watch
 from viz.passes.workers import Workers
 from viz.picture_files import picture_name, save_picture
-from viz.recipe_kinds import Maco, Recipe
+from viz.recipes.kinds import Maco, Recipe
 from viz.references import Reference, judge, ratio_of
 from viz.renders import Rendered
 from viz.starts import Start

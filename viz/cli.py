@@ -127,8 +127,8 @@ def render(
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
     from viz.index_renders import render_index
-    from viz.options import parse_settings
-    from viz.recipe import default_recipe, get_recipe
+    from viz.recipes.catalog import default_recipe, get_recipe
+    from viz.recipes.option_text import parse_settings
 
     name = recipe or default_recipe(objective)
     chosen = get_recipe(name, parse_settings(settings or [], steps=steps, patience=patience))
@@ -164,7 +164,7 @@ def recipes(
       maxact recipes
       maxact recipes octaves
     """
-    from viz.recipe import RECIPES, describe_recipe, get_recipe, summarise_recipe
+    from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 
     if name is None:
         sys.stdout.writelines(f"{key:10} {summarise_recipe(RECIPES[key])}\n" for key in RECIPES)

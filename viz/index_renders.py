@@ -16,7 +16,7 @@ from viz.material import Material
 from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.passes.scorer import Precision
 from viz.priors.prior import Prior, load_prior, parse_code_shape
-from viz.recipe_kinds import Latent, Recipe
+from viz.recipes.kinds import Latent, Recipe
 from viz.render import render_units
 from viz.renders import Rendered
 
@@ -70,7 +70,7 @@ def render_index(
 
     Args:
         index: open.
-        recipe: see `viz.recipe`.
+        recipe: see `viz.recipes.catalog`.
         layers: names or globs; all for none.
         units: as `pipeline.query.selection.parse_units` reads them.
         seed, objective, batch, precision: see `viz.render.render_units`.

@@ -29,7 +29,7 @@ from viz.measure import mean_colour
 from viz.objectives.objective import Objective, centre
 from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
-from viz.recipe_kinds import Dream, Latent, Maco, Recipe
+from viz.recipes.kinds import Dream, Latent, Maco, Recipe
 from viz.starts import Laid, Start, starts_from
 
 __all__ = ["Material"]

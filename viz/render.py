@@ -32,8 +32,8 @@ from viz.objectives.text import parse_objective
 from viz.passes.scorer import PASS_IMAGES, Precision, resolve_precision
 from viz.passes.workers import Workers
 from viz.planning.plan import plan_canvas, plan_field
-from viz.recipe import recipe_fingerprint
-from viz.recipe_kinds import Recipe, Typical
+from viz.recipes.catalog import recipe_fingerprint
+from viz.recipes.kinds import Recipe, Typical
 from viz.references import read_references
 from viz.renders import Rendered, load_renders, merge_renders
 
@@ -71,7 +71,7 @@ def render_units(
         network: in eval mode, frozen.
         layer: of that network.
         units: which.
-        recipe: how; see `viz.recipe`.
+        recipe: how; see `viz.recipes.catalog`.
         out: an index's folder; any folder will do.
         seed: of the start and of every transform; a unit's picture depends on nothing else.
         objective: as `viz.objectives.text` reads it, or a function from unit to objective.

@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 
 from viz.canvas import Canvas
 from viz.facets import cluster, mean_of
-from viz.recipe_base import Recipe
-from viz.recipe_pixels import Facets
-from viz.recipe_spectrum import Accentuate, Typical
+from viz.recipes.base import Recipe
+from viz.recipes.pixels import Facets
+from viz.recipes.spectrum import Accentuate, Typical
 
 __all__ = ["Laid", "Start", "starts_from"]
 

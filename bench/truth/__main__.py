@@ -63,7 +63,7 @@ from bench.truth.choices import chosen_recipes, read_part
 from bench.truth.measure import run
 from pipeline.errors import MaxactError
 from pipeline.progress import ConsoleReporter
-from viz.recipe import describe_recipe
+from viz.recipes.catalog import describe_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

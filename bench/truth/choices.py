@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.errors import RenderError, UsageError
 from pipeline.layers.choose import Layer
-from viz.recipe import get_recipe
-from viz.recipe_kinds import Dream, Recipe
+from viz.recipes.catalog import get_recipe
+from viz.recipes.kinds import Dream, Recipe
 
 
 def chosen_units(layer: Layer, first: int, count: int) -> range:

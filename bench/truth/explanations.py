@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.truth.judge import Judge
 from bench.truth.patches import Patches
 from pipeline.errors import UsageError
-from viz.recipe_kinds import Recipe
+from viz.recipes.kinds import Recipe
 from viz.renders import Rendered
 
 REAL = (1, 4, 9)

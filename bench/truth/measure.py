@@ -22,7 +22,7 @@ from pipeline.query.index import Index, open_index
 from viz.crops import seen_window
 from viz.index_renders import index_network, render_index
 from viz.planning.effective_field import effective_layer
-from viz.recipe_kinds import Latent, Recipe
+from viz.recipes.kinds import Latent, Recipe
 
 FIELD_PHOTOGRAPHS = 24
 """Whose gradients give the effective receptive field."""

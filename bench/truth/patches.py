@@ -16,7 +16,7 @@ from pipeline.query.index import Index, Side, TopImage
 from viz.crops import choose_images, seen_window
 from viz.measure import open_picture
 from viz.objectives.objective import centre
-from viz.recipe_kinds import Maco, Recipe
+from viz.recipes.kinds import Maco, Recipe
 from viz.renders import Rendered
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.errors import RenderError
 from viz.ascent.parametrisation import shrink
 from viz.ascent.task import Climb, Record, Task
-from viz.recipe_kinds import Latent
+from viz.recipes.kinds import Latent
 
 __all__ = ["climb_code"]
 

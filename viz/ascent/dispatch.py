@@ -13,7 +13,7 @@ from viz.ascent.spectrum import climb_fourier, climb_maco
 from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
 from viz.material import Material
-from viz.recipe_kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
+from viz.recipes.kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
 
 __all__ = ["canvas_for", "climb", "extra_for", "reads_whole_layer"]
 

@@ -12,7 +12,7 @@ from viz.ascent.parametrisation import blur, denoise, enlarge, noise, shrink
 from viz.ascent.random_views import crop_offsets
 from viz.ascent.task import Climb, Record, Task
 from viz.canvas import Canvas
-from viz.recipe_kinds import Deepvis, Dream, Facets, Octaves
+from viz.recipes.kinds import Deepvis, Dream, Facets, Octaves
 
 __all__ = ["climb_deepvis", "climb_octaves"]
 

@@ -22,7 +22,7 @@ from viz.ascent.parametrisation import (
 from viz.ascent.random_views import draw_affine, draw_crops, sample
 from viz.ascent.score_terms import Near
 from viz.ascent.task import Climb, Record, Task
-from viz.recipe_kinds import Accentuate, Fourier, Maco, Typical
+from viz.recipes.kinds import Accentuate, Fourier, Maco, Typical
 
 __all__ = ["climb_fourier", "climb_maco"]
 

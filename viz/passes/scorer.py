@@ -29,7 +29,7 @@ from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.folding import find_folding
 from viz.passes.relu import relu_rule
 from viz.passes.workers import Workers
-from viz.recipe_kinds import ReluRule
+from viz.recipes.kinds import ReluRule
 
 __all__ = [
     "PASS_IMAGES",

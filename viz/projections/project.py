@@ -26,7 +26,7 @@ from viz.objectives.objective import evaluate, point
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.relu import relu_rule
 from viz.passes.scorer import PASS_IMAGES, Watch
-from viz.recipe_kinds import ReluRule
+from viz.recipes.kinds import ReluRule
 
 __all__ = [
     "METHODS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pipeline.errors import RenderError
-from viz.options import write_option
+from viz.recipes.option_text import write_option
 
 __all__ = ["RULES", "Recipe", "ReluRule"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
-from viz.options import Octave
-from viz.recipe_base import Recipe, ReluRule
+from viz.recipes.base import Recipe, ReluRule
+from viz.recipes.option_text import Octave
 
 __all__ = ["POST_OCTAVES", "Deepvis", "Dream", "Facets", "Octaves"]
 

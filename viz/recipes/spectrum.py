@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from viz.recipe_base import Recipe, ReluRule
+from viz.recipes.base import Recipe, ReluRule
 
 __all__ = ["Accentuate", "Fourier", "Maco", "Typical"]
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from viz.recipe_base import RULES, Recipe, ReluRule
-from viz.recipe_pixels import POST_OCTAVES, Deepvis, Dream, Facets, Octaves
-from viz.recipe_spectrum import Accentuate, Fourier, Maco, Typical
+from viz.recipes.base import RULES, Recipe, ReluRule
+from viz.recipes.pixels import POST_OCTAVES, Deepvis, Dream, Facets, Octaves
+from viz.recipes.spectrum import Accentuate, Fourier, Maco, Typical
 
 __all__ = [
     "POST_OCTAVES",

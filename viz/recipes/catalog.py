@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pipeline.errors import RenderError, did_you_mean
-from viz.options import read_option, write_option
-from viz.recipe_kinds import (
+from viz.recipes.kinds import (
     Accentuate,
     Deepvis,
     Dream,
@@ -36,6 +35,7 @@ from viz.recipe_kinds import (
     Recipe,
     Typical,
 )
+from viz.recipes.option_text import read_option, write_option
 
 __all__ = [
     "RECIPES",
