@@ -14,10 +14,10 @@ from pipeline.runs.run import run_index
 from tests.climbers import SIDE, climber, layer_of
 from tests.tiny import picture, write_tars
 from viz.ascent.parametrisation import mean_magnitudes, phases_to_picture
-from viz.material import Material
 from viz.recipes.catalog import RECIPES, get_recipe
-from viz.render import render_units
-from viz.renders import load_renders
+from viz.render.inputs import Material
+from viz.render.render_units import render_units
+from viz.render.table import load_renders
 
 OPTIONS = {
     "octaves": {"steps": "10", "step_scale": "2"},
@@ -160,8 +160,8 @@ def test_driven_apart_renderings_differ_more(network, tmp_path):
 
 def _apart(network, out, first, second):
     """1 minus the cosine of the Gram matrices of two renderings."""
-    from viz.measure import mean_colour, open_picture
     from viz.passes.scorer import Watch
+    from viz.render.measure import mean_colour, open_picture
 
     layer = layer_of(network, "late")
     pair = torch.stack([open_picture(out / row.file, 3) for row in (first, second)]).float()
@@ -203,7 +203,7 @@ def test_a_failed_rendering_is_tried_once_more_and_marked(network, material, ind
 
 
 def test_a_second_try_that_succeeds_is_kept(network, tmp_path, monkeypatch):
-    from viz import batch
+    from viz.render import batch
 
     layer = layer_of(network, "late")
     calls = []

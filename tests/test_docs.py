@@ -17,7 +17,7 @@ from pipeline.store.tables import SCHEMAS
 from tests.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
-from viz.renders import RENDERS
+from viz.render.table import RENDERS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

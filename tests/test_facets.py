@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.climbers import SIDE, climber, layer_of
 from viz.canvas import cut_canvas, whole_canvas
-from viz.facets import cluster, lay, penultimate
+from viz.render.facets import cluster, lay, penultimate
 
 
 def test_the_penultimate_features_go_into_the_last_linear_layer():

@@ -17,11 +17,11 @@ from pipeline.networks.network import Network, load_network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from viz.canvas import Canvas
-from viz.index_renders import render_index
 from viz.objectives.objective import point
 from viz.passes.scorer import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
+from viz.render.render_index import render_index
 
 IMAGES = 5
 

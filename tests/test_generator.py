@@ -23,7 +23,7 @@ from viz.cli import app
 from viz.priors import prior as prior_module
 from viz.priors.code_range import CodeSpread, encode
 from viz.priors.prior import code_range, load_prior
-from viz.renders import load_renders
+from viz.render.table import load_renders
 
 HERE = "tests.generators:"
 

@@ -15,12 +15,12 @@ from tests.tiny import write_tars
 from viz.ascent.dispatch import extra_for
 from viz.ascent.likeness import Likeness, Patches, statistics_layers
 from viz.canvas import whole_canvas
-from viz.material import Material
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
 from viz.planning.plan import plan_field
 from viz.recipes.catalog import default_recipe, get_recipe
-from viz.render import render_units
+from viz.render.inputs import Material
+from viz.render.render_units import render_units
 
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 

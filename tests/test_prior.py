@@ -21,14 +21,14 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.climbers import climber, layer_of
 from tests.tiny import write_tars
-from viz.material import Material
 from viz.priors import training as prior_training
 from viz.priors import training_data as prior_examples
 from viz.priors.prior import load_prior
 from viz.priors.training import PriorOptions, train_prior
 from viz.priors.training_data import Examples
 from viz.recipes.catalog import get_recipe
-from viz.render import render_units
+from viz.render.inputs import Material
+from viz.render.render_units import render_units
 
 OPTIONS = {"size": 16, "grid": 4, "batch": 4}
 

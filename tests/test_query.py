@@ -21,7 +21,7 @@ from pipeline.query.views import RENDERS_COLUMNS, create_views
 from pipeline.store.tables import IMAGES, SCHEMAS
 from pipeline.store.tables import LAYERS as LAYERS_SCHEMA
 from pipeline.store.tables import TOP as TOP_SCHEMA
-from viz.renders import RENDERS
+from viz.render.table import RENDERS
 
 
 @pytest.fixture(scope="module")

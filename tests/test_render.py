@@ -9,14 +9,14 @@ from PIL import Image
 from pipeline.errors import RenderError
 from pipeline.store.tables import UNITS, write_table
 from tests.climbers import SIDE, climber, layer_of
-from viz.measure import measure, open_picture
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
-from viz.references import ratio_of
-from viz.render import render_units
-from viz.renders import load_renders, read_renders
+from viz.render.measure import measure, open_picture
+from viz.render.render_units import render_units
+from viz.render.table import load_renders, read_renders
+from viz.render.verdict import ratio_of
 
 QUICK = {
     "fourier": get_recipe("fourier", {"steps": "12"}),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from test_synthetic_vs_real import rendered
 
-from viz.renders import load_renders, merge_renders
+from viz.render.table import load_renders, merge_renders
 
 PROCESSES, ROUNDS = 4, 12
 

@@ -8,7 +8,7 @@ from pipeline.errors import RenderError
 from tests.climbers import climber, layer_of
 from viz.passes.scorer import Precision, resolve_precision
 from viz.recipes.catalog import get_recipe
-from viz.render import render_units
+from viz.render.render_units import render_units
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from pipeline.query.index import open_index
 from viz.cells import gather_cells
 from viz.layout import TILES, Rect, lay_out_page
 from viz.pages import _painted_field, draw_sheets
-from viz.renders import Rendered, merge_renders
+from viz.render.table import Rendered, merge_renders
 from viz.sheet import Cell, PageText, Tile, draw_page
 from viz.typography import fit_text, font, readable_label, readable_number, wrap_text
 

@@ -10,7 +10,7 @@ import pytest
 from fixtures.small_index import build_index
 
 from pipeline.query.index import Index, open_index
-from viz.renders import Rendered, merge_renders
+from viz.render.table import Rendered, merge_renders
 
 KEYS = ("layer", "unit", "recipe", "objective", "facet", "seed")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from pipeline.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from viz.index_renders import render_index
     from viz.pages import draw_sheets
     from viz.recipes.catalog import RECIPES, get_recipe
-    from viz.render import render_units
+    from viz.render.render_index import render_index
+    from viz.render.render_units import render_units
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -20,8 +20,8 @@ else:
             "RECIPES": "viz.recipes.catalog",
             "draw_sheets": "viz.pages",
             "get_recipe": "viz.recipes.catalog",
-            "render_index": "viz.index_renders",
-            "render_units": "viz.render",
+            "render_index": "viz.render.render_index",
+            "render_units": "viz.render.render_units",
         },
     )
 

@@ -15,7 +15,7 @@ from pipeline.layers.choose import Layer
 from pipeline.query.index import Index, TopImage
 from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
 from viz.layout import TILE, TILES
-from viz.renders import Rendered
+from viz.render.table import Rendered
 from viz.sheet import Bucket, Cell, Synthetic, Tile
 from viz.typography import readable_label
 

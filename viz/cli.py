@@ -126,9 +126,9 @@ def render(
     """
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
-    from viz.index_renders import render_index
     from viz.recipes.catalog import default_recipe, get_recipe
     from viz.recipes.option_text import parse_settings
+    from viz.render.render_index import render_index
 
     name = recipe or default_recipe(objective)
     chosen = get_recipe(name, parse_settings(settings or [], steps=steps, patience=patience))
@@ -193,9 +193,9 @@ def project_command(
     """
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
-    from viz.index_renders import index_network
     from viz.projections.page import draw_projections
     from viz.projections.project import parse_methods
+    from viz.render.render_index import index_network
 
     methods, reporter = parse_methods(method), ConsoleReporter()
     with open_index(out) as index:
@@ -239,8 +239,8 @@ def prior_train(
     """
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
-    from viz.index_renders import find_device, index_network
     from viz.priors.training import PriorOptions, train_prior
+    from viz.render.render_index import find_device, index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
     with open_index(out) as index:

@@ -19,7 +19,7 @@ from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
 from viz.cells import gather_cells
 from viz.planning.effective_field import narrowed
-from viz.renders import Rendered, read_renders
+from viz.render.table import Rendered, read_renders
 from viz.sheet import PageText, draw_page
 
 __all__ = ["PAGE_UNITS", "draw_sheets"]

@@ -11,7 +11,7 @@ from bench.truth.judge import Judge
 from bench.truth.patches import Patches
 from pipeline.errors import UsageError
 from viz.recipes.kinds import Recipe
-from viz.renders import Rendered
+from viz.render.table import Rendered
 
 REAL = (1, 4, 9)
 """Top patches that explain a unit, for reference."""

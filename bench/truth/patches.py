@@ -14,10 +14,10 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, Side, TopImage
 from viz.crops import choose_images, seen_window
-from viz.measure import open_picture
 from viz.objectives.objective import centre
 from viz.recipes.kinds import Maco, Recipe
-from viz.renders import Rendered
+from viz.render.measure import open_picture
+from viz.render.table import Rendered
 
 
 def cut(picture: Tensor, box: Box) -> Tensor:

@@ -12,8 +12,8 @@ from viz.ascent.score_terms import Extra, Near, Variety
 from viz.ascent.spectrum import climb_fourier, climb_maco
 from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
-from viz.material import Material
 from viz.recipes.kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
+from viz.render.inputs import Material
 
 __all__ = ["canvas_for", "climb", "extra_for", "reads_whole_layer"]
 

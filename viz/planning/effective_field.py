@@ -17,9 +17,9 @@ from torch import Tensor
 
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from viz.measure import device_of
 from viz.objectives.objective import centre, point
 from viz.passes.scorer import Scorer, Watch
+from viz.render.measure import device_of
 
 __all__ = ["SHARE", "effective_layer", "narrowed"]
 

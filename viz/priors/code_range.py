@@ -14,9 +14,9 @@ from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from viz.measure import device_of
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import PASS_IMAGES, Watch
+from viz.render.measure import device_of
 
 __all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
 

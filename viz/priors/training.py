@@ -22,13 +22,13 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
-from viz.measure import device_of
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import Watch, resolve_precision
 from viz.priors.code_range import CodeSpread
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.prior import prior_path
 from viz.priors.training_data import Examples
+from viz.render.measure import device_of
 
 __all__ = ["PriorOptions", "train_prior"]
 

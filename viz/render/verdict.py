@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pipeline.store.tables import read_table
-from viz.measure import Measured
+from viz.render.measure import Measured
 
 __all__ = ["Reference", "judge", "ratio_of", "read_references"]
 

@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from viz.canvas import Canvas
-from viz.measure import device_of
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import PASS_IMAGES
+from viz.render.measure import device_of
 
 __all__ = ["cluster", "lay", "penultimate"]
 

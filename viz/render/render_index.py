@@ -12,13 +12,13 @@ from pipeline.errors import RenderError, StoreError
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from viz.material import Material
 from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.passes.scorer import Precision
 from viz.priors.prior import Prior, load_prior, parse_code_shape
 from viz.recipes.kinds import Latent, Recipe
-from viz.render import render_units
-from viz.renders import Rendered
+from viz.render.inputs import Material
+from viz.render.render_units import render_units
+from viz.render.table import Rendered
 
 __all__ = ["Device", "find_device", "index_network", "render_index"]
 
@@ -73,7 +73,7 @@ def render_index(
         recipe: see `viz.recipes.catalog`.
         layers: names or globs; all for none.
         units: as `pipeline.query.selection.parse_units` reads them.
-        seed, objective, batch, precision: see `viz.render.render_units`.
+        seed, objective, batch, precision: see `viz.render.render_units.render_units`.
         weights: see `index_network`.
         photograph: what a dream starts from.
         generator: of the recipe `prior`: a checkpoint or `module:factory`, see

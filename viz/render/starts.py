@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from viz.canvas import Canvas
-from viz.facets import cluster, mean_of
 from viz.recipes.base import Recipe
 from viz.recipes.pixels import Facets
 from viz.recipes.spectrum import Accentuate, Typical
+from viz.render.facets import cluster, mean_of
 
 __all__ = ["Laid", "Start", "starts_from"]
 

@@ -15,16 +15,16 @@ from viz.ascent.dispatch import climb, extra_for
 from viz.ascent.parametrisation import to_bytes
 from viz.ascent.task import Climb, Task, item_generator
 from viz.canvas import Canvas
-from viz.material import Material
-from viz.measure import Measured, measure, open_picture
 from viz.objectives.objective import Objective
 from viz.passes.scorer import Precision, Scorer, Watch
 from viz.passes.workers import Workers
-from viz.picture_files import picture_name, save_picture
 from viz.recipes.kinds import Maco, Recipe
-from viz.references import Reference, judge, ratio_of
-from viz.renders import Rendered
-from viz.starts import Start
+from viz.render.files import picture_name, save_picture
+from viz.render.inputs import Material
+from viz.render.measure import Measured, measure, open_picture
+from viz.render.starts import Start
+from viz.render.table import Rendered
+from viz.render.verdict import Reference, judge, ratio_of
 
 __all__ = ["Item", "Job", "Made", "climb_batch", "row_of"]
 

@@ -24,13 +24,13 @@ from viz.ascent.parametrisation import mean_magnitudes, shrink
 from viz.ascent.task import Supplies, item_generator
 from viz.canvas import Canvas
 from viz.crops import choose_images
-from viz.facets import lay, penultimate
-from viz.measure import mean_colour
 from viz.objectives.objective import Objective, centre
 from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
 from viz.recipes.kinds import Dream, Latent, Maco, Recipe
-from viz.starts import Laid, Start, starts_from
+from viz.render.facets import lay, penultimate
+from viz.render.measure import mean_colour
+from viz.render.starts import Laid, Start, starts_from
 
 __all__ = ["Material"]
 

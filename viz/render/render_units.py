@@ -23,10 +23,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
 from pipeline.stream.probes import Score
 from viz.ascent.dispatch import canvas_for, reads_whole_layer
-from viz.batch import Item, Job, Made, climb_batch, row_of
 from viz.canvas import Canvas
-from viz.material import Material
-from viz.measure import device_of
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.scorer import PASS_IMAGES, Precision, resolve_precision
@@ -34,8 +31,11 @@ from viz.passes.workers import Workers
 from viz.planning.plan import plan_canvas, plan_field
 from viz.recipes.catalog import recipe_fingerprint
 from viz.recipes.kinds import Recipe, Typical
-from viz.references import read_references
-from viz.renders import Rendered, load_renders, merge_renders
+from viz.render.batch import Item, Job, Made, climb_batch, row_of
+from viz.render.inputs import Material
+from viz.render.measure import device_of
+from viz.render.table import Rendered, load_renders, merge_renders
+from viz.render.verdict import read_references
 
 __all__ = ["render_units"]
 
