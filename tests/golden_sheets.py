@@ -15,8 +15,8 @@ from fixtures.small_index import build_index
 from PIL import Image
 
 from pipeline.query.index import open_index
-from viz.cells import gather_cells
-from viz.sheet import Cell, PageText, Synthetic, Tile, draw_page
+from viz.sheets.cells import gather_cells
+from viz.sheets.draw import Cell, PageText, Synthetic, Tile, draw_page
 
 FOLDER = Path(__file__).parent / "golden"
 

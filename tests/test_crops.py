@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import Layer
 from pipeline.query.index import TopImage
-from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
+from viz.sheets.patches import NEUTRAL, choose_images, crop_patch, seen_window
 
 PREPROCESS = Preprocess(64, 64, 64)
 

@@ -15,12 +15,12 @@ from PIL.PdfParser import PdfParser
 
 from pipeline.errors import RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
-from viz.cells import gather_cells
-from viz.layout import TILES, Rect, lay_out_page
-from viz.pages import _painted_field, draw_sheets
 from viz.render.table import Rendered, merge_renders
-from viz.sheet import Cell, PageText, Tile, draw_page
-from viz.typography import fit_text, font, readable_label, readable_number, wrap_text
+from viz.sheets.cells import gather_cells
+from viz.sheets.draw import Cell, PageText, Tile, draw_page
+from viz.sheets.layout import TILES, Rect, lay_out_page
+from viz.sheets.pages import _painted_field, draw_sheets
+from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
 
 
 @pytest.fixture(scope="module")

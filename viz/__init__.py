@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from pipeline.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from viz.pages import draw_sheets
     from viz.recipes.catalog import RECIPES, get_recipe
     from viz.render.render_index import render_index
     from viz.render.render_units import render_units
+    from viz.sheets.pages import draw_sheets
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "RECIPES": "viz.recipes.catalog",
-            "draw_sheets": "viz.pages",
+            "draw_sheets": "viz.sheets.pages",
             "get_recipe": "viz.recipes.catalog",
             "render_index": "viz.render.render_index",
             "render_units": "viz.render.render_units",

@@ -34,7 +34,7 @@ def sheets(
     """
     from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
-    from viz.pages import draw_sheets
+    from viz.sheets.pages import draw_sheets
 
     with open_index(out) as index:
         files = [

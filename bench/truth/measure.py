@@ -19,10 +19,10 @@ from pipeline.errors import RenderError, UsageError
 from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
-from viz.crops import seen_window
 from viz.planning.effective_field import effective_layer
 from viz.recipes.kinds import Latent, Recipe
 from viz.render.render_index import index_network, render_index
+from viz.sheets.patches import seen_window
 
 FIELD_PHOTOGRAPHS = 24
 """Whose gradients give the effective receptive field."""

@@ -13,11 +13,11 @@ from pipeline.images.preprocess import Box
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, Side, TopImage
-from viz.crops import choose_images, seen_window
 from viz.objectives.objective import centre
 from viz.recipes.kinds import Maco, Recipe
 from viz.render.measure import open_picture
 from viz.render.table import Rendered
+from viz.sheets.patches import choose_images, seen_window
 
 
 def cut(picture: Tensor, box: Box) -> Tensor:

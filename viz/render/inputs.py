@@ -23,7 +23,6 @@ from viz.ascent.likeness import Patches, statistics_layers
 from viz.ascent.parametrisation import mean_magnitudes, shrink
 from viz.ascent.task import Supplies, item_generator
 from viz.canvas import Canvas
-from viz.crops import choose_images
 from viz.objectives.objective import Objective, centre
 from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
@@ -31,6 +30,7 @@ from viz.recipes.kinds import Dream, Latent, Maco, Recipe
 from viz.render.facets import lay, penultimate
 from viz.render.measure import mean_colour
 from viz.render.starts import Laid, Start, starts_from
+from viz.sheets.patches import choose_images
 
 __all__ = ["Material"]
 

@@ -13,11 +13,11 @@ from pipeline.errors import BadImage, StoreError
 from pipeline.images.decode import open_original
 from pipeline.layers.choose import Layer
 from pipeline.query.index import Index, TopImage
-from viz.crops import NEUTRAL, choose_images, crop_patch, seen_window
-from viz.layout import TILE, TILES
 from viz.render.table import Rendered
-from viz.sheet import Bucket, Cell, Synthetic, Tile
-from viz.typography import readable_label
+from viz.sheets.draw import Bucket, Cell, Synthetic, Tile
+from viz.sheets.layout import TILE, TILES
+from viz.sheets.patches import NEUTRAL, choose_images, crop_patch, seen_window
+from viz.sheets.typography import readable_label
 
 __all__ = ["gather_cells"]
 

@@ -17,10 +17,10 @@ from pipeline.layers.choose import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
-from viz.cells import gather_cells
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
-from viz.sheet import PageText, draw_page
+from viz.sheets.cells import gather_cells
+from viz.sheets.draw import PageText, draw_page
 
 __all__ = ["PAGE_UNITS", "draw_sheets"]
 

@@ -2,7 +2,7 @@
 
     draw_page((cell, ...), text) -> image
 
-Everything is handed in: pictures, numbers and words. `viz.pages` gathers them from an index.
+Everything is handed in: pictures, numbers and words. `viz.sheets.pages` gathers them from an index.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from viz.layout import CellLayout, PageLayout, Rect, lay_out_page
-from viz.typography import fit_text, font, readable_number, wrap_text
+from viz.sheets.layout import CellLayout, PageLayout, Rect, lay_out_page
+from viz.sheets.typography import fit_text, font, readable_number, wrap_text
 
 __all__ = ["Bucket", "Cell", "PageText", "Synthetic", "Tile", "draw_page"]
 
