@@ -29,9 +29,19 @@ from viz.planning.plan import plan_canvas
 IMAGES = 8
 
 STAGES = (
-    "conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3",
-    "inception4a", "inception4b", "inception4c", "inception4d",
-)  # fmt: skip
+    "conv1",
+    "maxpool1",
+    "conv2",
+    "conv3",
+    "maxpool2",
+    "inception3a",
+    "inception3b",
+    "maxpool3",
+    "inception4a",
+    "inception4b",
+    "inception4c",
+    "inception4d",
+)
 """GoogLeNet, one after another."""
 
 

@@ -139,8 +139,7 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
             images = pixels[first : first + batch]
             if probed:
                 refs = [
-                    ImageRef(first + row, "bench", str(row), first + row, None)
-                    for row in range(len(images))
+                    ImageRef(first + row, "bench", str(row), first + row, None) for row in range(len(images))
                 ]
                 runner.show(refs, images)
             else:
@@ -186,10 +185,14 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {arguments.images} images, {arguments.workers} decoding "
-          f"thread(s), {os.cpu_count()} cores, {platform.machine()}\n")  # fmt: skip
-    print("| slower side | decode | bare | probed | index, images/s | over the slower "
-          "| overlap | cores busy elsewhere |")  # fmt: skip
+    print(
+        f"torch {torch.__version__}, {arguments.images} images, {arguments.workers} decoding "
+        f"thread(s), {os.cpu_count()} cores, {platform.machine()}\n"
+    )
+    print(
+        "| slower side | decode | bare | probed | index, images/s | over the slower "
+        "| overlap | cores busy elsewhere |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     missed = []
     with tempfile.TemporaryDirectory() as folder:
@@ -210,8 +213,7 @@ def measure(mode: str, folder: Path, paths: list[Path], arguments) -> float:
     for _ in range(arguments.rounds):
         decoding = decode_rate(paths, network, arguments.workers)
         bare, probed = (
-            network_rate(pixels, network, layers, arguments.batch, probed=probed)
-            for probed in (False, True)
+            network_rate(pixels, network, layers, arguments.batch, probed=probed) for probed in (False, True)
         )
         with Elsewhere() as elsewhere:
             indexing = index_rate(folder, network, layers, arguments)

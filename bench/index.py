@@ -57,9 +57,7 @@ def conv_names(network) -> tuple[str, ...]:
     import torch
 
     return tuple(
-        name
-        for name, module in network.module.named_modules()
-        if isinstance(module, torch.nn.Conv2d)
+        name for name, module in network.module.named_modules() if isinstance(module, torch.nn.Conv2d)
     )
 
 
@@ -94,15 +92,12 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
         step = naive_step(network, config, layers, pixels)
         return step, len(layers), sum(layer.units for layer in layers)
     runner = OPEN.enter_context(
-        open_runner(
-            network, layers, config, torch.device("cpu"), compiled=mode.startswith("compiled")
-        )
+        open_runner(network, layers, config, torch.device("cpu"), compiled=mode.startswith("compiled"))
     )
 
     def step(first: int, last: int) -> None:
         refs = [
-            ImageRef(number, "bench", str(number), number, str(number % 50))
-            for number in range(first, last)
+            ImageRef(number, "bench", str(number), number, str(number % 50)) for number in range(first, last)
         ]
         runner.show(refs, pixels[first:last])
         if last == arguments.images:

@@ -57,9 +57,7 @@ def run_child(data: Path, images: int) -> None:
     from pipeline.runs.run import run_index
 
     torch.manual_seed(0)
-    module = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()
-    )
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU())
     network = Network.from_module(module, Preprocess(SIDE, SIDE, SIDE), name="small")
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     shards = sorted(data.glob("*.tar"))[: -(-images // PER_SHARD)]

@@ -71,9 +71,7 @@ class Whole:
     def keep(self, module: object, inputs: object, output: torch.Tensor) -> None:
         self.output = output
 
-    def gradient(
-        self, pictures: torch.Tensor, objectives: list, step: int, images: object = None
-    ) -> tuple:
+    def gradient(self, pictures: torch.Tensor, objectives: list, step: int, images: object = None) -> tuple:
         leaf = pictures.detach().requires_grad_()
         with torch.enable_grad():
             self.network.module(self.network.normalise(leaf))
@@ -89,9 +87,13 @@ def plain(network: Network, layer: Layer, recipe: Recipe) -> float:
     whole = Whole(network, layer)
     try:
         task = Task(
-            whole, whole_canvas(*size), 3, [point(layer, 0)],  # type: ignore[arg-type]
-            [item_generator(0, layer.name, 0)], lambda done: None,
-        )  # fmt: skip
+            whole,
+            whole_canvas(*size),
+            3,
+            [point(layer, 0)],  # type: ignore[arg-type]
+            [item_generator(0, layer.name, 0)],
+            lambda done: None,
+        )
         return seconds(lambda: climb(recipe, task))
     finally:
         whole.handle.remove()
@@ -105,10 +107,14 @@ def lucent(network: Network, layer: Layer, steps: int) -> float:
     objective = objectives.neuron(layer.module.replace(".", "_"), 0)
     return seconds(
         lambda: render.render_vis(
-            module, objective, lambda: param.image(224), thresholds=(steps,),
-            show_image=False, progress=False,
+            module,
+            objective,
+            lambda: param.image(224),
+            thresholds=(steps,),
+            show_image=False,
+            progress=False,
         )
-    )  # fmt: skip
+    )
 
 
 def horama(network: Network, layer: Layer, steps: int) -> float:
@@ -175,9 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--network", default="torchvision:googlenet")
     parser.add_argument("--weights", default="random", help="random, published or a file")
-    parser.add_argument(
-        "--layers", nargs="+", default=["inception3a", "inception4a", "inception4c"]
-    )
+    parser.add_argument("--layers", nargs="+", default=["inception3a", "inception4a", "inception4c"])
     parser.add_argument("--recipe", default="fourier")
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--other-steps", type=int, default=12, help="of the other libraries")
@@ -187,9 +191,7 @@ def main() -> None:
     weights = None if options.weights == "published" else options.weights
     network = load_network(options.network, weights=weights)
     recipe = get_recipe(options.recipe, {"steps": str(options.steps)})
-    print(
-        f"{network.name}, {recipe.name}, {options.steps} steps, torch {torch.__version__}, 1 thread"
-    )
+    print(f"{network.name}, {recipe.name}, {options.steps} steps, torch {torch.__version__}, 1 thread")
     print("ms per unit and step; the other libraries as they come, and how many times as long")
     print(f"{'layer':14} {'window':>7} {'maxact':>9} {'plain':>16} {'lucent':>16} {'horama':>16}")
     short = get_recipe(options.recipe, {"steps": "5"})

@@ -68,15 +68,11 @@ def test_nothing_is_called_utils(path: Path) -> None:
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
     code = "import sys, viz.cli; print(*{name.partition('.')[0] for name in sys.modules})"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not HEAVY & set(run.stdout.split())
 
 
 def test_asking_an_index_does_not_need_torch() -> None:
     code = "import sys, pipeline.query.index, pipeline.cli.output; print(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "torch" not in run.stdout.split()

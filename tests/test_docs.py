@@ -14,7 +14,7 @@ import typer
 from pipeline.networks.zoo import KNOWN
 from pipeline.query.named_queries import query_names
 from pipeline.store.tables import SCHEMAS
-from tests.tiny import Tiny, write_tars
+from tests.fixtures.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 from viz.render.table import RENDERS
@@ -26,7 +26,7 @@ TABLES = {**SCHEMAS, "renders": RENDERS}
 
 STAND_INS = {
     '("demo",)': '("shards",)',
-    '"efficientnet_lite0"': '"tests.tiny:factory"',
+    '"efficientnet_lite0"': '"tests.fixtures.tiny:factory"',
     '"blocks.4.2"': '"rectify"',
     'get_recipe("typical")': 'get_recipe("typical", {"steps": "4"})',
 }
@@ -79,9 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in DOCUMENTS if "```python" in path.read_text()], ids=name_of
-)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if "```python" in path.read_text()], ids=name_of)
 def test_the_python_of_a_document_runs(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,9 +174,7 @@ def test_every_table_and_column_is_described(name: str) -> None:
 def test_the_module_table_lists_every_module() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     listed = re.findall(r"`((?:pipeline|viz)/[\w/]+\.py)`", text.partition("## Modules")[2])
-    there = {
-        name_of(path) for package in ("pipeline", "viz") for path in (ROOT / package).rglob("*.py")
-    }
+    there = {name_of(path) for package in ("pipeline", "viz") for path in (ROOT / package).rglob("*.py")}
     assert set(listed) == there
     assert len(listed) == len(set(listed)), "a module is listed twice"
 

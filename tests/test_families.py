@@ -75,11 +75,17 @@ EARLY = {
 """An earlier layer of networks whose first layer above sees the whole input."""
 
 SEES_ALL = {
-    "swin_t", "vit_b_32", "timm:mixer_s32_224", "timm:deit_tiny_distilled_patch16_224",
-    "timm:beit_base_patch16_224", "timm:eva02_tiny_patch14_224", "timm:vit_small_patch14_dinov2",
-    "timm:vit_small_patch16_dinov3", "timm:vit_medium_patch32_clip_224",
+    "swin_t",
+    "vit_b_32",
+    "timm:mixer_s32_224",
+    "timm:deit_tiny_distilled_patch16_224",
+    "timm:beit_base_patch16_224",
+    "timm:eva02_tiny_patch14_224",
+    "timm:vit_small_patch14_dinov2",
+    "timm:vit_small_patch16_dinov3",
+    "timm:vit_medium_patch32_clip_224",
     "timm:swinv2_cr_tiny_ns_224",
-}  # fmt: skip
+}
 """Networks of patches, which are always shown the whole input."""
 
 
@@ -130,9 +136,7 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
     )
     run_index(config)
     with open_index(tmp_path / "out") as index:
-        found = {
-            layer.name: (layer.kind, f"{layer.grid_h}x{layer.grid_w}") for layer in index.layers
-        }
+        found = {layer.name: (layer.kind, f"{layer.grid_h}x{layer.grid_w}") for layer in index.layers}
         assert found == expected
         for layer in index.layers:
             top = index.top(layer.name, layer.units - 1, n=4)
@@ -211,9 +215,7 @@ def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
 
 def test_a_grey_network_from_a_factory(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "grey.py").write_text(GREY)
-    config = RunConfig(
-        data=(str(folder),), out=tmp_path / "out", network=f"{tmp_path}/grey.py:make", top=4
-    )
+    config = RunConfig(data=(str(folder),), out=tmp_path / "out", network=f"{tmp_path}/grey.py:make", top=4)
     run_index(config)
     with open_index(tmp_path / "out") as index:
         assert [layer.name for layer in index.layers] == ["1", "4"]

@@ -57,7 +57,5 @@ def test_other_names_are_not_there(package) -> None:
 )
 def test_an_import_brings_no_more_than_it_needs(line: str, absent: set[str]) -> None:
     code = f"{line}; import sys; print(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not absent & set(run.stdout.split())

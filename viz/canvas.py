@@ -145,9 +145,7 @@ class Canvas:
     def box_in(self, height: int, width: int) -> Box:
         """The receptive field in a picture of that size whose centre is the window's."""
         top, left = self.window_in(height, width)
-        return Box(
-            self.box.left + left, self.box.top + top, self.box.right + left, self.box.bottom + top
-        )
+        return Box(self.box.left + left, self.box.top + top, self.box.right + left, self.box.bottom + top)
 
     def window_in(self, height: int, width: int) -> tuple[int, int]:
         """Top and left of the window in a picture of that size; negative when it is smaller."""
@@ -184,10 +182,16 @@ def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int
     top, height = cut_interval(int(seen.top), int(seen.bottom), layer.stride_y, input_height)
     left, width = cut_interval(int(seen.left), int(seen.right), layer.stride_x, input_width)
     return Canvas(
-        input_height, input_width, top, left, height, width,
-        top // layer.stride_y, left // layer.stride_x,
+        input_height,
+        input_width,
+        top,
+        left,
+        height,
+        width,
+        top // layer.stride_y,
+        left // layer.stride_x,
         Box(box.left - left, box.top - top, box.right - left, box.bottom - top),
-    )  # fmt: skip
+    )
 
 
 def cut_interval(start: int, end: int, stride: int, length: int) -> tuple[int, int]:

@@ -72,9 +72,7 @@ def render(
             "point@3,4 is a position, a minus in front asks for the lowest."
         ),
     ] = "point",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Gradient steps; as --set steps=N.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps; as --set steps=N.")] = None,
     seed: Seed = 0,
     settings: Annotated[
         list[str] | None,
@@ -101,9 +99,7 @@ def render(
     ] = None,
     generator_code: Annotated[
         str | None,
-        typer.Option(
-            metavar="256x6x6", help="Shape of its codes.", show_default="as the generator says"
-        ),
+        typer.Option(metavar="256x6x6", help="Shape of its codes.", show_default="as the generator says"),
     ] = None,
     patience: Annotated[
         int | None,
@@ -202,9 +198,7 @@ def project_command(
         chosen = index.choose(layer or [], units)
         network = index_network(index, weights)
         for each, wanted in chosen:
-            files = draw_projections(
-                index, network, each, wanted, methods, images=top, reporter=reporter
-            )
+            files = draw_projections(index, network, each, wanted, methods, images=top, reporter=reporter)
             sys.stdout.writelines(f"{file}\n" for file in files)
 
 

@@ -13,9 +13,10 @@ seen as the patch at the peak. The judge's features of a patch are what its last
 fed; an answer is right when the top patch is nearer to the explanation (cosine, mean over the
 explanation's pictures) than the low one, and half right on a tie. Chance is 50 %.
 
-Patches are as large as the effective receptive field (`viz.planning.effective_field`); a field of unknown place is
-the whole input. What one sees of a late layer's theoretical field says little: most of it is not
-looked at. A patch near a border is moved inside, so that all have one size.
+Patches are as large as the effective receptive field (`viz.planning.effective_field`); a field of
+unknown place is the whole input. What one sees of a late layer's theoretical
+field says little: most of it is not looked at. A patch near a border
+is moved inside, so that all have one size.
 
 Features have to be centred before a cosine says anything, and there are two ways:
 
@@ -92,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.truth", description=__doc__.partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench.truth", description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="a folder of photographs, or any other dataset")
     parser.add_argument("--network", default="efficientnet_lite0")
     parser.add_argument("--judge", default="efficientnet_lite2")

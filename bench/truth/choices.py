@@ -37,9 +37,7 @@ def chosen_recipes(names: Sequence[str], settings: Sequence[str]) -> list[Recipe
     recipes = [get_recipe(name, options[Path(name).stem]) for name in names]
     for recipe in recipes:
         if isinstance(recipe, Dream):
-            raise RenderError(
-                f"recipe {recipe.name} shows a photograph's dream and explains no unit"
-            )
+            raise RenderError(f"recipe {recipe.name} shows a photograph's dream and explains no unit")
     return recipes
 
 

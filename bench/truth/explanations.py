@@ -62,9 +62,7 @@ def explain(
 ) -> Iterator[Explained]:
     """All explanations of a layer's units: real patches, then renderings by recipe."""
     most = max(REAL)
-    real = {
-        unit: judge(patches.at_peaks(patches.strongest(unit, most))) for unit in units
-    }  # fmt: skip
+    real = {unit: judge(patches.at_peaks(patches.strongest(unit, most))) for unit in units}
     for count in REAL:
         yield Explained(f"real {count}", {unit: found[:count] for unit, found in real.items()})
     for recipe, rows in rendered.items():

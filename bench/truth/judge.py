@@ -51,9 +51,7 @@ class Judge:
 
     def _enlarged(self, patch: Tensor) -> Tensor:
         size = self.network.preprocess.height, self.network.preprocess.width
-        enlarged = functional.interpolate(
-            patch[None].float(), size, mode="bicubic", antialias=True
-        )  # fmt: skip
+        enlarged = functional.interpolate(patch[None].float(), size, mode="bicubic", antialias=True)
         return enlarged.round().clamp(0, 255).to(torch.uint8)
 
     def save(self) -> None:
@@ -81,9 +79,7 @@ def accuracy(top: Tensor, low: Tensor, explanation: Tensor) -> float:
         0..1; a tie counts half, so that `top` and `low` exchanged give the rest to 1.
     """
     pictures = functional.normalize(explanation, dim=1)
-    high, rest = (
-        (functional.normalize(each, dim=1) @ pictures.T).mean(1) for each in (top, low)
-    )  # fmt: skip
+    high, rest = ((functional.normalize(each, dim=1) @ pictures.T).mean(1) for each in (top, low))
     apart = high[:, None] - rest[None]
     right = int((apart > 0).sum()) + int((apart == 0).sum()) / 2
     return right / apart.numel()

@@ -48,9 +48,14 @@ class Measured:
 
 
 def measure_layer(
-    explaining: Index, asking: Index, name: str, recipes: Sequence[Recipe], judge: Judge,
-    options: argparse.Namespace, reporter: Reporter,
-) -> list[Row]:  # fmt: skip
+    explaining: Index,
+    asking: Index,
+    name: str,
+    recipes: Sequence[Recipe],
+    judge: Judge,
+    options: argparse.Namespace,
+    reporter: Reporter,
+) -> list[Row]:
     """Render, judge and print one layer.
 
     Args:
@@ -66,12 +71,16 @@ def measure_layer(
     units = chosen_units(layer, options.first_unit, options.units)
     rendered = {
         recipe: render_index(
-            explaining, recipe, layers=(name,), units=f"{units[0]}-{units[-1]}", seed=options.seed,
+            explaining,
+            recipe,
+            layers=(name,),
+            units=f"{units[0]}-{units[-1]}",
+            seed=options.seed,
             generator=options.generator if isinstance(recipe, Latent) else None,
             reporter=reporter,
         )
         for recipe in recipes
-    }  # fmt: skip
+    }
     network = index_network(explaining)
     plain = Patches(explaining, network, layer, layer)
     photographs = plain.pictures(some_images(explaining, FIELD_PHOTOGRAPHS))
@@ -114,10 +123,7 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
         ways = {"first": (first, second)} | ({"second": (second, first)} if options.swap else {})
         measured = Measured([], {half: [] for half in ways})
         for layer in (each.name for each in first.layers):
-            here = [
-                measure_layer(*pair, layer, recipes, judge, options, reporter)
-                for pair in ways.values()
-            ]
+            here = [measure_layer(*pair, layer, recipes, judge, options, reporter) for pair in ways.values()]
             for direction, rows in zip(measured.directions.values(), here, strict=True):
                 direction.extend(rows)
             measured.rows.extend(here[0] if len(here) == 1 else _mean_of(layer, *here))

@@ -74,9 +74,7 @@ class Patches:
     def at_peaks(self, images: Sequence[TopImage]) -> list[Tensor]:
         """The patch at the unit's peak in each of the images."""
         pictures = self.pictures([image.image_id for image in images])
-        return [
-            cut(pictures[image.image_id], self._window(image.y, image.x)) for image in images
-        ]  # fmt: skip
+        return [cut(pictures[image.image_id], self._window(image.y, image.x)) for image in images]
 
     def anywhere(self, count: int, seed: int) -> list[Tensor]:
         """Patches at random positions, one of each of up to `count` images."""
@@ -98,13 +96,17 @@ class Patches:
         height, width = self.network.input_shape[1:]
         zoom = recipe.enlarge if isinstance(recipe, Maco) else 1.0
         top, bottom = _looked_at(
-            (window.top, window.bottom), (max(seen.top, 0), min(seen.bottom, height)),
-            (row.box_top, row.box_bottom), zoom,
-        )  # fmt: skip
+            (window.top, window.bottom),
+            (max(seen.top, 0), min(seen.bottom, height)),
+            (row.box_top, row.box_bottom),
+            zoom,
+        )
         left, right = _looked_at(
-            (window.left, window.right), (max(seen.left, 0), min(seen.right, width)),
-            (row.box_left, row.box_right), zoom,
-        )  # fmt: skip
+            (window.left, window.right),
+            (max(seen.left, 0), min(seen.right, width)),
+            (row.box_left, row.box_right),
+            zoom,
+        )
         picture = open_picture(self.index.out / row.file, self.network.input_shape[0])
         return cut(picture, Box(left, top, right, bottom))
 

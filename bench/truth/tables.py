@@ -84,9 +84,7 @@ def both_ways(forth: Row, back: Row) -> Row:
     """
     assert (forth.layer, forth.explanation) == (back.layer, back.explanation)
     number = {unit: place for place, unit in enumerate(back.told.units)}
-    places = [
-        (place, number[unit]) for place, unit in enumerate(forth.told.units) if unit in number
-    ]
+    places = [(place, number[unit]) for place, unit in enumerate(forth.told.units) if unit in number]
 
     def means(there: Sequence[float], here: Sequence[float]) -> tuple[float, ...]:
         return tuple((there[one] + here[other]) / 2 for one, other in places)

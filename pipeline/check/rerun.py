@@ -137,9 +137,7 @@ def _input(data: bytes, image_id: int, network: Network, config: Mapping[str, An
     except BadImage as error:
         raise AuditError(f"image {image_id} cannot be decoded any more: {error}") from error
     batch = network.normalise(decoded.pixels[None])
-    return batch.to(
-        dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]]
-    )
+    return batch.to(dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]])
 
 
 def _read_records(index: Index, layer: Layer) -> _Records:
@@ -156,9 +154,7 @@ def _read_records(index: Index, layer: Layer) -> _Records:
         rows.setdefault(image_id, []).append((unit, side, activation, y, x))
         listed.setdefault((side, image_id), set()).add(unit)
         (floor if side == "high" else ceiling)[unit] = activation
-    spread = index.sql(
-        'SELECT unit, "max" - "min" FROM units WHERE layer = $layer', layer=layer.name
-    )
+    spread = index.sql('SELECT unit, "max" - "min" FROM units WHERE layer = $layer', layer=layer.name)
     for unit, width in spread.rows:
         scale[unit] = width
     return _Records(rows, listed, floor, ceiling, scale)
@@ -183,9 +179,7 @@ def _choose_images(
 class _Checker:
     """Compares one image's peaks with the records, layer by layer."""
 
-    def __init__(
-        self, layers: Sequence[Layer], records: Sequence[_Records], precision: Precision
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], records: Sequence[_Records], precision: Precision) -> None:
         self.layers, self.records = layers, records
         self.tolerance = TOLERANCE[precision]
         self.image_id = -1
@@ -208,9 +202,7 @@ class _Checker:
             at_position = float(maps[unit, y, x]) if inside else math.nan
             if difference > slack[unit]:
                 self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
-            elif values[unit] == float(maps[unit].amax()) and (
-                values[unit] - at_position > slack[unit]
-            ):
+            elif values[unit] == float(maps[unit].amax()) and (values[unit] - at_position > slack[unit]):
                 self._lie(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")
             else:
                 self.worst = max(self.worst, difference / max(size[unit], 1e-12))

@@ -76,9 +76,7 @@ def _print_version(wanted: bool) -> None:
 def maxact(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """What does each unit of an image network look for?
@@ -249,9 +247,7 @@ def sql(
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 
 
-def _print(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool
-) -> None:
+def _print(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool) -> None:
     """Rows on standard output, in the form that the flags ask for."""
     from pipeline.cli.output import choose_form, write_rows
 

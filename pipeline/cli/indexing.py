@@ -49,15 +49,11 @@ def index(
     score: Annotated[str, typer.Option(help="max or mean over a layer's positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    memory_format: Annotated[
-        str, typer.Option(help="channels_last or contiguous.")
-    ] = "channels_last",
+    memory_format: Annotated[str, typer.Option(help="channels_last or contiguous.")] = "channels_last",
     compile: Annotated[
         str, typer.Option(help="torch.compile: on, off, or auto (on when the run is long).")
     ] = "auto",
-    decoder: Annotated[
-        str, typer.Option(help="pil, or simplejpeg (faster; extra `fast`).")
-    ] = "pil",
+    decoder: Annotated[str, typer.Option(help="pil, or simplejpeg (faster; extra `fast`).")] = "pil",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads.", show_default="one per core")
@@ -65,9 +61,7 @@ def index(
     threads: Annotated[
         int | None, typer.Option(help="torch's threads on a CPU.", show_default="torch's choice")
     ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Labels kept per unit in classes.parquet, or `all`.")
-    ] = "20",
+    classes: Annotated[str, typer.Option(help="Labels kept per unit in classes.parquet, or `all`.")] = "20",
     shards_per_part: Annotated[
         int | None, typer.Option(help="Shards committed together.", show_default="a 32nd")
     ] = None,

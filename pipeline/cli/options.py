@@ -79,9 +79,7 @@ Kind = Annotated[
 
 LayersOfIndex = Annotated[
     list[str] | None,
-    typer.Option(
-        "--layer", help="A layer of the index, or a glob; may be repeated.", show_default="all"
-    ),
+    typer.Option("--layer", help="A layer of the index, or a glob; may be repeated.", show_default="all"),
 ]
 Units = Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")]
 MovedWeights = Annotated[

@@ -36,9 +36,7 @@ def choose_form(*, as_json: bool, as_csv: bool) -> Form:
     return "json" if as_json else "csv" if as_csv else "table"
 
 
-def write_rows(
-    stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Form
-) -> None:
+def write_rows(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Form) -> None:
     """Write rows to a text stream.
 
     Args:
@@ -50,8 +48,7 @@ def write_rows(
     """
     if form == "json":
         objects = [
-            {name: _json_value(value) for name, value in zip(columns, row, strict=True)}
-            for row in rows
+            {name: _json_value(value) for name, value in zip(columns, row, strict=True)} for row in rows
         ]
         lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in objects)
         stream.write(f"[\n{lines}\n]\n" if objects else "[]\n")
@@ -84,9 +81,7 @@ def _write_table(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence
         stream.write("no rows\n")
         return
     columns, rows = _fold_boxes(columns, rows)
-    numeric = [
-        all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))
-    ]
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=True)
     if len(rows) == 1 and len(columns) > CARD_COLUMNS:
         table.show_header = False
@@ -107,9 +102,7 @@ def _write_table(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence
     stream.writelines(f"{line.rstrip()}\n" for line in capture.get().strip("\n").splitlines())
 
 
-def _fold_boxes(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> tuple[list[str], list[list[Any]]]:
+def _fold_boxes(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
     """The four edges of a patch as one column, `left,top-right,bottom`."""
     if not set(_BOX) <= set(columns):
         return list(columns), [list(row) for row in rows]
@@ -131,6 +124,4 @@ def _readable(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
-    )
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))

@@ -129,9 +129,7 @@ def build_demo(folder: Path, *, reporter: Reporter | None = None) -> Path:
     if _is_built(folder):
         return folder
     if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
-        raise SourceError(
-            f"{folder} exists and is not a demo dataset; move it away or choose another cache"
-        )
+        raise SourceError(f"{folder} exists and is not a demo dataset; move it away or choose another cache")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -178,9 +176,7 @@ def _write(folder: Path, reporter: Reporter) -> None:
     owner = {"user": "maxact", "group": "maxact", "mtime": 0}
     with (
         reporter.task("building the demo dataset", len(images), "images") as task,
-        webdataset.ShardWriter(
-            pattern, maxcount=SHARD_IMAGES, encoder=False, verbose=0, **owner
-        ) as writer,
+        webdataset.ShardWriter(pattern, maxcount=SHARD_IMAGES, encoder=False, verbose=0, **owner) as writer,
     ):
         for sample in _samples(images):
             writer.write(sample)
@@ -194,8 +190,7 @@ def _write(folder: Path, reporter: Reporter) -> None:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "photographs": [
-            {"label": photo.label, "licence": photo.licence, "source": photo.source}
-            for photo in PHOTOGRAPHS
+            {"label": photo.label, "licence": photo.licence, "source": photo.source} for photo in PHOTOGRAPHS
         ],
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
@@ -245,8 +240,7 @@ def _photograph(photo: Photograph) -> Image.Image:
     found = importlib.util.find_spec(photo.package)
     if found is None or found.origin is None:
         raise SourceError(
-            f"the demo dataset needs {photo.package}, which is not installed; "
-            "pip install 'maxact[demo]'"
+            f"the demo dataset needs {photo.package}, which is not installed; pip install 'maxact[demo]'"
         )
     path = Path(found.origin).parent / photo.file
     if not path.exists():

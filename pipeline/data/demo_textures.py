@@ -52,9 +52,7 @@ def _stretched(values: Field) -> Field:
     return stretched
 
 
-def _filtered_noise(
-    rng: np.random.Generator, size: int, gain: Callable[[Field, Field], Field]
-) -> Field:
+def _filtered_noise(rng: np.random.Generator, size: int, gain: Callable[[Field, Field], Field]) -> Field:
     """White noise shaped in the frequency domain; zero mean, unit variance.
 
     Args:
@@ -76,9 +74,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, period: float) -> Field:
 
 def _band_noise(rng: np.random.Generator, size: int, period: float) -> Field:
     """Noise whose bumps all have about the same size, as on many furs."""
-    return _filtered_noise(
-        rng, size, lambda fx, fy: np.exp(-(((np.hypot(fx, fy) * period - 1) / 0.22) ** 2))
-    )
+    return _filtered_noise(rng, size, lambda fx, fy: np.exp(-(((np.hypot(fx, fy) * period - 1) / 0.22) ** 2)))
 
 
 def _grating(rng: np.random.Generator, size: int) -> Field:
@@ -158,9 +154,7 @@ def _noise(rng: np.random.Generator, size: int) -> Field:
 def _clouds(rng: np.random.Generator, size: int) -> Field:
     power = rng.uniform(1.6, 2.2)
     return _stretched(
-        _filtered_noise(
-            rng, size, lambda fx, fy: 1 / np.maximum(np.hypot(fx, fy), 1 / size) ** power
-        )
+        _filtered_noise(rng, size, lambda fx, fy: 1 / np.maximum(np.hypot(fx, fy), 1 / size) ** power)
     )
 
 
@@ -174,9 +168,7 @@ def _brick(rng: np.random.Generator, size: int) -> Field:
     width, joint = height * rng.uniform(1.8, 2.6), height * rng.uniform(0.08, 0.14)
     row = np.floor(y / height)
     x = x + (row % 2) * width / 2
-    edge = np.minimum(
-        np.minimum(x % width, width - x % width), np.minimum(y % height, height - y % height)
-    )
+    edge = np.minimum(np.minimum(x % width, width - x % width), np.minimum(y % height, height - y % height))
     shade = np.sin(37.0 * row + 91.0 * np.floor(x / width)) * 0.12
     grain = 0.05 * _smooth_noise(rng, size, 1.5)
     return np.clip(_step(edge - joint / 2, 2) * (0.85 + shade + grain), 0, 1)

@@ -189,9 +189,7 @@ def read_range(url: str, start: int, nbytes: int) -> bytes:
         return b""
     if is_url(url):
         fs, path = filesystem(url)
-        data = retrying(
-            lambda: cast(bytes, fs.cat_file(path, start=start, end=start + nbytes)), url
-        )
+        data = retrying(lambda: cast(bytes, fs.cat_file(path, start=start, end=start + nbytes)), url)
     else:
         data = retrying(functools.partial(_read_local, url, start, nbytes), url)
     if len(data) != nbytes:

@@ -78,9 +78,7 @@ class ParquetShard(Shard):
         values = _row_group(self.name, self.url, self.size, group, columns.image)[row].as_py()
         data = values.get("bytes") if isinstance(values, dict) else values
         if not isinstance(data, bytes) or len(data) != nbytes:
-            raise ShardError(
-                self.name, f"row {offset} is no longer the image {key!r} of {nbytes} bytes"
-            )
+            raise ShardError(self.name, f"row {offset} is no longer the image {key!r} of {nbytes} bytes")
         return data
 
 
@@ -121,9 +119,7 @@ def _next(name: str, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBa
     try:
         return next(batches, None)
     except (pa.ArrowException, OSError) as error:
-        raise ShardError(
-            name, f"is damaged behind row {row}: {_line(error)}; copy it again"
-        ) from error
+        raise ShardError(name, f"is damaged behind row {row}: {_line(error)}; copy it again") from error
 
 
 def _line(error: Exception) -> str:
@@ -171,9 +167,7 @@ def _columns(name: str, schema: pa.Schema) -> _Columns:
     kind = schema.field(image).type
     struct = _has_bytes(kind)
     if not struct and not _is_binary(kind):
-        raise ShardError(
-            name, f"column `{image}` is {kind}, expected a struct with `bytes`, or binary"
-        )
+        raise ShardError(name, f"column `{image}` is {kind}, expected a struct with `bytes`, or binary")
     label = next((column for column in LABEL_COLUMNS if column in schema.names), None)
     if label is not None:
         kind = schema.field(label).type

@@ -177,9 +177,7 @@ def _next(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return archive.next()
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise ShardError(
-            shard, f"damaged header at byte {archive.offset}: {error}; copy it again"
-        ) from error
+        raise ShardError(shard, f"damaged header at byte {archive.offset}: {error}; copy it again") from error
 
 
 def _check_rest(shard: str, file: BinaryIO, offset: int, size: int) -> None:

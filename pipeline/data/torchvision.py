@@ -43,12 +43,8 @@ class Folder:
 
 FOLDERS = {
     "imagenette": Folder("Imagenette", {"size": "full"}, ("train", "val"), "imagenette2/{split}"),
-    "imagenette-320px": Folder(
-        "Imagenette", {"size": "320px"}, ("train", "val"), "imagenette2-320/{split}"
-    ),
-    "imagenette-160px": Folder(
-        "Imagenette", {"size": "160px"}, ("train", "val"), "imagenette2-160/{split}"
-    ),
+    "imagenette-320px": Folder("Imagenette", {"size": "320px"}, ("train", "val"), "imagenette2-320/{split}"),
+    "imagenette-160px": Folder("Imagenette", {"size": "160px"}, ("train", "val"), "imagenette2-160/{split}"),
     "eurosat": Folder("EuroSAT", {}, ("all",), "eurosat/2750"),
 }
 """The datasets known by name; any other one is a folder to be named by its path."""
@@ -68,8 +64,7 @@ def fetch(name: str, cache: Path) -> Path:
     if short not in FOLDERS:
         hint = did_you_mean(short, FOLDERS)
         raise SourceError(
-            f"no torchvision dataset {short!r} that lies in class folders{hint} "
-            f"(known: {', '.join(FOLDERS)})"
+            f"no torchvision dataset {short!r} that lies in class folders{hint} (known: {', '.join(FOLDERS)})"
         )
     folder = FOLDERS[short]
     split = split or folder.splits[0]

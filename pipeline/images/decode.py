@@ -174,9 +174,7 @@ def _load(data: bytes) -> Image.Image:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise BadImage(
-            "bomb", f"{width}x{height} pixels are more than the {MAX_PIXELS:,} an image may have"
-        )
+        raise BadImage("bomb", f"{width}x{height} pixels are more than the {MAX_PIXELS:,} an image may have")
     if width < 1 or height < 1:
         raise BadImage("shape", f"{width}x{height} pixels")
 

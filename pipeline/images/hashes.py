@@ -107,9 +107,7 @@ def _cosines() -> npt.NDArray[np.float64]:
     return np.cos(math.pi / _SIDE * frequency * sample)
 
 
-def follow_roots(
-    nodes: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def follow_roots(nodes: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Where one ends who goes from each image to an earlier one like it, as long as there is one.
 
     Args:

@@ -219,9 +219,7 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
 def _blank(network: Network, images: int) -> Tensor:
     """Grey images as the network takes them, where it is."""
     parameter = next(network.module.parameters(), torch.empty(0))
-    grey = torch.full(
-        (images, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device
-    )
+    grey = torch.full((images, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device)
     return network.normalise(grey).to(parameter.dtype)
 
 

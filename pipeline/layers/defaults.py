@@ -43,18 +43,13 @@ _ACTIVATIONS: tuple[type[nn.Module], ...] = (
 def _weight_layers(module: nn.Module) -> int:
     """How many modules inside hold a matrix or kernels of their own."""
     return sum(
-        any(parameter.dim() >= 2 for parameter in part.parameters(recurse=False))
-        for part in module.modules()
+        any(parameter.dim() >= 2 for parameter in part.parameters(recurse=False)) for part in module.modules()
     )
 
 
 def _is_candidate(module: nn.Module) -> bool:
     """Whether a module could be a block: not a bare container, with layers inside."""
-    return (
-        bool(own_children(module))
-        and type(module) not in _CONTAINERS
-        and _weight_layers(module) >= 1
-    )
+    return bool(own_children(module)) and type(module) not in _CONTAINERS and _weight_layers(module) >= 1
 
 
 def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> bool:
@@ -80,9 +75,7 @@ def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> boo
     return False
 
 
-def _outermost(
-    name: str, module: nn.Module, calls: Mapping[str, Call], repeated: set[type]
-) -> Iterator[str]:
+def _outermost(name: str, module: nn.Module, calls: Mapping[str, Call], repeated: set[type]) -> Iterator[str]:
     """Names of the outermost blocks below a module."""
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}" if name else child_name
@@ -125,10 +118,7 @@ def _find_blocks(module: nn.Module, calls: Mapping[str, Call], usable: set[str])
         for name in candidates
         if _pattern(name) in places
         or (
-            (
-                siblings[name.rpartition(".")[0]] >= 3
-                and _weight_layers(module.get_submodule(name)) > 1
-            )
+            (siblings[name.rpartition(".")[0]] >= 3 and _weight_layers(module.get_submodule(name)) > 1)
             and not _runs_blocks(name, module.get_submodule(name), calls)
         )
     }

@@ -88,9 +88,7 @@ class _Layer:
     def exclude(self, plain: Tensor, spoilt: Tensor, axes: tuple[int, ...]) -> None:
         """Find the positions (y, x) that see nothing of the input: clean even when all is NaN."""
         if not plain.all():
-            raise LayerError(
-                f"layer {self.target.module} gives NaN on a plain grey image; check the weights"
-            )
+            raise LayerError(f"layer {self.target.module} gives NaN on a plain grey image; check the weights")
         if spoilt.all():
             self.found = Field(self.near.length, 0, 0)
         self.sighted = ~spoilt.all(1), ~spoilt.all(0)
@@ -98,9 +96,7 @@ class _Layer:
         self.near.exclude(blind)
         self.far.exclude(blind[::-1])
 
-    def learn(
-        self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]
-    ) -> None:
+    def learn(self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]) -> None:
         """Take in which positions (try, y, x) stayed clean."""
         sighted_rows, sighted_columns = self.sighted
         rows, columns = clean[:, :, sighted_columns].any(2), clean[:, sighted_rows].any(1)
@@ -119,15 +115,11 @@ def _spoil(blank: Tensor, tries: Sequence[tuple[Side, int]], axes: tuple[int, ..
     for image, (side, margin) in zip(images, tries, strict=True):
         for axis in axes:
             length = image.shape[1 + axis]
-            image.narrow(1 + axis, 0 if side == "near" else length - margin, margin).fill_(
-                torch.nan
-            )
+            image.narrow(1 + axis, 0 if side == "near" else length - margin, margin).fill_(torch.nan)
     return images
 
 
-def _watch(
-    module: nn.Module, layers: Sequence[_Layer], images: Tensor
-) -> list[tuple[_Layer, Tensor]]:
+def _watch(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tuple[_Layer, Tensor]]:
     """One pass up to the last of the layers: which positions (image, y, x) stay clean."""
     seen: list[tuple[_Layer, Tensor]] = []
 
@@ -180,9 +172,7 @@ def _spreads_nan(blank: Tensor) -> bool:
     return touched.nonzero().flatten().tolist() != [15, 16, 17]
 
 
-def find_fields(
-    module: nn.Module, blank: Tensor, targets: Sequence[Target]
-) -> list[tuple[Field, Field]]:
+def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> list[tuple[Field, Field]]:
     """The fields of every target along y and along x.
 
     A grid whose fields do not advance in even steps (windowed attention) gets the field of its

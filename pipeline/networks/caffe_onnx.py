@@ -98,9 +98,7 @@ def message_class(schema: Schema) -> Any:
         ) from error
     field_class = descriptor_pb2.FieldDescriptorProto
     first = next(iter(schema))
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"maxact/{first}.proto", package="maxact", syntax="proto2"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name=f"maxact/{first}.proto", package="maxact", syntax="proto2")
     for name, fields in schema.items():
         message = file.message_type.add(name=name)
         for field_name, (number, kind) in fields.items():
@@ -133,9 +131,7 @@ def _parse(path: Path, schema: Schema) -> Any:
     return message
 
 
-def _tensor(
-    chunks: Sequence[bytes], kind: npt.DTypeLike, shape: Sequence[int], where: str
-) -> Tensor:
+def _tensor(chunks: Sequence[bytes], kind: npt.DTypeLike, shape: Sequence[int], where: str) -> Tensor:
     """Packed little-endian numbers as a float32 tensor.
 
     Raises:

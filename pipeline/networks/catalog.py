@@ -79,12 +79,8 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     """
     found = "block outputs and classifier"
     blueprints = [make() for make in KNOWN.values()]
-    rows = [
-        (each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints
-    ]
-    rows += [
-        (f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()
-    ]
+    rows = [(each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints]
+    rows += [(f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()]
     many = [(f"timm:{name}", found, "downloaded by timm") for name in timm_names()]
     if pattern is None:
         some = (

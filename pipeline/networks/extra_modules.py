@@ -102,9 +102,7 @@ class _OpenAttention(nn.MultiheadAttention):
             functional.linear(part, matrix, offset)
             .reshape(*part.shape[:2], self.num_heads, -1)
             .transpose(1, 2)
-            for part, matrix, offset in zip(
-                (query, key, value), weight.chunk(3), biases, strict=True
-            )
+            for part, matrix, offset in zip((query, key, value), weight.chunk(3), biases, strict=True)
         )
         attended = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=attn_mask, is_causal=is_causal and attn_mask is None
@@ -138,9 +136,7 @@ def find_module(module: nn.Module, name: str) -> nn.Module:
         base, _, last = name.rpartition(".")
         known = [known for known, _ in module.named_modules()]
         if last != INPUT or base not in known:
-            raise LayerError(
-                f"the network has no layer {name!r}{did_you_mean(name, known)}"
-            ) from error
+            raise LayerError(f"the network has no layer {name!r}{did_you_mean(name, known)}") from error
     owner = module.get_submodule(base)
     if isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         raise LayerError(f"layer {name}: give the input of a module inside {base}")
@@ -199,9 +195,7 @@ def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
     child = re.sub(r"\W", "_", stem)
     child += "_" if keyword.iskeyword(child) else ""
     if child in dict(owner.named_children()) or hasattr(owner, child):
-        raise LayerError(
-            f"directions {stem}: layer {name} has a part of that name; rename the file"
-        )
+        raise LayerError(f"directions {stem}: layer {name} has a part of that name; rename the file")
     if not any(isinstance(known, Directions) for known in owner.children()):
         owner.register_forward_hook(_show_directions)
     owner.add_module(child, Directions(rows))

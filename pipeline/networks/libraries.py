@@ -87,8 +87,7 @@ def torchvision_blueprint(name: str) -> Blueprint:
     """
     if name not in torchvision_names():
         raise NetworkError(
-            f"torchvision has no classification model {name!r}"
-            f"{did_you_mean(name, torchvision_names())}"
+            f"torchvision has no classification model {name!r}{did_you_mean(name, torchvision_names())}"
         )
     models = torchvision().models
     weights = models.get_model_weights(name).DEFAULT

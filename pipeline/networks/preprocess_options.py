@@ -35,9 +35,7 @@ def _list(key: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(
-            f"--input {key} must be numbers separated by commas, got {text!r}"
-        ) from error
+        raise UsageError(f"--input {key} must be numbers separated by commas, got {text!r}") from error
 
 
 def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> Preprocess:
@@ -64,13 +62,10 @@ def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> P
             values[key] = _list(key, text)
         elif key in WORDS:
             if text not in WORDS[key]:
-                raise UsageError(
-                    f"--input {key} must be one of {', '.join(WORDS[key])}, got {text!r}"
-                )
+                raise UsageError(f"--input {key} must be one of {', '.join(WORDS[key])}, got {text!r}")
             values[key] = text
         else:
             raise UsageError(
-                f"--input takes {', '.join(KEYS)} as KEY=VALUE, got {assignment!r}"
-                f"{did_you_mean(key, KEYS)}"
+                f"--input takes {', '.join(KEYS)} as KEY=VALUE, got {assignment!r}{did_you_mean(key, KEYS)}"
             )
     return Preprocess(**values)

@@ -15,9 +15,7 @@ from pipeline.errors import MaxactError
 __all__ = ["find_factory"]
 
 
-def find_factory(
-    name: str, *, what: str, error: type[MaxactError], hint: str
-) -> Callable[..., Any]:
+def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -> Callable[..., Any]:
     """A function by `package.module:function` or `path/to/file.py:function`.
 
     Args:

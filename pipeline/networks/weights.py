@@ -158,9 +158,7 @@ def _difference(wanted: Mapping[str, Tensor], state: State) -> str:
         if _plain(name) not in plain and not name.endswith(COUNTERS)
     ]
     known = {_plain(name) for name in wanted}
-    unexpected = [
-        f"{name} ({_shape(tensor)})" for name, tensor in plain.items() if name not in known
-    ]
+    unexpected = [f"{name} ({_shape(tensor)})" for name, tensor in plain.items() if name not in known]
     shapes = [
         f"{name} is {_shape(plain[_plain(name)])}, expected {_shape(tensor)}"
         for name, tensor in wanted.items()

@@ -97,8 +97,7 @@ class Index:
         rows = self._fetch("SELECT * FROM layers ORDER BY ordinal", {}).dicts()
         names = {field.name for field in fields(Layer)}
         return tuple(
-            Layer(name=row.pop("layer"), **{k: v for k, v in row.items() if k in names})
-            for row in rows
+            Layer(name=row.pop("layer"), **{k: v for k, v in row.items() if k in names}) for row in rows
         )
 
     def layer(self, name: str) -> Layer:
@@ -134,8 +133,7 @@ class Index:
         if len(names) == 1:
             return [(self.layer(names[0]), self.units(names[0], units))]
         found = [
-            (self.layer(name), parse_units(units, self._units[name], where=name, clip=True))
-            for name in names
+            (self.layer(name), parse_units(units, self._units[name], where=name, clip=True)) for name in names
         ]
         if not any(chosen for _, chosen in found):
             raise UsageError(f"none of {', '.join(names)} has units {units}")
@@ -222,9 +220,7 @@ class Index:
         from pipeline.data.dataset import open_dataset
 
         cache = self.run.get("config", {}).get("cache")
-        return open_dataset(
-            tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache)
-        )
+        return open_dataset(tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache))
 
     def image_bytes(self, image_id: int) -> bytes:
         """The file of one image, read back by its offset.
@@ -281,9 +277,7 @@ class Index:
         run = read_finished_run(out)
         create_views(self._connection, out, read_preprocess(run, out), schema=schema)
         ours, theirs = (
-            self._fetch(
-                f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}
-            ).rows
+            self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
             for name in ("main", schema)
         )
         if ours != theirs:

@@ -129,9 +129,7 @@ def query_folder() -> Path:
     for folder in (package / "queries", package.parent / "queries"):
         if any(folder.glob("*.sql")):
             return folder
-    raise QueryError(
-        f"no .sql files beside {package}; the installation is incomplete, install again"
-    )
+    raise QueryError(f"no .sql files beside {package}; the installation is incomplete, install again")
 
 
 def query_names() -> tuple[str, ...]:
@@ -222,9 +220,7 @@ def _convert(query: str, parameter: Parameter, given: object) -> Value:
         return read(text)
     except ValueError:
         extra = f", or {ANY}" if parameter.default == ANY else ""
-        raise UsageError(
-            f"query {query}: {parameter.name} should be {wanted}{extra}, got {text!r}"
-        ) from None
+        raise UsageError(f"query {query}: {parameter.name} should be {wanted}{extra}, got {text!r}") from None
 
 
 def _count(text: str) -> int:

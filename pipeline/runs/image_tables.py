@@ -63,8 +63,7 @@ _NEAR = f"""
     WITH bands AS (
         {
     " UNION ALL ".join(
-        f"SELECT phash, image_id, {first} AS band, (phash >> {first}) & {(1 << bits) - 1} AS key "
-        "FROM firsts"
+        f"SELECT phash, image_id, {first} AS band, (phash >> {first}) & {(1 << bits) - 1} AS key FROM firsts"
         for first, bits in _BANDS
     )
 }

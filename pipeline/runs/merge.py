@@ -21,9 +21,7 @@ from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, re
 __all__ = ["merge_runs"]
 
 
-def merge_runs(
-    out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None
-) -> RunSummary:
+def merge_runs(out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None) -> RunSummary:
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
     Args:
@@ -80,9 +78,7 @@ def merge_runs(
 
 def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dict[str, Any]:
     """What run.json would say had one run done it all."""
-    records = sorted(
-        (shard for commit in chosen for shard in commit.shards), key=lambda shard: shard.name
-    )
+    records = sorted((shard for commit in chosen for shard in commit.shards), key=lambda shard: shard.name)
     listing = listing_digest((shard.name, shard.size, shard.digest) for shard in records)
     identity = run_identity(runs[0]["fields"], len(records), listing)
     data = list(dict.fromkeys(item for run in runs for item in run["dataset"]["data"]))

@@ -87,9 +87,7 @@ def run_index(
         return _run(plan, reporter, started)
 
 
-def _plan(
-    config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter
-) -> _Plan:
+def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
     # A network handed in may be of code that changes from run to run: its fields are not kept.
@@ -183,9 +181,7 @@ def _check_shards(dataset: Dataset) -> None:
 def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
     """The shards still to do, in the groups that an undisturbed run would commit."""
     shards = plan.dataset.shards
-    size = plan.config.shards_per_part or min(
-        _MAX_SHARDS_PER_PART, math.ceil(len(shards) / _PARTS_PER_RUN)
-    )
+    size = plan.config.shards_per_part or min(_MAX_SHARDS_PER_PART, math.ceil(len(shards) / _PARTS_PER_RUN))
     groups = [shards[first : first + size] for first in range(0, len(shards), size)]
     waiting = [[shard for shard in group if shard.name not in done] for group in groups]
     return [group for group in waiting if group]
@@ -249,6 +245,5 @@ def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[b
         return False, "compile off: the dataset's size is not known"
     pays = images >= COMPILE_IMAGES
     return pays, (
-        f"compile {'on' if pays else 'off'}: about {images:,} images, it pays from "
-        f"{COMPILE_IMAGES:,}"
+        f"compile {'on' if pays else 'off'}: about {images:,} images, it pays from {COMPILE_IMAGES:,}"
     )

@@ -56,17 +56,13 @@ def write_index(
     """
     reporter = reporter or Silent()
     units = sum(layer.units for layer in layers)
-    shards = tuple(
-        sorted((shard for commit in commits for shard in commit.shards), key=lambda s: s.name)
-    )
+    shards = tuple(sorted((shard for commit in commits for shard in commit.shards), key=lambda s: s.name))
     with reporter.task("merging parts", len(commits), "parts") as task:
 
         def loaded() -> Iterator[Part]:
             for commit in commits:
                 if commit.units != units:
-                    raise StoreError(
-                        f"{commit.path} holds {commit.units} units, the layers have {units}"
-                    )
+                    raise StoreError(f"{commit.path} holds {commit.units} units, the layers have {units}")
                 commit.verify()
                 yield commit.load(records=False)
                 task.advance()
@@ -92,9 +88,7 @@ def _layer_table(layers: Sequence[Layer]) -> pa.Table:
     rows = []
     for layer in layers:
         row: dict[str, object] = {
-            field.name: getattr(layer, field.name)
-            for field in store.LAYERS
-            if field.name != "layer"
+            field.name: getattr(layer, field.name) for field in store.LAYERS if field.name != "layer"
         }
         rows.append({"layer": layer.name, **row})
     return pa.Table.from_pylist(rows, store.LAYERS)
@@ -114,9 +108,7 @@ def _names(text: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([text]))
 
 
-def _peak_columns(
-    layer: Layer, image_id: np.ndarray, position: np.ndarray
-) -> dict[str, np.ndarray]:
+def _peak_columns(layer: Layer, image_id: np.ndarray, position: np.ndarray) -> dict[str, np.ndarray]:
     grid_w = max(layer.grid_w, 1)
     return {
         "image_id": image_id.astype(np.int64),
@@ -208,9 +200,7 @@ def _unit_tables(
                 "active_fraction": moments.active[span] / images,
                 **dict(zip(("p50", "p90", "p99", "p999"), levels.T, strict=True)),
                 "selectivity": pa.array(index[span], from_pandas=True),
-                "top_label": pa.array(
-                    [names[row] if names else None for row in best[span]], pa.string()
-                ),
+                "top_label": pa.array([names[row] if names else None for row in best[span]], pa.string()),
                 "majority_label": pa.array([name for name, _ in majority], pa.string()),
                 "precision": pa.array([share for _, share in majority], pa.float32()),
             }

@@ -98,9 +98,7 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
     with _whole_folder(parts, name) as temporary:
         for table, content in _tables(part).items():
             store.write_table(temporary / f"{table}.parquet", content.schema, [content])
-        tables = {
-            table: store.sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)
-        }
+        tables = {table: store.sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)}
     commit = Commit(
         parts / f"{name}.json",
         fingerprint,

@@ -73,9 +73,7 @@ def empty_keys(units: int, k: int, device: torch.device | None = None) -> Tensor
     return torch.full((units, k), EMPTY_KEY, dtype=torch.int64, device=device)
 
 
-def entrants(
-    keys: Tensor, floor: Tensor, scores: Tensor, numbers: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def entrants(keys: Tensor, floor: Tensor, scores: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Find the units whose list a batch changes, and their new lists.
 
     Args:

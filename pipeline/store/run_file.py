@@ -59,15 +59,12 @@ def read_run(out: Path) -> dict[str, Any]:
         StoreError: when OUT holds no run, or one of another schema version.
     """
     if not out.exists():
-        raise StoreError(
-            f"{out} does not exist; make an index with `maxact index DATA --out {out}`"
-        )
+        raise StoreError(f"{out} does not exist; make an index with `maxact index DATA --out {out}`")
     try:
         content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
-            f"{out} holds no index ({RUN_FILE} is missing); make one with `maxact index DATA "
-            f"--out {out}`"
+            f"{out} holds no index ({RUN_FILE} is missing); make one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
@@ -89,9 +86,7 @@ def read_finished_run(out: Path) -> dict[str, Any]:
     """
     run = read_run(out)
     if run.get("status", "complete") != "complete":
-        raise StoreError(
-            f"{out} holds an index that is not finished; run the same `maxact index` again"
-        )
+        raise StoreError(f"{out} holds an index that is not finished; run the same `maxact index` again")
     return run
 
 
@@ -130,9 +125,7 @@ def finish_run(
     }
     content["timings"] = {"seconds": round(seconds, 3)}
     write_run(out, content)
-    return RunSummary(
-        out, totals.images, totals.errors, totals.units, totals.layers, resumed, seconds
-    )
+    return RunSummary(out, totals.images, totals.errors, totals.units, totals.layers, resumed, seconds)
 
 
 @contextlib.contextmanager

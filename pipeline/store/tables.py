@@ -259,9 +259,7 @@ def write_table(
     return rows
 
 
-def _row_groups(
-    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema
-) -> Iterator[pa.Table]:
+def _row_groups(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
     """The same rows in tables of ROW_GROUP_ROWS, the last one smaller, however they come in."""
     waiting = schema.empty_table()
     for batch in batches:

@@ -109,9 +109,7 @@ class Accumulator:
         self._sample_hashes: list[int] = []
         self._sample_images: list[int] = []
         self._sample_peak = torch.empty((SAMPLE_SIZE, self.units), device=device)
-        self._sample_position = torch.empty(
-            (SAMPLE_SIZE, self.units), dtype=torch.int32, device=device
-        )
+        self._sample_position = torch.empty((SAMPLE_SIZE, self.units), dtype=torch.int32, device=device)
         self._refs: Sequence[ImageRef] = ()
         self._numbers = torch.empty(0, dtype=torch.int64, device=device)
         self._positions = torch.empty((0, self.units), dtype=torch.int32, device=device)

@@ -180,9 +180,7 @@ def _decode_all(
     return [replace(item, phash=next(hashes)) if isinstance(item, Good) else item for item in done]
 
 
-def _decode(
-    shard: str, sample: Sample, digest: int, preprocess: Preprocess, decoder: Decoder
-) -> Good | Bad:
+def _decode(shard: str, sample: Sample, digest: int, preprocess: Preprocess, decoder: Decoder) -> Good | Bad:
     try:
         decoded = decode(sample.data, preprocess, decoder=decoder)
     except BadImage as error:

@@ -89,9 +89,7 @@ class Runner:
         self.accumulator.end()
 
 
-def place_module(
-    network: Network, precision: Precision, memory_format: MemoryFormat
-) -> torch.nn.Module:
+def place_module(network: Network, precision: Precision, memory_format: MemoryFormat) -> torch.nn.Module:
     """A copy of the network's module in that precision and memory format."""
     module: torch.nn.Module = copy.deepcopy(network.module).to(DTYPES[precision])
     for parameter in module.parameters():
@@ -185,9 +183,7 @@ class _Group:
         return pa.concat_tables(self.packed), pa.Table.from_pylist(self.errors, store.ERRORS)
 
     def note_bad(self, bad: Bad) -> None:
-        self.errors.append(
-            {"shard": bad.shard, "key": bad.key, "error": bad.error, "message": bad.message}
-        )
+        self.errors.append({"shard": bad.shard, "key": bad.key, "error": bad.error, "message": bad.message})
         self.shard_errors += 1
 
     def close_shard(self, shard: Shard) -> None:
@@ -210,9 +206,7 @@ class _Group:
             )
 
 
-def index_shards(
-    runner: Runner, shards: Sequence[Shard], events: Iterable[Event], task: Task
-) -> Part:
+def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event], task: Task) -> Part:
     """Show one group of shards to the network.
 
     Batches do not cross shards, so what a shard adds does not depend on the others.

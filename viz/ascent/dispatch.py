@@ -51,11 +51,18 @@ def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) 
         way, close = material.statistics_layers(layer)
         preprocess = material.network.preprocess
         return Likeness(
-            layer, way, close, canvas, drive=recipe.drive,
+            layer,
+            way,
+            close,
+            canvas,
+            drive=recipe.drive,
             reach=recipe.reach_whole if canvas.field_is_whole else recipe.reach,
-            weight=recipe.likeness, close_weight=recipe.close_up, close_side=recipe.close_side,
-            caricature=recipe.caricature, whole=(preprocess.height, preprocess.width),
-        )  # fmt: skip
+            weight=recipe.likeness,
+            close_weight=recipe.close_up,
+            close_side=recipe.close_side,
+            caricature=recipe.caricature,
+            whole=(preprocess.height, preprocess.width),
+        )
     if isinstance(recipe, Accentuate):
         return Near(layer.name, recipe.near)
     return Variety(layer.name, recipe.variety_weight, recipe.variety)

@@ -147,10 +147,20 @@ class Likeness:
     group = 1
 
     def __init__(
-        self, target: Layer, way: Sequence[Layer], close: Sequence[Layer], canvas: Canvas, *,
-        drive: float, reach: float, weight: float, close_weight: float, close_side: int,
-        caricature: float, whole: tuple[int, int],
-    ) -> None:  # fmt: skip
+        self,
+        target: Layer,
+        way: Sequence[Layer],
+        close: Sequence[Layer],
+        canvas: Canvas,
+        *,
+        drive: float,
+        reach: float,
+        weight: float,
+        close_weight: float,
+        close_side: int,
+        caricature: float,
+        whole: tuple[int, int],
+    ) -> None:
         self.target, self.canvas = target, canvas
         self.way, self.close = tuple(way), tuple(close) if close_weight else ()
         self.drive, self.reach = drive, reach
@@ -183,8 +193,7 @@ class Likeness:
         self._fit_close_up(look, patches.usual[:2])
         usual = self._describe(look(patches.usual, self.window_layers), look, patches.usual)
         self._spread = {
-            key: _Statistics(*(_spread_of(part) for part in _parts(each)))
-            for key, each in usual.items()
+            key: _Statistics(*(_spread_of(part) for part in _parts(each))) for key, each in usual.items()
         }
         best = []
         for objective, top in zip(objectives, patches.top, strict=True):
@@ -229,10 +238,7 @@ class Likeness:
 
     def _describe(self, views: Views, look: Look, pictures: Tensor) -> dict[str, _Statistics]:
         """Statistics of windows, and of their close-ups, by layer."""
-        found = {
-            each.name: self._statistics(views[each.name].values.float(), bell=True)
-            for each in self.way
-        }
+        found = {each.name: self._statistics(views[each.name].values.float(), bell=True) for each in self.way}
         if self.close:
             close = look(self._close_up(pictures), [each.name for each in self.close])
             for each in self.close:
@@ -255,9 +261,7 @@ class Likeness:
         centres = ((box.top + box.bottom) / 2, (box.left + box.right) / 2)
         fields = (box.bottom - box.top, box.right - box.left)
         bells = []
-        for length, side, middle, field in zip(
-            values.shape[2:], sides, centres, fields, strict=True
-        ):
+        for length, side, middle, field in zip(values.shape[2:], sides, centres, fields, strict=True):
             place = (torch.arange(length, device=values.device) + 0.5) / length * side
             bells.append(torch.exp(-0.5 * ((place - middle) / (field / BELL)).square()))
         return bells[0][:, None] * bells[1][None]

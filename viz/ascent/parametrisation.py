@@ -71,9 +71,7 @@ def frequencies(height: int, width: int) -> Tensor:
     return torch.hypot(rows, columns)
 
 
-def spectrum_noise(
-    generators: Sequence[Generator], shape: tuple[int, int, int], deviation: float
-) -> Tensor:
+def spectrum_noise(generators: Sequence[Generator], shape: tuple[int, int, int], deviation: float) -> Tensor:
     """The seeded start of a spectrum.
 
     Args:
@@ -177,10 +175,7 @@ def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
     if planes.shape[1] != 3:
         return planes
     first, second, third = planes.unbind(1)
-    mixed = [
-        torch.add(torch.add(a * first, second, alpha=b), third, alpha=c)
-        for a, b, c in matrix.tolist()
-    ]
+    mixed = [torch.add(torch.add(a * first, second, alpha=b), third, alpha=c) for a, b, c in matrix.tolist()]
     return torch.stack(mixed, dim=1)
 
 

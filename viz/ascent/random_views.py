@@ -52,8 +52,7 @@ def draw_affine(
     drawn = []
     for generator in generators:
         first, last = (
-            torch.randint(0, width, (steps, 2, 1), generator=generator) - width // 2
-            for width in jitter
+            torch.randint(0, width, (steps, 2, 1), generator=generator) - width // 2 for width in jitter
         )
         zoom = scales[torch.randint(0, len(scales), (steps,), generator=generator)]
         angle = radians[torch.randint(0, len(radians), (steps,), generator=generator)]
@@ -63,9 +62,7 @@ def draw_affine(
     return torch.stack(drawn, dim=1)
 
 
-def reach(
-    half: float, *, jitter: tuple[int, int], scale: tuple[float, float, float], rotate: int
-) -> int:
+def reach(half: float, *, jitter: tuple[int, int], scale: tuple[float, float, float], rotate: int) -> int:
     """How far from the canvas's centre a view can look, in pixels.
 
     Args:
@@ -97,9 +94,7 @@ def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
     columns = torch.arange(width, device=maps.device)[:, None] + (1 - width) / 2
     by_column, by_row, shift = (maps * into[:, None])[:, None].unbind(3)
     grid = (columns * by_column)[:, None] + (rows * by_row + shift)[:, :, None]
-    looked = F.grid_sample(
-        pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    looked = F.grid_sample(pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return looked + GREY
 
 

@@ -54,8 +54,7 @@ class _Adam:
         if not self.nesterov:
             return values.addcdiv(self.first, size, value=self.rate / (1 - slow**self.steps))
         now, following = (
-            slow * (1 - 0.5 * math.pow(0.96, step * NESTEROV_DECAY))
-            for step in (self.steps, self.steps + 1)
+            slow * (1 - 0.5 * math.pow(0.96, step * NESTEROV_DECAY)) for step in (self.steps, self.steps + 1)
         )
         self.product *= now
         ahead = (1 - now) / (1 - self.product) * uphill
@@ -81,9 +80,13 @@ def climb_fourier(recipe: Fourier, task: Task) -> Climb:
     height, width = canvas.size
     spectrum = _start(recipe, task).to(device)
     views = draw_affine(
-        task.generators, recipe.steps, jitter=recipe.jitter, scale=recipe.scale,
-        rotate=recipe.rotate, rotate_zeros=recipe.rotate_zeros,
-    ).to(device)  # fmt: skip
+        task.generators,
+        recipe.steps,
+        jitter=recipe.jitter,
+        scale=recipe.scale,
+        rotate=recipe.rotate,
+        rotate_zeros=recipe.rotate_zeros,
+    ).to(device)
     adam, record = _Adam(spectrum, recipe.rate), Record(len(task.objectives), recipe.patience)
     if isinstance(task.scorer.extra, Likeness):
         patches = _given(recipe, task.supplies.patches)
@@ -151,13 +154,19 @@ def climb_maco(recipe: Maco, task: Task) -> Climb:
     magnitudes = task.supplies.magnitudes.to(device)
     height, width = (round(side * recipe.enlarge) for side in canvas.size)
     shape = (*magnitudes.shape,)
-    phases = torch.stack(
-        [torch.randn(shape, generator=generator) for generator in task.generators]
-    ).to(device)
+    phases = torch.stack([torch.randn(shape, generator=generator) for generator in task.generators]).to(
+        device
+    )
     crops = draw_crops(
-        task.generators, recipe.steps, recipe.crops, size=recipe.crop_size, size_sd=recipe.crop_sd,
-        centre_sd=recipe.centre_sd, picture=(height, width), window=(canvas.height, canvas.width),
-    ).to(device)  # fmt: skip
+        task.generators,
+        recipe.steps,
+        recipe.crops,
+        size=recipe.crop_size,
+        size_sd=recipe.crop_sd,
+        centre_sd=recipe.centre_sd,
+        picture=(height, width),
+        window=(canvas.height, canvas.width),
+    ).to(device)
     adam = _Adam(phases, recipe.rate, nesterov=True)
     record = Record(len(task.objectives), recipe.patience)
     mattered = torch.zeros(len(task.objectives), 1, height, width, device=device)
@@ -168,8 +177,10 @@ def climb_maco(recipe: Maco, task: Task) -> Climb:
         leaf = pictures.detach().requires_grad_()
         windows = sample(
             leaf.repeat_interleave(recipe.crops, dim=0),
-            crops[step][images].flatten(0, 1), canvas.height, canvas.width,
-        )  # fmt: skip
+            crops[step][images].flatten(0, 1),
+            canvas.height,
+            canvas.width,
+        )
         noisy = windows + _noise(recipe, task, images, windows)
         objectives = [each for each in task.objectives_of(images) for _ in range(recipe.crops)]
         scores, slope = task.scorer.gradient(noisy, objectives, step)

@@ -160,9 +160,7 @@ def logit(layer: Layer, unit: int) -> Objective:
     return point(layer, unit)
 
 
-def direction(
-    layer: Layer, vector: Sequence[float], y: int | None = None, x: int | None = None
-) -> Objective:
+def direction(layer: Layer, vector: Sequence[float], y: int | None = None, x: int | None = None) -> Objective:
     """A weighted sum of a layer's units, at one position or as the mean over positions.
 
     Args:
@@ -174,9 +172,7 @@ def direction(
         RenderError: when the vector's length is not the number of units, or y comes without x.
     """
     if len(vector) != layer.units:
-        raise RenderError(
-            f"a direction in {layer.name} needs {layer.units} weights, got {len(vector)}"
-        )
+        raise RenderError(f"a direction in {layer.name} needs {layer.units} weights, got {len(vector)}")
     if (y is None) != (x is None):
         raise RenderError(f"a position needs both y and x, got y={y}, x={x}")
     if y is not None and x is not None:
@@ -195,9 +191,7 @@ def energy(layer: Layer, unit: int | None = None) -> Objective:
 
 def _checked(layer: Layer, unit: int) -> int:
     if not 0 <= unit < layer.units:
-        raise RenderError(
-            f"{layer.name} has {layer.units:,} units, numbered 0-{layer.units - 1}; got {unit}"
-        )
+        raise RenderError(f"{layer.name} has {layer.units:,} units, numbered 0-{layer.units - 1}; got {unit}")
     return unit
 
 
@@ -263,9 +257,7 @@ def _project(view: View, images: Tensor, terms: Sequence[Term]) -> Tensor:
     projected = (view.values[images].float() * weights[:, :, None, None]).sum(1)
     return torch.stack(
         [
-            plane.mean()
-            if term.y is None or term.x is None
-            else plane[term.y - view.top, term.x - view.left]
+            plane.mean() if term.y is None or term.x is None else plane[term.y - view.top, term.x - view.left]
             for plane, term in zip(projected, terms, strict=True)
         ]
     )

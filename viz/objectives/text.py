@@ -26,9 +26,7 @@ WHOLE_LAYER = -1
 
 KINDS = ("point", "channel", "logit", "energy", "layer")
 
-_TERM = re.compile(
-    r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([a-z]+)(?:@(\d+)\s*,\s*(\d+))?(?::(\S+))?\s*"
-)
+_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([a-z]+)(?:@(\d+)\s*,\s*(\d+))?(?::(\S+))?\s*")
 
 
 def parse_objective(

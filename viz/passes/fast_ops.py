@@ -189,9 +189,14 @@ class _Call:
     def arguments(self) -> tuple[Any, ...]:
         """As `torch.conv2d` takes them."""
         return (
-            self.input, self.weight, self.bias, self.stride, self.padding, self.dilation,
+            self.input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
             self.groups,
-        )  # fmt: skip
+        )
 
 
 def _pair(value: Any) -> tuple[int, int]:

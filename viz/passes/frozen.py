@@ -108,9 +108,15 @@ class Norm:
     def plain(self, values: Tensor) -> Tensor:
         """What PyTorch makes of values."""
         return F.batch_norm(
-            values, self.mean, self.variance, self.weight, self.bias, self.training,
-            self.momentum, self.eps,
-        )  # fmt: skip
+            values,
+            self.mean,
+            self.variance,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
 
     def run(self) -> Tensor:
         """The batch norm of the input."""

@@ -199,7 +199,6 @@ def relu_rule(rule: ReluRule) -> AbstractContextManager[object]:
         return nullcontext()
     if rule not in _FUNCTIONS:
         raise RenderError(
-            f"unknown ReLU rule {rule!r}; expected one of {', '.join(RULES)}"
-            f"{did_you_mean(rule, RULES)}"
+            f"unknown ReLU rule {rule!r}; expected one of {', '.join(RULES)}{did_you_mean(rule, RULES)}"
         )
     return _Rule(_FUNCTIONS[rule])

@@ -174,10 +174,15 @@ class Scorer:
     """
 
     def __init__(
-        self, watch: Watch, *, relu: ReluRule = "plain", relu_steps: int = 0,
-        precision: Precision = "fp32", extra: Extra | None = None,
+        self,
+        watch: Watch,
+        *,
+        relu: ReluRule = "plain",
+        relu_steps: int = 0,
+        precision: Precision = "fp32",
+        extra: Extra | None = None,
         workers: Workers | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.watch = watch
         self.relu: ReluRule = relu
         self.relu_steps = relu_steps

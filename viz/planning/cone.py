@@ -11,11 +11,11 @@ inception4b, 5 x 5 of inception4a, 7 x 7 of maxpool3.
     block    ·   ·   ├─────────┤    ·   ·
     layer                  ┼
 
-The modules are found by `viz.planning.chokepoints`, and their receptive fields are asked of the network, so that no
-rule per architecture is needed. A cut starts at a multiple of the stride that is still to come and
-has the map's size modulo it, so that what follows keeps its alignment; a position that is needed
-then sees no padding that it does not see on the whole input. `viz.planning.plan` tries a cone before it is
-used.
+The modules are found by `viz.planning.chokepoints`, and their receptive fields are asked of the
+network, so that no rule per architecture is needed. A cut starts at a multiple of the stride that
+is still to come and has the map's size modulo it, so that what follows keeps its alignment; a
+position that is needed then sees no padding that it does not see on the whole input.
+`viz.planning.plan` tries a cone before it is used.
 """
 
 from __future__ import annotations
@@ -122,10 +122,17 @@ def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None
         for part, down, along in between
     ]
     return Canvas(
-        height, width, top, left, rows.size, columns.size, last_rows.base, last_columns.base,
+        height,
+        width,
+        top,
+        left,
+        rows.size,
+        columns.size,
+        last_rows.base,
+        last_columns.base,
         Box(box.left - left, box.top - top, box.right - left, box.bottom - top),
         crops=tuple(crops),
-    )  # fmt: skip
+    )
 
 
 def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
@@ -159,9 +166,7 @@ def _worthwhile(maps: list[_Map], ends: Ends) -> list[tuple[_Map, _Cut, _Cut]]:
     while True:
         rows, columns = (_cut_axis(maps, axis, *ends[axis]) for axis in (0, 1))
         cuts = list(zip(maps, rows, columns, strict=True))
-        shares = [
-            down.size * along.size / (down.natural * along.natural) for _, down, along in cuts[1:-1]
-        ]
+        shares = [down.size * along.size / (down.natural * along.natural) for _, down, along in cuts[1:-1]]
         if not shares or max(shares) <= WORTHWHILE:
             return cuts
         least = 1 + shares.index(max(shares))

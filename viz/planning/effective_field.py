@@ -27,9 +27,7 @@ SHARE = 0.95
 """Of the squared gradient that an effective receptive field holds."""
 
 
-def effective_layer(
-    network: Network, layer: Layer, pictures: Tensor, share: float = SHARE
-) -> Layer:
+def effective_layer(network: Network, layer: Layer, pictures: Tensor, share: float = SHARE) -> Layer:
     """A layer whose receptive field is the effective one: the same centre, fewer pixels.
 
     Args:

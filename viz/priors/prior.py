@@ -64,9 +64,11 @@ class Prior:
     def to(self, device: torch.device) -> Prior:
         """The prior on a device."""
         return replace(
-            self, module=self.module.to(device), lower=self.lower.to(device),
+            self,
+            module=self.module.to(device),
+            lower=self.lower.to(device),
             upper=self.upper.to(device),
-        )  # fmt: skip
+        )
 
 
 def prior_path(out: Path, layer: str) -> Path:
@@ -177,9 +179,7 @@ def code_range(
         layer = _layer(network, index, str(name))
         if layer is not None and layer.units == shape[0] and len(shape) in (1, 3):
             spread = dataset_spread(index, network, layer, shape, reporter)
-            return spread.range(
-                f"of the features of {name} over the dataset", str(index.run["fingerprint"])
-            )
+            return spread.range(f"of the features of {name} over the dataset", str(index.run["fingerprint"]))
         held = "no such layer" if layer is None else f"{layer.units:,} units there"
         unsaid = f"{network.name} has {held} for {name}, and {unsaid}"
     declared = declared_spread(module, shape)

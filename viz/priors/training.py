@@ -101,9 +101,13 @@ class _Training:
     """
 
     def __init__(
-        self, network: Network, layer: Layer, matched: Sequence[Layer], options: PriorOptions,
+        self,
+        network: Network,
+        layer: Layer,
+        matched: Sequence[Layer],
+        options: PriorOptions,
         dataset: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.network, self.matched, self.options = network, matched, options
         channels, device = network.input_shape[0], device_of(network)
         self.shape = {
@@ -240,9 +244,7 @@ def train_prior(
     """
     reporter = reporter or Silent()
     path = prior_path(index.out, layer.name)
-    examples = Examples(
-        index, network, layer, code_grid(layer, options), options.size, options.seed
-    )
+    examples = Examples(index, network, layer, code_grid(layer, options), options.size, options.seed)
     training = _Training(network, layer, _matched(index, layer), options, examples.identity)
     if training.resume(path):
         reporter.note(f"going on from step {training.step:,} of {options.steps:,}")

@@ -52,9 +52,7 @@ class Examples:
         seed: of the order.
     """
 
-    def __init__(
-        self, index: Index, network: Network, layer: Layer, grid: int, size: int, seed: int
-    ) -> None:
+    def __init__(self, index: Index, network: Network, layer: Layer, grid: int, size: int, seed: int) -> None:
         self.index, self.network, self.layer = index, network, layer
         self.grid, self.size, self.seed = grid, size, seed
         rows = index.sql("SELECT shard, count(*) FROM images GROUP BY shard ORDER BY shard").rows
@@ -116,9 +114,7 @@ class Examples:
 
     def _read(self) -> Group:
         """The next group of the stream, without those that cannot be decoded."""
-        pictures = [
-            picture for picture in islice(self._stream, GROUP_IMAGES) if picture is not None
-        ]
+        pictures = [picture for picture in islice(self._stream, GROUP_IMAGES) if picture is not None]
         if not pictures:
             return []
         whole = torch.stack(pictures)

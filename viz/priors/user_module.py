@@ -119,17 +119,13 @@ def decode_codes(module: nn.Module, codes: Tensor) -> Tensor:
     made: Any = getattr(module, "decode", module)(latents)
     images = made if isinstance(made, Tensor) else getattr(made, "sample", None)
     if not isinstance(images, Tensor):
-        raise RenderError(
-            f"it gave {type(made).__name__}, expected images or an object with a sample"
-        )
+        raise RenderError(f"it gave {type(made).__name__}, expected images or an object with a sample")
     usual = (0.0, 1.0) if isinstance(made, Tensor) else (-1.0, 1.0)
     low, high = getattr(module, "sample_range", usual)
     return 255 * ((images.float() - low) / (high - low)).clamp(0, 1)
 
 
-def try_decoding(
-    module: nn.Module, code_shape: tuple[int, ...], name: str, channels: int
-) -> tuple[int, int]:
+def try_decoding(module: nn.Module, code_shape: tuple[int, ...], name: str, channels: int) -> tuple[int, int]:
     """Decode one code, to see that pictures come out which can be climbed in.
 
     Args:
@@ -173,9 +169,7 @@ def _scaling(module: nn.Module) -> tuple[float | None, float]:
     """Factor and shift of a diffusers VAE: latents = codes / factor + shift."""
     config = getattr(module, "config", None)
     factor = getattr(config, "scaling_factor", None)
-    return (None if factor is None else float(factor)), float(
-        getattr(config, "shift_factor", None) or 0.0
-    )
+    return (None if factor is None else float(factor)), float(getattr(config, "shift_factor", None) or 0.0)
 
 
 def _times(shape: tuple[int, ...]) -> str:

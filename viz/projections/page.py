@@ -109,9 +109,7 @@ def _columns(
     if not top:
         return []
     data = dict(index.iterate_bytes(image.image_id for image in top))
-    pictures = torch.stack(
-        [decode(data[image.image_id], network.preprocess).pixels for image in top]
-    )
+    pictures = torch.stack([decode(data[image.image_id], network.preprocess).pixels for image in top])
     peaks = [(image.y, image.x) for image in top]
     rows = [_patches(pictures, layer, peaks)]
     for method in methods:
@@ -143,9 +141,7 @@ def _tile(picture: Tensor) -> Image.Image:
     return image.resize((TILE, TILE), Image.Resampling.BICUBIC)
 
 
-def _draw(
-    columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]
-) -> Image.Image:
+def _draw(columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]) -> Image.Image:
     titles = [TITLES["image"], *(TITLES[method] for method in methods)]
     width = 2 * MARGIN + NAMES + max(1, len(columns)) * (TILE + GAP)
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)

@@ -111,9 +111,7 @@ def project(
     return torch.cat(slopes).cpu()
 
 
-def activation_maps(
-    network: Network, layer: Layer, units: Sequence[int], pictures: Tensor
-) -> Tensor:
+def activation_maps(network: Network, layer: Layer, units: Sequence[int], pictures: Tensor) -> Tensor:
     """One unit's activations over each image.
 
     Args:

@@ -111,8 +111,7 @@ def _with_options(recipe: Recipe, options: Mapping[str, str], where: str) -> Rec
     for key, text in options.items():
         if key not in kinds:
             raise RenderError(
-                f"{where} has no option {key!r}; it has {', '.join(kinds)}"
-                f"{did_you_mean(key, kinds)}"
+                f"{where} has no option {key!r}; it has {', '.join(kinds)}{did_you_mean(key, kinds)}"
             )
         changes[key] = read_option(text, kinds[key], f"{where}: option {key}")
     return replace(recipe, **changes)
@@ -132,9 +131,7 @@ def _from_file(path: Path) -> Recipe:
         )
     own = content.pop("name", path.stem)
     if not isinstance(own, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", own):
-        raise RenderError(
-            f"recipe file {path}: name must be letters, digits, dots and dashes, got {own!r}"
-        )
+        raise RenderError(f"recipe file {path}: name must be letters, digits, dots and dashes, got {own!r}")
     if own in RECIPES and content:
         raise RenderError(f"recipe file {path}: {own} is a built-in recipe; give it another name")
     options = {key: _as_written(value) for key, value in content.items()}
@@ -156,9 +153,7 @@ def describe_recipe(recipe: Recipe) -> list[tuple[str, str, str]]:
     meanings: dict[str, str] = {}
     for kind in reversed(type(recipe).__mro__[:-1]):
         meanings |= _meanings(kind)
-    return [
-        (key, write_option(getattr(recipe, key)), meanings.get(key, "")) for key in _options(recipe)
-    ]
+    return [(key, write_option(getattr(recipe, key)), meanings.get(key, "")) for key in _options(recipe)]
 
 
 def _meanings(kind: type) -> dict[str, str]:

@@ -88,9 +88,7 @@ class Octaves(Recipe):
 
 
 def _with_iterations(octaves: Sequence[Octave], counts: Sequence[int]) -> tuple[Octave, ...]:
-    return tuple(
-        replace(octave, iterations=count) for octave, count in zip(octaves, counts, strict=True)
-    )
+    return tuple(replace(octave, iterations=count) for octave, count in zip(octaves, counts, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,9 +91,7 @@ def climb_batch(
             extra=extra,
             workers=job.workers,
         )
-        generators = [
-            item_generator(job.seed, job.layer.name, item.unit, item.facet) for item in items
-        ]
+        generators = [item_generator(job.seed, job.layer.name, item.unit, item.facet) for item in items]
         supplies = job.material.supplies(job.recipe, starts, canvas)
         channels = job.network.input_shape[0]
         task = Task(scorer, canvas, channels, objectives, generators, on_step, supplies)
@@ -114,9 +112,14 @@ def _save_batch(
     files = []
     for number, item in enumerate(items):
         file = picture_name(
-            job.layer.name, job.recipe.name, job.objective, item.unit, item.facet, job.seed,
+            job.layer.name,
+            job.recipe.name,
+            job.objective,
+            item.unit,
+            item.facet,
+            job.seed,
             item.fingerprint,
-        )  # fmt: skip
+        )
         about = f"{job.network.name}: {item.objective}, {job.recipe.name}, seed {job.seed}"
         layers = [pictures[number], *([] if opacity is None else [opacity[number]])]
         save_picture(job.out / file, layers, about)
@@ -127,11 +130,17 @@ def _save_batch(
     measured = measure(job.network, saved, objectives, canvas, job.score, _zoom(job.recipe))
     return [
         Made(
-            item, files[number], saved[number], measured[number], result.traces[number],
-            starts[number], _status(job, item, measured[number], saved[number]), job.recipe.relu,
+            item,
+            files[number],
+            saved[number],
+            measured[number],
+            result.traces[number],
+            starts[number],
+            _status(job, item, measured[number], saved[number]),
+            job.recipe.relu,
         )
         for number, item in enumerate(items)
-    ]  # fmt: skip
+    ]
 
 
 def _status(job: Job, item: Item, measured: Measured, picture: Tensor) -> str:

@@ -85,9 +85,7 @@ def cluster(
             break
         centres = moved
     distances = torch.cdist(points, centres)
-    members = [
-        (distances.argmin(1) == number).nonzero().flatten() for number in range(len(centres))
-    ]
+    members = [(distances.argmin(1) == number).nonzero().flatten() for number in range(len(centres))]
     order = sorted(range(len(members)), key=lambda number: (-len(members[number]), number))
     return [
         members[number][distances[members[number], number].argsort(stable=True)][:nearest].tolist()

@@ -112,9 +112,14 @@ class Material:
         return self._statistics[layer]
 
     def start(
-        self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, facet: int,
+        self,
+        recipe: Recipe,
+        objective: Objective,
+        layer: Layer,
+        unit: int,
+        facet: int,
         canvas: Canvas,
-    ) -> Start | None:  # fmt: skip
+    ) -> Start | None:
         """Where one rendering starts; None where the recipe starts from noise."""
         if isinstance(recipe, Dream):
             return Start(self._dream_start(recipe, canvas))

@@ -111,10 +111,8 @@ def _read_one(
     if len(objective.terms) != 1 or term.kind in ("direction", "energy") or abs(term.weight) != 1:
         return Measured(value, None)
     plane = views[term.layer.name].values[image, term.unit]
-    if score == "mean":
-        peak = float(plane.mean())
-    else:
-        peak = float(plane.max() if term.weight > 0 else plane.min())
+    highest = plane.max() if term.weight > 0 else plane.min()
+    peak = float(plane.mean() if score == "mean" else highest)
     return Measured(peak if term.kind == "channel" else value * term.weight, peak)
 
 

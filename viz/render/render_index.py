@@ -92,9 +92,7 @@ def render_index(
     network.module.to(find_device(device))
     prior = None
     if isinstance(recipe, Latent):
-        prior = _prior(
-            index, network, recipe, generator, generator_weights, generator_code, reporter
-        )
+        prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
     elif generator or generator_weights or generator_code:
         raise RenderError(f"recipe {recipe.name} takes no generator; use --recipe prior")
@@ -123,9 +121,14 @@ def render_index(
 
 
 def _prior(
-    index: Index, network: Network, recipe: Recipe, source: str | None, weights: Path | None,
-    code: str | None, reporter: Reporter,
-) -> Prior:  # fmt: skip
+    index: Index,
+    network: Network,
+    recipe: Recipe,
+    source: str | None,
+    weights: Path | None,
+    code: str | None,
+    reporter: Reporter,
+) -> Prior:
     """The generator of a recipe that climbs in one."""
     if source is None:
         if weights is not None or code is not None:
@@ -139,9 +142,7 @@ def _prior(
             )
         return load_prior(trained[0])
     shape = None if code is None else parse_code_shape(code)
-    return load_prior(
-        source, weights, code_shape=shape, network=network, index=index, reporter=reporter
-    )
+    return load_prior(source, weights, code_shape=shape, network=network, index=index, reporter=reporter)
 
 
 def find_device(name: Device) -> torch.device:

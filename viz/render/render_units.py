@@ -101,9 +101,7 @@ def render_units(
     references = read_references(out, layer.name)
     material = material or Material(network)
     with Workers(device_of(network)) as workers:
-        job = Job(
-            network, layer, recipe, name, seed, out, resolved, score, references, material, workers
-        )
+        job = Job(network, layer, recipe, name, seed, out, resolved, score, references, material, workers)
         items = [item for unit in dict.fromkeys(units) for item in _items(job, unit, make(unit))]
         finished = _finished(job, items)
         todo = [item for item in items if (item.unit, item.facet) not in finished]
@@ -199,9 +197,7 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield items[first : first + size]
 
 
-def _render_batch(
-    job: Job, canvas: Canvas, items: Sequence[Item], progress: ProgressTask
-) -> list[Rendered]:
+def _render_batch(job: Job, canvas: Canvas, items: Sequence[Item], progress: ProgressTask) -> list[Rendered]:
     """Climb, try again what failed, enter both in the table."""
     made = climb_batch(job, canvas, items, progress.advance)
     failed = [each.item for each in made if each.status != "ok"]

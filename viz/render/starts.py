@@ -75,16 +75,12 @@ def starts_from(recipe: Recipe, top: Laid) -> list[Start]:
 
 @starts_from.register
 def _(recipe: Accentuate, top: Laid) -> list[Start]:
-    return [
-        Start(picture, (image,)) for picture, image in zip(top.pictures, top.images, strict=True)
-    ]
+    return [Start(picture, (image,)) for picture, image in zip(top.pictures, top.images, strict=True)]
 
 
 @starts_from.register
 def _(recipe: Facets, top: Laid) -> list[Start]:
-    groups = cluster(
-        top.features(), recipe.clusters, recipe.nearest, recipe.components, top.generator
-    )
+    groups = cluster(top.features(), recipe.clusters, recipe.nearest, recipe.components, top.generator)
     found = [top.some(group) for group in groups]
     return [Start(mean_of(pictures), images) for images, pictures in found]
 
@@ -93,9 +89,7 @@ def _(recipe: Facets, top: Laid) -> list[Start]:
 def _(recipe: Typical, top: Laid) -> list[Start]:
     groups = [list(range(len(top.images)))]
     if recipe.clusters > 1:
-        groups = cluster(
-            top.features(), recipe.clusters, recipe.images, FACET_COMPONENTS, top.generator
-        )
+        groups = cluster(top.features(), recipe.clusters, recipe.images, FACET_COMPONENTS, top.generator)
     return [_typical_start(recipe, top.canvas, *top.some(group)) for group in groups]
 
 

@@ -71,8 +71,7 @@ def gather_cells(
         images = chosen.get(unit, [])
         known = statistics.get(unit)
         tiles = tuple(
-            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation)
-            for i in images
+            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in images
         )
         title, subtitle = _unit_words(unit, images, known, classes)
         cells.append(

@@ -69,9 +69,7 @@ def draw_sheets(
         SourceError: when the dataset is no longer where it was indexed.
     """
     if not 1 <= page_units <= MAX_PAGE_UNITS or not units:
-        raise UsageError(
-            f"a page holds 1 to {MAX_PAGE_UNITS} units; got {page_units} for {len(units)} units"
-        )
+        raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units; got {page_units} for {len(units)} units")
     layer = index.layer(layer_name)
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
     seen = _painted_field(layer, [row for unit in units for row in renders.get(unit, ())])
@@ -107,9 +105,7 @@ def _choose_renders(
         kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == recipe})
         if not kinds:
             known = sorted({row.recipe for rows in found.values() for row in rows})
-            hint = did_you_mean(recipe, known) or (
-                f"; there is {', '.join(known)}" if known else ""
-            )
+            hint = did_you_mean(recipe, known) or (f"; there is {', '.join(known)}" if known else "")
             raise RenderError(
                 f"none of these units of {layer} is rendered with recipe {recipe!r}{hint}; "
                 f"run `maxact render {out} --layer {layer} --recipe {recipe}`"
@@ -118,8 +114,7 @@ def _choose_renders(
         return {}, None
     best = min(kinds, key=lambda kind: (-kinds[kind], kind))
     chosen = {
-        unit: [row for row in rows if (row.recipe, row.objective) == best]
-        for unit, rows in found.items()
+        unit: [row for row in rows if (row.recipe, row.objective) == best] for unit, rows in found.items()
     }
     return chosen, f"{best[0]} ({best[1]})"
 
@@ -133,9 +128,7 @@ def _painted_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
     centred = [row for row in rows if row.objective.strip() in ("point", "-point")]
     if not centred or layer.stride_y < 1 or layer.stride_x < 1:
         return layer
-    return narrowed(
-        layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred))
-    )
+    return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))
 
 
 def _sees(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
@@ -163,9 +156,7 @@ def _page_text(
     return PageText(
         title=layer.name,
         subtitle=str(run["network"]["name"]),
-        facts=tuple(
-            (name, value.replace(" x ", " \N{MULTIPLICATION SIGN} ")) for name, value in facts
-        ),
+        facts=tuple((name, value.replace(" x ", " \N{MULTIPLICATION SIGN} ")) for name, value in facts),
         legend=LEGEND,
         colophon=_colophon(),
     )

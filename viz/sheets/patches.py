@@ -62,15 +62,11 @@ def seen_window(layer: Layer, y: int, x: int, preprocess: Preprocess) -> Box:
     """
     box = layer.box(y, x)
     left, right = (box.left, box.right) if layer.rf_w < preprocess.width else (0, preprocess.width)
-    top, bottom = (
-        (box.top, box.bottom) if layer.rf_h < preprocess.height else (0, preprocess.height)
-    )
+    top, bottom = (box.top, box.bottom) if layer.rf_h < preprocess.height else (0, preprocess.height)
     return Box(left, top, right, bottom)
 
 
-def crop_patch(
-    photograph: Image.Image, window: Box, preprocess: Preprocess, size: int
-) -> Image.Image:
+def crop_patch(photograph: Image.Image, window: Box, preprocess: Preprocess, size: int) -> Image.Image:
     """Cut a window of the network's input out of the original photograph.
 
     Args:

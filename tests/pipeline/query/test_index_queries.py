@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import LayerError, QueryError, StoreError, UsageError
+from pipeline.images.preprocess import Box, Preprocess
+from pipeline.query.index import Index, open_index
+from pipeline.query.views import RENDERS_COLUMNS, create_views
+from pipeline.store.tables import IMAGES, SCHEMAS
+from pipeline.store.tables import LAYERS as LAYERS_SCHEMA
+from pipeline.store.tables import TOP as TOP_SCHEMA
+from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
+from viz.render.table import RENDERS
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_index(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def index(out: Path) -> Iterator[Index]:
+    with open_index(out) as index:
+        yield index
+
+
+def test_every_table_is_a_view_with_its_columns(index: Index, out: Path) -> None:
+    for name, schema in SCHEMAS.items():
+        result = index.sql(f"SELECT * FROM {name}")
+        assert list(result.columns) == schema.names
+        assert len(result.rows) == pq.read_metadata(out / f"{name}.parquet").num_rows
+
+
+def test_missing_tables_are_empty_views_with_the_right_columns_and_types(out: Path, tmp_path: Path) -> None:
+    with open_index(out) as index:
+        whole = {name: index.sql(f"DESCRIBE {name}").rows for name in SCHEMAS}
+    copy = shutil.copytree(out, tmp_path / "copy")
+    for name in ("strata", "classes", "histograms", "errors"):
+        (copy / f"{name}.parquet").unlink()
+    with open_index(copy) as index:
+        for name in SCHEMAS:
+            described = index.sql(f"DESCRIBE {name}").rows
+            assert [row[:2] for row in described] == [row[:2] for row in whole[name]]
+        assert index.sql("SELECT * FROM strata").rows == []
+        assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS_COLUMNS)
+
+
+def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index) -> None:
+    described = {row[0]: row[1] for row in index.sql("DESCRIBE renders").rows}
+    kinds = {"int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT"}
+    for name, kind in described.items():
+        assert kinds.get(str(RENDERS.field(name).type), "VARCHAR") == kind
+
+
+def test_patches_agree_with_preprocess(index: Index) -> None:
+    for name in (layer[0] for layer in LAYERS):
+        for unit in range(index.unit_count(name)):
+            for image in index.top(name, unit, n=TOP):
+                seen = index.layer(name).box(image.y, image.x)
+                expected = index.preprocess.to_original(seen, image.width, image.height)
+                assert image.box == expected
+
+
+sizes = st.integers(1, 3000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=5),
+    height=st.integers(8, 300),
+    width=st.integers(8, 300),
+    more=st.integers(0, 60),
+    fit=st.sampled_from(["crop", "squash"]),
+    field=st.integers(1, 500),
+    stride=st.integers(0, 40),
+    start=st.integers(-200, 10),
+)
+def test_sql_and_python_carry_a_box_back_alike(
+    tmp_path_factory: pytest.TempPathFactory,
+    images: list[tuple[int, int]],
+    height: int,
+    width: int,
+    more: int,
+    fit: str,
+    field: int,
+    stride: int,
+    start: int,
+) -> None:
+    out = tmp_path_factory.mktemp("geometry")
+    preprocess = Preprocess(height, width, max(height, width) + more, fit=fit)  # type: ignore[arg-type]
+    layer = dict.fromkeys(LAYERS_SCHEMA.names, 1) | {"layer": "a", "kind": "map"}
+    layer |= {"rf_h": field, "rf_w": field + 3, "stride_y": stride, "stride_x": stride + 1}
+    layer |= {"start_y": start, "start_x": start - 1}
+    places = [(i * 3 % 5, i * 7 % 4) for i in range(len(images))]
+    _write(out, "layers", [layer])
+    _write(
+        out,
+        "images",
+        [
+            dict.fromkeys(IMAGES.names) | {"image_id": i, "key": "k", "width": w, "height": h}
+            for i, (w, h) in enumerate(images)
+        ],
+    )
+    blank = dict.fromkeys(TOP_SCHEMA.names) | {"layer": "a", "unit": 0, "side": "high"}
+    _write(
+        out,
+        "top",
+        [blank | {"rank": i + 1, "image_id": i, "y": y, "x": x} for i, (y, x) in enumerate(places)],
+    )
+    with duckdb.connect() as connection:
+        create_views(connection, out, preprocess)
+        found = connection.execute(
+            "SELECT box_left, box_top, box_right, box_bottom FROM patches ORDER BY rank"
+        ).fetchall()
+    for (y, x), (w, h), edges in zip(places, images, found, strict=True):
+        top, left = start + y * stride, start - 1 + x * (stride + 1)
+        seen = Box(left, top, left + field + 3, top + field)
+        assert Box(*edges) == preprocess.to_original(seen, w, h)
+
+
+def _write(out: Path, name: str, rows: list[dict[str, object]]) -> None:
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]), out / f"{name}.parquet")
+
+
+def test_top_is_ordered_and_limited(index: Index) -> None:
+    images = index.top("blocks.1", 3, n=5)
+    assert [image.rank for image in images] == [1, 2, 3, 4, 5]
+    assert all(a.activation >= b.activation for a, b in itertools.pairwise(images))
+    assert images[0].label == SHAPES[3]
+    low = index.top("blocks.1", 3, n=5, side="low")
+    assert all(a.activation <= b.activation for a, b in itertools.pairwise(low))
+    assert low[0].activation < images[-1].activation
+
+
+def test_tops_equals_top_unit_by_unit(index: Index) -> None:
+    several = index.tops("head", [4, 0], n=3)
+    assert several == {unit: index.top("head", unit, n=3) for unit in (4, 0)}
+
+
+def test_layers_are_rebuilt_in_forward_order(index: Index) -> None:
+    assert [layer.name for layer in index.layers] == ["stem", "blocks.1", "head"]
+    assert index.layer("blocks.1").box(1, 2) == Box(20, 4, 59, 43)
+    assert index.preprocess == Preprocess(**{**PREPROCESS, "mean": (127.0,) * 3, "std": (128.0,) * 3})
+
+
+def test_class_names_belong_to_the_classifier_only(index: Index) -> None:
+    assert index.class_names("head") == SHAPES
+    assert index.class_names("stem") is None
+    assert index.unit("head", "rings") == 3
+    assert index.units("head", "0-1,rings") == (0, 1, 3)
+
+
+def test_images_come_back_by_offset(index: Index, out: Path) -> None:
+    image = index.top("head", 0, n=1)[0]
+    file = out.parent / "photographs" / image.key
+    assert index.image_bytes(image.image_id) == file.read_bytes()
+    numbers = [row[0] for row in index.sql("SELECT image_id FROM images LIMIT 5").rows]
+    assert [number for number, _ in index.iterate_bytes(reversed(numbers))] == sorted(numbers)
+
+
+def test_copies_of_a_photograph_have_one_number(index: Index) -> None:
+    rows = index.sql("SELECT image_id, duplicate_of FROM images WHERE duplicate_of IS NOT NULL")
+    assert len(rows.rows) == 1
+    both = [image for image in index.top("head", 0, n=TOP) if image.photograph == rows.rows[0][1]]
+    assert len(both) == 2
+
+
+def test_values_are_bound_never_pasted(index: Index) -> None:
+    hostile = "x'; DROP VIEW top; --"
+    with pytest.raises(LayerError, match="has no layer"):
+        index.query("top_images", layer=hostile, unit=0)
+    assert index.sql("SELECT count(*) FROM images WHERE key = $key", key=hostile).rows == [(0,)]
+    assert index.sql("SELECT count(*) > 0 FROM top").rows == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "error", "words"),
+    [
+        ("top_image", {}, QueryError, "no query is called 'top_image'; did you mean 'top_images'"),
+        ("top_images", {"layer": "stem"}, UsageError, "needs unit; add unit=..."),
+        ("top_images", {"layer": "stem", "unit": 0, "m": 3}, UsageError, "no parameter 'm'"),
+        ("top_images", {"layer": "stem", "unit": "x"}, UsageError, "the number of a unit"),
+        ("top_images", {"layer": "stem", "unit": 6}, UsageError, "stem has 6 units, numbered 0-5"),
+        ("top_images", {"layer": "stem", "unit": -1}, UsageError, "the number of a unit"),
+        ("top_images", {"layer": "block.1", "unit": 1}, LayerError, "did you mean 'blocks.1'"),
+        ("top_images", {"layer": "stem", "unit": 1, "n": 0}, UsageError, "integer of at least 1"),
+        ("top_images", {"layer": "stem", "unit": 1, "n": "1.5"}, UsageError, "at least 1"),
+        ("top_images", {"layer": "stem", "unit": 1, "side": "up"}, UsageError, "high or low"),
+        ("dead_units", {"at_most": 2}, UsageError, "a number from 0 to 1"),
+        ("dead_units", {"at_most": "nan"}, UsageError, "a number from 0 to 1"),
+        ("label_units", {"label": "rigns"}, UsageError, "did you mean 'rings'"),
+        ("label_units", {"label": "  "}, UsageError, "a label of the dataset"),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(
+    index: Index, name: str, values: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words.replace("(", r"\(")):
+        index.query(name, **values)
+
+
+def test_sql_that_does_not_run_says_why_in_one_line(index: Index) -> None:
+    with pytest.raises(QueryError, match='column "lable" not found') as caught:
+        index.sql("SELECT lable FROM images")
+    assert "label" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_results_outlive_later_queries(index: Index) -> None:
+    first = index.sql("SELECT unit FROM units ORDER BY unit")
+    index.sql("SELECT 1")
+    assert len(first.rows) == 24
+    assert first.dicts()[0] == {"unit": 0}
+
+
+def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> None:
+    data = out.parent / "photographs"
+    (tmp_path / "b").mkdir()
+    other = build_index(tmp_path / "b", seed=5, data=data)
+    values = {"layer": "head", "other_layer": "head"}
+    rows = index.query("compare", other=str(other), **values).dicts()
+    assert [row["unit"] for row in rows if row["best"] == row["unit"]] == [row["unit"] for row in rows]
+    itself = index.query("compare", other=str(out), **values).dicts()
+    assert {row["jaccard"] for row in itself} == {1.0}
+    (data / "disc" / "zz.jpg").write_bytes((data / "disc" / "disc-02.jpg").read_bytes())
+    try:
+        (tmp_path / "c").mkdir()
+        strange = build_index(tmp_path / "c", data=data)
+    finally:
+        (data / "disc" / "zz.jpg").unlink()
+    with pytest.raises(StoreError, match="another dataset"):
+        index.query("compare", other=str(strange), **values)
+
+
+def test_a_folder_with_wildcards_in_its_name(out: Path, tmp_path: Path) -> None:
+    odd = shutil.copytree(out, tmp_path / "a[b]*'c")
+    with open_index(odd) as index:
+        assert len(index.top("stem", 0, n=2)) == 2
+
+
+def test_folders_that_hold_no_index(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(StoreError, match="does not exist"):
+        open_index(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match="holds no index"):
+        open_index(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_index(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(StoreError, match="schema version None"):
+        open_index(tmp_path)
+    run = json.loads((out / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(run | {"status": "incomplete"}))
+    with pytest.raises(StoreError, match="not finished"):
+        open_index(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(run | {"schema_version": 99}))
+    with pytest.raises(StoreError, match="schema version 99"):
+        open_index(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(run | {"preprocess": {"height": 3}}))
+    with pytest.raises(StoreError, match="`preprocess` cannot be used"):
+        open_index(tmp_path)
+
+
+def test_a_damaged_table_is_named(out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (copy / "top.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(StoreError, match=r"top\.parquet cannot be read"):
+        open_index(copy)
+
+
+def test_a_damaged_table_of_renderings_is_told_apart_from_a_damaged_index(tmp_path: Path, out: Path) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    (copy / "renders.parquet").write_bytes(b"PAR1 not a table")
+    with pytest.raises(StoreError, match=r"renders\.parquet cannot be read .* delete it and render"):
+        open_index(copy)
+
+
+def test_the_units_of_a_label_are_those_that_like_it(index: Index) -> None:
+    rows = index.query("label_units", label="bars", layer="blocks.1", n=2).dicts()
+    assert {row["unit"] % 6 for row in rows} == {2}
+    assert all(np.isclose(row["lift"], row["share"] * 6) for row in rows)
+
+
+def test_dead_units_are_found(index: Index) -> None:
+    rows = index.query("dead_units").dicts()
+    assert [(row["layer"], row["unit"], row["reason"]) for row in rows] == [
+        ("stem", 5, "constant"),
+        ("blocks.1", 11, "constant"),
+    ]
+
+
+def test_layer_histogram_counts_every_image(index: Index) -> None:
+    rows = index.query("layer_histogram", layer="head", unit=1).dicts()
+    assert sum(row["images"] for row in rows) == 48
+    assert rows[-1]["cumulative"] == 1.0
+    whole = index.query("layer_histogram", layer="head").dicts()
+    assert sum(row["images"] for row in whole) == 48 * 6
+
+
+def test_hub_and_shared_images_against_plain_counting(index: Index) -> None:
+    rows = index.sql("SELECT layer, unit, image_id FROM top WHERE side = 'high'").rows
+    lists: dict[tuple[str, int], set[int]] = {}
+    for layer, unit, image_id in rows:
+        lists.setdefault((layer, unit), set()).add(image_id)
+    hubs = index.query("hub_images", n=3).dicts()
+    counts = {i: sum(i in images for images in lists.values()) for i in range(48)}
+    assert [hub["units"] for hub in hubs] == sorted(counts.values(), reverse=True)[:3]
+    for pair in index.query("shared_images", layer="blocks.1", at_least=1, n=1000).dicts():
+        a, b = lists["blocks.1", pair["unit"]], lists["blocks.1", pair["other"]]
+        assert pair["shared"] == len(a & b)
+        assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))

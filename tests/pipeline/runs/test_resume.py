@@ -1,0 +1,121 @@
+"""A run killed at any moment and started again gives the tables of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.engines import local
+from pipeline.errors import StoreError
+from pipeline.runs.run import run_index
+from pipeline.store.run_file import locked
+from tests.fixtures.runs import hashes, resumable
+from tests.fixtures.tiny import tiny_network, write_tars
+
+SIZES = [40] * 12
+KILLS = 20
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.fixtures.runs import resumable
+from tests.fixtures.tiny import tiny_network
+from pipeline.runs.run import run_index
+print("ready", flush=True)
+run_index(resumable([Path(name) for name in sys.argv[2:]], Path(sys.argv[1])), network=tiny_network())
+print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_tars(tmp_path_factory.mktemp("data"), SIZES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_index(resumable(tars, out), network=tiny_network())
+    return hashes(out)
+
+
+def start(out: Path, tars: list[Path]) -> subprocess.Popen[str]:
+    """A process that has loaded everything and begins to index when this returns."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(out), *map(str, tars)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[3],
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_resumes_to_the_same_bytes(
+    tars: list[Path], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    with start(tmp_path / "timed", tars) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+    length = time.monotonic() - started
+    draw = random.Random(0)
+    interrupted = 0
+    for number in range(KILLS):
+        out = tmp_path / f"killed-{number}"
+        with start(out, tars) as process:
+            time.sleep(draw.uniform(0, 0.6 * length))
+            process.send_signal(signal.SIGKILL)
+        interrupted += process.returncode == -signal.SIGKILL
+        run_index(resumable(tars, out), network=tiny_network())
+        assert hashes(out) == undisturbed, f"killed run {number}"
+    assert interrupted >= KILLS / 4, "most runs ended before they were killed"
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
+    tars: list[Path],
+    undisturbed: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: int,
+) -> None:
+    commit_part = local.commit_part
+    done: list[object] = []
+
+    def interrupted(*arguments: object) -> object:
+        if len(done) == moment:
+            raise KeyboardInterrupt
+        done.append(commit_part(*arguments))  # type: ignore[arg-type]
+        return done[-1]
+
+    if moment < len(SIZES) // 2:
+        with monkeypatch.context() as patch:
+            patch.setattr(local, "commit_part", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_index(resumable(tars, tmp_path), network=tiny_network())
+    summary = run_index(resumable(tars, tmp_path), network=tiny_network())
+    assert summary.resumed_shards == (2 * moment if moment < len(SIZES) // 2 else 0)
+    assert hashes(tmp_path) == undisturbed
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    with locked(tmp_path):
+        yield tmp_path
+
+
+def test_two_runs_do_not_work_in_one_folder(tars: list[Path], held: Path) -> None:
+    with pytest.raises(StoreError, match="another process is working in"):
+        run_index(resumable(tars, held), network=tiny_network())

@@ -1,0 +1,223 @@
+"""The laws of merging parts, and commits that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.data.shard import image_id
+from pipeline.errors import StoreError
+from pipeline.layers.choose import Layer
+from pipeline.merge import choose_disjoint, merge_parts
+from pipeline.state import statistics as stats
+from pipeline.state.commit import Commit, commit_part, list_commits
+from pipeline.state.part import Part, ShardRecord
+from pipeline.state.sample import SAMPLE_SIZE
+from pipeline.store import tables as store
+from pipeline.stream.accumulator import Accumulator, ImageRef
+from pipeline.stream.probes import reduce_view
+
+K = 3
+LAYERS = (
+    Layer("one", 0, "map", 3, 0, 2, 2, 4, 4, 1, 1, 0, 0),
+    Layer("two", 1, "vector", 2, 0, 1, 1, 8, 8, 0, 0, 0, 0),
+)
+UNITS = 5
+
+
+def activations(shard: str, count: int) -> list[torch.Tensor]:
+    """Each layer's output (image, unit, y, x) for a shard: small whole numbers, so ties abound."""
+    generator = torch.Generator().manual_seed(sum(shard.encode()))
+    return [
+        torch.randint(-2, 3, (count, layer.units, layer.grid_h, layer.grid_w), generator=generator).float()
+        for layer in LAYERS
+    ]
+
+
+def make_part(shards: dict[str, int], batch: int = 4) -> Part:
+    """A part of these shards (name to number of images), as the index makes one."""
+    accumulator = Accumulator(LAYERS, K, torch.device("cpu"))
+    images, records = [], []
+    for ordinal, (shard, count) in enumerate(sorted(shards.items())):
+        outputs = activations(shard, count)
+        refs = [ImageRef(image_id(ordinal, n), shard, f"{shard}/{n}", n, "ab"[n % 2]) for n in range(count)]
+        for first in range(0, count, batch):
+            chosen = slice(first, first + batch)
+            accumulator.begin(refs[chosen])
+            for index, output in enumerate(outputs):
+                accumulator.watch(index, reduce_view(output[chosen], "max"))
+            accumulator.end()
+        accumulator.flush()
+        records.append(ShardRecord(shard, 10 * count, count, 0))
+        images += [
+            {"image_id": ref.image_id, "key": ref.key, "shard": shard, "label": ref.label} for ref in refs
+        ]
+    state = accumulator.finish()
+    return Part(
+        tuple(records),
+        state.high,
+        state.low,
+        state.moments,
+        state.histogram,
+        state.labels,
+        state.sample,
+        pa.Table.from_pylist(images, store.IMAGES),
+        store.ERRORS.empty_table(),
+    )
+
+
+def assert_same(first: Part, second: Part) -> None:
+    assert first.shards == second.shards
+    for side in ("high", "low"):
+        for field in ("score", "image_id", "position"):
+            one, other = (getattr(getattr(part, side), field) for part in (first, second))
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first.histogram, second.histogram)
+    for field in ("low", "high", "active", "images"):
+        np.testing.assert_array_equal(getattr(first.moments, field), getattr(second.moments, field))
+    for field in ("mean", "m2"):
+        np.testing.assert_allclose(
+            getattr(first.moments, field), getattr(second.moments, field), rtol=1e-12, atol=1e-12
+        )
+    assert first.labels.labels == second.labels.labels
+    np.testing.assert_array_equal(first.labels.images, second.labels.images)
+    np.testing.assert_allclose(first.labels.total, second.labels.total, rtol=1e-12, atol=1e-12)
+    for field in ("hashes", "image_id", "peak", "position"):
+        np.testing.assert_array_equal(getattr(first.sample, field), getattr(second.sample, field))
+    assert first.images.to_pylist() == second.images.to_pylist()
+
+
+datasets = st.dictionaries(
+    st.sampled_from([f"shard-{n}" for n in range(7)]), st.integers(1, 9), min_size=3, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(datasets, st.randoms(use_true_random=False), st.integers(1, 9))
+def test_merging_is_associative_commutative_and_independent_of_grouping_order_and_batch_size(
+    shards: dict[str, int], random: object, batch: int
+) -> None:
+    names = list(shards)
+    random.shuffle(names)  # type: ignore[attr-defined]
+    one, two = sorted(random.sample(range(1, len(names)), 2))  # type: ignore[attr-defined]
+    a, b, c = (
+        make_part({name: shards[name] for name in group})
+        for group in (names[:one], names[one:two], names[two:])
+    )
+    whole = make_part(shards, batch)
+    assert_same(a.merge(b).merge(c), whole)
+    assert_same(a.merge(b.merge(c)), whole)
+    assert_same(c.merge(a).merge(b), whole)
+    assert_same(Part.empty(UNITS, K).merge(whole), whole)
+    assert_same(whole.merge(Part.empty(UNITS, K)), whole)
+    assert_same(merge_parts([b, a, c, a, b], UNITS, K), whole)
+
+
+def test_a_shard_is_never_counted_twice() -> None:
+    with pytest.raises(StoreError, match="shard-1 is in both"):
+        make_part({"shard-0": 3, "shard-1": 2}).merge(make_part({"shard-1": 2}))
+
+
+def test_a_committed_part_comes_back_as_it_was(tmp_path: Path) -> None:
+    part = make_part({"shard-0": 7, "shard-3": 200})
+    assert len(part.sample.hashes) == SAMPLE_SIZE
+    commit = commit_part(tmp_path, part, "f" * 64)
+    (listed,) = list_commits(tmp_path)
+    assert listed == commit
+    listed.verify()
+    assert_same(listed.load(), part)
+    np.testing.assert_array_equal(listed.load().moments.mean, part.moments.mean)
+    assert listed.load(records=False).images.num_rows == 0
+
+
+def test_the_same_work_has_the_same_name_and_bytes(tmp_path: Path) -> None:
+    commits = [
+        commit_part(tmp_path / place, make_part({"shard-0": 7, "shard-1": 2}), "f" * 64)
+        for place in ("here", "there")
+    ]
+    assert commits[0].path.name == commits[1].path.name
+    assert commits[0].tables == commits[1].tables
+
+
+def test_without_its_commit_file_a_part_is_not_there(tmp_path: Path) -> None:
+    commit = commit_part(tmp_path, make_part({"shard-0": 4}), "f" * 64)
+    commit.path.unlink()
+    (tmp_path / ".left.tmp").mkdir()
+    assert list_commits(tmp_path) == ()
+    assert not (tmp_path / ".left.tmp").exists()
+
+
+@pytest.mark.parametrize("table", ["state", "histogram", "labels", "sample", "images", "errors"])
+def test_a_changed_byte_is_noticed(tmp_path: Path, table: str) -> None:
+    commit = commit_part(tmp_path, make_part({"shard-0": 4}), "f" * 64)
+    path = commit.folder / f"{table}.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=f"{table}.parquet is missing or was changed"):
+        commit.verify()
+
+
+def test_a_damaged_commit_file_is_named(tmp_path: Path) -> None:
+    commit = commit_part(tmp_path, make_part({"shard-0": 4}), "f" * 64)
+    commit.path.write_text(json.dumps({"shards": 3}))
+    with pytest.raises(StoreError, match="is not a commit file"):
+        list_commits(tmp_path)
+
+
+def test_a_full_disk_leaves_earlier_parts_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = commit_part(tmp_path, make_part({"shard-0": 4}), "f" * 64)
+
+    def full(*arguments: object, **options: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.pq, "ParquetWriter", full)
+    with pytest.raises(StoreError, match="No space left on device; what was committed before"):
+        commit_part(tmp_path, make_part({"shard-1": 4}), "f" * 64)
+    assert list_commits(tmp_path) == (kept,)
+    kept.verify()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kept.folder.name, kept.path.name])
+
+
+def commit_of(*names: str) -> Commit:
+    shards = tuple(ShardRecord(name, 1, 1, 0) for name in names)
+    return Commit(Path("/".join(names)), "f", shards, {}, 1, 1)
+
+
+def test_disjoint_parts_are_chosen_and_what_is_lost_is_named() -> None:
+    a, b, c, again = commit_of("0", "1"), commit_of("1", "2"), commit_of("3"), commit_of("0", "1")
+    chosen, lost = choose_disjoint([b, c, a, again])
+    assert [[shard.name for shard in commit.shards] for commit in chosen] == [["0", "1"], ["3"]]
+    assert lost == ("2",)
+    assert choose_disjoint([commit_of("1"), commit_of("0"), commit_of("1")])[1] == ()
+
+
+def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:
+    from pipeline.state.sample import PER_STRATUM, Sample, strata_rows
+
+    peak = np.arange(SAMPLE_SIZE, dtype=np.float32)[:, None]
+    sample = Sample(np.arange(SAMPLE_SIZE), np.arange(SAMPLE_SIZE), peak, np.zeros_like(peak, np.int32))
+    edges = np.quantile(peak[:, 0], np.arange(1, 10) / 10).astype(np.float32)[None]
+    unit, stratum, row = strata_rows(sample, edges)
+    assert (unit == 0).all()
+    assert np.bincount(stratum).tolist() == [PER_STRATUM] * 10
+    for number in range(10):
+        inside = peak[row[stratum == number], 0]
+        low = edges[0, number - 1] if number else -np.inf
+        high = edges[0, number] if number < 9 else np.inf
+        assert ((low < inside) & (inside <= high)).all()
+        assert (np.diff(inside) <= 0).all()
+
+
+def test_buckets_survive_the_sparse_table(tmp_path: Path) -> None:
+    part = make_part({"shard-0": 50})
+    loaded = commit_part(tmp_path, part, "f" * 64).load()
+    assert loaded.histogram.shape == (UNITS, stats.BUCKETS)
+    assert loaded.histogram.sum() == 50 * UNITS

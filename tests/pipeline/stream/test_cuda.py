@@ -1,0 +1,39 @@
+"""What only a GPU can show: the same tables from dense, asynchronous updates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.runs.run import run_index
+from pipeline.transfer import move
+from tests.fixtures.runs import config, rows
+from tests.fixtures.tiny import tiny_network, write_tars
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.needs_cuda
+@needs_cuda
+def test_a_gpu_gives_the_lists_of_a_cpu(tmp_path: Path) -> None:
+    tars = write_tars(tmp_path / "data", [40, 30])
+    for device in ("cpu", "cuda"):
+        run_index(config(tars, tmp_path / device, device=device), network=tiny_network())
+    for table in ("top", "histograms", "strata"):
+        assert rows(tmp_path / "cuda", table) == rows(tmp_path / "cpu", table)
+
+
+@pytest.mark.needs_cuda
+@needs_cuda
+def test_moved_tensors_arrive_whole() -> None:
+    device = torch.device("cuda")
+    batches = [torch.full((64, 3, 64, 64), number, dtype=torch.uint8) for number in range(20)]
+    moved = [move(batch, device) for batch in batches]
+    assert [int(batch.float().mean()) for batch in moved] == list(range(20))
+
+
+def test_on_a_cpu_nothing_is_copied() -> None:
+    tensor = torch.arange(5)
+    assert move(tensor, torch.device("cpu")).data_ptr() == tensor.data_ptr()

@@ -1,0 +1,151 @@
+"""What is said while a run is under way: rates, a time left, a total that is right at the end."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline import progress
+from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.progress import ConsoleReporter, Silent, Task, readable_duration
+from pipeline.runs.run import run_index
+from tests.fixtures.runs import config
+from tests.fixtures.tiny import tiny_network, write_tars
+
+
+class Recorder(Silent):
+    """Keeps what a task was told."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, list[int | None]] = {}
+        self.done: dict[str, int] = {}
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
+        recorder = self
+        recorder.totals[title], recorder.done[title] = [total], 0
+
+        class Recorded:
+            def advance(self, count: int = 1) -> None:
+                recorder.done[title] += count
+
+            def describe(self, text: str) -> None: ...
+
+            def expect(self, total: int | None) -> None:
+                recorder.totals[title].append(total)
+
+        yield Recorded()
+
+
+def test_the_total_of_a_run_is_known_and_right_at_the_end(tmp_path: Path) -> None:
+    tars = write_tars(tmp_path, [9, 14, 1, 20])
+    recorder = Recorder()
+    run_index(config(tars, tmp_path / "out"), network=tiny_network(), reporter=recorder)
+    assert recorder.totals["indexing"][0] == 44
+    assert recorder.totals["indexing"][-1] == recorder.done["indexing"] == 44
+
+
+@pytest.mark.parametrize("estimate", [3, 44, 4000, None])
+def test_a_wrong_estimate_is_mended_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimate: int | None
+) -> None:
+    tars = write_tars(tmp_path, [90, 140, 10, 200])
+    dataset = open_dataset([str(tar) for tar in tars])
+    monkeypatch.setattr(Dataset, "estimated_images", estimate)
+    recorder = Recorder()
+    run_index(config(tars, tmp_path / "out"), network=tiny_network(), dataset=dataset, reporter=recorder)
+    totals = recorder.totals["indexing"]
+    assert totals[0] == estimate
+    assert all(total == pytest.approx(440, rel=0.2) for total in totals[1:])
+    assert totals[-1] == recorder.done["indexing"] == 440
+
+
+def test_a_resumed_run_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tars = write_tars(tmp_path, [30, 30, 30])
+    out = tmp_path / "out"
+    run_index(config(tars, out), network=tiny_network())
+    commits = sorted((out / "parts").glob("*.json"))
+    commits[0].unlink()
+    recorder = Recorder()
+    run_index(config(tars, out), network=tiny_network(), reporter=recorder)
+    assert recorder.totals["indexing"][0] == pytest.approx(30, abs=1)
+    assert recorder.totals["indexing"][-1] == recorder.done["indexing"] == 30
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which the test moves."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def lines(stream: io.StringIO) -> list[str]:
+    return stream.getvalue().splitlines()
+
+
+def test_a_log_has_a_line_every_few_seconds_with_the_time_left(clock: list[float]) -> None:
+    stream = io.StringIO()
+    with ConsoleReporter(stream).task("indexing", 1000, "images") as task:
+        for _ in range(10):
+            clock[0] += 1
+            task.advance(50)
+        task.describe("a.tar")
+        task.expect(2000)
+        clock[0] += 5
+        task.advance(250)
+        task.expect(750)
+    assert lines(stream) == [
+        "indexing: 250 of 1,000 images, 50.0 images/s, 0:15 left",
+        "indexing: 500 of 1,000 images, 50.0 images/s, 0:10 left",
+        "indexing: 750 of 2,000 images, 50.0 images/s, 0:25 left (a.tar)",
+        "indexing: 750 of 750 images, 50.0 images/s, 0:15 (a.tar)",
+    ]
+
+
+def test_without_a_total_the_time_so_far_is_told(clock: list[float]) -> None:
+    stream = io.StringIO()
+    with ConsoleReporter(stream).task("indexing", None, "images") as task:
+        clock[0] += 6
+        task.advance(60)
+    assert lines(stream) == ["indexing: 60 images, 10.0 images/s, 0:06"] * 2
+
+
+def fail_in_a_task(stream: io.StringIO) -> None:
+    with ConsoleReporter(stream).task("indexing", 10, "images") as task:
+        task.advance(3)
+        raise KeyError
+
+
+def test_a_task_that_fails_has_no_last_line(clock: list[float]) -> None:
+    stream = io.StringIO()
+    with pytest.raises(KeyError):
+        fail_in_a_task(stream)
+    assert lines(stream) == []
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with ConsoleReporter(stream).task("indexing", 10, "images") as task:
+        task.advance(4)
+        task.describe("a.tar")
+        task.expect(8)
+        task.advance(4)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "8/8" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (359_999.4, "99:59:59")]
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert readable_duration(seconds) == text

@@ -1,0 +1,256 @@
+"""A prior: trained on an index, taken up again from its checkpoint, climbed in."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import random
+import shutil
+import tarfile
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.images.decode import decode
+from pipeline.progress import Silent
+from pipeline.query.index import open_index
+from pipeline.runs.run import run_index
+from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.tiny import write_tars
+from viz.priors import training as prior_training
+from viz.priors import training_data as prior_examples
+from viz.priors.prior import load_prior
+from viz.priors.training import PriorOptions, train_prior
+from viz.priors.training_data import Examples
+from viz.recipes.catalog import get_recipe
+from viz.render.inputs import Material
+from viz.render.render_units import render_units
+
+OPTIONS = {"size": 16, "grid": 4, "batch": 4}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return climber()
+
+
+@pytest.fixture
+def index(network, tmp_path):
+    tars = write_tars(tmp_path / "data", [12])
+    run_index(
+        RunConfig(
+            data=tuple(map(str, tars)),
+            out=tmp_path / "out",
+            network="climber",
+            layers=("late",),
+            top=8,
+            compile="off",
+        ),
+        network=network,
+    )
+    with open_index(tmp_path / "out") as opened:
+        yield opened
+
+
+class Stopping(Silent):
+    """Presses Ctrl-C when training has done so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.advances: list[int] = []
+
+    @contextmanager
+    def task(self, title, total, unit):
+        stopping = self
+
+        class Counted:
+            def advance(self, count: int = 1) -> None:
+                if unit == "steps":
+                    stopping.advances.append(count)
+                    stopping.left -= count
+                    if stopping.left < 0:
+                        raise KeyboardInterrupt
+
+            def describe(self, text: str) -> None: ...
+
+        yield Counted()
+
+
+def assert_same(found, expected, where="checkpoint"):
+    """Bit for bit, all the way down."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype, where
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert list(found) == list(expected), where
+        for key in expected:
+            assert_same(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for place, pair in enumerate(zip(found, expected, strict=True)):
+            assert_same(*pair, f"{where}.{place}")
+    else:
+        assert found == expected, where
+
+
+@pytest.fixture(scope="module")
+def indexed(network, tmp_path_factory):
+    """Shards of 7, 9, 1 and 11 images, one of which is no image."""
+    folder = tmp_path_factory.mktemp("prior")
+    tars = write_tars(folder / "data", [7, 9, 1, 11])
+    with tarfile.open(tars[1], "a") as archive:
+        member = tarfile.TarInfo("broken.png")
+        member.size = 9
+        archive.addfile(member, io.BytesIO(b"no image!"))
+    config = RunConfig(
+        data=tuple(map(str, tars)),
+        out=folder / "out",
+        network="climber",
+        top=8,
+        compile="off",
+        layers=("relu6", "late"),
+        max_bad_fraction=0.5,
+    )
+    run_index(config, network=network)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("stored", [4096, 16], ids=["all stored", "rolling"])
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+def test_a_stopped_training_ends_in_the_bits_of_an_undisturbed_one(
+    network, indexed, tmp_path, monkeypatch, stored, adversarial
+):
+    monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 3)
+    monkeypatch.setattr(prior_examples, "STORED_EXAMPLES", stored)
+    layer = layer_of(network, "late")
+    options = PriorOptions(**OPTIONS, steps=11, adversarial=adversarial, seed=3)
+    steps = random.Random(f"{stored} {adversarial}")
+    ended = []
+    for name, stops in (("calm", []), ("stopped", sorted(steps.sample(range(1, 11), 2)))):
+        shutil.copytree(indexed, tmp_path / name)
+        with open_index(tmp_path / name) as index:
+            for stop in stops:
+                with pytest.raises(KeyboardInterrupt):
+                    train_prior(index, network, layer, options, reporter=Stopping(stop))
+            path = train_prior(index, network, layer, options)
+        ended.append(torch.load(path, weights_only=True))
+    assert ended[0]["step"] == 11
+    assert_same(ended[1], ended[0])
+
+
+def test_the_store_is_the_same_from_whatever_step_it_is_filled(network, indexed, monkeypatch):
+    monkeypatch.setattr(prior_examples, "STORED_EXAMPLES", 16)
+    layer = layer_of(network, "late")
+    with open_index(indexed) as index:
+
+        def batches(first):
+            examples = Examples(index, network, layer, 4, 16, seed=1)
+            assert not examples.complete
+            examples.fill(first, Silent())
+            return [examples.draw(step, 6) for step in range(first, 20)]
+
+        undisturbed = batches(0)
+        for first in (1, 2, 3, 7, 15):
+            assert_same(batches(first), undisturbed[first:])
+        images = torch.cat([images for images, _ in undisturbed])
+    assert len(images.flatten(1).unique(dim=0)) > 20, "in time all images are seen"
+
+
+def test_other_seeds_see_another_order(network, indexed):
+    layer = layer_of(network, "late")
+    with open_index(indexed) as index:
+        drawn = []
+        for seed in (0, 1, 0):
+            examples = Examples(index, network, layer, 4, 16, seed=seed)
+            assert examples.total == 28
+            assert examples.complete
+            examples.fill(0, Silent())
+            assert len(examples.codes()) == 28
+            drawn.append(examples.draw(5, 8)[0])
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_an_image_that_can_no_longer_be_decoded_is_left_out(network, indexed, monkeypatch):
+    calls = itertools.count()
+
+    def picky(data, preprocess):
+        if next(calls) % 3 == 1:
+            raise BadImage("odd", "of another opinion")
+        return decode(data, preprocess)
+
+    monkeypatch.setattr(prior_examples, "decode", picky)
+    with open_index(indexed) as index:
+        examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
+        examples.fill(0, Silent())
+        assert len(examples.codes()) == 19
+        examples.draw(0, 4)
+
+
+def test_a_dataset_that_has_shrunk_is_named(network, indexed, tmp_path):
+    shutil.copytree(indexed, tmp_path / "out")
+    tars = write_tars(tmp_path / "data", [7, 9, 1, 5])
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    run["dataset"]["data"] = [str(path) for path in tars]
+    (tmp_path / "out/run.json").write_text(json.dumps(run))
+    with open_index(tmp_path / "out") as index:
+        examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
+        with pytest.raises(ShardError, match="5 of 11 indexed images"):
+            examples.fill(0, Silent())
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(network, index, monkeypatch):
+    monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 2)
+    layer, options = layer_of(network, "late"), PriorOptions(**OPTIONS, steps=6)
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(index, network, layer, options, reporter=Stopping(4))
+    rest = Stopping(100)
+    path = train_prior(index, network, layer, options, reporter=rest)
+    assert rest.advances == [4, 1, 1], "the steps before the checkpoint are not done again"
+    load_prior(path)
+    with pytest.raises(RenderError, match=r"other settings \(options"):
+        train_prior(index, network, layer, PriorOptions(**OPTIONS, steps=7))
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "version": 1}, path)
+    with pytest.raises(RenderError, match=r"other settings \(version: 1, now 2\)"):
+        train_prior(index, network, layer, options)
+
+
+def test_a_trained_prior_is_climbed_in(network, index, tmp_path):
+    layer = layer_of(network, "late")
+    prior = load_prior(train_prior(index, network, layer, PriorOptions(**OPTIONS, steps=3)))
+    pictures = prior.decode((prior.lower + prior.upper)[None] / 2)
+    assert pictures.shape == (1, 3, 16, 16)
+    assert ((pictures >= 0) & (pictures <= 255)).all()
+    recipe = get_recipe("prior", {"steps": "6"})
+    material = Material(network, index, prior=prior)
+    found = {}
+    for units in ([3, 1], [1, 2, 3]):
+        rows = render_units(network, layer, units, recipe, out=tmp_path / str(len(units)), material=material)
+        assert [row.unit for row in rows] == units
+        assert all(max(row.trace) > row.trace[0] for row in rows)
+        found[len(units)] = {row.unit: row.activation for row in rows}
+    assert {unit: found[3][unit] for unit in (3, 1)} == found[2]
+
+
+def test_without_a_prior_the_recipe_says_how_to_get_one(network, index, tmp_path):
+    with pytest.raises(RenderError, match="prior train"):
+        render_units(
+            network,
+            layer_of(network, "late"),
+            [0],
+            get_recipe("prior"),
+            out=tmp_path / "a",
+            material=Material(network, index),
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"size": 48}, {"size": 8, "grid": 8}, {"steps": 0}, {"adversarial": -1.0}])
+def test_options_that_cannot_be_are_refused(wrong):
+    with pytest.raises(RenderError):
+        PriorOptions(**wrong)

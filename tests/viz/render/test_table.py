@@ -1,0 +1,39 @@
+"""The table of renderings while several processes add to it at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+from tests.fixtures.renders import rendered
+from viz.render.table import load_renders, merge_renders
+
+PROCESSES, ROUNDS = 4, 12
+
+
+def add_rows(out: Path, seed: int) -> None:
+    """One process: a row at a time, as a climb of single units would."""
+    for unit in range(ROUNDS):
+        merge_renders(out, [rendered(2.0, unit=unit, seed=seed)])
+
+
+def test_processes_that_add_at_once_lose_no_row(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=add_rows, args=(tmp_path, seed)) for seed in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    keys = {(row.seed, row.unit) for row in load_renders(tmp_path)}
+    assert keys == {(seed, unit) for seed in range(PROCESSES) for unit in range(ROUNDS)}
+
+
+def test_a_row_of_the_same_key_takes_the_place_and_its_picture_goes(tmp_path: Path) -> None:
+    old = rendered(2.0)
+    (tmp_path / "renders").mkdir()
+    (tmp_path / old.file).write_bytes(b"a picture")
+    merge_renders(tmp_path, [old])
+    merge_renders(tmp_path, [rendered(3.0, file="renders/other.png")])
+    assert [row.ratio for row in load_renders(tmp_path)] == [3.0]
+    assert not (tmp_path / old.file).exists()

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PdfParser import PdfParser
+
+from pipeline.errors import RenderError, SourceError, StoreError, UsageError
+from pipeline.query.index import open_index
+from tests.fixtures import golden_sheets
+from tests.fixtures.small_index import build_index
+from viz.render.table import Rendered, merge_renders
+from viz.sheets.cells import gather_cells
+from viz.sheets.draw import Cell, PageText, Tile, draw_page
+from viz.sheets.layout import TILES, Rect, lay_out_page
+from viz.sheets.pages import _painted_field, draw_sheets
+from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_index(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def copy(out: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(out, tmp_path / "index")
+
+
+@pytest.mark.parametrize("name", golden_sheets.PICTURES)
+def test_golden_picture(name: str) -> None:
+    """Tolerance: a mean difference of 1 in 255, and 1 % of the pixels off by more than 32."""
+    picture, path = golden_sheets.draw(name), golden_sheets.FOLDER / f"{name}.png"
+    if os.environ.get("MAXACT_GOLDEN") == "write":
+        picture.save(path, optimize=True)
+    drawn = np.asarray(picture).astype(int)
+    kept = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert drawn.shape == kept.shape
+    difference = np.abs(drawn - kept)
+    assert difference.mean() <= 1, "look at it with `make golden`, then commit it"
+    assert (difference.max(axis=2) > 32).mean() <= 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 12, 24, 25])
+def test_nothing_on_a_page_overlaps(count: int) -> None:
+    page = lay_out_page(count)
+    assert len(page.cells) == count
+    blocks = [page.header, page.footer, *(cell.whole for cell in page.cells)]
+    for a, b in itertools.combinations(blocks, 2):
+        assert not _overlap(a, b)
+    for block in blocks:
+        assert _inside(block, Rect(0, 0, page.width, page.height))
+    for cell in page.cells:
+        parts = [cell.title, cell.synthetic, cell.plot, *cell.tiles, *cell.captions]
+        assert len(cell.tiles) == len(cell.captions) == TILES
+        for a, b in itertools.combinations(parts, 2):
+            assert not _overlap(a, b)
+        for part in parts:
+            assert _inside(part, cell.whole)
+        assert cell.synthetic.width == cell.synthetic.height
+
+
+def _overlap(a: Rect, b: Rect) -> bool:
+    return a.left < b.right and b.left < a.right and a.top < b.bottom and b.top < a.bottom
+
+
+def _inside(a: Rect, b: Rect) -> bool:
+    return b.left <= a.left and b.top <= a.top and a.right <= b.right and a.bottom <= b.bottom
+
+
+def test_a_page_is_as_wide_as_promised_and_text_survives_halving() -> None:
+    assert lay_out_page(24).width == 2400
+    assert font("Medium", 19).getlength("x") > 8
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("n01484850_great_white_shark", "great white shark"),
+        ("tabby, tabby cat", "tabby"),
+        ("n02123045 tabby", "tabby"),
+        ("checks", "checks"),
+        ("n123", "n123"),
+        ("_", "_"),
+    ],
+)
+def test_labels_read_like_words(label: str, shown: str) -> None:
+    assert readable_label(label) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.00"),
+        (6.918, "6.92"),
+        (12.35, "12.3"),
+        (1234.5, "1,234"),
+        (0.0123, "0.012"),
+        (-3.0, "\N{MINUS SIGN}3.00"),
+    ],
+)
+def test_numbers_read_like_numbers(value: float, shown: str) -> None:
+    assert readable_number(value) == shown
+
+
+def test_text_is_cut_to_fit_or_left_out() -> None:
+    face = font("Regular", 20)
+    for width in range(0, 300, 7):
+        assert face.getlength(fit_text("a rather long label", face, width)) <= width
+        for line in wrap_text("several words of a footer", face, width, 2):
+            assert face.getlength(line) <= width
+    assert fit_text("short", face, 400) == "short"
+    assert fit_text("long", face, 12) == ""
+
+
+def test_gathered_cells_tell_what_the_index_knows(out: Path) -> None:
+    with open_index(out) as index:
+        layer = index.layer("blocks.1")
+        cells = gather_cells(index, layer, [3, 0, 11], {})
+        top = index.top("blocks.1", 0, n=16)
+        heads = gather_cells(index, index.layer("head"), [3], {})
+    rings, disc, dead = cells
+    assert (rings.title, rings.subtitle) == ("unit 3", "rings 8/9")
+    assert disc.best == top[0].activation == disc.tiles[0].activation
+    assert len(disc.tiles) == 9
+    assert [tile.activation for tile in disc.tiles] != [image.activation for image in top[:9]]
+    assert sum(bucket[2] for bucket in rings.histogram) == 48
+    assert (dead.subtitle, dead.tiles, dead.note) == ("never active", (), "")
+    assert (heads[0].title, heads[0].subtitle) == ("rings", "unit 3")
+
+
+def test_sheets_are_written_page_by_page(copy: Path) -> None:
+    with open_index(copy) as index:
+        files = draw_sheets(index, "blocks.1", range(12), page_units=5, pdf=True)
+    assert [file.name for file in files] == [
+        "blocks.1-real-0000-0004.png",
+        "blocks.1-real-0005-0009.png",
+        "blocks.1-real-0010-0011.png",
+        "blocks.1-real-0000-0011.pdf",
+    ]
+    with Image.open(files[0]) as page:
+        assert page.size == (lay_out_page(5).width, lay_out_page(5).height)
+        assert page.text["Title"] == "blocks.1 shapes"  # type: ignore[attr-defined]
+    with PdfParser(str(files[-1])) as document:
+        assert len(document.pages) == 3
+    assert sorted(path.name for path in (copy / "sheets").iterdir()) == sorted(file.name for file in files)
+
+
+def _rendered(unit: int, **changes: object) -> Rendered:
+    values: dict[str, object] = dict.fromkeys(field.name for field in fields(Rendered))
+    values |= {
+        "layer": "blocks.1",
+        "unit": unit,
+        "recipe": "fourier",
+        "objective": "point",
+        "facet": 0,
+        "seed": 0,
+        "activation": 9.0,
+        "best_real": 5.0,
+        "p999": 4.0,
+        "ratio": 1.8,
+        "steps": 8,
+        "best_step": 7,
+        "status": "ok",
+        "relu": "plain",
+        "precision": "fp32",
+        "file": "renders/a.png",
+        "width": 60,
+        "height": 50,
+        "box_left": 10.0,
+        "box_top": 5.0,
+        "box_right": 50.0,
+        "box_bottom": 45.0,
+        "fingerprint": "0",
+        "trace": (),
+    }
+    return Rendered(**(values | changes))  # type: ignore[arg-type]
+
+
+def _add_renders(out: Path, rows: list[Rendered]) -> None:
+    (out / "renders").mkdir(exist_ok=True)
+    picture = Image.new("RGB", (60, 50), (0, 0, 255))
+    picture.paste((255, 0, 0), (10, 5, 50, 45))
+    picture.save(out / "renders" / "a.png")
+    merge_renders(out, rows)
+
+
+def test_a_rendering_is_cut_to_what_the_unit_sees(copy: Path) -> None:
+    _add_renders(copy, [_rendered(1), _rendered(2, status="grey"), _rendered(2, facet=1)])
+    with open_index(copy) as index:
+        rows = {1: [_rendered(1)], 2: [_rendered(2, status="grey")]}
+        rows[3] = [_rendered(3, status="grey"), _rendered(3, facet=1, activation=2.0)]
+        whole = gather_cells(index, index.layer("blocks.1"), [1, 2, 3, 4], rows)
+    one, grey, two, none = (cell.synthetic for cell in whole)
+    assert one is not None
+    assert one.pictures[0].size == (40, 40)
+    assert one.pictures[0].getcolors() == [(1600, (255, 0, 0))]
+    assert (one.activation, one.mark) == (9.0, "")
+    assert grey is not None
+    assert grey.mark == "failed: grey"
+    assert two is not None
+    assert (len(two.pictures), two.activation, two.mark) == (2, 2.0, "")
+    assert none is None
+
+
+def test_real_patches_are_as_large_as_what_was_painted(copy: Path) -> None:
+    with open_index(copy) as index:
+        layer = index.layer("blocks.1")
+    small = _rendered(1, box_right=14.0, box_bottom=9.0)
+    seen = _painted_field(layer, [small])
+    assert 4 <= seen.rf_h <= 5 < layer.rf_h
+    assert seen.box(2, 2).top + seen.box(2, 2).bottom == layer.box(2, 2).top + layer.box(2, 2).bottom
+    assert _painted_field(layer, [replace(small, objective="point@0,0")]) == layer
+    assert _painted_field(layer, []) == layer
+
+
+def test_the_recipe_is_the_one_asked_for_or_the_one_with_most_units(copy: Path) -> None:
+    _add_renders(copy, [_rendered(u, recipe="octaves") for u in (0, 1)] + [_rendered(2)])
+    with open_index(copy) as index:
+        assert "octaves" in draw_sheets(index, "blocks.1", range(4))[0].name
+        assert "fourier" in draw_sheets(index, "blocks.1", range(4), recipe="fourier")[0].name
+        with pytest.raises(RenderError, match="'forier'; did you mean 'fourier'"):
+            draw_sheets(index, "blocks.1", range(4), recipe="forier")
+        with pytest.raises(RenderError, match="none of these units of stem"):
+            draw_sheets(index, "stem", range(4), recipe="fourier")
+
+
+def test_a_rendering_that_went_missing_is_named(copy: Path) -> None:
+    _add_renders(copy, [_rendered(0)])
+    (copy / "renders" / "a.png").unlink()
+    with open_index(copy) as index, pytest.raises(StoreError, match=r"a\.png cannot be read"):
+        draw_sheets(index, "blocks.1", [0])
+
+
+def test_a_dataset_that_moved_is_named(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    (tmp_path / "photographs").rename(tmp_path / "elsewhere")
+    with open_index(out) as index, pytest.raises(SourceError, match="photographs"):
+        draw_sheets(index, "stem", [0])
+
+
+def test_a_photograph_that_changed_is_named(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    with open_index(out) as index:
+        key = index.top("stem", 0, n=1)[0].key
+        file = tmp_path / "photographs" / key
+        file.write_bytes(b"\x00" * file.stat().st_size)
+        with pytest.raises(StoreError, match=f"{key} cannot be decoded any more"):
+            draw_sheets(index, "stem", [0])
+
+
+@pytest.mark.parametrize("page_units", [0, 121])
+def test_a_page_holds_a_sensible_number_of_units(copy: Path, page_units: int) -> None:
+    with open_index(copy) as index, pytest.raises(UsageError, match="a page holds 1 to 120"):
+        draw_sheets(index, "stem", [0], page_units=page_units)
+
+
+def test_odd_numbers_do_not_stop_a_page() -> None:
+    tile = Tile(Image.new("RGB", (4, 4)), "", -1e30)
+    cells = [
+        Cell("", "", "", (tile,), best, None, histogram)
+        for best in (0.0, -3.0, 1e-30, 1e30)
+        for histogram in ((), ((0.0, 0.0, 5),), ((-1e20, 1e20, 3),))
+    ]
+    page = draw_page(cells, PageText("", "", (), "", ""))
+    assert page.width == 2400
