@@ -8,31 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from pipeline.choices import Compile, Decoder, Device, Kind, MemoryFormat, Precision, Score
 from pipeline.errors import FingerprintMismatch, UsageError
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Kind, Layer
-from pipeline.stream.probes import Score
+from pipeline.layers.choose import Layer
 
-__all__ = [
-    "Compile",
-    "Decoder",
-    "Device",
-    "MemoryFormat",
-    "Precision",
-    "RunConfig",
-    "fingerprint",
-    "fingerprint_fields",
-    "refuse_mismatch",
-    "run_identity",
-]
-
-Precision = Literal["fp32", "bf16"]
-MemoryFormat = Literal["channels_last", "contiguous"]
-Decoder = Literal["pil", "simplejpeg"]
-Compile = Literal["auto", "on", "off"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+__all__ = ["RunConfig", "fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
 STATE_VERSION = 2
 """Raised whenever the same input would give other tables; part of every fingerprint."""

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.check.contradictions import Lie, find_contradictions
-from pipeline.config import Precision
+from pipeline.choices import Precision, Score
 from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.images.hashes import byte_digest
@@ -28,7 +28,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.store.run_file import read_finished_run
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
-from pipeline.stream.probes import Peaks, Probes, Score
+from pipeline.stream.probes import Peaks, Probes
 
 __all__ = ["Audit", "Lie", "check_index"]
 

@@ -18,18 +18,11 @@ from pathlib import Path
 from pipeline.data.files import basename, expand, filesystem, is_url, size_of
 from pipeline.data.folder import folder_shards, list_folder
 from pipeline.data.retry import retrying
-from pipeline.data.shard import (
-    BadSample,
-    Sample,
-    Shard,
-    image_id,
-    listing_digest,
-    printable,
-    split_image_id,
-)
+from pipeline.data.shard import BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, fetch
 from pipeline.errors import SourceError, UsageError, did_you_mean
+from pipeline.image_id import image_id, split_image_id
 from pipeline.progress import Reporter, Silent
 
 __all__ = [

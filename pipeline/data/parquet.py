@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.files import is_url, open_binary, size_of
-from pipeline.data.shard import MAX_MEMBER_BYTES, MAX_POSITIONS, BadSample, Sample, Shard
+from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard
 from pipeline.errors import ShardError, SourceError
+from pipeline.image_id import MAX_POSITIONS
 
 __all__ = ["ParquetShard", "parquet_shard"]
 

@@ -16,21 +16,12 @@ from dataclasses import dataclass
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_MEMBER_BYTES",
-    "MAX_POSITIONS",
     "BadSample",
     "Sample",
     "Shard",
-    "image_id",
     "listing_digest",
     "printable",
-    "split_image_id",
 ]
-
-POSITION_BITS = 24
-"""Low bits of an image_id that hold the position in the shard; the rest is the shard's ordinal."""
-
-MAX_POSITIONS = 1 << POSITION_BITS
-"""Samples a shard may hold: 16,777,216."""
 
 MAX_MEMBER_BYTES = 1 << 29
 """Bytes (512 MiB) above which an image file is refused unread, so that memory stays flat."""
@@ -141,18 +132,6 @@ def listing_digest(shards: Iterable[tuple[str, int, str]]) -> str:
     for name, size, listing in shards:
         digest.update(f"{name}\0{size}\0{listing}\n".encode())
     return digest.hexdigest()
-
-
-def image_id(ordinal: int, position: int) -> int:
-    """The int64 name of an image: its shard's ordinal in the dataset and its position in it."""
-    if not 0 <= position < MAX_POSITIONS:
-        raise ValueError(f"position {position} is outside 0..{MAX_POSITIONS - 1}")
-    return (ordinal << POSITION_BITS) | position
-
-
-def split_image_id(image: int) -> tuple[int, int]:
-    """The shard's ordinal and the position that an image_id was made of."""
-    return image >> POSITION_BITS, image & (MAX_POSITIONS - 1)
 
 
 def printable(name: str) -> str:

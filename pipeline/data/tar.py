@@ -20,16 +20,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pipeline.data.files import open_binary, read_range
-from pipeline.data.shard import (
-    IMAGE_SUFFIXES,
-    MAX_MEMBER_BYTES,
-    MAX_POSITIONS,
-    BadSample,
-    Sample,
-    Shard,
-    printable,
-)
+from pipeline.data.shard import IMAGE_SUFFIXES, MAX_MEMBER_BYTES, BadSample, Sample, Shard, printable
 from pipeline.errors import ShardError, SourceError
+from pipeline.image_id import MAX_POSITIONS
 
 __all__ = ["TarShard"]
 

@@ -15,11 +15,12 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.choices import Kind
 from pipeline.errors import LayerError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.defaults import find_default_layers
@@ -30,10 +31,7 @@ from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network
 from pipeline.networks.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
 
-__all__ = ["LISTED", "Kind", "Layer", "choose_layers", "listed", "unit_view"]
-
-Kind = Literal["map", "map_last", "tokens", "vector"]
-"""Where the units and the positions lie in a layer's output."""
+__all__ = ["LISTED", "Layer", "choose_layers", "listed", "unit_view"]
 
 MAX_PREFIX_TOKENS = 16
 """Class, distillation and register tokens in front of a grid; published models have up to 9."""

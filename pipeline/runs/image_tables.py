@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.shard import POSITION_BITS
 from pipeline.errors import StoreError
+from pipeline.image_id import POSITION_BITS
 from pipeline.images.hashes import NEAR_BITS, follow_roots
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.data.shard import POSITION_BITS
 from pipeline.errors import StoreError
+from pipeline.image_id import POSITION_BITS
 from pipeline.state import statistics as stats
 from pipeline.state.sample import Sample, merge_samples
 from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from pipeline.config import Decoder
+from pipeline.choices import Decoder
 from pipeline.data.dataset import BadSample, Sample, Shard
 from pipeline.errors import BadImage
 from pipeline.images.decode import decode

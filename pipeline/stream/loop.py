@@ -11,7 +11,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.config import MemoryFormat, Precision, RunConfig
+from pipeline.choices import MemoryFormat, Precision
+from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard, image_id
 from pipeline.errors import TooManyBadImages
 from pipeline.layers.choose import Layer

@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.choices import Score
 from pipeline.errors import LayerError
 from pipeline.layers.choose import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 
-__all__ = ["Peaks", "Probes", "Score", "StopForward", "Watcher", "reduce_view"]
-
-Score = Literal["max", "mean"]
-"""How a layer's output becomes one number per image and unit: its maximum or its mean over
-positions."""
+__all__ = ["Peaks", "Probes", "StopForward", "Watcher", "reduce_view"]
 
 
 @dataclass(frozen=True, slots=True)

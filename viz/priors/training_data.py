@@ -16,8 +16,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from pipeline.data.shard import Sample, split_image_id
+from pipeline.data.shard import Sample
 from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.image_id import split_image_id
 from pipeline.images.decode import decode
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pipeline.choices import Score
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
-from pipeline.stream.probes import Score
 from viz.ascent.dispatch import climb, extra_for
 from viz.ascent.parametrisation import to_bytes
 from viz.ascent.task import Climb, Task, item_generator

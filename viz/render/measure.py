@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.choices import Score
 from pipeline.networks.network import Network
-from pipeline.stream.probes import Score
 from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
 from viz.objectives.objective import Objective, View, evaluate

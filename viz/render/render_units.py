@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pipeline.choices import Score
 from pipeline.errors import RenderError
 from pipeline.layers.choose import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
-from pipeline.stream.probes import Score
 from viz.ascent.dispatch import canvas_for, reads_whole_layer
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective

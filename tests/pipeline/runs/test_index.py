@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.choices import Score
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers, unit_view
@@ -19,7 +20,7 @@ from pipeline.runs.run import run_index
 from pipeline.store import tables as store
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.compiled_probes import can_compile
-from pipeline.stream.probes import Peaks, Probes, Score, reduce_view
+from pipeline.stream.probes import Peaks, Probes, reduce_view
 from tests.fixtures.runs import K, config, hashes, rows
 from tests.fixtures.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.shard import image_id
 from pipeline.errors import StoreError
+from pipeline.image_id import image_id
 from pipeline.layers.choose import Layer
 from pipeline.merge import choose_disjoint, merge_parts
 from pipeline.state import statistics as stats

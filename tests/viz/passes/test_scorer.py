@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.config import Precision as IndexPrecision
+from pipeline.choices import Precision as IndexPrecision
 from pipeline.errors import RenderError
 from tests.fixtures.climbers import climber, layer_of
 from viz.passes.scorer import Precision, resolve_precision
