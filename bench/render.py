@@ -24,7 +24,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from viz.ascent.dispatch import canvas_for, climb
 from viz.ascent.task import Task, item_generator

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pipeline.choices import Compile, Decoder, Device, Kind, MemoryFormat, Precision, Score
 from pipeline.errors import FingerprintMismatch, UsageError
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 
 __all__ = ["RunConfig", "fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 

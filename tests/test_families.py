@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.config import RunConfig
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index

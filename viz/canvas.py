@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 
 __all__ = ["Canvas", "Crop", "cut_canvas", "cut_interval", "place", "whole_canvas"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import RenderError, UsageError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from viz.recipes.catalog import get_recipe
 from viz.recipes.kinds import Dream, Recipe
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from bench.truth.halves import TOP
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, Side, TopImage
 from viz.objectives.objective import centre

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from bench.truth.answers import Told, interval
 from bench.truth.explanations import Explained
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 
 HEADER = (
     "| explanation | pictures | units | common, % | own, % | common - real 1 | own - real 1 "

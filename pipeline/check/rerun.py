@@ -22,7 +22,7 @@ from pipeline.choices import Precision, Score
 from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.images.hashes import byte_digest
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index

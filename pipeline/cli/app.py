@@ -134,7 +134,8 @@ def layers(
       maxact layers torchvision:googlenet --layers 'inception4*'
     """
     from pipeline.data.dataset import default_cache
-    from pipeline.layers.choose import LISTED, choose_layers, listed
+    from pipeline.layers.choose import choose_layers
+    from pipeline.layers.layer import LISTED, listed
     from pipeline.networks.network import load_network
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())

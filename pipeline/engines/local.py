@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.state.commit import commit_part

@@ -13,120 +13,28 @@ from __future__ import annotations
 import fnmatch
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, UsageError
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
+from pipeline.layers.layer import Layer, unit_view
 from pipeline.layers.patterns import match_layers
 from pipeline.layers.receptive_field import Target
 from pipeline.layers.receptive_field_cache import cached_fields
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network
-from pipeline.networks.trace import TRACED_IMAGES, Call, first_tensor, trace_modules
+from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
-__all__ = ["LISTED", "Layer", "choose_layers", "listed", "unit_view"]
+__all__ = ["choose_layers"]
 
 MAX_PREFIX_TOKENS = 16
 """Class, distillation and register tokens in front of a grid; published models have up to 9."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One probed layer: a row of `layers.parquet`.
-
-    Args:
-        name: dotted name of the module.
-        ordinal: place among the chosen layers, in forward order, from 0.
-        kind: where units and positions lie.
-        units: how many.
-        prefix: tokens before the grid.
-        grid_h: rows of positions; 1 for vectors.
-        grid_w: columns of positions.
-        rf_h: rows of the input that one position sees, in pixels.
-        rf_w: columns likewise.
-        stride_y: rows of the input between neighbouring positions; 0 where all see everything.
-        stride_x: columns likewise.
-        start_y: first input row that grid row 0 sees; negative where padding is.
-        start_x: first input column likewise.
-    """
-
-    name: str
-    ordinal: int
-    kind: Kind
-    units: int
-    prefix: int
-    grid_h: int
-    grid_w: int
-    rf_h: int
-    rf_w: int
-    stride_y: int
-    stride_x: int
-    start_y: int
-    start_x: int
-
-    @property
-    def module(self) -> str:
-        """Dotted name of the module to hook."""
-        return self.name
-
-    def box(self, y: int, x: int) -> Box:
-        """The pixels of the input that grid position (y, x) sees, not clipped to the input."""
-        top = self.start_y + y * self.stride_y
-        left = self.start_x + x * self.stride_x
-        return Box(left, top, left + self.rf_w, top + self.rf_h)
-
-
-LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix")
-"""The columns of `listed`."""
-
-
-def listed(layer: Layer) -> tuple[str | int, ...]:
-    """A layer as a row to read; `all` is a field that is the whole input."""
-    whole = not layer.stride_y and not layer.stride_x
-    return (
-        layer.name,
-        layer.kind,
-        layer.units,
-        f"{layer.grid_h}x{layer.grid_w}",
-        "all" if whole else f"{layer.rf_h}x{layer.rf_w}",
-        "-" if whole else f"{layer.stride_y}x{layer.stride_x}",
-        layer.prefix,
-    )
-
-
-def unit_view(layer: Layer, output: Any) -> Tensor:
-    """A layer's output with its axes in the order image, unit, y, x; a view, never a copy.
-
-    Args:
-        layer: says where the axes are.
-        output: what the module gave; of a tuple, list or dictionary the first tensor.
-
-    Returns:
-        (image, unit, y, x), with one position for vectors.
-
-    Raises:
-        LayerError: when the output is not what the layer's kind says.
-    """
-    tensor = first_tensor(output)
-    axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
-    if tensor is None or tensor.dim() != axes:
-        found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
-        raise LayerError(f"layer {layer.name} gave {found}, expected {axes} axes ({layer.kind})")
-    if layer.kind == "map":
-        return tensor
-    if layer.kind == "map_last":
-        return tensor.permute(0, 3, 1, 2)
-    if layer.kind == "vector":
-        return tensor[:, :, None, None]
-    tokens = tensor[:, layer.prefix :].transpose(1, 2)
-    return tokens.view(len(tokens), -1, layer.grid_h, layer.grid_w)
 
 
 def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:

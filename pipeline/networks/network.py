@@ -27,7 +27,15 @@ from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.preprocess_options import override_preprocess
 from pipeline.networks.weights import fit_state, read_weights
 
-__all__ = ["DEFAULT_NETWORK", "Network", "list_networks", "load_network", "recorded_network"]
+__all__ = [
+    "DEFAULT_NETWORK",
+    "Network",
+    "device_of",
+    "list_networks",
+    "load_network",
+    "mean_colour",
+    "recorded_network",
+]
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 """Small, real weights, no download beyond the install."""
@@ -212,3 +220,18 @@ def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = 
         input=config.get("input") or (),
         directions=config.get("directions") or (),
     )
+
+
+def device_of(network: Network) -> torch.device:
+    """Where a network's parameters are."""
+    parameter = next(network.module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def mean_colour(network: Network) -> Tensor:
+    """The network's mean as a colour of the pictures it takes, in their channel order."""
+    mean = torch.tensor(network.preprocess.mean)
+    if network.preprocess.channels == "bgr":
+        mean = mean.flip(0)
+    channels = network.input_shape[0]
+    return (mean if len(mean) == channels else mean.mean().expand(channels)).round()

@@ -28,7 +28,7 @@ from pipeline.store.run_file import read_finished_run
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
-    from pipeline.layers.choose import Layer
+    from pipeline.layers.layer import Layer
 
 __all__ = ["Index", "QueryResult", "Side", "TopImage", "open_index"]
 
@@ -92,7 +92,7 @@ class Index:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The probed layers, in forward order."""
-        from pipeline.layers.choose import Layer
+        from pipeline.layers.layer import Layer
 
         rows = self._fetch("SELECT * FROM layers ORDER BY ordinal", {}).dicts()
         names = {field.name for field in fields(Layer)}

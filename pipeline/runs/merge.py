@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.config import fingerprint, refuse_mismatch, run_identity
 from pipeline.data.shard import listing_digest
 from pipeline.errors import StoreError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.merge import choose_disjoint
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.unit_tables import write_index

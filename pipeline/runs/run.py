@@ -21,7 +21,8 @@ from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_iden
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.resume import (

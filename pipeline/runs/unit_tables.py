@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import StoreError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.merge import merge_parts
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records

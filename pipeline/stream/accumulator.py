@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ActivationError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
 from pipeline.state.sample import SAMPLE_SIZE, Sample, image_hash

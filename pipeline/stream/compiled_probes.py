@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.choices import Score
 from pipeline.errors import NetworkError
-from pipeline.layers.choose import Layer, unit_view
+from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 from pipeline.stream.probes import Peaks, Watcher, reduce_view
 from pipeline.stream.winograd import quicken

@@ -15,7 +15,7 @@ from pipeline.choices import MemoryFormat, Precision
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard, image_id
 from pipeline.errors import TooManyBadImages
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Task
 from pipeline.state.part import Part, ShardRecord

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.choices import Score
 from pipeline.errors import LayerError
-from pipeline.layers.choose import Layer, unit_view
+from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 
 __all__ = ["Peaks", "Probes", "StopForward", "Watcher", "reduce_view"]

@@ -21,7 +21,7 @@ from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
 from pipeline.images.preprocess import Box
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from tests.fixtures.tiny import picture
 
 

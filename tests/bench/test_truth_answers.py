@@ -13,7 +13,7 @@ from bench.truth.answers import Told, interval, tell
 from bench.truth.explanations import Explained
 from bench.truth.judge import accuracy
 from bench.truth.tables import Row, both_ways, pooled, row_of, table_row
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 
 FEATURES = 16
 

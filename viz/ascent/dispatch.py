@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import RenderError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from viz.ascent.code import climb_code
 from viz.ascent.likeness import Likeness
 from viz.ascent.pixels import climb_deepvis, climb_octaves

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from viz.ascent.score_terms import Look, Views
 from viz.canvas import Canvas

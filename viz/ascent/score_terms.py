@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from viz.objectives.objective import Objective, View
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 
 __all__ = [
     "Objective",

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import RenderError, did_you_mean
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from viz.objectives.objective import Objective, channel, energy, logit, point
 
 __all__ = ["WHOLE_LAYER", "parse_objective"]

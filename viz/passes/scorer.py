@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import LayerError, RenderError
-from pipeline.layers.choose import Layer, unit_view
+from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.network import Network
 from viz.ascent.score_terms import Extra

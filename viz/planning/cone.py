@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.layers.receptive_field import Field, Target, find_fields
 from pipeline.networks.network import Network
 from viz.canvas import Canvas, Crop, cut_canvas, cut_interval

@@ -15,11 +15,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from viz.objectives.objective import centre, point
 from viz.passes.scorer import Scorer, Watch
-from viz.render.measure import device_of
 
 __all__ = ["SHARE", "effective_layer", "narrowed"]
 

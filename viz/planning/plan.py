@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.objectives.objective import Objective, Term
 from viz.passes.scorer import Watch
 from viz.planning.cone import cone_canvas
 from viz.planning.effective_field import narrowed
-from viz.render.measure import device_of
 
 __all__ = ["matches_whole_input", "plan_canvas", "plan_field"]
 

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import PASS_IMAGES, Watch
-from viz.render.measure import device_of
 
 __all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
 

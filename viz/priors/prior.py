@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, RenderError
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index

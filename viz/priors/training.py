@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import RenderError, StoreError
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path
@@ -28,7 +28,6 @@ from viz.priors.code_range import CodeSpread
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.prior import prior_path
 from viz.priors.training_data import Examples
-from viz.render.measure import device_of
 
 __all__ = ["PriorOptions", "train_prior"]
 

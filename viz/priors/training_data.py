@@ -20,7 +20,7 @@ from pipeline.data.shard import Sample
 from pipeline.errors import BadImage, RenderError, ShardError
 from pipeline.image_id import split_image_id
 from pipeline.images.decode import decode
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index

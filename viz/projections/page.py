@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import StoreError
 from pipeline.images.decode import decode
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage

@@ -19,14 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import RenderError, did_you_mean
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from viz.objectives.objective import evaluate, point
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.relu import relu_rule
 from viz.passes.scorer import PASS_IMAGES, Watch
 from viz.recipes.kinds import ReluRule
-from viz.render.measure import device_of
 
 __all__ = [
     "METHODS",

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pipeline.choices import Score
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from viz.ascent.dispatch import climb, extra_for
 from viz.ascent.parametrisation import to_bytes

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import PASS_IMAGES
-from viz.render.measure import device_of
 
 __all__ = ["cluster", "lay", "penultimate"]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode, open_original
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, mean_colour
 from pipeline.query.index import Index, TopImage
 from pipeline.query.results import Side
 from viz.ascent.likeness import Patches, statistics_layers
@@ -28,7 +28,6 @@ from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
 from viz.recipes.kinds import Dream, Latent, Maco, Recipe
 from viz.render.facets import lay, penultimate
-from viz.render.measure import mean_colour
 from viz.render.starts import Laid, Start, starts_from
 from viz.sheets.patches import choose_images
 

@@ -12,19 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.choices import Score
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, device_of, mean_colour
 from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.scorer import PASS_IMAGES, Watch
 
-__all__ = [
-    "Measured",
-    "device_of",
-    "mean_colour",
-    "measure",
-    "open_picture",
-]
+__all__ = ["Measured", "measure", "open_picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +35,6 @@ class Measured:
 
     activation: float
     peak: float | None
-
-
-def device_of(network: Network) -> torch.device:
-    """Where a network's parameters are."""
-    parameter = next(network.module.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def open_picture(path: Path, channels: int) -> Tensor:
@@ -114,12 +102,3 @@ def _read_one(
     highest = plane.max() if term.weight > 0 else plane.min()
     peak = float(plane.mean() if score == "mean" else highest)
     return Measured(peak if term.kind == "channel" else value * term.weight, peak)
-
-
-def mean_colour(network: Network) -> Tensor:
-    """The network's mean as a colour of the pictures it takes, in their channel order."""
-    mean = torch.tensor(network.preprocess.mean)
-    if network.preprocess.channels == "bgr":
-        mean = mean.flip(0)
-    channels = network.input_shape[0]
-    return (mean if len(mean) == channels else mean.mean().expand(channels)).round()

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pipeline.choices import Score
 from pipeline.errors import RenderError
-from pipeline.layers.choose import Layer
-from pipeline.networks.network import Network
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.progress import Task as ProgressTask
 from viz.ascent.dispatch import canvas_for, reads_whole_layer
@@ -33,7 +33,6 @@ from viz.recipes.catalog import recipe_fingerprint
 from viz.recipes.kinds import Recipe, Typical
 from viz.render.batch import Item, Job, Made, climb_batch, row_of
 from viz.render.inputs import Material
-from viz.render.measure import device_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
 

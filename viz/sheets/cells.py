@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import BadImage, StoreError
 from pipeline.images.decode import open_original
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.query.index import Index, TopImage
 from viz.render.table import Rendered
 from viz.sheets.draw import Bucket, Cell, Synthetic, Tile

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import RenderError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.tables import atomic_path

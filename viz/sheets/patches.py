@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 
 __all__ = ["NEUTRAL", "PER_ORIGIN", "choose_images", "crop_patch", "seen_window"]

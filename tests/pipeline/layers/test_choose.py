@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.layers.choose import LISTED, Layer, choose_layers, listed, unit_view
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import LISTED, Layer, listed, unit_view
 from pipeline.networks.network import Network
 from tests.fixtures.modules import Staged, Transformer, network
 

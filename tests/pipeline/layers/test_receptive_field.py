@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError, NetworkError
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 
 

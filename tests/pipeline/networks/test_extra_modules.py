@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, WeightsError
-from pipeline.layers.choose import Layer, choose_layers, unit_view
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import add_directions, find_module
 from pipeline.networks.network import Network
 from tests.fixtures.modules import Encoder, Staged, Transformer, network

@@ -13,7 +13,8 @@ from torch import Tensor
 from pipeline.choices import Score
 from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
 from pipeline.images.decode import decode
-from pipeline.layers.choose import choose_layers, unit_view
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import unit_view
 from pipeline.networks.network import Network
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.merge import choose_disjoint, merge_parts
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, commit_part, list_commits

@@ -156,8 +156,9 @@ def test_driven_apart_renderings_differ_more(network, tmp_path):
 
 def _apart(network, out, first, second):
     """1 minus the cosine of the Gram matrices of two renderings."""
+    from pipeline.networks.network import mean_colour
     from viz.passes.scorer import Watch
-    from viz.render.measure import mean_colour, open_picture
+    from viz.render.measure import open_picture
 
     layer = layer_of(network, "late")
     pair = torch.stack([open_picture(out / row.file, 3) for row in (first, second)]).float()

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.images.preprocess import Preprocess
-from pipeline.layers.choose import Layer, choose_layers
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from tests.fixtures.climbers import climber, layer_of
 from viz.objectives.objective import centre

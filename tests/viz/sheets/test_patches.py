@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.layers.choose import Layer
+from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 from tests.fixtures.small_index import LAYERS
 from viz.sheets.patches import NEUTRAL, choose_images, crop_patch, seen_window
