@@ -16,13 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = [
-    "NEAR_BITS",
-    "byte_digest",
-    "follow_roots",
-    "perceptual_hash",
-    "perceptual_hashes",
-]
+__all__ = ["NEAR_BITS", "byte_digest", "perceptual_hash", "perceptual_hashes"]
 
 NEAR_BITS = 2
 """Bits in which the hashes of two pictures may differ that count as one."""
@@ -105,23 +99,3 @@ def _cosines() -> npt.NDArray[np.float64]:
     sample = np.arange(_SIDE) + 0.5
     frequency = np.arange(_KEPT)[:, None]
     return np.cos(math.pi / _SIDE * frequency * sample)
-
-
-def follow_roots(nodes: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where one ends who goes from each image to an earlier one like it, as long as there is one.
-
-    Args:
-        nodes: (pair,) image_ids, sorted and unique.
-        earlier: (pair,) a lower image_id for each.
-
-    Returns:
-        (pair,) the image_id at the end of each way; never one of `nodes`.
-    """
-    root = earlier.copy()
-    while len(nodes):
-        row = np.searchsorted(nodes, root).clip(max=len(nodes) - 1)
-        further = nodes[row] == root
-        if not further.any():
-            break
-        root = np.where(further, root[row], root)
-    return root

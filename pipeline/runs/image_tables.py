@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
-from pipeline.images.hashes import NEAR_BITS, follow_roots
+from pipeline.images.hashes import NEAR_BITS
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
 
-__all__ = ["write_records"]
+__all__ = ["follow_roots", "write_records"]
 
 Marks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids, rising, and for each a lower one."""
@@ -228,3 +228,23 @@ def _mapping(commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> pa.Tab
             "ordinal": pa.array(ordinals, pa.int64()),
         }
     )
+
+
+def follow_roots(nodes: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where one ends who goes from each image to an earlier one like it, as long as there is one.
+
+    Args:
+        nodes: (pair,) image_ids, sorted and unique.
+        earlier: (pair,) a lower image_id for each.
+
+    Returns:
+        (pair,) the image_id at the end of each way; never one of `nodes`.
+    """
+    root = earlier.copy()
+    while len(nodes):
+        row = np.searchsorted(nodes, root).clip(max=len(nodes) - 1)
+        further = nodes[row] == root
+        if not further.any():
+            break
+        root = np.where(further, root[row], root)
+    return root

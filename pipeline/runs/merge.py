@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import fingerprint, refuse_mismatch, run_identity
 from pipeline.data.shard import listing_digest
 from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
-from pipeline.merge import choose_disjoint
 from pipeline.progress import Reporter, Silent
+from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.unit_tables import write_index
-from pipeline.state.commit import Commit, copy_part, list_commits
+from pipeline.state.commit import Commit, choose_disjoint, copy_part, list_commits
 from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
 
 __all__ = ["merge_runs"]

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import refuse_mismatch
 from pipeline.data.shard import Shard
 from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.progress import Reporter
+from pipeline.runs.fingerprint import refuse_mismatch
 from pipeline.state.commit import Commit, list_commits
 from pipeline.store import tables as store
 from pipeline.store.run_file import RUN_FILE, read_run

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config import RunConfig, fingerprint, fingerprint_fields, run_identity
+from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.engines.local import run_groups
 from pipeline.errors import NetworkError, ShardError, SourceError
@@ -25,6 +25,7 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
+from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.resume import (
     is_finished,
     previous_run,

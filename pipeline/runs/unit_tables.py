@@ -15,12 +15,11 @@ import pyarrow as pa
 
 from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
-from pipeline.merge import merge_parts
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit
-from pipeline.state.part import Part
+from pipeline.state.part import Part, merge_parts
 from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.store import tables as store

@@ -33,7 +33,7 @@ from pipeline.state.sample import Sample
 from pipeline.state.topk import Ranked
 from pipeline.store import tables as store
 
-__all__ = ["Commit", "commit_part", "copy_part", "list_commits", "part_name"]
+__all__ = ["Commit", "choose_disjoint", "commit_part", "copy_part", "list_commits", "part_name"]
 
 _TABLES = ("state", "histogram", "labels", "sample", "images", "errors")
 
@@ -273,3 +273,26 @@ def _read_part(commit: Commit, records: bool) -> Part:
         table("images") if records else store.IMAGES.empty_table(),
         table("errors") if records else store.ERRORS.empty_table(),
     )
+
+
+def choose_disjoint(commits: Iterable[Commit]) -> tuple[tuple[Commit, ...], tuple[str, ...]]:
+    """Choose committed parts so that no shard counts twice.
+
+    A part whose shards are all counted already is left out; of two that overlap in part, the one
+    with more shards stays. What only a dropped part held is left to be indexed again.
+
+    Returns:
+        The chosen commits, by their first shard, and the names of the shards that were lost.
+    """
+    chosen: list[Commit] = []
+    covered: set[str] = set()
+    everything: set[str] = set()
+    ranked = sorted(commits, key=lambda item: (-len(item.shards), [s.name for s in item.shards]))
+    for commit in ranked:
+        names = {shard.name for shard in commit.shards}
+        everything |= names
+        if not names & covered:
+            chosen.append(commit)
+            covered |= names
+    chosen.sort(key=lambda item: [shard.name for shard in item.shards])
+    return tuple(chosen), tuple(sorted(everything - covered))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.state.sample import Sample, merge_samples
 from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
 from pipeline.store import tables as store
 
-__all__ = ["Part", "ShardRecord"]
+__all__ = ["Part", "ShardRecord", "merge_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +127,24 @@ class Part:
             sample=replace(self.sample, image_id=renumber(self.sample.image_id)),
             images=self.images.set_column(column, store.IMAGES.field("image_id"), pa.array(ids)),
         )
+
+
+def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
+    """The part of all shards; parts of the same shards count once.
+
+    Args:
+        parts: over sets of shards that are disjoint or equal.
+        units: of all layers together.
+        k: images kept per unit and side.
+
+    Raises:
+        StoreError: when two parts share some shards, but not all.
+    """
+    merged = Part.empty(units, k)
+    seen: set[tuple[str, ...]] = set()
+    for part in parts:
+        names = tuple(shard.name for shard in part.shards)
+        if names and names not in seen:
+            merged = merged.merge(part)
+            seen.add(names)
+    return merged

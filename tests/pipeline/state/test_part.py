@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
-from pipeline.merge import choose_disjoint, merge_parts
 from pipeline.state import statistics as stats
-from pipeline.state.commit import Commit, commit_part, list_commits
-from pipeline.state.part import Part, ShardRecord
+from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_commits
+from pipeline.state.part import Part, ShardRecord, merge_parts
 from pipeline.state.sample import SAMPLE_SIZE
 from pipeline.store import tables as store
 from pipeline.stream.accumulator import Accumulator, ImageRef

@@ -1,0 +1,108 @@
+"""The fingerprint of everything that changes a run's result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import FingerprintMismatch
+from pipeline.images.preprocess import Preprocess
+from pipeline.layers.layer import Layer
+
+__all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
+
+STATE_VERSION = 2
+"""Raised whenever the same input would give other tables; part of every fingerprint."""
+
+
+_VERSIONED = ("torch", "pillow", "numpy")
+
+
+def fingerprint_fields(
+    config: RunConfig,
+    *,
+    digest: str,
+    preprocess: Preprocess,
+    layers: Sequence[Layer],
+    compiled: bool,
+    device: str,
+) -> dict[str, Any]:
+    """Everything but the dataset that changes a result, as plain values.
+
+    Args:
+        config: the run.
+        digest: SHA-256 of the network's weights.
+        preprocess: from an image to the network's input.
+        layers: the probed layers.
+        compiled: whether torch.compile is used.
+        device: the device's type.
+    """
+    fields: dict[str, Any] = {
+        "state version": STATE_VERSION,
+        "network": config.network,
+        "weights": digest,
+        "preprocess": asdict(preprocess),
+        "layers": [[layer.name, layer.kind, layer.units] for layer in layers],
+        "top": config.top,
+        "score": config.score,
+        "batch size": config.batch_size,
+        "precision": config.precision,
+        "memory format": config.memory_format,
+        "compiled": compiled,
+        "decoder": config.decoder,
+        "device": device,
+    }
+    versioned = (*_VERSIONED, "simplejpeg") if config.decoder == "simplejpeg" else _VERSIONED
+    fields |= {f"{name} version": importlib.metadata.version(name) for name in versioned}
+    return _plain(fields)
+
+
+def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[str, Any]:
+    """The fields together with the dataset, so that two runs of the same identity are one.
+
+    Args:
+        fields: see `fingerprint_fields`.
+        shards: how many the dataset has.
+        listing: the digest of their listing.
+    """
+    return {**fields, "dataset": f"{shards} shards, listing {listing[:16]}"}
+
+
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of the fields, in hexadecimal; the same on every machine."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_mismatch(where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare two sets of fields.
+
+    Raises:
+        FingerprintMismatch: naming the fields that differ, with both values.
+    """
+    found, wanted = _plain(found), _plain(wanted)
+    different = [
+        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise FingerprintMismatch(
+            f"{where} holds another run: {'; '.join(different)}. Give another OUT, or --fresh to "
+            "remove what is there and start over"
+        )
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON would give them back: tuples become lists."""
+    content: dict[str, Any] = json.loads(json.dumps(fields))
+    return content
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
