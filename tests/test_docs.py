@@ -13,11 +13,10 @@ import typer
 
 from pipeline.networks.zoo import KNOWN
 from pipeline.query.named_queries import query_names
-from pipeline.store.tables import SCHEMAS
+from pipeline.store.schemas import RENDERS, SCHEMAS
 from tests.fixtures.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
-from viz.render.table import RENDERS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

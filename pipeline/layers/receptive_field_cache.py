@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import StoreError
 from pipeline.layers.margin_search import Field
 from pipeline.layers.receptive_field import Target, find_fields
-from pipeline.store.tables import atomic_path
+from pipeline.store.files import atomic_path
 
 __all__ = ["architecture_key", "cached_fields"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.tables import SCHEMAS
+from pipeline.store.schemas import SCHEMAS
 
 __all__ = ["RENDERS_COLUMNS", "create_views", "read_preprocess"]
 

@@ -23,6 +23,7 @@ from pipeline.images.hashes import NEAR_BITS
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
+from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
 
@@ -113,9 +114,9 @@ def write_records(
     marks = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
     numbered = (_number(table, ordinal, marks) for ordinal, table in enumerate(images))
-    store.write_table(out / "images.parquet", store.IMAGES, numbered, metadata=footer)
+    store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
-    store.write_table(out / "errors.parquet", store.ERRORS, errors, metadata=footer)
+    store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)
 
 
 class _Rows:

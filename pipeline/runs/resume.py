@@ -14,12 +14,12 @@ from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
 from pipeline.state.commit import Commit, list_commits
-from pipeline.store import tables as store
 from pipeline.store.run_file import RUN_FILE, read_run
+from pipeline.store.schemas import SCHEMAS
 
 __all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "usable_commits"]
 
-_TABLES = tuple(f"{name}.parquet" for name in store.SCHEMAS)
+_TABLES = tuple(f"{name}.parquet" for name in SCHEMAS)
 
 _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
 """What `pipeline.state.commit` leaves in OUT/parts."""

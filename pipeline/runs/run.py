@@ -35,8 +35,8 @@ from pipeline.runs.resume import (
 )
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
-from pipeline.store import tables as store
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
+from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.stream.compiled_probes import can_compile
 
 __all__ = ["run_index"]
@@ -192,7 +192,7 @@ def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
 def _run_content(plan: _Plan) -> dict[str, Any]:
     network = plan.network
     return {
-        "schema_version": store.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "status": "incomplete",
         "fingerprint": fingerprint(plan.identity),
         "fields": plan.fields,

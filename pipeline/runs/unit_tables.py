@@ -24,6 +24,7 @@ from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.store import tables as store
 from pipeline.store.run_file import Totals
+from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
 
 __all__ = ["write_index"]
 
@@ -70,12 +71,12 @@ def write_index(
     footer = {"maxact.fingerprint": fingerprint}
     write_records(out, commits, shards, footer)
     tables = {
-        "layers": (store.LAYERS, iter([_layer_table(layers)])),
-        "top": (store.TOP, _top_tables(layers, merged)),
-        "units": (store.UNITS, _unit_tables(layers, merged, _labels_of_top(out, merged))),
-        "strata": (store.STRATA, _strata_tables(layers, merged)),
-        "classes": (store.CLASSES, _class_tables(layers, merged, classes)),
-        "histograms": (store.HISTOGRAMS, _histogram_tables(layers, merged)),
+        "layers": (LAYERS, iter([_layer_table(layers)])),
+        "top": (TOP, _top_tables(layers, merged)),
+        "units": (UNITS, _unit_tables(layers, merged, _labels_of_top(out, merged))),
+        "strata": (STRATA, _strata_tables(layers, merged)),
+        "classes": (CLASSES, _class_tables(layers, merged, classes)),
+        "histograms": (HISTOGRAMS, _histogram_tables(layers, merged)),
     }
     for name, (schema, batches) in tables.items():
         store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
@@ -87,10 +88,10 @@ def _layer_table(layers: Sequence[Layer]) -> pa.Table:
     rows = []
     for layer in layers:
         row: dict[str, object] = {
-            field.name: getattr(layer, field.name) for field in store.LAYERS if field.name != "layer"
+            field.name: getattr(layer, field.name) for field in LAYERS if field.name != "layer"
         }
         rows.append({"layer": layer.name, **row})
-    return pa.Table.from_pylist(rows, store.LAYERS)
+    return pa.Table.from_pylist(rows, LAYERS)
 
 
 def _spans(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int, slice]]:
@@ -140,7 +141,7 @@ def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: s
             "activation": activation,
             **_peak_columns(layer, image_id[row, slot], lists.position[span][row, slot]),
         }
-    ).cast(store.TOP)
+    ).cast(TOP)
 
 
 def _labels_of_top(out: Path, merged: Part) -> list[list[str | None]]:
@@ -203,7 +204,7 @@ def _unit_tables(
                 "majority_label": pa.array([name for name, _ in majority], pa.string()),
                 "precision": pa.array([share for _, share in majority], pa.float32()),
             }
-        ).cast(store.UNITS)
+        ).cast(UNITS)
 
 
 def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
@@ -222,7 +223,7 @@ def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
                 "activation": sample.peak[row, unit],
                 **_peak_columns(layer, sample.image_id[row], sample.position[row, unit]),
             }
-        ).cast(store.STRATA)
+        ).cast(STRATA)
 
 
 def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) -> Iterator[pa.Table]:
@@ -243,7 +244,7 @@ def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) ->
                 "images": sums.images[rows],
                 "mean_peak": np.take_along_axis(mean, order, 1).reshape(-1),
             }
-        ).cast(store.CLASSES)
+        ).cast(CLASSES)
 
 
 def _histogram_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
@@ -259,4 +260,4 @@ def _histogram_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Tabl
                 "upper": upper[bucket],
                 "images": counts[unit, bucket],
             }
-        ).cast(store.HISTOGRAMS)
+        ).cast(HISTOGRAMS)

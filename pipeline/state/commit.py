@@ -32,6 +32,8 @@ from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import Sample
 from pipeline.state.topk import Ranked
 from pipeline.store import tables as store
+from pipeline.store.files import atomic_path, sha256_file, sync_file, sync_folder
+from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["Commit", "choose_disjoint", "commit_part", "copy_part", "list_commits", "part_name"]
 
@@ -62,7 +64,7 @@ class Commit:
         """
         for table, expected in self.tables.items():
             path = self.folder / f"{table}.parquet"
-            if not path.exists() or store.sha256_file(path) != expected:
+            if not path.exists() or sha256_file(path) != expected:
                 raise StoreError(
                     f"{path} is missing or was changed after it was committed; delete {self.path} "
                     "and run `maxact index` again to redo its shards"
@@ -98,7 +100,7 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
     with _whole_folder(parts, name) as temporary:
         for table, content in _tables(part).items():
             store.write_table(temporary / f"{table}.parquet", content.schema, [content])
-        tables = {table: store.sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)}
+        tables = {table: sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)}
     commit = Commit(
         parts / f"{name}.json",
         fingerprint,
@@ -123,7 +125,7 @@ def copy_part(commit: Commit, parts: Path) -> Commit:
     with _whole_folder(parts, commit.folder.name) as temporary:
         shutil.copytree(commit.folder, temporary, dirs_exist_ok=True)
         for path in temporary.iterdir():
-            store.sync_file(path)
+            sync_file(path)
     _write_commit(copy)
     return copy
 
@@ -139,7 +141,7 @@ def _whole_folder(parts: Path, name: str) -> Iterator[Path]:
         yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-        store.sync_folder(parts)
+        sync_folder(parts)
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(
@@ -181,7 +183,7 @@ def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
 def _write_commit(commit: Commit) -> None:
     content = asdict(commit)
     del content["path"]
-    with store.atomic_path(commit.path) as temporary:
+    with atomic_path(commit.path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -270,8 +272,8 @@ def _read_part(commit: Commit, records: bool) -> Part:
             _matrix(sample["peak"], sample.num_rows, units),
             _matrix(sample["position"], sample.num_rows, units),
         ),
-        table("images") if records else store.IMAGES.empty_table(),
-        table("errors") if records else store.ERRORS.empty_table(),
+        table("images") if records else IMAGES.empty_table(),
+        table("errors") if records else ERRORS.empty_table(),
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.image_id import POSITION_BITS
 from pipeline.state import statistics as stats
 from pipeline.state.sample import Sample, merge_samples
 from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
-from pipeline.store import tables as store
+from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["Part", "ShardRecord", "merge_parts"]
 
@@ -45,8 +45,8 @@ class Part:
         histogram: (unit, bucket) int64.
         labels: sums per label.
         sample: the images of lowest hash.
-        images: `store.IMAGES`, by image_id; `duplicate_of` is null.
-        errors: `store.ERRORS`.
+        images: `IMAGES`, by image_id; `duplicate_of` is null.
+        errors: `ERRORS`.
     """
 
     shards: tuple[ShardRecord, ...]
@@ -70,8 +70,8 @@ class Part:
             np.zeros((units, stats.BUCKETS), np.int64),
             stats.LabelSums.empty(units),
             Sample.empty(units),
-            store.IMAGES.empty_table(),
-            store.ERRORS.empty_table(),
+            IMAGES.empty_table(),
+            ERRORS.empty_table(),
         )
 
     def merge(self, other: Part) -> Part:
@@ -125,7 +125,7 @@ class Part:
             high=replace(self.high, image_id=renumber(self.high.image_id)),
             low=replace(self.low, image_id=renumber(self.low.image_id)),
             sample=replace(self.sample, image_id=renumber(self.sample.image_id)),
-            images=self.images.set_column(column, store.IMAGES.field("image_id"), pa.array(ids)),
+            images=self.images.set_column(column, IMAGES.field("image_id"), pa.array(ids)),
         )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.store.tables import SCHEMA_VERSION, atomic_path
+from pipeline.store.files import atomic_path
+from pipeline.store.schemas import SCHEMA_VERSION
 
 __all__ = [
     "RUN_FILE",

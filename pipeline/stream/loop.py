@@ -19,7 +19,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Task
 from pipeline.state.part import Part, ShardRecord
-from pipeline.store import tables as store
+from pipeline.store.schemas import ERRORS, IMAGES
 from pipeline.stream.accumulator import Accumulator, ImageRef
 from pipeline.stream.compiled_probes import CompiledProbes
 from pipeline.stream.feed import Bad, Event, Good
@@ -175,13 +175,13 @@ class _Group:
 
     def pack(self) -> None:
         """Move the rows so far into an Arrow table, which takes a tenth of their memory."""
-        self.packed.append(pa.Table.from_pylist(self.images, store.IMAGES))
+        self.packed.append(pa.Table.from_pylist(self.images, IMAGES))
         self.images.clear()
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """All images, all errors."""
         self.pack()
-        return pa.concat_tables(self.packed), pa.Table.from_pylist(self.errors, store.ERRORS)
+        return pa.concat_tables(self.packed), pa.Table.from_pylist(self.errors, ERRORS)
 
     def note_bad(self, bad: Bad) -> None:
         self.errors.append({"shard": bad.shard, "key": bad.key, "error": bad.error, "message": bad.message})

@@ -21,7 +21,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.store.tables import atomic_path
+from pipeline.store.files import atomic_path
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import Watch, resolve_precision
 from viz.priors.code_range import CodeSpread

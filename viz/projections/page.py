@@ -17,7 +17,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
-from pipeline.store.tables import atomic_path
+from pipeline.store.files import atomic_path
 from viz.projections.project import Method, activation_maps, project, show_activation, show_signed
 from viz.sheets.patches import choose_images
 from viz.sheets.typography import fit_text, font, readable_label, readable_number

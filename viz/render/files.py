@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from pipeline.errors import StoreError
-from pipeline.store.tables import atomic_path
+from pipeline.store.files import atomic_path
 
 __all__ = ["picture_name", "save_picture"]
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from pipeline.images.preprocess import Box
 from pipeline.store.run_file import locked
+from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_table, write_table
 
-__all__ = ["RENDERS", "RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
+__all__ = ["RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
 
 RENDERS_TABLE = "renders.parquet"
 """Name of the table in OUT."""
@@ -25,38 +26,6 @@ LOCK = ".renders.lock"
 """Held while the table is read and written, so that no process undoes what another adds."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
-
-RENDERS = pa.schema(
-    [
-        pa.field("layer", _NAME),
-        pa.field("unit", pa.int32()),
-        pa.field("recipe", _NAME),
-        pa.field("objective", _NAME),
-        pa.field("facet", pa.int32()),
-        pa.field("seed", pa.int64()),
-        pa.field("activation", pa.float32()),
-        pa.field("peak", pa.float32()),
-        pa.field("best_real", pa.float32()),
-        pa.field("p999", pa.float32()),
-        pa.field("ratio", pa.float32()),
-        pa.field("steps", pa.int32()),
-        pa.field("best_step", pa.int32()),
-        pa.field("status", _NAME),
-        pa.field("relu", _NAME),
-        pa.field("precision", _NAME),
-        pa.field("file", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("box_left", pa.float32()),
-        pa.field("box_top", pa.float32()),
-        pa.field("box_right", pa.float32()),
-        pa.field("box_bottom", pa.float32()),
-        pa.field("images", pa.list_(pa.int64())),
-        pa.field("fingerprint", pa.string()),
-        pa.field("trace", pa.list_(pa.float32())),
-    ]
-)
-"""Columns of the table; see `Rendered`."""
 
 
 @dataclass(frozen=True, slots=True)

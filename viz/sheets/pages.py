@@ -16,7 +16,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.store.tables import atomic_path
+from pipeline.store.files import atomic_path
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
 from viz.sheets.cells import gather_cells

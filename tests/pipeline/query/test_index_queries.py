@@ -17,11 +17,10 @@ from pipeline.errors import LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import RENDERS_COLUMNS, create_views
-from pipeline.store.tables import IMAGES, SCHEMAS
-from pipeline.store.tables import LAYERS as LAYERS_SCHEMA
-from pipeline.store.tables import TOP as TOP_SCHEMA
+from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS
+from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
+from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
-from viz.render.table import RENDERS
 
 
 @pytest.fixture(scope="module")

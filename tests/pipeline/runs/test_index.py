@@ -18,7 +18,7 @@ from pipeline.layers.layer import unit_view
 from pipeline.networks.network import Network
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
-from pipeline.store import tables as store
+from pipeline.store.schemas import SCHEMAS
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.compiled_probes import can_compile
 from pipeline.stream.probes import Peaks, Probes, reduce_view
@@ -252,7 +252,7 @@ def test_merging_runs_over_different_shards_equals_one_run(
 
 
 def hashes_without_fingerprint(out: Path) -> dict[str, object]:
-    return {name: rows(out, name) for name in store.SCHEMAS}
+    return {name: rows(out, name) for name in SCHEMAS}
 
 
 def test_merging_refuses_runs_of_different_networks(tars: list[Path], tmp_path: Path) -> None:

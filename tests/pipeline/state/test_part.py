@@ -20,6 +20,7 @@ from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_com
 from pipeline.state.part import Part, ShardRecord, merge_parts
 from pipeline.state.sample import SAMPLE_SIZE
 from pipeline.store import tables as store
+from pipeline.store.schemas import ERRORS, IMAGES
 from pipeline.stream.accumulator import Accumulator, ImageRef
 from pipeline.stream.probes import reduce_view
 
@@ -67,8 +68,8 @@ def make_part(shards: dict[str, int], batch: int = 4) -> Part:
         state.histogram,
         state.labels,
         state.sample,
-        pa.Table.from_pylist(images, store.IMAGES),
-        store.ERRORS.empty_table(),
+        pa.Table.from_pylist(images, IMAGES),
+        ERRORS.empty_table(),
     )
 
 

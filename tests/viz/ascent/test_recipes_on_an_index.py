@@ -186,7 +186,8 @@ def test_with_patience_a_picture_ends_when_its_score_has_flattened(network, mate
 
 
 def test_a_failed_rendering_is_tried_once_more_and_marked(network, material, index, tmp_path):
-    from pipeline.store.tables import UNITS, read_table, write_table
+    from pipeline.store.schemas import UNITS
+    from pipeline.store.tables import read_table, write_table
 
     layer = layer_of(network, "late")
     table = read_table(index.out / "units.parquet")

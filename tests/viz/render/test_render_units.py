@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from pipeline.errors import RenderError
-from pipeline.store.tables import UNITS, write_table
+from pipeline.store.schemas import UNITS
+from pipeline.store.tables import write_table
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer, Watch
