@@ -25,8 +25,8 @@ from pipeline.state import statistics as stats
 from pipeline.state import topk
 from pipeline.state.sample import SAMPLE_SIZE, Sample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.stream.memory import move
 from pipeline.stream.probes import Peaks
-from pipeline.transfer import move
 
 __all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef"]
 

@@ -23,9 +23,8 @@ from pipeline.store.schemas import ERRORS, IMAGES
 from pipeline.stream.accumulator import Accumulator, ImageRef
 from pipeline.stream.compiled_probes import CompiledProbes
 from pipeline.stream.feed import Bad, Event, Good
-from pipeline.stream.memory import keep_memory
+from pipeline.stream.memory import keep_memory, move
 from pipeline.stream.probes import Peaks, Probes
-from pipeline.transfer import move
 
 __all__ = ["DTYPES", "MEMORY_FORMATS", "Runner", "index_shards", "open_runner", "place_module"]
 

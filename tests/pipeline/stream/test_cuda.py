@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.runs.run import run_index
-from pipeline.transfer import move
+from pipeline.stream.memory import move
 from tests.fixtures.runs import config, rows
 from tests.fixtures.tiny import tiny_network, write_tars
 
