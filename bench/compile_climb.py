@@ -23,7 +23,8 @@ from pipeline.layers.choose import choose_layers
 from pipeline.networks.network import Network, load_network
 from viz.canvas import Canvas
 from viz.objectives.objective import point
-from viz.passes.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer
+from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 
 IMAGES = 8

@@ -28,13 +28,15 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from viz.ascent.dispatch import canvas_for, climb
-from viz.ascent.task import Task, item_generator
+from viz.ascent.task import Task
 from viz.canvas import whole_canvas
 from viz.objectives.objective import centre, point
-from viz.passes.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer
+from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
 from viz.recipes.kinds import Recipe
+from viz.seeds import item_generator
 
 
 def seconds(work: Callable[[], object]) -> float:

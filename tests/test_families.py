@@ -19,7 +19,7 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.objectives.objective import point
-from viz.passes.scorer import Watch
+from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index

@@ -20,7 +20,8 @@ from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from viz.planning.effective_field import effective_layer
-from viz.recipes.kinds import Latent, Recipe
+from viz.recipes.code import Latent
+from viz.recipes.kinds import Recipe
 from viz.render.render_index import index_network, render_index
 from viz.sheets.patches import seen_window
 

@@ -17,7 +17,8 @@ from viz.objectives.objective import centre
 from viz.recipes.kinds import Maco, Recipe
 from viz.render.measure import open_picture
 from viz.render.table import Rendered
-from viz.sheets.patches import choose_images, seen_window
+from viz.render.top_images import choose_images
+from viz.sheets.patches import seen_window
 
 
 def cut(picture: Tensor, box: Box) -> Tensor:

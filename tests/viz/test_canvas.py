@@ -5,7 +5,7 @@ from pipeline.images.preprocess import Box
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_canvas, place, whole_canvas
 from viz.objectives.objective import evaluate, point
-from viz.passes.scorer import Watch
+from viz.passes.watch import Watch
 from viz.planning.plan import matches_whole_input
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from viz.ascent.parametrisation import shrink
 from viz.ascent.task import Climb, Record, Task
-from viz.recipes.kinds import Latent
+from viz.pixels import shrink
+from viz.recipes.code import Latent
 
 __all__ = ["climb_code"]
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pipeline.errors import RenderError
-from pipeline.layers.layer import Layer
 from viz.ascent.code import climb_code
-from viz.ascent.likeness import Likeness
 from viz.ascent.pixels import climb_deepvis, climb_octaves
 from viz.ascent.random_views import reach
-from viz.ascent.score_terms import Extra, Near, Variety
 from viz.ascent.spectrum import climb_fourier, climb_maco
 from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
-from viz.recipes.kinds import Accentuate, Deepvis, Fourier, Latent, Maco, Octaves, Recipe, Typical
-from viz.render.inputs import Material
+from viz.recipes.code import Latent
+from viz.recipes.kinds import Accentuate, Deepvis, Fourier, Maco, Octaves, Recipe, Typical
 
-__all__ = ["canvas_for", "climb", "extra_for", "reads_whole_layer"]
+__all__ = ["canvas_for", "climb", "reads_whole_layer"]
 
 
 def canvas_for(recipe: Recipe, canvas: Canvas) -> Canvas:
@@ -34,38 +31,6 @@ def reads_whole_layer(recipe: Recipe) -> bool:
     return isinstance(recipe, Fourier) and (
         recipe.variety > 1 or (isinstance(recipe, Accentuate) and recipe.near > 0)
     )
-
-
-def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) -> Extra | None:
-    """What a recipe adds to the scores of its batch.
-
-    Args:
-        recipe: any.
-        material: knows the network, and which layers' statistics count.
-        layer: that the objectives read first.
-        canvas: of the batch.
-    """
-    if not isinstance(recipe, Fourier) or not reads_whole_layer(recipe):
-        return None
-    if isinstance(recipe, Typical):
-        way, close = material.statistics_layers(layer)
-        preprocess = material.network.preprocess
-        return Likeness(
-            layer,
-            way,
-            close,
-            canvas,
-            drive=recipe.drive,
-            reach=recipe.reach_whole if canvas.field_is_whole else recipe.reach,
-            weight=recipe.likeness,
-            close_weight=recipe.close_up,
-            close_side=recipe.close_side,
-            caricature=recipe.caricature,
-            whole=(preprocess.height, preprocess.width),
-        )
-    if isinstance(recipe, Accentuate):
-        return Near(layer.name, recipe.near)
-    return Variety(layer.name, recipe.variety_weight, recipe.variety)
 
 
 def climb(recipe: Recipe, task: Task) -> Climb:

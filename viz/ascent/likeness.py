@@ -26,9 +26,9 @@ from torch import Tensor
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from viz.ascent.score_terms import Look, Views
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective, View, evaluate
+from viz.passes.score_term import Look, Views
 
 __all__ = ["Likeness", "Patches", "statistics_layers"]
 

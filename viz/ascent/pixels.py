@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
-from viz.ascent.parametrisation import blur, denoise, enlarge, noise, shrink
 from viz.ascent.random_views import crop_offsets
 from viz.ascent.task import Climb, Record, Task
 from viz.canvas import Canvas
+from viz.pixels import blur, denoise, enlarge, noise, shrink
 from viz.recipes.kinds import Deepvis, Dream, Facets, Octaves
 
 __all__ = ["climb_deepvis", "climb_octaves"]

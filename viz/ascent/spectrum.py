@@ -13,7 +13,6 @@ from torch import Tensor
 from pipeline.errors import RenderError
 from viz.ascent.likeness import Likeness
 from viz.ascent.parametrisation import (
-    blur,
     phases_to_picture,
     picture_to_spectrum,
     spectrum_noise,
@@ -22,6 +21,7 @@ from viz.ascent.parametrisation import (
 from viz.ascent.random_views import draw_affine, draw_crops, sample
 from viz.ascent.score_terms import Near
 from viz.ascent.task import Climb, Record, Task
+from viz.pixels import blur
 from viz.recipes.kinds import Accentuate, Fourier, Maco, Typical
 
 __all__ = ["climb_fourier", "climb_maco"]

@@ -6,7 +6,6 @@ so that a rendering does not depend on what else is rendered beside it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,13 +13,13 @@ import torch
 from torch import Generator, Tensor
 
 from viz.ascent.likeness import Patches
-from viz.ascent.parametrisation import enlarge
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
 from viz.passes.scorer import Scorer
+from viz.pixels import enlarge
 from viz.priors.prior import Prior
 
-__all__ = ["Climb", "OnStep", "Record", "Supplies", "Task", "item_generator"]
+__all__ = ["Climb", "OnStep", "Record", "Supplies", "Task"]
 
 SMOOTHED_STEPS = 8
 """Scores are averaged over this many steps before it is asked whether they still rise."""
@@ -93,13 +92,6 @@ class Climb:
     best: Tensor
     traces: tuple[tuple[float, ...], ...]
     opacity: Tensor | None = None
-
-
-def item_generator(seed: int, layer: str, unit: int, facet: int = 0) -> Generator:
-    """The generator of one rendering: a hash of what it is, so that it stands alone."""
-    text = f"{seed}/{layer}/{unit}/{facet}".encode()
-    number = int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
-    return torch.Generator().manual_seed(number)
 
 
 class Record:

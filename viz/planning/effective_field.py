@@ -18,7 +18,8 @@ from torch import Tensor
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from viz.objectives.objective import centre, point
-from viz.passes.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer
+from viz.passes.watch import Watch
 
 __all__ = ["SHARE", "effective_layer", "narrowed"]
 

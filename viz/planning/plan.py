@@ -12,7 +12,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas, cut_canvas, whole_canvas
 from viz.objectives.objective import Objective, Term
-from viz.passes.scorer import Watch
+from viz.passes.watch import Watch
 from viz.planning.cone import cone_canvas
 from viz.planning.effective_field import narrowed
 

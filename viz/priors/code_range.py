@@ -15,7 +15,7 @@ from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.scorer import PASS_IMAGES, Watch
+from viz.passes.watch import PASS_IMAGES, Watch
 
 __all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
 

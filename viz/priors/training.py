@@ -23,7 +23,8 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.files import atomic_path
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.scorer import Watch, resolve_precision
+from viz.passes.scorer import resolve_precision
+from viz.passes.watch import Watch
 from viz.priors.code_range import CodeSpread
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.prior import prior_path

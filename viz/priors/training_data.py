@@ -24,9 +24,9 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from viz.ascent.parametrisation import shrink
-from viz.ascent.task import item_generator
+from viz.pixels import shrink
 from viz.priors.code_range import encode
+from viz.seeds import item_generator
 
 __all__ = ["Examples"]
 

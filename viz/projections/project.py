@@ -24,7 +24,7 @@ from pipeline.networks.network import Network, device_of
 from viz.objectives.objective import evaluate, point
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.relu import relu_rule
-from viz.passes.scorer import PASS_IMAGES, Watch
+from viz.passes.watch import PASS_IMAGES, Watch
 from viz.recipes.kinds import ReluRule
 
 __all__ = [

@@ -23,18 +23,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pipeline.errors import RenderError, did_you_mean
-from viz.recipes.kinds import (
-    Accentuate,
-    Deepvis,
-    Dream,
-    Facets,
-    Fourier,
-    Latent,
-    Maco,
-    Octaves,
-    Recipe,
-    Typical,
-)
+from viz.recipes.code import Latent
+from viz.recipes.kinds import Accentuate, Deepvis, Dream, Facets, Fourier, Maco, Octaves, Recipe, Typical
 from viz.recipes.option_text import read_option, write_option
 
 __all__ = [

@@ -11,22 +11,27 @@ from torch import Tensor
 from pipeline.choices import Score
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from viz.ascent.dispatch import climb, extra_for
-from viz.ascent.parametrisation import to_bytes
-from viz.ascent.task import Climb, Task, item_generator
+from viz.ascent.dispatch import climb
+from viz.ascent.likeness import Likeness
+from viz.ascent.score_terms import Near, Variety
+from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
-from viz.passes.scorer import Precision, Scorer, Watch
+from viz.passes.score_term import Extra
+from viz.passes.scorer import Precision, Scorer
+from viz.passes.watch import Watch
 from viz.passes.workers import Workers
-from viz.recipes.kinds import Maco, Recipe
+from viz.pixels import to_bytes
+from viz.recipes.kinds import Accentuate, Fourier, Maco, Recipe, Typical
 from viz.render.files import picture_name, save_picture
 from viz.render.inputs import Material
 from viz.render.measure import Measured, measure, open_picture
 from viz.render.starts import Start
 from viz.render.table import Rendered
 from viz.render.verdict import Reference, judge, ratio_of
+from viz.seeds import item_generator
 
-__all__ = ["Item", "Job", "Made", "climb_batch", "row_of"]
+__all__ = ["Item", "Job", "Made", "climb_batch", "extra_for", "row_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +201,35 @@ def row_of(job: Job, canvas: Canvas, made: Made) -> Rendered:
         images=made.start.images if made.start else (),
         trace=made.trace,
     )
+
+
+def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) -> Extra | None:
+    """What a recipe adds to the scores of its batch.
+
+    Args:
+        recipe: any.
+        material: knows the network, and which layers' statistics count.
+        layer: that the objectives read first.
+        canvas: of the batch.
+    """
+    if not isinstance(recipe, Fourier) or not reads_whole_layer(recipe):
+        return None
+    if isinstance(recipe, Typical):
+        way, close = material.statistics_layers(layer)
+        preprocess = material.network.preprocess
+        return Likeness(
+            layer,
+            way,
+            close,
+            canvas,
+            drive=recipe.drive,
+            reach=recipe.reach_whole if canvas.field_is_whole else recipe.reach,
+            weight=recipe.likeness,
+            close_weight=recipe.close_up,
+            close_side=recipe.close_side,
+            caricature=recipe.caricature,
+            whole=(preprocess.height, preprocess.width),
+        )
+    if isinstance(recipe, Accentuate):
+        return Near(layer.name, recipe.near)
+    return Variety(layer.name, recipe.variety_weight, recipe.variety)

@@ -17,7 +17,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.scorer import PASS_IMAGES
+from viz.passes.watch import PASS_IMAGES
 
 __all__ = ["cluster", "lay", "penultimate"]
 

@@ -20,16 +20,19 @@ from pipeline.networks.network import Network, mean_colour
 from pipeline.query.index import Index, TopImage
 from pipeline.query.results import Side
 from viz.ascent.likeness import Patches, statistics_layers
-from viz.ascent.parametrisation import mean_magnitudes, shrink
-from viz.ascent.task import Supplies, item_generator
+from viz.ascent.parametrisation import mean_magnitudes
+from viz.ascent.task import Supplies
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective, centre
+from viz.pixels import shrink
 from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
-from viz.recipes.kinds import Dream, Latent, Maco, Recipe
+from viz.recipes.code import Latent
+from viz.recipes.kinds import Dream, Maco, Recipe
 from viz.render.facets import lay, penultimate
 from viz.render.starts import Laid, Start, starts_from
-from viz.sheets.patches import choose_images
+from viz.render.top_images import choose_images
+from viz.seeds import item_generator
 
 __all__ = ["Material"]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pipeline.choices import Score
 from pipeline.networks.network import Network, device_of, mean_colour
-from viz.ascent.parametrisation import shrink, to_bytes
 from viz.canvas import Canvas, place
 from viz.objectives.objective import Objective, View, evaluate
-from viz.passes.scorer import PASS_IMAGES, Watch
+from viz.passes.watch import PASS_IMAGES, Watch
+from viz.pixels import shrink, to_bytes
 
 __all__ = ["Measured", "measure", "open_picture"]
 

@@ -15,7 +15,8 @@ from pipeline.query.index import Index
 from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.passes.scorer import Precision
 from viz.priors.prior import Prior, load_prior, parse_code_shape
-from viz.recipes.kinds import Latent, Recipe
+from viz.recipes.code import Latent
+from viz.recipes.kinds import Recipe
 from viz.render.inputs import Material
 from viz.render.render_units import render_units
 from viz.render.table import Rendered

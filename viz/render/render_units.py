@@ -26,7 +26,8 @@ from viz.ascent.dispatch import canvas_for, reads_whole_layer
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
-from viz.passes.scorer import PASS_IMAGES, Precision, resolve_precision
+from viz.passes.scorer import Precision, resolve_precision
+from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.planning.plan import plan_canvas, plan_field
 from viz.recipes.catalog import recipe_fingerprint

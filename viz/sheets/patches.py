@@ -6,52 +6,18 @@ squashed copy that the network was fed.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-
 from PIL import Image
 
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
-from pipeline.query.index import TopImage
 
-__all__ = ["NEUTRAL", "PER_ORIGIN", "choose_images", "crop_patch", "seen_window"]
-
-PER_ORIGIN = 2
-"""Images cut from one original that may stand for one unit: more would say the same again."""
+__all__ = ["NEUTRAL", "crop_patch", "seen_window"]
 
 NEUTRAL = (236, 234, 229)
 """What lies outside the network's input: nothing was seen there."""
 
 SQUARE_TOLERANCE = 0.02
 """Aspects closer to 1 than this fill a square: rounding of the resize, not a shape."""
-
-
-def choose_images(
-    candidates: Iterable[TopImage], count: int, *, per_origin: int = PER_ORIGIN
-) -> list[TopImage]:
-    """The strongest images that are different photographs.
-
-    Args:
-        candidates: strongest first; give more than are wanted.
-        count: how many are wanted; fewer come back when there are no more different ones.
-        per_origin: how many may be cut from one original.
-    """
-    chosen: list[TopImage] = []
-    photographs: set[int] = set()
-    origins: Counter[str] = Counter()
-    for image in candidates:
-        if len(chosen) == count:
-            break
-        if image.photograph in photographs:
-            continue
-        if image.origin is not None and origins[image.origin] >= per_origin:
-            continue
-        photographs.add(image.photograph)
-        if image.origin is not None:
-            origins[image.origin] += 1
-        chosen.append(image)
-    return chosen
 
 
 def seen_window(layer: Layer, y: int, x: int, preprocess: Preprocess) -> Box:

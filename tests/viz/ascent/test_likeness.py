@@ -12,13 +12,14 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.climbers import climber, layer_of
 from tests.fixtures.tiny import write_tars
-from viz.ascent.dispatch import extra_for
 from viz.ascent.likeness import Likeness, Patches, statistics_layers
 from viz.canvas import whole_canvas
 from viz.objectives.objective import channel, point
-from viz.passes.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer
+from viz.passes.watch import Watch
 from viz.planning.plan import plan_field
 from viz.recipes.catalog import default_recipe, get_recipe
+from viz.render.batch import extra_for
 from viz.render.inputs import Material
 from viz.render.render_units import render_units
 

@@ -2,16 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from viz.ascent.parametrisation import (
-    COLOUR_DIRECTIONS,
-    blur,
-    enlarge,
-    frequencies,
-    noise,
-    spectrum_noise,
-    spectrum_to_picture,
-    to_bytes,
-)
+from viz.ascent.parametrisation import COLOUR_DIRECTIONS, frequencies, spectrum_noise, spectrum_to_picture
+from viz.pixels import blur, enlarge, noise, to_bytes
 
 
 def generators(count, first=0):

@@ -157,7 +157,7 @@ def test_driven_apart_renderings_differ_more(network, tmp_path):
 def _apart(network, out, first, second):
     """1 minus the cosine of the Gram matrices of two renderings."""
     from pipeline.networks.network import mean_colour
-    from viz.passes.scorer import Watch
+    from viz.passes.watch import Watch
     from viz.render.measure import open_picture
 
     layer = layer_of(network, "late")

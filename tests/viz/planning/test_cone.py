@@ -14,7 +14,7 @@ from pipeline.networks.network import Network, load_network
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.objectives.objective import channel, evaluate, point
-from viz.passes.scorer import Watch
+from viz.passes.watch import Watch
 from viz.planning.chokepoints import maps_on_the_way
 from viz.planning.cone import cone_canvas
 from viz.planning.plan import matches_whole_input, plan_canvas

@@ -11,7 +11,8 @@ from pipeline.store.schemas import UNITS
 from pipeline.store.tables import write_table
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.objectives.objective import channel, point
-from viz.passes.scorer import Scorer, Watch
+from viz.passes.scorer import Scorer
+from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
 from viz.render.measure import measure, open_picture

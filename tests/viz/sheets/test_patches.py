@@ -10,7 +10,8 @@ from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 from tests.fixtures.small_index import LAYERS
-from viz.sheets.patches import NEUTRAL, choose_images, crop_patch, seen_window
+from viz.render.top_images import choose_images
+from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 PREPROCESS = Preprocess(64, 64, 64)
 

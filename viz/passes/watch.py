@@ -1,0 +1,123 @@
+"""Hooks that show a pass's activations and end it where nothing more is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import LayerError
+from pipeline.layers.layer import Layer, unit_view
+from pipeline.networks.extra_modules import find_module
+from pipeline.networks.network import Network
+from viz.canvas import Canvas, Crop
+from viz.objectives.objective import View
+
+__all__ = ["PASS_IMAGES", "Watch"]
+
+PASS_IMAGES = 8
+"""Images that go through the network together on the CPU: beyond that nothing is gained, and the
+bits change at 16."""
+
+
+PASS_IMAGES_CUDA = 256
+"""Likewise on a GPU."""
+
+
+class _Stop(Exception):
+    """Ends a forward pass at the last layer watched; never leaves this module."""
+
+
+class Watch:
+    """Forward passes that end at the last of the watched layers and give back all of them.
+
+    Args:
+        network: in eval mode, parameters frozen.
+        layers: in forward order.
+        canvas: the window that pictures show; gives the views their place in the whole grid, and
+            its crops are made.
+    """
+
+    def __init__(self, network: Network, layers: Sequence[Layer], canvas: Canvas | None) -> None:
+        self.network = network
+        self.layers = tuple(layers)
+        self.canvas = canvas
+        self._seen = threading.local()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for crop in self.canvas.crops if self.canvas else ():
+                module = find_module(self.network.module, crop.module)
+                self._handles.append(module.register_forward_hook(_cropped(crop)))
+            for layer in self.layers:
+                module = find_module(self.network.module, layer.module)
+                self._handles.append(module.register_forward_hook(self._hook(layer)))
+        except LayerError:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def __call__(self, pictures: Tensor, names: Sequence[str] = ()) -> dict[str, View]:
+        """Show pictures to the network.
+
+        Args:
+            pictures: (image, channel, y, x) on 0..255.
+            names: of the watched layers that are wanted; all for none.
+
+        Returns:
+            The wanted layers' activations by name.
+
+        Raises:
+            LayerError: when a watched layer did not run.
+        """
+        wanted = set(names) or {layer.name for layer in self.layers}
+        self._seen.views, self._seen.wanted = {}, wanted
+        batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
+        with suppress(_Stop):
+            self.network.module(batch)
+        views: dict[str, View] = self._seen.views
+        self._seen.views = {}
+        for name in wanted:
+            if name not in views:
+                raise LayerError(f"{name} did not run in a forward pass of the network")
+        return views
+
+    def _hook(self, layer: Layer) -> Callable[[Any, Any, Any], None]:
+        top = self.canvas.grid_top if self.canvas else 0
+        left = self.canvas.grid_left if self.canvas else 0
+
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            views, wanted = self._seen.views, self._seen.wanted
+            if layer.name not in wanted:
+                return
+            values = unit_view(layer, output)
+            last = len(views) + 1 >= len(wanted)
+            # What runs on may overwrite its input in place.
+            views.setdefault(layer.name, View(values if last else values.clone(), top, left))
+            if len(views) == len(wanted):
+                raise _Stop
+
+        return keep
+
+    def _remove(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+
+def _cropped(crop: Crop) -> Callable[[Any, Any, Tensor], Tensor]:
+    """A hook that passes on only a part of its module's output."""
+    return lambda module, inputs, output: crop(output)
