@@ -1,5 +1,5 @@
 """Whether an index is right: recorded images run again, and tables compared with each other.
 
 Goes in: an open index. Comes out: a report of every difference found.
-May import: query, stream, layers, state, networks, data, images, store and below.
+Imports: choices, errors, images, layers, networks, progress, query, store, stream.
 """

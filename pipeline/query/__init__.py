@@ -1,5 +1,5 @@
 """An index opened for questions: DuckDB views, named queries, SQL, images read back.
 
 Goes in: an output folder. Comes out: `Index`, rows, the top images of a unit. Needs no torch.
-May import: layers, data, images, store and below.
+Imports: data, errors, images, layers, store.
 """

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import RunConfig
 from pipeline.errors import FingerprintMismatch
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer

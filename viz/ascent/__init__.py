@@ -1,5 +1,5 @@
 """Gradient ascent: from a batch of objectives to pictures and their traces.
 
 Goes in: a scorer, a canvas, objectives, a recipe's options. Comes out: pictures on 0..255.
-May import: planning, priors, passes and below.
+Imports: canvas, objectives, passes, pixels, priors, recipes.
 """

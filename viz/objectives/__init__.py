@@ -1,4 +1,5 @@
 """What is maximised: points, channels, directions, logits, and sums of them.
 
-Goes in: text or terms. Comes out: `Objective`. May import: only the modules that lie in `viz` itself.
+Goes in: text or terms. Comes out: `Objective`.
+Imports: nothing.
 """

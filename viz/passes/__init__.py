@@ -1,5 +1,5 @@
 """A forward and a backward pass over part of a network: hooks, ReLU rules, faster operations.
 
 Goes in: pictures and objectives. Comes out: scores and gradients.
-May import: canvas, objectives, recipes, pixels, seeds.
+Imports: canvas, objectives, recipes.
 """

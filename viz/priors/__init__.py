@@ -1,5 +1,5 @@
 """Generators whose codes are optimised: loaded, or trained on an index.
 
 Goes in: a checkpoint, a factory, or images of an index. Comes out: `Prior`.
-May import: passes and below.
+Imports: passes, pixels, seeds.
 """

@@ -1,5 +1,5 @@
 """How renderings are made, as frozen options with their published defaults.
 
 Goes in: a name or a TOML file, and options as text. Comes out: `Recipe`. Needs no torch.
-May import: only the modules that lie in `viz` itself.
+Imports: nothing.
 """

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.choices import Score
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from viz.ascent.dispatch import climb
+from viz.ascent.dispatch import climb, reads_whole_layer
 from viz.ascent.likeness import Likeness
 from viz.ascent.score_terms import Near, Variety
 from viz.ascent.task import Climb, Task
