@@ -12,11 +12,14 @@ RECIPE  ?= typical
 LAYER   ?= blocks.4.2
 UNIT    ?= 0
 PYTHON  ?= python3
+WORKERS ?= logical
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 MAXACT := $(BIN)/maxact
+
+PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 
 # Layers to draw: those asked for, else one early, one middle and one late layer of the default.
 DRAWN := $(if $(LAYERS),$(LAYERS),$(if $(filter efficientnet_lite0,$(NETWORK)),blocks.1.1 blocks.2.1 blocks.4.2,))
@@ -25,13 +28,13 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets query check test lint format types golden bench clean
+.PHONY: help setup index render sheets query check test test-quick lint format types golden bench clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
 	@echo "                   [TOP=64] [OUT=out/demo] [UNITS=0-23] [RECIPE=typical]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("maxact needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; choose another with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -54,8 +57,11 @@ sheets: render ## Draw contact sheets: synthetic and real images side by side
 query: $(READY) ## Show the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, one process per core (WORKERS=1 for one)
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-quick: $(READY) ## Run the tests that take less than a second or two each
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
 lint: $(READY) ## Check style and format
 	@$(BIN)/ruff check .
