@@ -19,7 +19,7 @@ from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted(path for folder in (".", "docs", "bench") for path in (ROOT / folder).glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_WORDS = 900
 TABLES = {**SCHEMAS, "renders": RENDERS}
@@ -233,7 +233,7 @@ def test_the_readme_leads_to_every_document() -> None:
 
 def test_the_functions_that_the_map_of_the_code_names_exist() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(\w+)(?:\.(\w+))?` \(`([\w/]+\.py)`\)", text)
+    named = re.findall(r"`(\w+)(?:\.(\w+))?`\s+\(`([\w/]+\.py)`\)", text)
     assert named
     for first, method, file in named:
         code = (ROOT / file).read_text(encoding="utf-8")
