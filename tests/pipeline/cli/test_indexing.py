@@ -233,7 +233,8 @@ def test_a_damaged_shard_is_named_and_mending_it_lets_the_run_go_on(tars: list[P
     data[1].write_bytes(tars[1].read_bytes()[:4000])
     words = ("index", *data, "-o", tmp_path / "out", *OPTIONS)
     line = refused(run(*words))
-    assert line.startswith("error: shard tiny-001.tar: does not end with the two zero blocks of a tar archive (4,000 bytes)")
+    assert line.startswith("error: shard tiny-001.tar: does not end with the two zero blocks of a tar arch")
+    assert "(4,000 bytes)" in line
     line = refused(run("check", tmp_path / "out"))
     assert "not finished; run the same `maxact index` again" in line
     data[1].write_bytes(tars[1].read_bytes())
