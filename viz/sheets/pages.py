@@ -174,7 +174,6 @@ def _format_units(units: Sequence[int]) -> str:
 
 
 def _colophon() -> str:
-    """Return name and version of the program."""
     try:
         return f"maxact {version('maxact')}"
     except PackageNotFoundError:
