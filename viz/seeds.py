@@ -16,7 +16,7 @@ def item_generator(seed: int, layer: str, unit: int, facet: int = 0) -> Generato
     It is seeded by a hash of the arguments, so that a rendering does not depend on those before it.
 
     Args:
-        seed: of the whole run.
+        seed: of the run.
         layer: name of the layer.
         unit: of the layer.
         facet: of the unit.

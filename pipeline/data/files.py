@@ -227,7 +227,7 @@ def expand(pattern: str) -> list[str]:
     try:
         names = list(braceexpand.braceexpand(pattern, escape=False))
     except ValueError as error:
-        raise SourceError(f"{pattern!r}: {error}") from error
+        raise SourceError(f"invalid pattern {pattern!r}: {error}") from error
     found: list[str] = []
     for name in names:
         matches = _expand_glob(name)

@@ -86,7 +86,7 @@ def parse_code_shape(text: str) -> tuple[int, ...]:
     """
     parts = text.lower().split("x")
     if len(parts) > 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise RenderError(f"invalid code shape {text!r}; expected 4096 or 256x6x6, for example")
+        raise RenderError(f"invalid code shape {text!r}; expected one to three sizes such as 4096 or 256x6x6")
     return tuple(int(part) for part in parts)
 
 

@@ -20,7 +20,7 @@ __all__ = ["server"]
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that would have been made."""
+    """Record the pauses instead of waiting."""
     made: list[float] = []
     monkeypatch.setattr("time.sleep", made.append)
     return made

@@ -270,7 +270,7 @@ def test_a_code_shape_that_does_not_fit_is_rejected() -> None:
 def test_an_invalid_code_shape_is_rejected(out: Path, words: tuple[str]) -> None:
     result = render(out, "--units", "0", "--generator", f"{HERE}Features", "--generator-code", *words)
     assert result.exit_code == 1
-    assert "expected 4096 or 256x6x6" in result.stderr
+    assert "such as 4096 or 256x6x6" in result.stderr
 
 
 @pytest.mark.parametrize(
