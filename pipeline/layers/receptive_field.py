@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch.nn import functional
 
 from pipeline.errors import LayerError
 from pipeline.layers.margin_search import Edge, Field, Search, Side, Wanted, search_field
+from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
 __all__ = ["Field", "Target", "find_fields"]
 
@@ -44,10 +44,6 @@ class Target:
     module: str
     grid: tuple[int, int]
     view: Callable[[Any], Tensor]
-
-
-class _Decided(Exception):
-    """Ends a pass behind the last undecided layer."""
 
 
 @dataclass(slots=True)
@@ -123,22 +119,17 @@ def _watch(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[
     """One pass up to the last of the layers: which positions (image, y, x) stay clean."""
     seen: list[tuple[_Layer, Tensor]] = []
 
-    def hook_for(layer: _Layer) -> Callable[[nn.Module, Any, Any], None]:
+    def hook_for(layer: _Layer) -> ForwardHook:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             seen.append((layer, ~layer.target.view(output).amax(1).isnan()))
             if len(seen) == len(layers):
-                raise _Decided
+                raise StopForward
 
         return hook
 
-    with ExitStack() as hooks, torch.no_grad():
-        for layer in layers:
-            submodule = module.get_submodule(layer.target.module)
-            hooks.callback(submodule.register_forward_hook(hook_for(layer)).remove)
-        try:
-            module(images)
-        except _Decided:
-            return seen
+    hooks = [(module.get_submodule(layer.target.module), hook_for(layer)) for layer in layers]
+    with add_hooks(forward=hooks), torch.no_grad():
+        run_until_stopped(module, images)
     return seen
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
+from pipeline.networks.hooks import add_hooks
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
 
@@ -143,7 +144,7 @@ def find_module(module: nn.Module, name: str) -> nn.Module:
     _open_attention(module, base)
     tap = Tap()
     owner.add_module(INPUT, tap)
-    owner.register_forward_pre_hook(_show_input)
+    add_hooks(pre=[(owner, _show_input)])
     return tap
 
 
@@ -197,6 +198,6 @@ def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
     if child in dict(owner.named_children()) or hasattr(owner, child):
         raise LayerError(f"directions {stem}: layer {name} has a part of that name; rename the file")
     if not any(isinstance(known, Directions) for known in owner.children()):
-        owner.register_forward_hook(_show_directions)
+        add_hooks(forward=[(owner, _show_directions)])
     owner.add_module(child, Directions(rows))
     return f"{name}.{child}"

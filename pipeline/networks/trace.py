@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
+from pipeline.networks.hooks import ForwardHook, add_hooks
 
 __all__ = ["Call", "first_tensor", "trace_modules"]
 
@@ -85,9 +86,8 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
     for name, submodule in module.named_modules(remove_duplicate=False):
         names.setdefault(submodule, []).append(name)
     calls: dict[str, Call] = {}
-    handles = []
 
-    def watch(submodule: nn.Module) -> Callable[[nn.Module, Any, Any], None]:
+    def watch(submodule: nn.Module) -> ForwardHook:
         first, *others = names[submodule]
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -106,8 +106,8 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
         return hook
 
     try:
-        handles = [submodule.register_forward_hook(watch(submodule)) for submodule in names]
-        with torch.no_grad():
+        hooks = [(submodule, watch(submodule)) for submodule in names]
+        with add_hooks(forward=hooks), torch.no_grad():
             module(blank)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
@@ -115,7 +115,4 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
             f"a trial pass on an input of {tuple(blank.shape[1:])} failed: {reason}; "
             "the preprocessing must give the size and channels that the network takes"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls

@@ -21,6 +21,7 @@ from pipeline.choices import Score
 from pipeline.errors import NetworkError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
+from pipeline.networks.hooks import ForwardHook, add_hooks
 from pipeline.stream.probes import Peaks, Watcher, reduce_view
 from pipeline.stream.winograd import quicken
 
@@ -45,15 +46,20 @@ class _Probed(nn.Module):
         self.layers = tuple(layers)
         self.score: Score = score
         self.outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
-        for index, layer in enumerate(self.layers):
-            find_module(module, layer.module).register_forward_hook(self._hook(index, layer))
+        # For good: the module is a copy that is used for nothing else.
+        add_hooks(
+            forward=(
+                (find_module(module, layer.module), self._hook(index, layer))
+                for index, layer in enumerate(self.layers)
+            )
+        )
 
     def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         self.outputs = {}
         self.module(batch)
         return [self.outputs[index] for index in range(len(self.layers))]
 
-    def _hook(self, index: int, layer: Layer) -> Any:
+    def _hook(self, index: int, layer: Layer) -> ForwardHook:
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
             # The copy is taken before an in-place operation can follow; inductor drops it where
             # none does.

@@ -8,6 +8,7 @@ positions while the output is alive. The pass ends at the last probed layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +20,9 @@ from pipeline.choices import Score
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
+from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
-__all__ = ["Peaks", "Probes", "StopForward", "Watcher", "reduce_view"]
+__all__ = ["Peaks", "Probes", "Watcher", "reduce_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,6 @@ Watcher = Callable[[int, Peaks], None]
 """Called once per layer and batch with the layer's index and its peaks."""
 
 
-class StopForward(Exception):
-    """Ends a forward pass that has shown all that was asked for; never leaves this module."""
-
-
 def reduce_view(view: Tensor, score: Score) -> Peaks:
     """Peaks of one layer.
 
@@ -114,17 +112,16 @@ class Probes:
         self.layers = tuple(layers)
         self.watcher = watcher
         self.score: Score = score
-        self._handles: list[Any] = []
+        self._hooks = ExitStack()
         self._seen = 0
 
     def __enter__(self) -> Self:
-        try:
-            for index, layer in enumerate(self.layers):
-                module = find_module(self.module, layer.module)
-                self._handles.append(module.register_forward_hook(self._hook(index)))
-        except BaseException:
-            self._remove()
-            raise
+        self._hooks = add_hooks(
+            forward=(
+                (find_module(self.module, layer.module), self._hook(index))
+                for index, layer in enumerate(self.layers)
+            )
+        )
         return self
 
     def __exit__(
@@ -133,7 +130,7 @@ class Probes:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._remove()
+        self._hooks.close()
 
     def __call__(self, batch: Tensor) -> None:
         """Show one normalised batch (image, channel, y, x) to the network.
@@ -142,18 +139,15 @@ class Probes:
             LayerError: when a probed layer did not run.
         """
         self._seen = 0
-        try:
-            with torch.inference_mode():
-                self.module(batch)
-        except StopForward:
-            return
-        if self._seen != len(self.layers):
+        with torch.inference_mode():
+            stopped = run_until_stopped(self.module, batch)
+        if not stopped and self._seen != len(self.layers):
             raise LayerError(
                 f"{len(self.layers) - self._seen} of the {len(self.layers)} probed layers did not "
                 "run in a forward pass; choose layers that `maxact layers` lists"
             )
 
-    def _hook(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
+    def _hook(self, index: int) -> ForwardHook:
         layer = self.layers[index]
 
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -164,7 +158,3 @@ class Probes:
                 raise StopForward
 
         return observe
-
-    def _remove(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
