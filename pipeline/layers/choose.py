@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, UsageError
@@ -28,7 +27,7 @@ from pipeline.layers.patterns import match_layers
 from pipeline.layers.receptive_field import Target
 from pipeline.layers.receptive_field_cache import cached_fields
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, grey_input
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
@@ -104,7 +103,7 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     """The chosen layers with their shapes, from one trial pass."""
     module = network.module
     _add_taps(module, patterns)
-    calls = trace_modules(module, _blank(network, TRACED_IMAGES))
+    calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls)
     if network.default_layers:
@@ -120,13 +119,6 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
             + ", ".join(f"{layer.name} gives {calls[layer.name].shape}" for layer in layers[:3])
         )
     return [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
-
-
-def _blank(network: Network, images: int) -> Tensor:
-    """Grey images as the network takes them, where it is."""
-    parameter = next(network.module.parameters(), torch.empty(0))
-    grey = torch.full((images, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device)
-    return network.normalise(grey).to(parameter.dtype)
 
 
 def choose_layers(
@@ -161,7 +153,7 @@ def choose_layers(
         Target(layer.module, (layer.grid_h, layer.grid_w), functools.partial(unit_view, layer))
         for layer in layers
     ]
-    fields = cached_fields(network.module, _blank(network, 1), targets, cache)
+    fields = cached_fields(network.module, grey_input(network), targets, cache)
     return tuple(
         replace(
             layer,

@@ -1,7 +1,7 @@
 """Hooks on modules that are always removed, and forward passes that a hook ends early.
 
-    with add_hooks(forward=[(network.layer3, keep)]):
-        run_until_stopped(network, images)       # `keep` may raise StopForward
+with add_hooks(forward=[(network.layer3, keep)]):
+    run_until_stopped(network, images)       # `keep` may raise StopForward
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ __all__ = [
     "DEFAULT_NETWORK",
     "Network",
     "device_of",
+    "grey_input",
     "list_networks",
     "load_network",
     "mean_colour",
@@ -39,6 +40,9 @@ __all__ = [
 
 DEFAULT_NETWORK = "efficientnet_lite0"
 """Small, real weights, no download beyond the install."""
+
+GREY = 128
+"""Of trial images, on 0..255: nearly every network's mean."""
 
 
 @dataclass(frozen=True)
@@ -222,10 +226,27 @@ def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = 
     )
 
 
-def device_of(network: Network) -> torch.device:
-    """Where a network's parameters are."""
-    parameter = next(network.module.parameters(), None)
+def device_of(network: Network | nn.Module) -> torch.device:
+    """The device of the first parameter; the CPU where there is none."""
+    module = network.module if isinstance(network, Network) else network
+    parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def grey_input(network: Network, images: int = 1) -> Tensor:
+    """Grey images as the network takes them, for trial passes.
+
+    Args:
+        network: gives the size, the preprocessing, the device and the type.
+        images: how many.
+
+    Returns:
+        (image, channel, y, x), normalised; of the type of the first parameter.
+    """
+    pixels = torch.full((images, *network.input_shape), GREY, dtype=torch.uint8, device=device_of(network))
+    parameter = next(network.module.parameters(), None)
+    values = network.normalise(pixels)
+    return values if parameter is None else values.to(parameter.dtype)
 
 
 def mean_colour(network: Network) -> Tensor:

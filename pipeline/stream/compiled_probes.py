@@ -22,6 +22,7 @@ from pipeline.errors import NetworkError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, add_hooks
+from pipeline.networks.network import device_of
 from pipeline.stream.probes import Peaks, Watcher, reduce_view
 from pipeline.stream.winograd import quicken
 
@@ -92,7 +93,7 @@ class CompiledProbes:
     ) -> None:
         self.watcher = watcher
         self.batch_size = batch_size
-        if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+        if device_of(module).type == "cpu":
             quicken(module)
         self._run = torch.compile(_Probed(module, layers, score), dynamic=False, fullgraph=True)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import RenderError
+from pipeline.networks.network import device_of
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.folding import find_folding
@@ -75,8 +76,7 @@ class Scorer:
         self.relu_steps = relu_steps
         self.extra = extra
         self.workers = workers
-        parameter = next(watch.network.module.parameters(), None)
-        self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.device = device_of(watch.network)
         self.precision = resolve_precision(precision, self.device)
         folding = find_folding(watch.network.module, self._glance)
         self.folding = folding.to(torch.bfloat16) if self.precision == "bf16" else folding

@@ -24,15 +24,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from pipeline.layers.receptive_field import Field, Target, find_fields
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, grey_input
 from viz.canvas import Canvas, Crop, cut_canvas, cut_interval
-from viz.planning.chokepoints import maps_on_the_way
+from viz.planning.chokepoints import chokepoint_maps
 
 __all__ = ["cone_canvas"]
 
@@ -137,18 +136,16 @@ def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None
 
 def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
     """The input, the maps that can be cut in forward order, and the layer."""
-    shape = network.input_shape
-    parameter = next(network.module.parameters(), torch.empty(0))
-    blank = network.normalise(torch.full((1, *shape), 128.0, device=parameter.device))
-    grids = maps_on_the_way(network, layer.module)
+    grids = chokepoint_maps(network, layer.module)
     targets = [Target(name, grid, _as_it_is) for name, grid in grids.items()]
     own = (
         Field(layer.rf_h, layer.stride_y, layer.start_y),
         Field(layer.rf_w, layer.stride_x, layer.start_x),
     )
     last = _Map(layer.module, (layer.grid_h, layer.grid_w), own)
-    maps = [_Map("", shape[1:], (Field(1, 1, 0), Field(1, 1, 0)))]
-    for target, fields in zip(targets, find_fields(network.module, blank, targets), strict=True):
+    maps = [_Map("", network.input_shape[1:], (Field(1, 1, 0), Field(1, 1, 0)))]
+    found_fields = find_fields(network.module, grey_input(network), targets)
+    for target, fields in zip(targets, found_fields, strict=True):
         found = _Map(target.module, target.grid, fields)
         even = all(found.needed(axis, *ends[axis]) is not None for axis in (0, 1))
         new = fields != maps[-1].fields

@@ -33,7 +33,11 @@ def test_hooks_see_inputs_and_outputs_in_order_and_are_removed() -> None:
     before = module[1].register_forward_hook(note(seen, "not ours"))
     with add_hooks(
         pre=[(module[2], lambda module, inputs: seen.append("input of 2"))],
-        forward=[(module[2], note(seen, "2")), (module[0], note(seen, "0")), (module[2], note(seen, "2 again"))],
+        forward=[
+            (module[2], note(seen, "2")),
+            (module[0], note(seen, "0")),
+            (module[2], note(seen, "2 again")),
+        ],
     ):
         module(BATCH)
     assert seen == ["0", "not ours", "input of 2", "2", "2 again"]
@@ -47,9 +51,13 @@ def test_hooks_are_gone_after_an_exception() -> None:
     def fail(module: nn.Module, inputs: Any, output: Any) -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), add_hooks(forward=[(module[0], fail)]):
-        assert hooks_of(module) == 1
-        run_until_stopped(module, BATCH)
+    def run() -> None:
+        with add_hooks(forward=[(module[0], fail)]):
+            assert hooks_of(module) == 1
+            run_until_stopped(module, BATCH)
+
+    with pytest.raises(ZeroDivisionError):
+        run()
     assert not hooks_of(module)
 
 
