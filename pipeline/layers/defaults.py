@@ -70,7 +70,7 @@ def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> boo
         alike = len({type(child) for child in blocks}) == 1 and all(map(_is_candidate, blocks))
         if alike and len(blocks) == len(children):
             last = calls[children[-1][0]]
-            if last.storage == calls[name].storage and _size(last) == _size(calls[name]):
+            if last.memory == calls[name].memory and _size(last) == _size(calls[name]):
                 return True
     return False
 
@@ -99,7 +99,7 @@ def find_classifier(module: nn.Module, calls: Mapping[str, Call]) -> str | None:
     """The innermost module with weights whose output is the network's, or None."""
     final = calls[""]
     for name, call in calls.items():
-        same = call.storage == final.storage and _size(call) == _size(final) and call.runs == 1
+        same = call.memory == final.memory and _size(call) == _size(final) and call.runs == 1
         if name and same and _weight_layers(module.get_submodule(name)):
             return name
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pipeline.errors import NetworkError
 from pipeline.networks.hooks import ForwardHook, add_hooks
@@ -28,7 +29,8 @@ class Call:
         runs: how often it ran.
         shape: of its output without the batch; empty when there is no usable tensor.
         trouble: why it cannot be probed, empty when it can.
-        storage: the address of its output's first element.
+        memory: its output's storage, numbered from 0 within the trace, and the offset of the first
+            element in it: the same for two modules whose outputs share memory; (-1, 0) without a tensor.
         also: other names of the same module.
     """
 
@@ -37,7 +39,7 @@ class Call:
     runs: int
     shape: tuple[int, ...]
     trouble: str
-    storage: int
+    memory: tuple[int, int]
     also: tuple[str, ...] = ()
 
 
@@ -69,6 +71,18 @@ def _trouble(output: Any, tensor: Tensor | None) -> str:
     return ""
 
 
+def _memory(tensor: Tensor | None, storages: dict[StorageWeakRef, int]) -> tuple[int, int]:
+    """A tensor's storage by number, and its offset in it.
+
+    An address does not identify an output, since memory that was freed during the pass is handed
+    out again. A weak reference does, and frees the memory all the same.
+    """
+    if tensor is None:
+        return -1, 0
+    storage = StorageWeakRef(tensor.untyped_storage())
+    return storages.setdefault(storage, len(storages)), int(tensor.storage_offset())
+
+
 def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
     """Run the module once and record every submodule that ran.
 
@@ -86,6 +100,7 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
     for name, submodule in module.named_modules(remove_duplicate=False):
         names.setdefault(submodule, []).append(name)
     calls: dict[str, Call] = {}
+    storages: dict[StorageWeakRef, int] = {}
 
     def watch(submodule: nn.Module) -> ForwardHook:
         first, *others = names[submodule]
@@ -99,7 +114,7 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
                 runs=seen.runs + 1 if seen else 1,
                 shape=tuple(tensor.shape[1:]) if tensor is not None else (),
                 trouble=_trouble(output, tensor),
-                storage=tensor.data_ptr() if tensor is not None else 0,
+                memory=_memory(tensor, storages),
                 also=tuple(others),
             )
 

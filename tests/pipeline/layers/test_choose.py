@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import choose_layers
+from pipeline.layers.defaults import find_classifier, find_default_layers
 from pipeline.layers.layer import LISTED, Layer, listed, unit_view
 from pipeline.networks.network import Network
+from pipeline.networks.trace import trace_modules
 from tests.fixtures.modules import Staged, Transformer, network
 
 
@@ -55,6 +57,51 @@ def test_a_classifier_that_is_a_convolution() -> None:
     )
     (_, head) = choose_layers(network(module), receptive_fields=False)
     assert (head.name, head.kind, head.units, head.grid_h) == ("2", "map", 7, 1)
+
+
+class Normalised(nn.Module):
+    """Two towers whose output comes from no module, as CLIP's does; memory is freed on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(48, 48) for _ in range(3))
+        self.garbage: list[Tensor] = []
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        x = images[:, :, ::4, ::4].flatten(1)
+        for layer in (self.first, self.second, self.third):
+            x = layer(x).relu()
+            # What is left lying about decides which address the next tensor gets.
+            self.garbage += [torch.empty(2, 48) for _ in range(self.passes % 4)]
+            del self.garbage[: self.passes % 3]
+        x = x * 2
+        return x / x.norm(dim=1, keepdim=True)
+
+
+def test_an_output_that_no_module_gives_has_no_classifier_however_often_it_is_asked() -> None:
+    module = Normalised()
+    for _ in range(20):
+        calls = trace_modules(module.eval(), torch.rand(2, 3, 16, 16))
+        assert find_classifier(module, calls) is None
+        assert find_default_layers(module, calls) == ("first", "second", "third")
+
+
+class InPlace(nn.Module):
+    """The classifier's output is changed in place and given back as a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(True), nn.Conv2d(4, 4, 3), nn.ReLU(True))
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.blocks(images).mean((2, 3))).mul_(2).view(-1, 5)
+
+
+def test_a_classifier_whose_output_goes_on_in_the_same_memory_is_found() -> None:
+    assert all(names(InPlace()) == ["blocks.1", "blocks.3", "head"] for _ in range(20))
 
 
 @pytest.mark.parametrize(
