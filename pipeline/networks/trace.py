@@ -79,7 +79,7 @@ def _memory(tensor: Tensor | None, storages: dict[StorageWeakRef, int]) -> tuple
     """
     if tensor is None:
         return -1, 0
-    storage = StorageWeakRef(tensor.untyped_storage())
+    storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
     return storages.setdefault(storage, len(storages)), int(tensor.storage_offset())
 
 

@@ -59,7 +59,7 @@ def test_layers_keeps_receptive_fields_where_the_environment_says(
     first = run("layers", "tests.fixtures.tiny:factory")
     assert first.exit_code == 0
     (kept,) = (tmp_path / "cache/fields").iterdir()
-    assert "first" in kept.read_text()
+    assert "rectify" in kept.read_text()
     assert not (tmp_path / "home").exists()
     assert run("layers", "tests.fixtures.tiny:factory").stdout == first.stdout
 
