@@ -19,7 +19,7 @@ from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.folding import find_folding
+from viz.passes.folding import cached_folding
 from viz.passes.relu import relu_rule
 from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
@@ -78,8 +78,12 @@ class Scorer:
         self.workers = workers
         self.device = device_of(watch.network)
         self.precision = resolve_precision(precision, self.device)
-        folding = find_folding(watch.network.module, self._glance)
-        self.folding = folding.to(torch.bfloat16) if self.precision == "bf16" else folding
+        self.folding = cached_folding(
+            watch.network.module,
+            self._sample_activations,
+            key=(watch.layers, watch.canvas, self._sample_size),
+            dtype=torch.bfloat16 if self.precision == "bf16" else torch.float32,
+        )
 
     def gradient(
         self,
@@ -127,14 +131,19 @@ class Scorer:
         with torch.no_grad(), QuickConvolutions(self.folding), self._autocast():
             return self.watch(pictures.to(self.device), names)
 
-    def _glance(self) -> list[Tensor]:
-        """Activations of the same two random pictures whenever called."""
-        canvas, shape = self.watch.canvas, self.watch.network.input_shape
-        # Layers beyond the target may not fit a window that was cut for it.
+    @property
+    def _sample_size(self) -> tuple[int, int]:
+        """Rows and columns of the pictures that foldings are verified on."""
+        canvas, (_, height, width) = self.watch.canvas, self.watch.network.input_shape
+        # Layers behind the target may not fit a window that was cut for it.
         whole = canvas is None or (self.extra is not None and len(self.extra.layers) > 0)
-        size = shape[1:] if canvas is None or whole else (canvas.height, canvas.width)
+        return (height, width) if canvas is None or whole else (canvas.height, canvas.width)
+
+    def _sample_activations(self) -> list[Tensor]:
+        """The watched layers' activations on two random pictures, the same at every call."""
         generator = torch.Generator().manual_seed(0)
-        pictures = 255 * torch.rand((2, shape[0], *size), generator=generator)
+        shape = (2, self.watch.network.input_shape[0], *self._sample_size)
+        pictures = 255 * torch.rand(shape, generator=generator)
         views = self.watch(pictures.to(self.device))
         return [view.values.float() for view in views.values()]
 
