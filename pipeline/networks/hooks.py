@@ -37,8 +37,8 @@ def add_hooks(
         pre: modules and the hooks that see their inputs.
 
     Returns:
-        A context manager that removes these hooks, and no others, when it is left or closed. Hooks
-        that belong to the module for good (see `pipeline.networks.extra_modules`) ignore it.
+        A context manager that removes these hooks, and no others, when it is left or closed. Ignore
+        it for hooks that stay for the lifetime of the modules.
     """
     with ExitStack() as stack:
         for module, before in pre:

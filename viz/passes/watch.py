@@ -1,4 +1,4 @@
-"""Hooks that show a pass's activations and end it where nothing more is needed."""
+"""Forward passes that return activations of some layers, and end at the last of them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from viz.objectives.objective import View
 __all__ = ["PASS_IMAGES", "Watch"]
 
 PASS_IMAGES = 8
-"""Images that go through the network together on the CPU: beyond that nothing is gained, and the
-bits change at 16."""
+"""Images per pass on the CPU: more are not faster, and from 16 on the results differ in their last
+bits."""
 
 
 PASS_IMAGES_CUDA = 256
-"""Likewise on a GPU."""
+"""Images per pass on a GPU."""
 
 
 class _Pass(threading.local):
-    """What the pass under way in this thread has given; outside of a pass nothing is wanted.
+    """The state of the current pass in this thread; outside a pass, no layer is wanted.
 
     Args:
-        wanted: names of the layers to keep.
-        views: those kept so far.
+        wanted: names of the layers to return.
+        views: activations of those that have run.
     """
 
     wanted: frozenset[str] = frozenset()
@@ -45,13 +45,15 @@ class _Pass(threading.local):
 
 
 class Watch:
-    """Forward passes that end at the last of the watched layers and give back all of them.
+    """Runs forward passes that end at the last of the watched layers, and returns their activations.
+
+    Its hooks are registered while the context is open.
 
     Args:
         network: in eval mode, parameters frozen.
         layers: in forward order.
-        canvas: the window that pictures show; gives the views their place in the whole grid, and
-            its crops are made.
+        canvas: the window that the pictures show, which determines the position of the views in
+            the whole grid, and its crops; None for the whole input.
     """
 
     def __init__(self, network: Network, layers: Sequence[Layer], canvas: Canvas | None) -> None:
@@ -74,17 +76,17 @@ class Watch:
         self._hooks.close()
 
     def __call__(self, pictures: Tensor, names: Sequence[str] = ()) -> dict[str, View]:
-        """Show pictures to the network.
+        """Run the network on pictures.
 
         Args:
             pictures: (image, channel, y, x) on 0..255.
-            names: of the watched layers that are wanted; all for none.
+            names: of the layers to return; empty for all watched layers.
 
         Returns:
-            The wanted layers' activations by name.
+            Activations by layer name.
 
         Raises:
-            LayerError: when a watched layer did not run.
+            LayerError: if one of these layers did not run.
         """
         wanted = frozenset(names) or frozenset(layer.name for layer in self.layers)
         batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
@@ -116,7 +118,7 @@ class Watch:
                 return
             values = unit_view(layer, output)
             last = len(views) + 1 >= len(wanted)
-            # What runs on may overwrite its input in place.
+            # If the pass continues, the next module may change its input in place.
             views.setdefault(layer.name, View(values if last else values.clone(), top, left))
             if len(views) == len(wanted):
                 raise StopForward
@@ -125,5 +127,5 @@ class Watch:
 
 
 def _cropped(crop: Crop) -> ForwardHook:
-    """A hook that passes on only a part of its module's output."""
+    """A hook that replaces the output of its module by a crop."""
     return lambda module, inputs, output: crop(output)

@@ -166,7 +166,7 @@ def test_a_kind_given_by_hand_wins_where_it_fits() -> None:
     assert choose_layers(ambiguous, ["first"], receptive_fields=False)[0].kind == "map"
     (layer,) = choose_layers(ambiguous, ["first"], kind="map_last")
     assert (layer.kind, layer.rf_h) == ("map_last", 1)
-    with pytest.raises(LayerError, match=r"can be of kind tokens: first gives \(16, 16, 16\)"):
+    with pytest.raises(LayerError, match=r"can be of kind tokens: first outputs \(16, 16, 16\)"):
         choose_layers(ambiguous, ["first"], kind="tokens")
     with pytest.raises(UsageError, match="--kind must be one of map, map_last, tokens, vector"):
         choose_layers(ambiguous, kind="maps")  # type: ignore[arg-type]
@@ -236,9 +236,9 @@ def test_unit_views_are_views_in_one_order() -> None:
 
 
 def test_an_output_that_is_not_of_its_kind_is_refused() -> None:
-    with pytest.raises(LayerError, match=r"layer here gave shape \(2, 6\), expected 4 axes \(map\)"):
+    with pytest.raises(LayerError, match=r"layer here returned shape \(2, 6\), expected 4 axes \(map\)"):
         unit_view(layer_of("map"), torch.zeros(2, 6))
-    with pytest.raises(LayerError, match="layer here gave str"):
+    with pytest.raises(LayerError, match="layer here returned str"):
         unit_view(layer_of("map"), "text")
 
 
@@ -318,13 +318,13 @@ def test_tuples_dictionaries_and_shared_modules_are_handled() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("twice", "runs 2 times in one pass; choose the modules around it"),
+        ("twice", "runs 2 times in one pass; choose the module that contains it"),
         ("never", "does not run in a forward pass"),
-        ("words", "gives no tensor but str"),
-        ("whole", r"does not keep the images on its first axis: \(\) for 2 images"),
-        ("numbers", "gives torch.int64, not activations"),
-        ("five", "gives 5 axes"),
-        ("tokens_first", "does not keep the images on its first axis"),
+        ("words", "outputs str, not a tensor"),
+        ("whole", r"does not have the images on its first axis: shape \(\) for 2 images"),
+        ("numbers", "outputs torch.int64, not floating-point activations"),
+        ("five", "outputs 5 axes"),
+        ("tokens_first", "does not have the images on its first axis"),
     ],
 )
 def test_what_cannot_be_probed_is_named(name: str, reason: str) -> None:
@@ -354,7 +354,7 @@ def test_a_network_without_modules_has_nothing_to_probe() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    with pytest.raises(LayerError, match="network Bare has no layer to probe"):
+    with pytest.raises(LayerError, match="network Bare has no layer that can be probed"):
         names(Bare())
 
 
