@@ -1,4 +1,4 @@
-"""Folds batch norms into the convolutions before them, for as long as pictures are optimised.
+"""Fold batch norms into the convolutions before them during gradient ascent.
 
 The backward pass of a batch norm is slow in mixed precision: it took a fifth of the time of gradient
 ascent in GoogLeNet. And autocast converts a weight that needs no gradient again at every call. So
@@ -6,7 +6,7 @@ gradient ascent uses weights with the batch norms folded in, converted once. The
 changed: a `Folding` holds the replacement of each weight, and `viz.passes.fast_ops` uses it while the
 network runs. Which norm reads which convolution is recorded in one pass and verified in another.
 
-`torch.nn.utils.fusion.fuse_conv_bn_eval` on a copy of the network does not do here, for two reasons.
+`torch.nn.utils.fusion.fuse_conv_bn_eval` on a copy of the network is not used, for two reasons.
 It needs a module that does nothing but the norm, to be replaced by an identity, and the norms of
 timm's EfficientNets also drop out and activate. And it multiplies the bias by the two factors of the
 norm one after the other instead of by their product, which changes its last bits, and with them
