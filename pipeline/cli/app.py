@@ -26,6 +26,7 @@ from pipeline.cli.options import (
     Kind,
     LayerGlobs,
     Out,
+    cache_folder,
 )
 from pipeline.errors import MaxactError
 
@@ -143,7 +144,7 @@ def layers(
         loaded,
         patterns or (),
         kind=kind,  # type: ignore[arg-type]  # choose_layers checks the word
-        cache=default_cache() / "fields",
+        cache=(cache_folder() or default_cache()) / "fields",
     )
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from pipeline.cli.options import (
     NewOut,
     Out,
     Seed,
+    cache_folder,
 )
 from pipeline.progress import ConsoleReporter, readable_duration
 
@@ -109,7 +109,7 @@ def index(
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
         fresh=fresh,
-        cache=_cache(),
+        cache=cache_folder(),
     )
     _summarise(run_index(config, reporter=ConsoleReporter()))
 
@@ -171,12 +171,6 @@ def _classes(text: str) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"--classes must be a number or `all`, got {text!r}")
     return int(text)
-
-
-def _cache() -> Path | None:
-    """Where the demo data is kept, from MAXACT_CACHE."""
-    place = os.environ.get("MAXACT_CACHE")
-    return Path(place) if place else None
 
 
 def _summarise(summary: Any) -> None:

@@ -5,6 +5,7 @@ An alias is the type of a command's parameter; the default stands at the command
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,7 @@ __all__ = [
     "Out",
     "Seed",
     "Units",
+    "cache_folder",
 ]
 
 LOOK = "Look around"
@@ -88,3 +90,9 @@ MovedWeights = Annotated[
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")]
 Seed = Annotated[int, typer.Option(help="Of all that is drawn at random.")]
+
+
+def cache_folder() -> Path | None:
+    """The folder of demo data, downloads and receptive fields, from MAXACT_CACHE; None is the default."""
+    folder = os.environ.get("MAXACT_CACHE")
+    return Path(folder) if folder else None

@@ -51,6 +51,19 @@ def test_every_command_has_a_sentence_and_an_example(name: str) -> None:
     assert f"maxact {name}" in result.output
 
 
+def test_layers_keeps_receptive_fields_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    first = run("layers", "tests.fixtures.tiny:factory")
+    assert first.exit_code == 0
+    (kept,) = (tmp_path / "cache/fields").iterdir()
+    assert "rectify" in kept.read_text()
+    assert not (tmp_path / "home").exists()
+    assert run("layers", "tests.fixtures.tiny:factory").stdout == first.stdout
+
+
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
 def test_every_option_is_explained(name: str) -> None:
     command = dict(commands())[name]
