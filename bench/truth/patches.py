@@ -63,7 +63,7 @@ class Patches:
     def pictures(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Images in network geometry, (channel, y, x) uint8, by image_id."""
         return {
-            image_id: decode(data, self.network.preprocess).pixels
+            image_id: decode(data, self.network.preprocess)
             for image_id, data in self.index.iterate_bytes(image_ids)
         }
 

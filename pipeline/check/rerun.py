@@ -133,10 +133,10 @@ def _read(index: Index, image_id: int) -> bytes:
 
 def _input(data: bytes, image_id: int, network: Network, config: Mapping[str, Any]) -> Tensor:
     try:
-        decoded = decode(data, network.preprocess, decoder=config["decoder"])
+        pixels = decode(data, network.preprocess, decoder=config["decoder"])
     except BadImage as error:
         raise AuditError(f"image {image_id} cannot be decoded any more: {error}") from error
-    batch = network.normalise(decoded.pixels[None])
+    batch = network.normalise(pixels[None])
     return batch.to(dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]])
 
 

@@ -62,9 +62,9 @@ def run_groups(
             reporter.task("indexing", progress.total(), "images") as task,
         ):
             for group in groups:
-                part = index_shards(runner, group, events, task)
-                commit_part(parts, part, fingerprint)
-                task.expect(progress.after(part.shards))
+                # Not bound to a name here: a part must not stay in memory beside the next one.
+                commit = commit_part(parts, index_shards(runner, group, events, task), fingerprint)
+                task.expect(progress.after(commit.shards))
     finally:
         events.close()
 

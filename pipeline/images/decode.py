@@ -12,8 +12,7 @@ import functools
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.choices import Decoder
 from pipeline.errors import BadImage, UsageError
 from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
-from pipeline.images.preprocess import Preprocess
+from pipeline.images.preprocess import Channels, Preprocess
 
-__all__ = ["MAX_PIXELS", "Decoded", "Decoder", "decode", "open_original", "to_network"]
-
-Decoder = Literal["pil", "simplejpeg"]
+__all__ = ["MAX_PIXELS", "decode", "decode_original", "open_original", "to_network"]
 
 MAX_PIXELS = 89_478_485
 """Pixels above which an image is refused: where Pillow starts to warn of decompression bombs."""
@@ -67,23 +65,7 @@ SIXTEEN_BIT = ("PNG", "PPM", "TIFF")
 """Formats whose integer pixels without a fixed range are taken for 16 bit if they fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An image in network geometry.
-
-    Args:
-        pixels: (channel, y, x) uint8, RGB or one channel of grey; in memory a pixel's channels lie
-            side by side, as decoders give them and networks in channels-last format take them.
-        width: of the upright original, in pixels.
-        height: likewise.
-    """
-
-    pixels: Tensor
-    width: int
-    height: int
-
-
-def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> Decoded:
+def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> Tensor:
     """Decode, turn upright, resize with antialiasing, and cut out the centre.
 
     Args:
@@ -91,24 +73,44 @@ def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> 
         preprocess: the network's geometry; `channels="grey"` asks for one channel.
         decoder: `simplejpeg` is faster for JPEG and leaves everything else to PIL.
 
+    Returns:
+        (channel, preprocess.height, preprocess.width) uint8, channels-last in memory.
+
     Raises:
         BadImage: with kind `empty`, `unknown`, `truncated`, `corrupt`, `bomb`, `mode` or `shape`.
+        UsageError: when simplejpeg is asked for and not installed.
+    """
+    return to_network(decode_original(data, preprocess.channels, decoder=decoder), preprocess)
+
+
+def decode_original(data: bytes, channels: Channels = "rgb", *, decoder: Decoder = "pil") -> Tensor:
+    """The whole upright image at its own resolution.
+
+    Args:
+        data: an encoded image.
+        channels: `grey` gives one channel, everything else RGB.
+        decoder: as in `decode`.
+
+    Returns:
+        (channel, y, x) uint8, channels-last in memory.
+
+    Raises:
+        BadImage: as in `decode`, but for kind `shape` of images too long and thin to be resized.
         UsageError: when simplejpeg is asked for and not installed.
     """
     pixels = _decode_fast(data) if decoder == "simplejpeg" and is_jpeg(data) else None
     if pixels is None:
         pixels = np.asarray(open_original(data))
-    if preprocess.channels == "grey":
+    if channels == "grey":
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-    height, width = pixels.shape[:2]
-    return Decoded(to_network(_tensor(pixels), preprocess), width, height)
+    return _tensor(pixels)
 
 
 def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """Resize and crop (channel, y, x) uint8 pixels of an upright original.
 
     Returns:
-        (channel, preprocess.height, preprocess.width) uint8, a pixel's channels side by side.
+        (channel, preprocess.height, preprocess.width) uint8, channels-last in memory.
 
     Raises:
         BadImage: of kind `shape`, when the image is so long and thin that it would not fit.

@@ -22,6 +22,7 @@ from pipeline.state.commit import Commit
 from pipeline.state.part import Part, merge_parts
 from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.run_file import Totals
 from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
@@ -67,7 +68,7 @@ def write_index(
                 yield commit.load(records=False)
                 task.advance()
 
-        merged = merge_parts(loaded(), units, commits[0].k if commits else 1)
+        merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state
     footer = {"maxact.fingerprint": fingerprint}
     write_records(out, commits, shards, footer)
     tables = {
@@ -117,7 +118,7 @@ def _peak_columns(layer: Layer, image_id: np.ndarray, position: np.ndarray) -> d
     }
 
 
-def _top_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _top_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     for layer, first, span in _spans(layers):
         pieces = [
             _side(layer, first, side, sign, getattr(merged, side), span)
@@ -144,7 +145,7 @@ def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: s
     ).cast(TOP)
 
 
-def _labels_of_top(out: Path, merged: Part) -> list[list[str | None]]:
+def _labels_of_top(out: Path, merged: UnitState) -> list[list[str | None]]:
     """The labels of every unit's top images, best first, from the table just written."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -176,7 +177,7 @@ def _majority(labels: list[str | None]) -> tuple[str | None, float | None]:
 
 
 def _unit_tables(
-    layers: Sequence[Layer], merged: Part, top_labels: list[list[str | None]]
+    layers: Sequence[Layer], merged: UnitState, top_labels: list[list[str | None]]
 ) -> Iterator[pa.Table]:
     moments = merged.moments
     images = max(moments.images, 1)
@@ -207,7 +208,7 @@ def _unit_tables(
         ).cast(UNITS)
 
 
-def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _strata_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     edges = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
     for layer, first, span in _spans(layers):
         sample = merged.sample.columns(span)
@@ -226,7 +227,7 @@ def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
         ).cast(STRATA)
 
 
-def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) -> Iterator[pa.Table]:
+def _class_tables(layers: Sequence[Layer], merged: UnitState, classes: int | None) -> Iterator[pa.Table]:
     sums = merged.labels
     if not sums.labels:
         return
@@ -247,7 +248,7 @@ def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) ->
         ).cast(CLASSES)
 
 
-def _histogram_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _histogram_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     lower, upper = stats.bucket_bounds()
     for layer, first, span in _spans(layers):
         counts = merged.histogram[span]

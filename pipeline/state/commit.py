@@ -29,8 +29,9 @@ import pyarrow as pa
 from pipeline.errors import StoreError
 from pipeline.state import statistics as stats
 from pipeline.state.part import Part, ShardRecord
-from pipeline.state.sample import Sample
+from pipeline.state.sample import PeakSample
 from pipeline.state.topk import Ranked
+from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file, sync_file, sync_folder
 from pipeline.store.schemas import ERRORS, IMAGES
@@ -106,8 +107,7 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
         fingerprint,
         part.shards,
         tables,
-        part.high.score.shape[0],
-        part.high.score.shape[1],
+        *part.state.high.score.shape,
     )
     _write_commit(commit)
     return commit
@@ -193,42 +193,43 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
 
 
 def _tables(part: Part) -> dict[str, pa.Table]:
-    unit, bucket = part.histogram.nonzero()
+    state = part.state
+    unit, bucket = state.histogram.nonzero()
     return {
         "state": pa.table(
             {
                 **{
-                    f"{side}_{field}": _lists(getattr(getattr(part, side), field))
+                    f"{side}_{field}": _lists(getattr(getattr(state, side), field))
                     for side in ("high", "low")
                     for field in ("score", "image_id", "position")
                 },
-                "mean": part.moments.mean,
-                "m2": part.moments.m2,
-                "low": part.moments.low,
-                "high": part.moments.high,
-                "active": part.moments.active,
+                "mean": state.moments.mean,
+                "m2": state.moments.m2,
+                "low": state.moments.low,
+                "high": state.moments.high,
+                "active": state.moments.active,
             }
         ),
         "histogram": pa.table(
             {
                 "unit": pa.array(unit.astype(np.int32)),
                 "bucket": pa.array(bucket.astype(np.int32)),
-                "images": part.histogram[unit, bucket],
+                "images": state.histogram[unit, bucket],
             }
         ),
         "labels": pa.table(
             {
-                "label": pa.array(part.labels.labels, pa.string()),
-                "images": part.labels.images,
-                "total": _lists(part.labels.total),
+                "label": pa.array(state.labels.labels, pa.string()),
+                "images": state.labels.images,
+                "total": _lists(state.labels.total),
             }
         ),
         "sample": pa.table(
             {
-                "hash": part.sample.hashes,
-                "image_id": part.sample.image_id,
-                "peak": _lists(part.sample.peak),
-                "position": _lists(part.sample.position),
+                "hash": state.sample.hashes,
+                "image_id": state.sample.image_id,
+                "peak": _lists(state.sample.peak),
+                "position": _lists(state.sample.position),
             }
         ),
         "images": part.images,
@@ -255,8 +256,7 @@ def _read_part(commit: Commit, records: bool) -> Part:
         return Ranked(*(_matrix(state[f"{side}_{field}"], units, k) for field in fields))
 
     moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
-    return Part(
-        commit.shards,
+    unit_state = UnitState(
         ranked("high"),
         ranked("low"),
         stats.Moments(sum(shard.images for shard in commit.shards), *moments),
@@ -266,12 +266,16 @@ def _read_part(commit: Commit, records: bool) -> Part:
             labels["images"].to_numpy(),
             _matrix(labels["total"], labels.num_rows, units),
         ),
-        Sample(
+        PeakSample(
             sample["hash"].to_numpy(),
             sample["image_id"].to_numpy(),
             _matrix(sample["peak"], sample.num_rows, units),
             _matrix(sample["position"], sample.num_rows, units),
         ),
+    )
+    return Part(
+        commit.shards,
+        unit_state,
         table("images") if records else IMAGES.empty_table(),
         table("errors") if records else ERRORS.empty_table(),
     )

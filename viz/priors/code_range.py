@@ -132,7 +132,7 @@ def dataset_spread(
         for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
             task.advance()
             try:
-                waiting.append(decode(data, network.preprocess).pixels)
+                waiting.append(decode(data, network.preprocess))
             except BadImage:
                 continue
             if len(waiting) == PASS_IMAGES:

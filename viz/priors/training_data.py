@@ -154,7 +154,7 @@ class Examples:
 
     def _decode(self, data: bytes) -> Tensor | None:
         try:
-            return decode(data, self.network.preprocess).pixels
+            return decode(data, self.network.preprocess)
         except BadImage:
             # Another decoder than the index's can be of another opinion.
             return None

@@ -109,7 +109,7 @@ def _columns(
     if not top:
         return []
     data = dict(index.iterate_bytes(image.image_id for image in top))
-    pictures = torch.stack([decode(data[image.image_id], network.preprocess).pixels for image in top])
+    pictures = torch.stack([decode(data[image.image_id], network.preprocess) for image in top])
     peaks = [(image.y, image.x) for image in top]
     rows = [_patches(pictures, layer, peaks)]
     for method in methods:

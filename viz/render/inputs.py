@@ -204,7 +204,7 @@ class Material:
         """Images in network geometry: (channel, y, x) uint8 by image_id."""
         index = self._opened(recipe)
         return {
-            image_id: decode(data, self.network.preprocess).pixels
+            image_id: decode(data, self.network.preprocess)
             for image_id, data in index.iterate_bytes(image_ids)
         }
 

@@ -42,7 +42,7 @@ def all_activations(network: Network, count: int) -> dict[str, list[Tensor]]:
     ]
     with torch.no_grad():
         for number in range(count):
-            pixels = decode(picture(number), network.preprocess).pixels
+            pixels = decode(picture(number), network.preprocess)
             network.module(network.normalise(pixels[None]))
     for handle in handles:
         handle.remove()
@@ -278,7 +278,7 @@ def test_nan_and_infinity_stop_the_run_naming_layer_unit_and_image(
     def poisoned(self: Accumulator, index: int, peaks: Peaks) -> None:
         if self.layers[index].name == "second":
             values = peaks.values.clone()
-            for row, ref in enumerate(self._refs):
+            for row, ref in enumerate(self._batch_samples):
                 values[row, 2] = value if ref.key == "00003" else values[row, 2]
             peaks = replace(peaks, values=values)
         watch(self, index, peaks)
