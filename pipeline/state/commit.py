@@ -214,7 +214,7 @@ def _tables(part: Part) -> dict[str, pa.Table]:
             {
                 "unit": pa.array(unit.astype(np.int32)),
                 "bucket": pa.array(bucket.astype(np.int32)),
-                "images": state.histogram[unit, bucket],
+                "images": state.histogram[unit, bucket].astype(np.int64),
             }
         ),
         "labels": pa.table(

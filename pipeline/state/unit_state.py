@@ -23,7 +23,7 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) int64.
+        histogram: (unit, bucket) int64; int32 of one group of shards, to halve its memory.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -31,7 +31,7 @@ class UnitState:
     high: Ranked
     low: Ranked
     moments: stats.Moments
-    histogram: npt.NDArray[np.int64]
+    histogram: npt.NDArray[np.int64 | np.int32]
     labels: stats.LabelSums
     sample: PeakSample
 
@@ -53,7 +53,7 @@ class UnitState:
             merge_ranked(self.high, other.high),
             merge_ranked(self.low, other.low),
             stats.merge_moments(self.moments, other.moments),
-            self.histogram + other.histogram,
+            np.add(self.histogram, other.histogram, dtype=np.int64),
             stats.merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shard import Sample
-from pipeline.errors import ActivationError
+from pipeline.errors import ActivationError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
@@ -29,11 +29,14 @@ from pipeline.state.unit_state import UnitState
 from pipeline.stream.memory import move
 from pipeline.stream.probes import Peaks
 
-__all__ = ["BLOCK_IMAGES", "Accumulator"]
+__all__ = ["BLOCK_IMAGES", "MAX_GROUP_IMAGES", "Accumulator"]
 
 BLOCK_IMAGES = 1024
 """Images whose peaks are held before they are added to the statistics; blocks do not depend on the
 batch size, so neither do the statistics."""
+
+MAX_GROUP_IMAGES = (1 << 31) - 1
+"""Images that the int32 histograms of one group can count."""
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ class Accumulator:
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int64, device=device)
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
         self._label_rows: dict[str, int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
@@ -95,11 +98,19 @@ class Accumulator:
         self._slots = torch.empty(0, dtype=torch.int64, device=device)
 
     def begin(self, samples: Sequence[Sample]) -> None:
-        """Begin a batch of these images, in rising order of image_id."""
+        """Begin a batch of these images, in rising order of image_id.
+
+        Raises:
+            UsageError: when the group has more than `MAX_GROUP_IMAGES`.
+        """
         if len(self._block_samples) + len(samples) > BLOCK_IMAGES:
             raise AssertionError("a batch must not cross a block")
         self._batch_samples = tuple(samples)
         first = len(self._images)
+        if first + len(samples) > MAX_GROUP_IMAGES:
+            raise UsageError(
+                f"one part would have more than {MAX_GROUP_IMAGES:,} images; give a smaller --shards-per-part"
+            )
         self._numbers = torch.arange(first, first + len(samples), device=self.device)
         self._images.extend(sample.image_id for sample in samples)
         if len(self._positions) < len(samples):
@@ -256,9 +267,10 @@ class Accumulator:
             fresh = self._label_total.new_zeros((missing, self.units))
             self._label_total = torch.cat([self._label_total, fresh])
         if rows:
-            picked = block if len(images) == len(block) else block[images]
+            labelled = block if len(images) == len(block) else block[images]
             index = torch.tensor(rows, device=self.device)
-            self._label_total.index_add_(0, index, picked.double())
+            for span in stats.column_spans(self.units):
+                self._label_total[:, span].index_add_(0, index, labelled[:, span].double())
 
     def _labels(self) -> stats.LabelSums:
         labels = sorted(self._label_rows)

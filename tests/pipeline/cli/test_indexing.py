@@ -313,11 +313,11 @@ import signal, sys, time
 # A shell's background job, and what it starts, ignores the signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline.stream.loop import Runner
-show = Runner.show
-def slowly(self, refs, pixels):
+run = Runner.run
+def slowly(self, *arguments):
     time.sleep(0.1)
-    show(self, refs, pixels)
-Runner.show = slowly
+    run(self, *arguments)
+Runner.run = slowly
 from viz.cli import main
 sys.argv[0] = "maxact"
 main()
