@@ -59,7 +59,7 @@ class Part:
         return cls((), UnitState.empty(units, k), IMAGES.empty_table(), ERRORS.empty_table())
 
     def merge(self, other: Part) -> Part:
-        """The part of both sets of shards, which must not overlap.
+        """The part of the union of both sets of shards, which must not overlap.
 
         Associative and commutative, with `Part.empty` as identity: exactly for lists, counts,
         histograms and samples, to about 1e-12 for means and sums.
@@ -107,7 +107,7 @@ class Part:
 
 
 def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
-    """The part of all shards; parts of the same shards count once.
+    """Merge parts; of parts with the same shards only the first counts.
 
     Args:
         parts: over sets of shards that are disjoint or equal.
@@ -115,7 +115,7 @@ def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
         k: images kept per unit and side.
 
     Raises:
-        StoreError: when two parts share some shards, but not all.
+        StoreError: when two parts share some of their shards, but not all.
     """
     merged = Part.empty(units, k)
     seen: set[tuple[str, ...]] = set()

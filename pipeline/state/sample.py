@@ -1,9 +1,9 @@
 """A fixed-size sample of images, chosen by hash, from which each unit's strata are drawn.
 
-The images with the lowest hashes form a uniform sample that does not depend on the order in which
-they were seen, on the grouping of shards or on the machine; merging two samples is keeping the
-lowest hashes of both (bottom-k sampling, Cohen and Kaplan 2007). Every unit's peak is kept for
-the sampled images; when all is merged, the unit's own quantiles sort them into tenths.
+The images with the lowest hashes form a uniform sample that does not depend on the order of the
+images, the grouping of shards or the machine; two samples are merged by keeping the lowest hashes of
+both (bottom-k sampling, Cohen and Kaplan 2007). Every unit's peak is kept for the sampled images.
+When all parts are merged, the unit's own quantiles divide them into tenths.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def merge_samples(first: PeakSample, second: PeakSample) -> PeakSample:
 def strata_rows(
     sample: PeakSample, edges: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Sort the sampled images of each unit into tenths and keep a few of each.
+    """Divide the sampled images of each unit into tenths and keep a few of each.
 
     Args:
         sample: of the whole dataset.

@@ -1,4 +1,4 @@
-"""The only dataset loop: shards through a network with probes, into a `Part`."""
+"""The dataset loop: runs shards through a network with probes and returns their `Part`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_read_that_keeps_failing_says_so(pauses: list[float]) -> None:
 
 
 class ConnectTimeoutError(Exception):
-    """Transient by its name only."""
+    """Named as a transient error, but of no library's type."""
 
 
 @pytest.mark.parametrize(

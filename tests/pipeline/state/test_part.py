@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_earlier_parts_intact(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.pq, "ParquetWriter", full)
-    with pytest.raises(StoreError, match="No space left on device; what was committed before"):
+    with pytest.raises(StoreError, match="No space left on device; files written earlier are intact"):
         commit_part(tmp_path, make_part({"shard-1": 4}), "f" * 64)
     assert list_commits(tmp_path) == (kept,)
     kept.verify()
