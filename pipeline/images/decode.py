@@ -203,7 +203,7 @@ def _guard(action: Callable[[], Image.Image]) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("bomb", str(error)) from error
     except UnidentifiedImageError as error:
-        raise BadImage("unknown", "not an image in a supported format") from error
+        raise BadImage("unknown", "no image format that can be read starts like this") from error
     except Exception as error:  # Pillow's plugins raise almost anything on damaged data
         reason = str(error) or type(error).__name__
         if "truncated" in reason.lower() or isinstance(error, EOFError):
@@ -223,7 +223,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode == "F":
-        raise BadImage("mode", "floating-point pixels of unknown range; save as 8 bit")
+        raise BadImage("mode", "floating-point pixels, whose range nobody states; save as 8 bit")
     if image.mode.startswith("I"):
         return _sixteen_bit(image).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
