@@ -232,7 +232,7 @@ class Index:
         return next(data for _, data in self.iterate_bytes([image_id]))
 
     def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """As `image_bytes`, for several images, one after another in the order they lie in."""
+        """As `image_bytes`, for several images, in rising order of image_id."""
         wanted = sorted(set(image_ids))
         rows = self._fetch(_PLACES, {"ids": wanted}).rows
         missing = sorted(set(wanted) - {row[0] for row in rows})

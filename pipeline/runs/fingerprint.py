@@ -1,4 +1,4 @@
-"""The fingerprint of everything that changes a run's result."""
+"""Fingerprints: a hash of everything that affects a run's result."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from pipeline.layers.layer import Layer
 __all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
 STATE_VERSION = 2
-"""Raised whenever the same input would give other tables; part of every fingerprint."""
-
+"""Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _VERSIONED = ("torch", "pillow", "numpy")
 
@@ -33,7 +32,7 @@ def fingerprint_fields(
     compiled: bool,
     device: str,
 ) -> dict[str, Any]:
-    """Everything but the dataset that changes a result, as plain values.
+    """Everything except the dataset that affects a result, as plain values.
 
     Args:
         config: the run.
@@ -64,26 +63,26 @@ def fingerprint_fields(
 
 
 def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[str, Any]:
-    """The fields together with the dataset, so that two runs of the same identity are one.
+    """The fields and the dataset: two runs with the same identity have the same result.
 
     Args:
         fields: see `fingerprint_fields`.
-        shards: how many the dataset has.
+        shards: number of shards in the dataset.
         listing: the digest of their listing.
     """
     return {**fields, "dataset": f"{shards} shards, listing {listing[:16]}"}
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of the fields, in hexadecimal; the same on every machine."""
+    """SHA-256 of the fields, in hexadecimal; independent of the machine."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def refuse_mismatch(where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Compare two sets of fields.
+    """Compare the fields of the run in a folder with those of the run to do.
 
     Raises:
-        FingerprintMismatch: naming the fields that differ, with both values.
+        FingerprintMismatch: lists the fields that differ, with both values.
     """
     found, wanted = _plain(found), _plain(wanted)
     different = [
@@ -94,12 +93,12 @@ def refuse_mismatch(where: Path, found: Mapping[str, Any], wanted: Mapping[str, 
     if different:
         raise FingerprintMismatch(
             f"{where} holds another run: {'; '.join(different)}. Give another OUT, or --fresh to "
-            "remove what is there and start over"
+            "remove that run and start over"
         )
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON would give them back: tuples become lists."""
+    """The fields after a round trip through JSON: tuples become lists."""
     content: dict[str, Any] = json.loads(json.dumps(fields))
     return content
 
