@@ -71,7 +71,7 @@ types: $(READY) ## Check types (mypy, strict)
 check: lint types test ## Lint, format, types and tests: what CI runs
 
 golden: $(READY) ## Draw the golden pictures of the tests again
-	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py
+	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py tests/viz/render/test_same_pictures.py
 
 bench: $(READY) ## Measure indexing against a bare forward pass
 	@$(BIN)/python bench/index.py
