@@ -1,26 +1,154 @@
-"""Random views of a picture: shifts, scales and rotations, differentiable, one draw per image.
+"""Random views of pictures: shifts, scales, rotations and crops, differentiable.
 
-A `View`'s geometry is one affine map from the window the network is shown to the canvas, so that
-jitter, scale, rotation and crop are a single interpolation. Pixels are counted from the centre of
-either. What lies outside the canvas is grey.
+    WholePicture   the pictures as they are
+    AffineViews    one shift, scale and rotation of each picture a step
+    WindowViews    one window of each enlarged picture a step
+    CropViews      several noisy crops of each picture a step
+
+Every draw comes from an image's own generator. An affine view is one map from the window that the
+network is shown to the canvas, so that jitter, scale, rotation and crop are a single interpolation.
+Pixels are counted from the centre of either. What lies outside the canvas is grey.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "reach", "sample"]
+from viz.canvas import Canvas
+
+__all__ = [
+    "GREY",
+    "AffineViews",
+    "CropViews",
+    "RandomViews",
+    "ViewOf",
+    "WholePicture",
+    "WindowViews",
+    "crop_offsets",
+    "draw_affine",
+    "draw_crops",
+    "reach",
+    "sample",
+]
 
 SMALLEST_CROP = 0.05
 """Share of the picture's side below which no crop goes."""
 
 GREY = 127.5
 """What surrounds the canvas, on the scale 0..255."""
+
+ViewOf = Callable[[Tensor], Tensor]
+"""Pictures (image, channel, y, x) to what the network is shown of them, differentiable."""
+
+
+class RandomViews:
+    """What the network is shown in each step.
+
+    Attributes:
+        copies: views of a picture in a step, next to each other in the batch.
+    """
+
+    copies = 1
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """The view of a step, of pictures of those images of the batch."""
+        raise NotImplementedError
+
+
+class WholePicture(RandomViews):
+    """Pictures as they are."""
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """Every picture."""
+        return lambda pictures: pictures
+
+
+class AffineViews(RandomViews):
+    """Pictures of a canvas through random affine maps.
+
+    Args:
+        maps: (step, image, 2, 3), as `draw_affine` draws them.
+        canvas: whose window the network is shown.
+    """
+
+    def __init__(self, maps: Tensor, canvas: Canvas) -> None:
+        self.maps, self.canvas = maps, canvas
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """One map for each image."""
+        height, width = self.canvas.height, self.canvas.width
+        return partial(sample, maps=self.maps[step][images], height=height, width=width)
+
+
+class WindowViews(RandomViews):
+    """Windows of pictures that may be larger than the canvas.
+
+    Args:
+        shares: (step, image, 2), as `crop_offsets` draws them.
+        canvas: whose window the network is shown.
+    """
+
+    def __init__(self, shares: Tensor, canvas: Canvas) -> None:
+        self.shares, self.canvas = shares, canvas
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """One window of each image."""
+        return partial(self._cut, shares=self.shares[step][images].tolist())
+
+    def _cut(self, pictures: Tensor, shares: Sequence[tuple[float, float]]) -> Tensor:
+        height, width = self.canvas.height, self.canvas.width
+        slack_y, slack_x = pictures.shape[2] - height, pictures.shape[3] - width
+        windows = []
+        for picture, (y, x) in zip(pictures, shares, strict=True):
+            top, left = round(y * slack_y), round(x * slack_x)
+            windows.append(picture[:, top : top + height, left : left + width])
+        return torch.stack(windows)
+
+
+class CropViews(RandomViews):
+    """Random crops of pictures, under noise.
+
+    Args:
+        maps: (step, image, crop, 2, 3), as `draw_crops` draws them.
+        canvas: whose window the network is shown.
+        noise: standard deviation on 0..255 of the Gaussian noise, to which uniform noise of that
+            width is added.
+        channels: of a picture.
+        generators: one per image; they draw the noise.
+    """
+
+    def __init__(
+        self, maps: Tensor, canvas: Canvas, noise: float, channels: int, generators: Sequence[Generator]
+    ) -> None:
+        self.maps, self.canvas, self.noise = maps, canvas, noise
+        self.channels, self.generators = channels, generators
+        self.copies = maps.shape[2]
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """Several crops of each image, each with its own noise."""
+        height, width = self.canvas.height, self.canvas.width
+        maps, noise = self.maps[step][images].flatten(0, 1), self._draw_noise(images).to(self.maps.device)
+
+        def view(pictures: Tensor) -> Tensor:
+            return sample(pictures.repeat_interleave(self.copies, dim=0), maps, height, width) + noise
+
+        return view
+
+    def _draw_noise(self, images: Sequence[int]) -> Tensor:
+        shape = (self.copies, self.channels, self.canvas.height, self.canvas.width)
+        drawn = []
+        for image in images:
+            generator = self.generators[image]
+            gaussian = torch.randn(shape, generator=generator)
+            uniform = torch.rand(shape, generator=generator) - 0.5
+            drawn.append(self.noise * (gaussian + uniform))
+        return torch.cat(drawn)
 
 
 def draw_affine(
@@ -32,11 +160,11 @@ def draw_affine(
     rotate: int,
     rotate_zeros: int,
 ) -> Tensor:
-    """Draw every step's view of every image: shift, scale, rotate, shift, as in Lucid.
+    """Draw every step's affine map of every image: shift, scale, rotate, shift, as in Lucid.
 
     Args:
         generators: one per image.
-        steps: how many views of each.
+        steps: maps of each image.
         jitter: widths in pixels of the first and the last shift; width 8 shifts by -4..3.
         scale: smallest, largest and spacing of the scales drawn.
         rotate: whole degrees up to this, both ways.
@@ -63,7 +191,7 @@ def draw_affine(
 
 
 def reach(half: float, *, jitter: tuple[int, int], scale: tuple[float, float, float], rotate: int) -> int:
-    """How far from the canvas's centre a view can look, in pixels.
+    """How far from the canvas's centre a view can reach, in pixels.
 
     Args:
         half: half the side of the square that matters in the window.
@@ -75,11 +203,11 @@ def reach(half: float, *, jitter: tuple[int, int], scale: tuple[float, float, fl
 
 
 def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
-    """Look at each picture through its own affine map.
+    """Sample each picture through its own affine map.
 
     Args:
         pictures: (image, channel, y, x) float on 0..255.
-        maps: (image, 2, 3), one draw of `draw_affine`.
+        maps: (image, 2, 3), one step of `draw_affine`.
         height: of the window, in pixels.
         width: likewise.
 
@@ -94,8 +222,8 @@ def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
     columns = torch.arange(width, device=maps.device)[:, None] + (1 - width) / 2
     by_column, by_row, shift = (maps * into[:, None])[:, None].unbind(3)
     grid = (columns * by_column)[:, None] + (rows * by_row + shift)[:, :, None]
-    looked = F.grid_sample(pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return looked + GREY
+    sampled = F.grid_sample(pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled + GREY
 
 
 def crop_offsets(generators: Sequence[Generator], steps: int, spread: float) -> Tensor:

@@ -1,5 +1,5 @@
 """What in a real image drives a unit: deconvnet, guided, gradient and activation map.
 
 Goes in: an index and units. Comes out: a page of pictures for each unit.
-Imports: objectives, passes, recipes, render, sheets.
+Imports: choices, inputs, objectives, passes, sheets.
 """
