@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -33,12 +33,13 @@ __all__ = [
     "default_recipe",
     "describe_recipe",
     "get_recipe",
+    "read_files",
     "recipe_fingerprint",
     "summarise_recipe",
 ]
 
 RENDERER_VERSION = 4
-"""Raised when the same recipe would give another image, so that old renderings are not reused."""
+"""Raised when the same recipe would give other pictures, so that old renderings are not reused."""
 
 FILES = (
     "typical",
@@ -54,13 +55,13 @@ FILES = (
 """The files of this folder whose `RECIPES` are the built-in ones, in the order of `maxact recipes`."""
 
 
-def _built_in() -> Iterator[Recipe]:
-    for file in FILES:
-        recipes: tuple[Recipe, ...] = import_module(f"viz.recipes.{file}").RECIPES
-        yield from recipes
+def read_files() -> dict[str, Recipe]:
+    """The recipes of `FILES` by name."""
+    modules = [import_module(f"viz.recipes.{file}") for file in FILES]
+    return {recipe.name: recipe for module in modules for recipe in module.RECIPES}
 
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _built_in()}
+RECIPES: Mapping[str, Recipe] = read_files()
 """The built-in recipes by name, with their defaults."""
 
 
@@ -165,7 +166,7 @@ def summarise_recipe(recipe: Recipe) -> str:
 
 
 def recipe_fingerprint(recipe: Recipe, **context: object) -> str:
-    """SHA-256, in hexadecimal, of a recipe and of whatever else decides the image."""
+    """SHA-256, in hexadecimal, of a recipe and of whatever else decides the picture."""
     whole = {"recipe": asdict(recipe), "renderer": RENDERER_VERSION, **context}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 

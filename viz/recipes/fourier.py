@@ -96,7 +96,7 @@ class Fourier(Recipe):
         return self._with_margin(exact)
 
     def _with_margin(self, canvas: Canvas) -> Canvas:
-        from viz.ascent.random_views import reach
+        from viz.ascent.view_maps import reach
 
         half = max(canvas.height, canvas.width) / 2
         furthest = reach(half, jitter=self.jitter, scale=self.scale, rotate=self.rotate)
@@ -107,7 +107,8 @@ class Fourier(Recipe):
         from viz.ascent.loop import Ascent
         from viz.ascent.optimisers import Adam
         from viz.ascent.parametrisation import Spectrum
-        from viz.ascent.random_views import AffineViews, draw_affine
+        from viz.ascent.random_views import AffineViews
+        from viz.ascent.view_maps import draw_affine
 
         start = self.start(batch)
         maps = draw_affine(

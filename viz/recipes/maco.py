@@ -76,7 +76,8 @@ class Maco(Recipe):
         from viz.ascent.loop import Ascent
         from viz.ascent.optimisers import Adam
         from viz.ascent.parametrisation import Phases
-        from viz.ascent.random_views import CropViews, draw_crops
+        from viz.ascent.random_views import CropViews
+        from viz.ascent.view_maps import draw_crops
 
         canvas, generators = batch.canvas, batch.generators
         height, width = (round(side * self.enlarge) for side in canvas.size)

@@ -103,7 +103,8 @@ class Octaves(Recipe):
         from viz.ascent.loop import Ascent
         from viz.ascent.optimisers import BlurredSteps
         from viz.ascent.parametrisation import Pixels
-        from viz.ascent.random_views import WindowViews, crop_offsets
+        from viz.ascent.random_views import WindowViews
+        from viz.ascent.view_maps import crop_offsets
 
         steps = self.total_steps
         firsts = accumulate((octave.iterations for octave in self.schedule[:-1]), initial=0)

@@ -32,22 +32,22 @@ COMPONENTS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typical(Fourier):
-    """What the unit's top patches have in common: as active as the best patch, with like features.
+    """What the unit's top patches have in common: activation up to the best one's, similar features.
 
     The picture starts from the mean of the patches. Its score rises with the unit's activation up
-    to that of the best patch (three times that where the unit's field is the whole input) and
+    to that of the best patch (three times that where the receptive field is the whole input) and
     falls with the distance of its features' means and deviations, in layers up to the unit's own
     and in a close-up, to those of the patches, exaggerated as in a caricature. See
     `viz.ascent.likeness`; bench/README.md measures what each part contributes.
 
     Args:
-        images: top patches that a rendering is made like.
-        clusters: renderings of a unit; each is made like one cluster of its `images` x `clusters`
-            top patches.
-        drive: weight of what the activation lacks to its limit.
+        images: top patches whose statistics a rendering should have.
+        clusters: renderings of a unit, one for each cluster of its `images` x `clusters` top
+            patches.
+        drive: weight of the activation, up to its limit.
         reach: the activation's limit, as a share of the best patch's.
-        reach_whole: the same where the unit's field is the whole input: most of what a photograph
-            shows has then nothing to do with the unit, and its activation must count for more.
+        reach_whole: the same where the receptive field is the whole input; higher, since most of
+            what a photograph shows is then irrelevant to the unit.
         likeness: weight of the feature statistics in layers up to the unit's own.
         close_up: weight of the feature statistics of the patch alone, enlarged; 0 is faster.
         close_side: side of the enlarged patch, in pixels.

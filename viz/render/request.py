@@ -1,4 +1,4 @@
-"""What is asked of one call: which renderings, of which layer, how."""
+"""One call to `render_units`, and the renderings that it asks for."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def index(network, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("climbs")
+    folder = tmp_path_factory.mktemp("recipes")
     tars = write_tars(folder / "data", [20, 20])
     run_index(
         RunConfig(
@@ -131,7 +131,7 @@ def test_maco_changes_phases_only(network, inputs, tmp_path):
     assert torch.allclose(mean_magnitudes(made)[:, :, 1:4], magnitudes[:, :, 1:4], atol=1e-5)
 
 
-def test_driven_apart_renderings_differ_more(network, tmp_path):
+def test_renderings_with_a_diversity_term_differ_more(network, tmp_path):
     layer = layer_of(network, "late")
     spread = []
     for weight in ("0", "20"):
