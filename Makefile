@@ -77,7 +77,7 @@ types: $(READY) ## Check types (mypy, strict)
 check: lint types test ## Run lint, types and test, as CI does
 
 golden: $(READY) ## Redraw the golden pictures of the tests
-	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py
+	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py tests/viz/render/test_same_pictures.py
 
 bench: $(READY) ## Compare indexing with a bare forward pass
 	@$(BIN)/python bench/index.py

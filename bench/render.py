@@ -27,15 +27,16 @@ from torch.nn import functional
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
-from viz.ascent.dispatch import canvas_for, climb
-from viz.ascent.task import Task
+from viz.ascent.loop import ascend
 from viz.canvas import whole_canvas
+from viz.inputs.batch import Batch
+from viz.inputs.inputs import Inputs
 from viz.objectives.objective import centre, point
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
+from viz.recipes.base import Recipe
 from viz.recipes.catalog import get_recipe
-from viz.recipes.kinds import Recipe
 from viz.seeds import item_generator
 
 
@@ -48,13 +49,15 @@ def seconds(work: Callable[[], object]) -> float:
 def ours(network: Network, layer: Layer, recipe: Recipe, units: int) -> float:
     """Measure seconds per unit, rendering as `render_units` does."""
     objectives = [point(layer, unit % layer.units) for unit in range(units)]
-    canvas = canvas_for(recipe, plan_canvas(network, objectives[0]))
+    inputs = Inputs(network)
+    canvas = recipe.canvas(inputs, layer, objectives[0])
 
     def work() -> None:
         generators = [item_generator(0, layer.name, unit) for unit in range(units)]
         with Watch(network, [layer], canvas) as watch:
             scorer = Scorer(watch, relu=recipe.relu, relu_steps=recipe.relu_steps, precision="auto")
-            climb(recipe, Task(scorer, canvas, 3, objectives, generators, lambda done: None))
+            ascent = recipe.ascent(Batch(inputs, canvas, objectives, generators))
+            ascend(ascent, scorer, objectives, lambda done: None)
 
     return seconds(work) / units
 
@@ -63,7 +66,6 @@ class Whole:
     """Replaces a scorer: runs the whole network on one picture in float32 and reads one unit."""
 
     device = torch.device("cpu")
-    extra = None
 
     def __init__(self, network: Network, layer: Layer) -> None:
         self.network, self.layer = network, layer
@@ -89,15 +91,9 @@ def plain(network: Network, layer: Layer, recipe: Recipe) -> float:
     size = network.preprocess.height, network.preprocess.width
     whole = Whole(network, layer)
     try:
-        task = Task(
-            whole,
-            whole_canvas(*size),
-            3,
-            [point(layer, 0)],  # type: ignore[arg-type]
-            [item_generator(0, layer.name, 0)],
-            lambda done: None,
-        )
-        return seconds(lambda: climb(recipe, task))
+        objectives = [point(layer, 0)]
+        batch = Batch(Inputs(network), whole_canvas(*size), objectives, [item_generator(0, layer.name, 0)])
+        return seconds(lambda: ascend(recipe.ascent(batch), whole, objectives, lambda done: None))
     finally:
         whole.handle.remove()
 

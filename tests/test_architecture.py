@@ -38,10 +38,12 @@ ORDER = {
         ("projections",),
         ("sheets",),
         ("render",),
+        ("recipes",),
+        ("inputs",),
         ("ascent",),
         ("planning", "priors"),
         ("passes",),
-        ("canvas", "objectives", "pixels", "recipes", "seeds"),
+        ("canvas", "choices", "objectives", "pixels", "seeds"),
     ),
 }
 """Folders, and modules that lie in the package itself, from top to bottom: each imports only from

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.errors import RenderError, UsageError
 from pipeline.layers.layer import Layer
+from viz.recipes.base import Recipe
 from viz.recipes.catalog import get_recipe
-from viz.recipes.kinds import Dream, Recipe
 
 
 def chosen_units(layer: Layer, first: int, count: int) -> range:
@@ -36,7 +36,7 @@ def chosen_recipes(names: Sequence[str], settings: Sequence[str]) -> list[Recipe
         options[name][option] = value
     recipes = [get_recipe(name, options[Path(name).stem]) for name in names]
     for recipe in recipes:
-        if isinstance(recipe, Dream):
+        if recipe.source == "photograph":
             raise RenderError(f"recipe {recipe.name} starts from a given photograph and explains no unit")
     return recipes
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.truth.judge import Judge
 from bench.truth.patches import Patches
 from pipeline.errors import UsageError
-from viz.recipes.kinds import Recipe
+from viz.recipes.base import Recipe
 from viz.render.table import Rendered
 
 REAL = (1, 4, 9)

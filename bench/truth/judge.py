@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.networks.network import Network
-from viz.render.facets import penultimate
+from viz.inputs.facets import penultimate
 
 JUDGED = 16
 """Patches per batch."""

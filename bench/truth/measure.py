@@ -21,8 +21,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_images import sample_image_ids
 from viz.planning.effective_field import effective_layer
-from viz.recipes.code import Latent
-from viz.recipes.kinds import Recipe
+from viz.recipes.base import Recipe
 from viz.render.render_index import index_network, render_index
 from viz.sheets.patches import seen_window
 
@@ -79,7 +78,7 @@ def measure_layer(
             layers=(name,),
             units=f"{units[0]}-{units[-1]}",
             seed=options.seed,
-            generator=options.generator if isinstance(recipe, Latent) else None,
+            generator=options.generator if recipe.source == "generator" else None,
             reporter=reporter,
         )
         for recipe in recipes
@@ -117,7 +116,7 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
     if options.units < 2:
         raise UsageError("--units must be 2 or more: the control is another unit's explanation")
     for recipe in recipes:
-        if isinstance(recipe, Latent) and options.generator is None:
+        if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
     folders = index_halves(options, reporter)
     network = load_network(options.judge)

@@ -15,11 +15,11 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, Side, TopImage
 from pipeline.query.indexed_images import read_images, sample_image_ids
+from viz.inputs.top_images import choose_images
 from viz.objectives.objective import centre
-from viz.recipes.kinds import Maco, Recipe
+from viz.recipes.base import Recipe
 from viz.render.measure import open_picture
 from viz.render.table import Rendered
-from viz.render.top_images import choose_images
 from viz.sheets.patches import seen_window
 
 
@@ -94,18 +94,17 @@ class Patches:
         y, x = centre(self.layer.grid_h), centre(self.layer.grid_w)
         seen, window = self.layer.box(y, x), self._window(y, x)
         height, width = self.network.input_shape[1:]
-        zoom = recipe.enlarge if isinstance(recipe, Maco) else 1.0
         top, bottom = _looked_at(
             (window.top, window.bottom),
             (max(seen.top, 0), min(seen.bottom, height)),
             (row.box_top, row.box_bottom),
-            zoom,
+            recipe.zoom,
         )
         left, right = _looked_at(
             (window.left, window.right),
             (max(seen.left, 0), min(seen.right, width)),
             (row.box_left, row.box_right),
-            zoom,
+            recipe.zoom,
         )
         picture = open_picture(self.index.out / row.file, self.network.input_shape[0])
         return cut(picture, Box(left, top, right, bottom))

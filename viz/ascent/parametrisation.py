@@ -1,141 +1,98 @@
-"""What is climbed in: pictures as pixels, or as a decorrelated spectrum.
+"""What is optimised instead of pictures, and how pictures follow from it.
 
-Each parametrisation is a pair of functions: a seeded start and the differentiable way to a picture
-(image, channel, y, x) on 0..255. No function mixes images of a batch.
+Pixels     the pictures themselves; they may grow by octaves
+Spectrum   a decorrelated spectrum
+Phases     the phases of a spectrum of fixed magnitudes
+Codes      the codes of a generator
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-__all__ = [
-    "colour_directions",
-    "frequencies",
-    "mean_magnitudes",
-    "phases_to_picture",
-    "picture_to_spectrum",
-    "spectrum_noise",
-    "spectrum_to_picture",
-]
+from viz.ascent.spectrum import phases_to_picture, spectrum_to_picture
+from viz.pixels import enlarge, shrink
+from viz.priors.prior import Prior
 
-COLOUR_DIRECTIONS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
-"""Square root of the covariance of natural images' colours (rows R, G, B), from Lucid."""
+__all__ = ["Codes", "Parametrisation", "Phases", "Pixels", "Spectrum"]
 
 
-def frequencies(height: int, width: int) -> Tensor:
-    """Length of each frequency of a real FFT, in cycles per pixel: (height, width // 2 + 1)."""
-    rows = torch.fft.fftfreq(height)[:, None]
-    columns = torch.fft.rfftfreq(width)[None]
-    return torch.hypot(rows, columns)
+class Parametrisation:
+    """Turns values (image, ...) into pictures, image by image."""
+
+    def pictures(self, values: Tensor) -> Tensor:
+        """(image, channel, y, x) on 0..255, differentiable."""
+        raise NotImplementedError
+
+    def grow(self, values: Tensor, step: int) -> Tensor:
+        """The values as a step starts with them, for those whose size changes."""
+        return values
 
 
-def spectrum_noise(generators: Sequence[Generator], shape: tuple[int, int, int], deviation: float) -> Tensor:
-    """The seeded start of a spectrum.
+class Pixels(Parametrisation):
+    """Pictures as they are.
 
     Args:
-        generators: one per image.
-        shape: channel, y, x of the picture.
-        deviation: of the coefficients, before they are scaled by frequency.
-
-    Returns:
-        (image, channel, y, x // 2 + 1, 2) float32; the last axis is real and imaginary.
+        sizes: height and width to which the pictures are enlarged before some steps, by step.
+        photographs: (image, channel, y, x) whose detail, lost while a picture was small, is added
+            when it is enlarged.
     """
-    channels, height, width = shape
-    size = (channels, height, width // 2 + 1, 2)
-    drawn = [torch.randn(size, generator=generator) for generator in generators]
-    return deviation * torch.stack(drawn)
+
+    def __init__(
+        self, sizes: Mapping[int, tuple[int, int]] | None = None, photographs: Tensor | None = None
+    ) -> None:
+        self.sizes, self.photographs = sizes or {}, photographs
+
+    def pictures(self, values: Tensor) -> Tensor:
+        """The values."""
+        return values
+
+    def grow(self, values: Tensor, step: int) -> Tensor:
+        """Enlarge where an octave begins."""
+        if step not in self.sizes:
+            return values
+        size = self.sizes[step]
+        larger = enlarge(values, *size)
+        if self.photographs is None or larger is values:
+            return larger
+        photographs = self.photographs.to(values.device)
+        small = shrink(photographs, *values.shape[2:])
+        lost = shrink(photographs, *size) - enlarge(small, *size)
+        return (larger + lost).clamp(0, 255)
 
 
-def spectrum_to_picture(spectrum: Tensor, height: int, width: int, decay: float = 1.0) -> Tensor:
-    """Lucid's decorrelated parametrisation: scale by 1/frequency, invert, mix colours, squash.
+class Spectrum(Parametrisation):
+    """Lucid's decorrelated spectrum, see `viz.ascent.spectrum.spectrum_to_picture`."""
 
-    Args:
-        spectrum: (image, channel, y, x // 2 + 1, 2); three channels are colour directions, one is
-            lightness.
-        height: of the picture, in pixels.
-        width: likewise.
-        decay: power of 1/frequency.
+    def __init__(self, size: tuple[int, int], decay: float) -> None:
+        self.size, self.decay = size, decay
 
-    Returns:
-        (image, channel, height, width) on 0..255, differentiable.
-    """
-    # With the factors of the transform and the 4 in it, that each would be a pass of its own, and
-    # for both parts of a number, since a product along a row is quicker than one along a column.
-    scale = _spectrum_scale(height, width, decay) / (4 * math.sqrt(height * width))
-    scale = scale[..., None].repeat(1, 1, 2).to(spectrum)
-    scaled = torch.view_as_complex(spectrum * scale)
-    planes = torch.fft.irfft2(scaled, s=(height, width), norm="forward")
-    return 255 * torch.sigmoid(_mix(planes, colour_directions()))
+    def pictures(self, values: Tensor) -> Tensor:
+        """Pictures of that height and width."""
+        return spectrum_to_picture(values, *self.size, self.decay)
 
 
-def picture_to_spectrum(pictures: Tensor, decay: float = 1.0) -> Tensor:
-    """The spectrum that `spectrum_to_picture` makes these pictures of.
+class Phases(Parametrisation):
+    """The phases of a spectrum, see `viz.ascent.spectrum.phases_to_picture`."""
 
-    Args:
-        pictures: (image, channel, y, x) on 0..255; black and white are taken as almost so.
-        decay: power of 1/frequency.
-    """
-    planes = _mix(torch.logit(pictures / 255, eps=1 / 255), torch.linalg.inv(colour_directions()))
-    scaled = torch.fft.rfft2(4 * planes, norm="ortho")
-    scale = _spectrum_scale(pictures.shape[2], pictures.shape[3], decay).to(pictures)
-    spectrum: Tensor = torch.view_as_real(scaled / scale)
-    return spectrum.contiguous()
+    def __init__(self, size: tuple[int, int], magnitudes: Tensor) -> None:
+        self.size, self.magnitudes = size, magnitudes
+
+    def pictures(self, values: Tensor) -> Tensor:
+        """Pictures of that height and width."""
+        return phases_to_picture(values, self.magnitudes, *self.size)
 
 
-def _spectrum_scale(height: int, width: int, decay: float) -> Tensor:
-    return frequencies(height, width).clamp(min=1 / max(height, width)).pow(-decay)
+class Codes(Parametrisation):
+    """Codes of a generator, whose images are resized."""
 
+    def __init__(self, size: tuple[int, int], generator: Prior) -> None:
+        self.size, self.generator = size, generator
 
-def mean_magnitudes(pictures: Tensor) -> Tensor:
-    """The mean magnitude of each frequency over pictures, in decorrelated colours.
-
-    Args:
-        pictures: (image, channel, y, x) on 0..255.
-
-    Returns:
-        (channel, y, x // 2 + 1); the entry of frequency 0 is the signed mean.
-    """
-    planes = _mix(pictures / 255 - 0.5, torch.linalg.inv(colour_directions()))
-    spectra = torch.fft.rfft2(planes, norm="ortho")
-    magnitudes: Tensor = spectra.abs().mean(0)
-    magnitudes[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
-    return magnitudes
-
-
-def phases_to_picture(phases: Tensor, magnitudes: Tensor, height: int, width: int) -> Tensor:
-    """A picture of given magnitudes (Fel et al. 2023): only its phases are free.
-
-    Args:
-        phases: (image, channel, y, x // 2 + 1) in radians.
-        magnitudes: (channel, y, x // 2 + 1), as `mean_magnitudes` gives them.
-        height: of the picture, in pixels.
-        width: likewise.
-
-    Returns:
-        (image, channel, height, width) on 0..255, differentiable.
-    """
-    free = torch.ones_like(magnitudes)
-    free[:, 0, 0] = 0
-    spectrum = torch.polar(torch.ones_like(phases), phases * free) * magnitudes
-    planes: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
-    return 255 * (_mix(planes, colour_directions()) + 0.5).clamp(0, 1)
-
-
-def colour_directions() -> Tensor:
-    """(3, 3) `COLOUR_DIRECTIONS` over their largest column."""
-    directions = torch.tensor(COLOUR_DIRECTIONS)
-    scaled: Tensor = directions / directions.norm(dim=0).max()
-    return scaled
-
-
-def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply colours by a matrix; a single channel stays as it is."""
-    if planes.shape[1] != 3:
-        return planes
-    first, second, third = planes.unbind(1)
-    mixed = [torch.add(torch.add(a * first, second, alpha=b), third, alpha=c) for a, b, c in matrix.tolist()]
-    return torch.stack(mixed, dim=1)
+    def pictures(self, values: Tensor) -> Tensor:
+        """Pictures of that height and width, decoded one by one so that none depends on others."""
+        decoded = torch.cat([self.generator.decode(code[None]) for code in values])
+        return shrink(decoded, *self.size)

@@ -1,152 +1,129 @@
-"""Random views of a picture: shifts, scales and rotations, differentiable, one draw per image.
+"""What the network is shown of pictures in each step: random views, differentiable.
 
-A `View`'s geometry is one affine map from the window the network is shown to the canvas, so that
-jitter, scale, rotation and crop are a single interpolation. Pixels are counted from the centre of
-either. What lies outside the canvas is grey.
+    WholePicture   the pictures as they are
+    AffineViews    one shift, scale and rotation of each picture a step
+    WindowViews    one window of each enlarged picture a step
+    CropViews      several noisy crops of each picture a step
+
+`viz.ascent.view_maps` draws the maps, from each image's own generator.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "reach", "sample"]
+from viz.ascent.view_maps import sample
+from viz.canvas import Canvas
 
-SMALLEST_CROP = 0.05
-"""Share of the picture's side below which no crop goes."""
+__all__ = ["AffineViews", "CropViews", "RandomViews", "ViewOf", "WholePicture", "WindowViews"]
 
-GREY = 127.5
-"""What surrounds the canvas, on the scale 0..255."""
+ViewOf = Callable[[Tensor], Tensor]
+"""Pictures (image, channel, y, x) to what the network is shown of them, differentiable."""
 
 
-def draw_affine(
-    generators: Sequence[Generator],
-    steps: int,
-    *,
-    jitter: tuple[int, int],
-    scale: tuple[float, float, float],
-    rotate: int,
-    rotate_zeros: int,
-) -> Tensor:
-    """Draw every step's view of every image: shift, scale, rotate, shift, as in Lucid.
+class RandomViews:
+    """What the network is shown in each step.
+
+    Attributes:
+        copies: views of a picture in a step, next to each other in the batch.
+    """
+
+    copies = 1
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """The view of a step, of pictures of those images of the batch."""
+        raise NotImplementedError
+
+
+class WholePicture(RandomViews):
+    """Pictures as they are."""
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """Every picture."""
+        return lambda pictures: pictures
+
+
+class AffineViews(RandomViews):
+    """Pictures of a canvas through random affine maps.
 
     Args:
-        generators: one per image.
-        steps: how many views of each.
-        jitter: widths in pixels of the first and the last shift; width 8 shifts by -4..3.
-        scale: smallest, largest and spacing of the scales drawn.
-        rotate: whole degrees up to this, both ways.
-        rotate_zeros: extra chances of 0 degrees.
-
-    Returns:
-        (step, image, 2, 3) float32: window pixel to canvas pixel, x before y.
+        maps: (step, image, 2, 3), as `draw_affine` draws them.
+        canvas: whose window the network is shown.
     """
-    low, high, spacing = scale
-    scales = low + spacing * torch.arange(math.floor((high - low) / spacing + 1e-6) + 1)
-    angles = [float(angle) for angle in range(-rotate, rotate + 1)] + [0.0] * rotate_zeros
-    radians = torch.tensor(angles) * (math.pi / 180)
-    drawn = []
-    for generator in generators:
-        first, last = (
-            torch.randint(0, width, (steps, 2, 1), generator=generator) - width // 2 for width in jitter
-        )
-        zoom = scales[torch.randint(0, len(scales), (steps,), generator=generator)]
-        angle = radians[torch.randint(0, len(radians), (steps,), generator=generator)]
-        cosine, sine = angle.cos() / zoom, angle.sin() / zoom
-        turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(steps, 2, 2)
-        drawn.append(torch.cat([turn, turn @ last.float() + first], dim=2))
-    return torch.stack(drawn, dim=1)
+
+    def __init__(self, maps: Tensor, canvas: Canvas) -> None:
+        self.maps, self.canvas = maps, canvas
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """One map for each image."""
+        height, width = self.canvas.height, self.canvas.width
+        return partial(sample, maps=self.maps[step][images], height=height, width=width)
 
 
-def reach(half: float, *, jitter: tuple[int, int], scale: tuple[float, float, float], rotate: int) -> int:
-    """How far from the canvas's centre a view can look, in pixels.
+class WindowViews(RandomViews):
+    """Windows of pictures that may be larger than the canvas.
 
     Args:
-        half: half the side of the square that matters in the window.
-        jitter, scale, rotate: as in `draw_affine`.
+        shares: (step, image, 2), as `crop_offsets` draws them.
+        canvas: whose window the network is shown.
     """
-    radians = min(rotate, 45) * math.pi / 180
-    turned = half * (math.cos(radians) + math.sin(radians)) / scale[0]
-    return math.ceil(turned + jitter[0] / 2 + jitter[1] / 2 / scale[0])
+
+    def __init__(self, shares: Tensor, canvas: Canvas) -> None:
+        self.shares, self.canvas = shares, canvas
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """One window of each image."""
+        return partial(self._cut, shares=self.shares[step][images].tolist())
+
+    def _cut(self, pictures: Tensor, shares: Sequence[tuple[float, float]]) -> Tensor:
+        height, width = self.canvas.height, self.canvas.width
+        slack_y, slack_x = pictures.shape[2] - height, pictures.shape[3] - width
+        windows = []
+        for picture, (y, x) in zip(pictures, shares, strict=True):
+            top, left = round(y * slack_y), round(x * slack_x)
+            windows.append(picture[:, top : top + height, left : left + width])
+        return torch.stack(windows)
 
 
-def sample(pictures: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
-    """Look at each picture through its own affine map.
+class CropViews(RandomViews):
+    """Random crops of pictures, under noise.
 
     Args:
-        pictures: (image, channel, y, x) float on 0..255.
-        maps: (image, 2, 3), one draw of `draw_affine`.
-        height: of the window, in pixels.
-        width: likewise.
-
-    Returns:
-        (image, channel, height, width), differentiable in `pictures`.
+        maps: (step, image, crop, 2, 3), as `draw_crops` draws them.
+        canvas: whose window the network is shown.
+        noise: standard deviation on 0..255 of the Gaussian noise, to which uniform noise of that
+            width is added.
+        channels: of a picture.
+        generators: one per image; they draw the noise.
     """
-    own_height, own_width = pictures.shape[2:]
-    # grid_sample counts in half sides. A sum of rows and columns: affine_grid multiplies matrices
-    # of three columns, which takes ten times as long.
-    into = maps.new_tensor([2 / own_width, 2 / own_height])
-    rows = torch.arange(height, device=maps.device)[:, None] + (1 - height) / 2
-    columns = torch.arange(width, device=maps.device)[:, None] + (1 - width) / 2
-    by_column, by_row, shift = (maps * into[:, None])[:, None].unbind(3)
-    grid = (columns * by_column)[:, None] + (rows * by_row + shift)[:, :, None]
-    looked = F.grid_sample(pictures - GREY, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return looked + GREY
 
+    def __init__(
+        self, maps: Tensor, canvas: Canvas, noise: float, channels: int, generators: Sequence[Generator]
+    ) -> None:
+        self.maps, self.canvas, self.noise = maps, canvas, noise
+        self.channels, self.generators = channels, generators
+        self.copies = maps.shape[2]
 
-def crop_offsets(generators: Sequence[Generator], steps: int, spread: float) -> Tensor:
-    """Draw where to cut a window out of an enlarged picture, as shares of the slack.
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """Several crops of each image, each with its own noise."""
+        height, width = self.canvas.height, self.canvas.width
+        maps, noise = self.maps[step][images].flatten(0, 1), self._draw_noise(images).to(self.maps.device)
 
-    Args:
-        generators: one per image.
-        steps: how many draws for each.
-        spread: standard deviation; the mean is the middle.
+        def view(pictures: Tensor) -> Tensor:
+            return sample(pictures.repeat_interleave(self.copies, dim=0), maps, height, width) + noise
 
-    Returns:
-        (step, image, 2) float32 in 0..1, y before x.
-    """
-    drawn = [torch.randn(steps, 2, generator=generator) for generator in generators]
-    return (0.5 + spread * torch.stack(drawn, dim=1)).clamp(0, 1)
+        return view
 
-
-def draw_crops(
-    generators: Sequence[Generator],
-    steps: int,
-    crops: int,
-    *,
-    size: tuple[float, float],
-    size_sd: float,
-    centre_sd: float,
-    picture: tuple[int, int],
-    window: tuple[int, int],
-) -> Tensor:
-    """Draw every step's crops of every image, as in MACO (Fel et al. 2023).
-
-    Args:
-        generators: one per image.
-        steps: how many times.
-        crops: of an image in a step.
-        size: share of the picture's side, in the first and the last step.
-        size_sd: standard deviation of that share, which stays in 0.05..1.
-        centre_sd: standard deviation of a crop's centre around the picture's, as such a share.
-        picture: its height and width, in pixels.
-        window: likewise of what the network is shown.
-
-    Returns:
-        (step, image, crop, 2, 3) float32: window pixel to picture pixel, x before y.
-    """
-    shares = torch.linspace(*size, steps).view(-1, 1)
-    drawn = []
-    for generator in generators:
-        share = shares + size_sd * torch.randn(steps, crops, generator=generator)
-        share = share.clamp(SMALLEST_CROP, 1)[..., None]
-        centre = centre_sd * torch.randn(steps, crops, 2, generator=generator)
-        offset = centre.clamp(-(1 - share) / 2, (1 - share) / 2)
-        sides = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
-        zoom = share * sides / torch.tensor([window[1], window[0]])
-        drawn.append(torch.cat([torch.diag_embed(zoom), (offset * sides)[..., None]], dim=-1))
-    return torch.stack(drawn, dim=1)
+    def _draw_noise(self, images: Sequence[int]) -> Tensor:
+        shape = (self.copies, self.channels, self.canvas.height, self.canvas.width)
+        drawn = []
+        for image in images:
+            generator = self.generators[image]
+            gaussian = torch.randn(shape, generator=generator)
+            uniform = torch.rand(shape, generator=generator) - 0.5
+            drawn.append(self.noise * (gaussian + uniform))
+        return torch.cat(drawn)

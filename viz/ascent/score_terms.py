@@ -1,85 +1,112 @@
-"""What may change a batch's scores: likeness to other renderings, distance to a start."""
+"""Extra score terms: diversity among renderings, distance to the start.
+
+A term changes the scores of a batch before they are differentiated; see `viz.passes.score_term` for
+what the scorer asks of it. `viz.ascent.likeness` has one more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.layers.layer import Layer
+from viz.ascent.random_views import ViewOf
 from viz.objectives.objective import Objective
 from viz.passes.score_term import Look, Views
+from viz.passes.scorer import Scorer
 
-if TYPE_CHECKING:
-    from viz.passes.scorer import Scorer
-
-__all__ = ["Near", "Variety"]
+__all__ = ["Distance", "Diversity", "ScoreTerm"]
 
 
-class Variety:
-    """Drives the renderings of a unit apart: minus the likeness of their Gram matrices.
+class ScoreTerm:
+    """Changes the scores of a batch.
 
-    The likeness is the cosine, as in Lucid's `diversity`; the weight is in units of the score.
-
-    Args:
-        layer: where it is read.
-        weight: of the mean likeness to the others.
-        group: renderings of a unit, next to each other in the batch.
+    Attributes:
+        group: images next to each other in the batch that must share a pass.
+        layers: read besides those of the objectives.
+        window_layers: names of those that every pass over the pictures reads.
     """
 
-    layers: tuple[Layer, ...] = ()
-    window_layers: tuple[str, ...] = ()
+    group = 1
+    layers: Sequence[Layer] = ()
+    window_layers: Sequence[str] = ()
 
-    def __init__(self, layer: str, weight: float, group: int) -> None:
-        self.layer, self.weight, self._group = layer, weight, group
+    def prepare(self, scorer: Scorer, objectives: Sequence[Objective]) -> None:
+        """Measure what the term needs, once before the first step.
 
-    @property
-    def group(self) -> int:
-        """Renderings of a unit."""
-        return self._group
+        Args:
+            scorer: of the network.
+            objectives: one per image of the batch.
+        """
+
+    def before_step(
+        self, scorer: Scorer, view: ViewOf, objectives: Sequence[Objective], images: Sequence[int]
+    ) -> None:
+        """Measure what the term needs in the step that follows.
+
+        Args:
+            scorer: of the network.
+            view: of the step.
+            objectives: one per active image.
+            images: numbers of the active images in the batch.
+        """
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
     ) -> Tensor:
-        """Scores less the likeness to the other renderings of the same unit."""
+        """The scores (image,) with the term; arguments as in `viz.passes.score_term`."""
+        raise NotImplementedError
+
+
+class Diversity(ScoreTerm):
+    """Minus the similarity of a unit's renderings to each other, as in Lucid's `diversity`.
+
+    The similarity is the cosine of Gram matrices; the weight is in units of the score.
+
+    Args:
+        layer: whose features are compared.
+        weight: of the mean similarity to the others.
+        group: renderings of a unit, next to each other in the batch.
+    """
+
+    def __init__(self, layer: str, weight: float, group: int) -> None:
+        self.layer, self.weight, self.group = layer, weight, group
+
+    def __call__(
+        self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
+    ) -> Tensor:
+        """Scores less the similarity to the other renderings of the same unit."""
         features = views[self.layer].values.float().flatten(2)
         grams = (features @ features.transpose(1, 2)).flatten(1)
         grams = F.normalize(grams, dim=1).view(-1, self.group, grams.shape[1])
-        likeness = ((grams @ grams.transpose(1, 2)).sum(2) - 1).flatten() / (self.group - 1)
-        return scores - self.weight * (scores.detach().abs() + 1) * likeness
+        similarity = ((grams @ grams.transpose(1, 2)).sum(2) - 1).flatten() / (self.group - 1)
+        return scores - self.weight * (scores.detach().abs() + 1) * similarity
 
 
-class Near:
-    """Keeps pictures near their starts: minus the relative squared distance of features.
+class Distance(ScoreTerm):
+    """Minus the relative squared distance of a picture's features to those of its start.
 
     Args:
-        layer: where it is read.
+        layer: whose features are compared.
         weight: of the distance, in units of the start's score.
+        starts: (image, channel, y, x) on 0..255, for all images of the batch.
     """
 
-    group = 1
-    layers: tuple[Layer, ...] = ()
-    window_layers: tuple[str, ...] = ()
-
-    def __init__(self, layer: str, weight: float) -> None:
-        self.layer, self.weight = layer, weight
+    def __init__(self, layer: str, weight: float, starts: Tensor) -> None:
+        self.layer, self.weight, self.starts = layer, weight, starts
         self.features: dict[int, Tensor] = {}
         self.scores: dict[int, Tensor] = {}
 
-    def look(
-        self,
-        scorer: Scorer,
-        starts: Tensor,
-        objectives: Sequence[Objective],
-        images: Sequence[int],
+    def before_step(
+        self, scorer: Scorer, view: ViewOf, objectives: Sequence[Objective], images: Sequence[int]
     ) -> None:
-        """Take the starts, seen as the pictures will be seen next, as what to stay near to."""
-        for image, (score, features) in zip(
-            images, scorer.features(starts, objectives, self.layer), strict=True
-        ):
+        """Measure the features of the starts in the view in which the pictures are seen next."""
+        starts = view(self.starts[images].to(scorer.device))
+        measured = scorer.features(starts, objectives, self.layer)
+        for image, (score, features) in zip(images, measured, strict=True):
             self.features[image] = features
             self.scores.setdefault(image, score.abs())
 

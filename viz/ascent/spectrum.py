@@ -1,219 +1,140 @@
-"""Climbs in the spectrum of a picture: `fourier`, `accentuate`, `maco`."""
+"""Pictures as spectra: decorrelated in space and colour, or of fixed magnitudes.
+
+All functions work image by image; pictures are (image, channel, y, x) on 0..255.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from pipeline.errors import RenderError
-from viz.ascent.likeness import Likeness
-from viz.ascent.parametrisation import (
-    phases_to_picture,
-    picture_to_spectrum,
-    spectrum_noise,
-    spectrum_to_picture,
-)
-from viz.ascent.random_views import draw_affine, draw_crops, sample
-from viz.ascent.score_terms import Near
-from viz.ascent.task import Climb, Record, Task
-from viz.pixels import blur
-from viz.recipes.kinds import Accentuate, Fourier, Maco, Typical
+__all__ = [
+    "colour_directions",
+    "frequencies",
+    "mean_magnitudes",
+    "phases_to_picture",
+    "picture_to_spectrum",
+    "spectrum_noise",
+    "spectrum_to_picture",
+]
 
-__all__ = ["climb_fourier", "climb_maco"]
-
-MOMENTS = (0.9, 0.999)
-"""Decay of Adam's first and second moment, its authors' and Lucid's."""
-
-EPSILON = 1e-8
-"""Keeps Adam from dividing by zero."""
-
-NESTEROV_DECAY = 0.004
-"""Momentum decay of NAdam (Dozat 2016, as in PyTorch)."""
+COLOUR_DIRECTIONS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
+"""Square root of the covariance of natural images' colours (rows R, G, B), from Lucid."""
 
 
-class _Adam:
-    """Adam that climbs, item by item; with `nesterov` it is NAdam."""
-
-    def __init__(self, values: Tensor, rate: float, *, nesterov: bool = False) -> None:
-        self.first, self.second = torch.zeros_like(values), torch.zeros_like(values)
-        self.rate, self.nesterov = rate, nesterov
-        self.steps, self.product = 0, 1.0
-
-    def step(self, values: Tensor, uphill: Tensor) -> Tensor:
-        """The values after one step along a gradient."""
-        slow, slower = MOMENTS
-        self.steps += 1
-        self.first.lerp_(uphill, 1 - slow)
-        self.second.mul_(slower).addcmul_(uphill, uphill, value=1 - slower)
-        size = self.second.sqrt().div_(math.sqrt(1 - slower**self.steps)).add_(EPSILON)
-        if not self.nesterov:
-            return values.addcdiv(self.first, size, value=self.rate / (1 - slow**self.steps))
-        now, following = (
-            slow * (1 - 0.5 * math.pow(0.96, step * NESTEROV_DECAY)) for step in (self.steps, self.steps + 1)
-        )
-        self.product *= now
-        ahead = (1 - now) / (1 - self.product) * uphill
-        ahead = ahead + following / (1 - self.product * following) * self.first
-        return values.addcdiv(ahead, size, value=self.rate)
-
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with some of the items."""
-        self.first, self.second = self.first[places], self.second[places]
+def frequencies(height: int, width: int) -> Tensor:
+    """Length of each frequency of a real FFT, in cycles per pixel: (height, width // 2 + 1)."""
+    rows = torch.fft.fftfreq(height)[:, None]
+    columns = torch.fft.rfftfreq(width)[None]
+    return torch.hypot(rows, columns)
 
 
-def _unit_rms(slope: Tensor) -> Tensor:
-    """Scale each image's gradient to a root mean square of 1; all zero stays zero."""
-    flat = slope.flatten(1)
-    size = flat.norm(dim=1).div_(math.sqrt(flat.shape[1])).clamp_(min=1e-30)
-    scaled: Tensor = slope / size.view(-1, *[1] * (slope.ndim - 1))
+def spectrum_noise(generators: Sequence[Generator], shape: tuple[int, int, int], deviation: float) -> Tensor:
+    """Independent Gaussian coefficients of a spectrum.
+
+    Args:
+        generators: one per image.
+        shape: channel, y, x of the picture.
+        deviation: of the coefficients, before they are scaled by frequency.
+
+    Returns:
+        (image, channel, y, x // 2 + 1, 2) float32; the last axis is real and imaginary.
+    """
+    channels, height, width = shape
+    size = (channels, height, width // 2 + 1, 2)
+    drawn = [torch.randn(size, generator=generator) for generator in generators]
+    return deviation * torch.stack(drawn)
+
+
+def spectrum_to_picture(spectrum: Tensor, height: int, width: int, decay: float = 1.0) -> Tensor:
+    """Lucid's decorrelated parametrisation: scale by 1/frequency, invert, mix colours, squash.
+
+    Args:
+        spectrum: (image, channel, y, x // 2 + 1, 2); three channels are colour directions, one is
+            lightness.
+        height: of the picture, in pixels.
+        width: likewise.
+        decay: power of 1/frequency.
+
+    Returns:
+        (image, channel, height, width) on 0..255, differentiable.
+    """
+    # With the factors of the transform and the 4 in it, that each would be a pass of its own, and
+    # for both parts of a number, since a product along a row is quicker than one along a column.
+    scale = _spectrum_scale(height, width, decay) / (4 * math.sqrt(height * width))
+    scale = scale[..., None].repeat(1, 1, 2).to(spectrum)
+    scaled = torch.view_as_complex(spectrum * scale)
+    planes = torch.fft.irfft2(scaled, s=(height, width), norm="forward")
+    return 255 * torch.sigmoid(_mix(planes, colour_directions()))
+
+
+def picture_to_spectrum(pictures: Tensor, decay: float = 1.0) -> Tensor:
+    """The spectrum that `spectrum_to_picture` makes these pictures of.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255; black and white are taken as almost so.
+        decay: power of 1/frequency.
+    """
+    planes = _mix(torch.logit(pictures / 255, eps=1 / 255), torch.linalg.inv(colour_directions()))
+    scaled = torch.fft.rfft2(4 * planes, norm="ortho")
+    scale = _spectrum_scale(pictures.shape[2], pictures.shape[3], decay).to(pictures)
+    spectrum: Tensor = torch.view_as_real(scaled / scale)
+    return spectrum.contiguous()
+
+
+def _spectrum_scale(height: int, width: int, decay: float) -> Tensor:
+    return frequencies(height, width).clamp(min=1 / max(height, width)).pow(-decay)
+
+
+def mean_magnitudes(pictures: Tensor) -> Tensor:
+    """The mean magnitude of each frequency over pictures, in decorrelated colours.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255.
+
+    Returns:
+        (channel, y, x // 2 + 1); the entry of frequency 0 is the signed mean.
+    """
+    planes = _mix(pictures / 255 - 0.5, torch.linalg.inv(colour_directions()))
+    spectra = torch.fft.rfft2(planes, norm="ortho")
+    magnitudes: Tensor = spectra.abs().mean(0)
+    magnitudes[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
+    return magnitudes
+
+
+def phases_to_picture(phases: Tensor, magnitudes: Tensor, height: int, width: int) -> Tensor:
+    """A picture of given magnitudes (Fel et al. 2023): only its phases are free.
+
+    Args:
+        phases: (image, channel, y, x // 2 + 1) in radians.
+        magnitudes: (channel, y, x // 2 + 1), as `mean_magnitudes` gives them.
+        height: of the picture, in pixels.
+        width: likewise.
+
+    Returns:
+        (image, channel, height, width) on 0..255, differentiable.
+    """
+    free = torch.ones_like(magnitudes)
+    free[:, 0, 0] = 0
+    spectrum = torch.polar(torch.ones_like(phases), phases * free) * magnitudes
+    planes: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
+    return 255 * (_mix(planes, colour_directions()) + 0.5).clamp(0, 1)
+
+
+def colour_directions() -> Tensor:
+    """(3, 3) `COLOUR_DIRECTIONS` over their largest column."""
+    directions = torch.tensor(COLOUR_DIRECTIONS)
+    scaled: Tensor = directions / directions.norm(dim=0).max()
     return scaled
 
 
-def climb_fourier(recipe: Fourier, task: Task) -> Climb:
-    """Adam on a decorrelated spectrum under random views."""
-    canvas, device = task.canvas, task.scorer.device
-    height, width = canvas.size
-    spectrum = _start(recipe, task).to(device)
-    views = draw_affine(
-        task.generators,
-        recipe.steps,
-        jitter=recipe.jitter,
-        scale=recipe.scale,
-        rotate=recipe.rotate,
-        rotate_zeros=recipe.rotate_zeros,
-    ).to(device)
-    adam, record = _Adam(spectrum, recipe.rate), Record(len(task.objectives), recipe.patience)
-    if isinstance(task.scorer.extra, Likeness):
-        patches = _given(recipe, task.supplies.patches)
-        task.scorer.extra.prepare(task.scorer.look, patches, task.objectives)
-
-    def paint(spectrum: Tensor) -> Tensor:
-        return spectrum_to_picture(spectrum, height, width, recipe.decay)
-
-    for step in range(recipe.steps):
-        images = record.active
-        spectrum.requires_grad_()
-        pictures = paint(spectrum)
-        seen = views[step][images]
-        windows = sample(pictures, seen, canvas.height, canvas.width)
-        if isinstance(task.scorer.extra, Near) and task.supplies.starts is not None:
-            starts = task.supplies.starts[images].to(device)
-            originals = sample(starts, seen, canvas.height, canvas.width)
-            task.scorer.extra.look(task.scorer, originals, task.objectives_of(images), images)
-        scores, slope = task.scorer.gradient(windows, task.objectives_of(images), step, images)
-        (uphill,) = torch.autograd.grad(windows, spectrum, slope)
-        record.add(scores, pictures)
-        spectrum = adam.step(spectrum.detach(), _unit_rms(uphill))
-        task.on_step(len(images))
-        stay = record.settle(lambda place, now=spectrum: paint(now[place : place + 1])[0])  # type: ignore[misc]
-        if stay is not None:
-            task.on_step((len(images) - len(stay)) * (recipe.steps - step - 1))
-            spectrum = spectrum[stay]
-            adam.keep(stay)
-        if not record.active:
-            return _smoothed(recipe, record.finish(None))
-    return _smoothed(recipe, record.finish(paint(spectrum)))
-
-
-def _start(recipe: Fourier, task: Task) -> Tensor:
-    noise = spectrum_noise(task.generators, (task.channels, *task.canvas.size), recipe.start_sd)
-    if not isinstance(recipe, Accentuate | Typical):
-        return noise
-    spectrum = picture_to_spectrum(_given(recipe, task.supplies.starts), recipe.decay)
-    return spectrum + noise if isinstance(recipe, Typical) else spectrum
-
-
-Given = TypeVar("Given")
-
-
-def _given(recipe: Fourier, supplied: Given | None) -> Given:
-    """What only an index can supply."""
-    if supplied is None:
-        raise RenderError(f"recipe {recipe.name} needs the images of an index")
-    return supplied
-
-
-def _smoothed(recipe: Fourier, climb: Climb) -> Climb:
-    """The same pictures without what is finer than their likeness reaches."""
-    if not isinstance(recipe, Typical):
-        return climb
-    last, best = (blur(each, recipe.smooth) for each in (climb.pictures, climb.best))
-    return replace(climb, pictures=last, best=best)
-
-
-def climb_maco(recipe: Maco, task: Task) -> Climb:
-    """NAdam on phases; the score of a picture is the mean over its random crops."""
-    if task.supplies.magnitudes is None:
-        raise RenderError(f"recipe {recipe.name} needs the images of an index")
-    canvas, device = task.canvas, task.scorer.device
-    magnitudes = task.supplies.magnitudes.to(device)
-    height, width = (round(side * recipe.enlarge) for side in canvas.size)
-    shape = (*magnitudes.shape,)
-    phases = torch.stack([torch.randn(shape, generator=generator) for generator in task.generators]).to(
-        device
-    )
-    crops = draw_crops(
-        task.generators,
-        recipe.steps,
-        recipe.crops,
-        size=recipe.crop_size,
-        size_sd=recipe.crop_sd,
-        centre_sd=recipe.centre_sd,
-        picture=(height, width),
-        window=(canvas.height, canvas.width),
-    ).to(device)
-    adam = _Adam(phases, recipe.rate, nesterov=True)
-    record = Record(len(task.objectives), recipe.patience)
-    mattered = torch.zeros(len(task.objectives), 1, height, width, device=device)
-    for step in range(recipe.steps):
-        images = record.active
-        phases.requires_grad_()
-        pictures = phases_to_picture(phases, magnitudes, height, width)
-        leaf = pictures.detach().requires_grad_()
-        windows = sample(
-            leaf.repeat_interleave(recipe.crops, dim=0),
-            crops[step][images].flatten(0, 1),
-            canvas.height,
-            canvas.width,
-        )
-        noisy = windows + _noise(recipe, task, images, windows)
-        objectives = [each for each in task.objectives_of(images) for _ in range(recipe.crops)]
-        scores, slope = task.scorer.gradient(noisy, objectives, step)
-        (by_pixel,) = torch.autograd.grad(windows, leaf, slope)
-        mattered[images] += by_pixel.abs().mean(1, keepdim=True)
-        (uphill,) = torch.autograd.grad(pictures, phases, by_pixel)
-        record.add(scores.view(-1, recipe.crops).mean(1), pictures)
-        phases = adam.step(phases.detach(), _unit_rms(uphill))
-        task.on_step(len(images))
-        stay = record.settle(lambda place, now=pictures: now[place])  # type: ignore[misc]
-        if stay is not None:
-            task.on_step((len(images) - len(stay)) * (recipe.steps - step - 1))
-            phases = phases[stay]
-            adam.keep(stay)
-        if not record.active:
-            return record.finish(None, _opacity(mattered))
-    return record.finish(phases_to_picture(phases, magnitudes, height, width), _opacity(mattered))
-
-
-def _noise(recipe: Maco, task: Task, images: Sequence[int], windows: Tensor) -> Tensor:
-    """Gaussian noise and uniform noise of half its size, from each image's own generator."""
-    shape = (recipe.crops, *windows.shape[1:])
-    drawn = []
-    for image in images:
-        generator = task.generators[image]
-        gaussian = torch.randn(shape, generator=generator)
-        uniform = torch.rand(shape, generator=generator) - 0.5
-        drawn.append(255 * recipe.noise * (gaussian + uniform))
-    return torch.cat(drawn).to(windows.device)
-
-
-def _opacity(mattered: Tensor) -> Tensor:
-    """How much each pixel mattered, on 0..255; the strongest fifth is opaque."""
-    flat = mattered.flatten(1)
-    full = flat.quantile(0.8, dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
-    return 255 * (mattered / full).clamp(max=1)
+def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply colours by a matrix; a single channel stays as it is."""
+    if planes.shape[1] != 3:
+        return planes
+    first, second, third = planes.unbind(1)
+    mixed = [torch.add(torch.add(a * first, second, alpha=b), third, alpha=c) for a, b, c in matrix.tolist()]
+    return torch.stack(mixed, dim=1)

@@ -1,4 +1,4 @@
-"""What a rendering should drive up: units, directions and their weighted sums.
+"""What a rendering maximises: units, directions and their weighted sums.
 
     point(layer, 7)                           the unit at the grid's centre
     channel(layer, 7) - 0.5 * channel(layer, 9)
@@ -181,7 +181,7 @@ def direction(layer: Layer, vector: Sequence[float], y: int | None = None, x: in
 
 
 def energy(layer: Layer, unit: int | None = None) -> Objective:
-    """The mean square of one unit, or of all units of a layer: what DeepDream drives up.
+    """The mean square of one unit, or of all units of a layer: what DeepDream maximises.
 
     Raises:
         RenderError: for a unit that the layer does not have.

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pipeline.errors import RenderError, did_you_mean
-from viz.recipes.kinds import RULES, ReluRule
+from viz.choices import RULES, ReluRule
 
 __all__ = ["LEAKY_SLOPE", "relu_rule"]
 
@@ -190,7 +190,7 @@ def relu_rule(rule: ReluRule) -> AbstractContextManager[object]:
     """A context in which every ReLU, and its backward pass, follows a rule.
 
     Args:
-        rule: one of `viz.recipes.kinds.RULES`.
+        rule: one of `viz.choices.RULES`.
 
     Returns:
         The context manager.

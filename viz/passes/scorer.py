@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
+from viz.choices import ReluRule
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.folding import cached_folding
@@ -24,7 +25,6 @@ from viz.passes.relu import relu_rule
 from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
 from viz.passes.workers import Workers
-from viz.recipes.kinds import ReluRule
 
 __all__ = ["Precision", "Scorer", "resolve_precision"]
 

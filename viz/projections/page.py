@@ -20,8 +20,8 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
 from pipeline.store.files import atomic_path
+from viz.inputs.top_images import choose_images
 from viz.projections.project import Method, activation_maps, project, show_activation, show_signed
-from viz.render.top_images import choose_images
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from pipeline.errors import RenderError, did_you_mean
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
+from viz.choices import ReluRule
 from viz.objectives.objective import evaluate, point
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.relu import relu_rule
 from viz.passes.watch import PASS_IMAGES, Watch
-from viz.recipes.kinds import ReluRule
 
 __all__ = [
     "METHODS",

@@ -1,4 +1,4 @@
-"""Recipes by name: everything that decides how a rendering is made, as frozen data.
+"""Recipes by name, built in or from a file, and their options as text.
 
     get_recipe("fourier", {"steps": "128"})
     get_recipe("my-recipe.toml")
@@ -19,12 +19,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pipeline.errors import RenderError, did_you_mean
-from viz.recipes.code import Latent
-from viz.recipes.kinds import Accentuate, Deepvis, Dream, Facets, Fourier, Maco, Octaves, Recipe, Typical
+from viz.objectives.text import read_objective
+from viz.recipes.base import Recipe
 from viz.recipes.option_text import read_option, write_option
 
 __all__ = [
@@ -32,34 +33,36 @@ __all__ = [
     "default_recipe",
     "describe_recipe",
     "get_recipe",
+    "read_files",
     "recipe_fingerprint",
     "summarise_recipe",
 ]
 
 RENDERER_VERSION = 4
-"""Raised when the same recipe would give another image, so that old renderings are not reused."""
+"""Raised when the same recipe would give other pictures, so that old renderings are not reused."""
 
-RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Typical(),
-        Fourier(),
-        Octaves(),
-        Facets(),
-        Maco(),
-        Dream(),
-        Accentuate(),
-        Latent(),
-        Deepvis(),
-        Deepvis(name="deepvis-2", steps=750, decay=0.3, sigma=0, zero_norm=20, progress=0),
-        Deepvis(name="deepvis-3", steps=1000, decay=0.0001, sigma=1.0, zero_norm=0, progress=0),
-        Deepvis(name="deepvis-4", steps=1000, zero_norm=0, zero_contribution=90, rate=1e8),
-    )
-}
-"""The recipes by name, with their defaults; `deepvis` and -2 to -4 are the paper's settings."""
+FILES = (
+    "typical",
+    "fourier",
+    "octaves",
+    "facets",
+    "maco",
+    "dream",
+    "accentuate",
+    "prior",
+    "deepvis",
+)
+"""The files of this folder whose `RECIPES` are the built-in ones, in the order of `maxact recipes`."""
 
 
-_ONE_UNIT = re.compile(r"\s*-?\s*(point(@\d+\s*,\s*\d+)?|channel|logit)\s*")
+def read_files() -> dict[str, Recipe]:
+    """The recipes of `FILES` by name."""
+    modules = [import_module(f"viz.recipes.{file}") for file in FILES]
+    return {recipe.name: recipe for module in modules for recipe in module.RECIPES}
+
+
+RECIPES: Mapping[str, Recipe] = read_files()
+"""The built-in recipes by name, with their defaults."""
 
 
 def default_recipe(objective: str) -> str:
@@ -67,8 +70,11 @@ def default_recipe(objective: str) -> str:
 
     `typical` for one unit; `fourier` for sums, energies and whole layers, for which the index
     lists no top images.
+
+    Raises:
+        RenderError: for text that is no objective.
     """
-    return "typical" if _ONE_UNIT.fullmatch(objective) else "fourier"
+    return "typical" if read_objective(objective).is_one_unit else "fourier"
 
 
 def get_recipe(name: str, options: Mapping[str, str] | None = None) -> Recipe:
@@ -160,7 +166,7 @@ def summarise_recipe(recipe: Recipe) -> str:
 
 
 def recipe_fingerprint(recipe: Recipe, **context: object) -> str:
-    """SHA-256, in hexadecimal, of a recipe and of whatever else decides the image."""
+    """SHA-256, in hexadecimal, of a recipe and of whatever else decides the picture."""
     whole = {"recipe": asdict(recipe), "renderer": RENDERER_VERSION, **context}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 

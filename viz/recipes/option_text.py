@@ -13,12 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pipeline.errors import RenderError, UsageError
 
-__all__ = ["Octave", "parse_settings", "read_option", "write_option"]
+__all__ = ["Octave", "parse_settings", "ramp", "read_option", "write_option"]
 
 
 @dataclass(frozen=True, slots=True)
 class Octave:
-    """A stretch of steps at one picture size; sigma and step run linearly from first to last.
+    """Steps at one picture size; sigma and step change linearly from the first to the last.
 
     Args:
         iterations: steps.
@@ -31,6 +31,22 @@ class Octave:
     scale: float
     sigma: tuple[float, float]
     step: tuple[float, float]
+
+    @property
+    def sigmas(self) -> list[float]:
+        """Sigma of every iteration."""
+        return ramp(self.sigma, self.iterations)
+
+    @property
+    def steps(self) -> list[float]:
+        """Step of every iteration."""
+        return ramp(self.step, self.iterations)
+
+
+def ramp(ends: tuple[float, float], count: int) -> list[float]:
+    """So many numbers, linearly from the first to the last; one number is the first."""
+    first, last = ends
+    return [first + place / max(1, count - 1) * (last - first) for place in range(count)]
 
 
 def parse_settings(settings: Sequence[str], **given: int | None) -> dict[str, str]:

@@ -1,235 +1,157 @@
-"""One batch of renderings: it climbs, its pictures are saved, read back and measured."""
+"""One batch of renderings: optimised, saved, read back, measured and judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from pipeline.choices import Score
-from pipeline.layers.layer import Layer
-from pipeline.networks.network import Network
-from viz.ascent.dispatch import climb, reads_whole_layer
-from viz.ascent.likeness import Likeness
-from viz.ascent.score_terms import Near, Variety
-from viz.ascent.task import Climb, Task
+from viz.ascent.history import AscentResult
+from viz.ascent.loop import ascend
 from viz.canvas import Canvas
+from viz.inputs.batch import Batch
+from viz.inputs.top_images import TopImages
 from viz.objectives.objective import Objective
-from viz.passes.score_term import Extra
-from viz.passes.scorer import Precision, Scorer
+from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
-from viz.passes.workers import Workers
 from viz.pixels import to_bytes
-from viz.recipes.kinds import Accentuate, Fourier, Maco, Recipe, Typical
 from viz.render.files import picture_name, save_picture
-from viz.render.inputs import Material
 from viz.render.measure import Measured, measure, open_picture
-from viz.render.starts import Start
+from viz.render.request import RenderRequest, Target
 from viz.render.table import Rendered
 from viz.render.verdict import Reference, judge, ratio_of
 from viz.seeds import item_generator
 
-__all__ = ["Item", "Job", "Made", "climb_batch", "extra_for", "row_of"]
+__all__ = ["render_batch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One rendering to make."""
-
-    unit: int
-    facet: int
-    objective: Objective
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the renderings of one call share."""
-
-    network: Network
-    layer: Layer
-    recipe: Recipe
-    objective: str
-    seed: int
-    out: Path
-    precision: Precision
-    score: Score
-    references: Mapping[int, Reference]
-    material: Material
-    workers: Workers
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One rendering as it was saved and measured."""
-
-    item: Item
-    file: str
-    picture: Tensor
-    measured: Measured
-    trace: tuple[float, ...]
-    start: Start | None
-    status: str
-    relu: str
-
-
-def climb_batch(
-    job: Job, canvas: Canvas, items: Sequence[Item], on_step: Callable[[int], None]
-) -> list[Made]:
-    """Render a batch on one canvas: one result per item, in order."""
-    objectives = [item.objective for item in items]
-    starts = [
-        job.material.start(job.recipe, item.objective, job.layer, item.unit, item.facet, canvas)
-        for item in items
+def render_batch(
+    request: RenderRequest, canvas: Canvas, targets: Sequence[Target], on_step: Callable[[int], None]
+) -> list[Rendered]:
+    """Render a batch on one canvas: the row of the table of each target, in order."""
+    batch = Batch(
+        request.inputs,
+        canvas,
+        [target.objective for target in targets],
+        [item_generator(request.seed, request.layer.name, target.unit, target.facet) for target in targets],
+        _top_images(request, canvas, targets),
+    )
+    result = _optimise(request, batch, on_step)
+    files, pictures = _save(request, targets, result)
+    measured = measure(
+        request.inputs.network, pictures, batch.objectives, canvas, request.score, request.recipe.zoom
+    )
+    images = [top.images for top in batch.top_images] or [()] * len(targets)
+    return [
+        _row(request, canvas, *each)
+        for each in zip(targets, files, pictures, measured, result.traces, images, strict=True)
     ]
-    read = objectives[0].layers
-    extra = extra_for(job.recipe, job.material, read[0], canvas)
-    known = {layer.name: layer for layer in (*(extra.layers if extra else ()), *read)}
-    with Watch(job.network, tuple(known.values()), canvas) as watch:
+
+
+def _top_images(request: RenderRequest, canvas: Canvas, targets: Sequence[Target]) -> list[TopImages]:
+    """What each target is made from; empty where the recipe uses no top images."""
+    recipe, divided = request.recipe, dict[int, list[TopImages]]()
+    if recipe.top_images == 0:
+        return []
+    for target in targets:
+        if target.unit not in divided:
+            top = request.inputs.top_images(
+                request.layer, target.unit, target.objective, canvas, recipe.top_images
+            )
+            divided[target.unit] = recipe.divide(top)
+    return [divided[target.unit][target.facet] for target in targets]
+
+
+def _optimise(request: RenderRequest, batch: Batch, on_step: Callable[[int], None]) -> AscentResult:
+    """Gradient ascent as the recipe plans it."""
+    recipe, ascent = request.recipe, request.recipe.ascent(batch)
+    term, read = ascent.score_term, batch.objectives[0].layers
+    layers = {layer.name: layer for layer in (*(term.layers if term else ()), *read)}
+    with Watch(request.inputs.network, tuple(layers.values()), batch.canvas) as watch:
         scorer = Scorer(
             watch,
-            relu=job.recipe.relu,
-            relu_steps=job.recipe.relu_steps,
-            precision=job.precision,
-            extra=extra,
-            workers=job.workers,
+            relu=recipe.relu,
+            relu_steps=recipe.relu_steps,
+            precision=request.precision,
+            extra=term,
+            workers=request.workers,
         )
-        generators = [item_generator(job.seed, job.layer.name, item.unit, item.facet) for item in items]
-        supplies = job.material.supplies(job.recipe, starts, canvas)
-        channels = job.network.input_shape[0]
-        task = Task(scorer, canvas, channels, objectives, generators, on_step, supplies)
-        result = climb(job.recipe, task)
-    return _save_batch(job, canvas, items, starts, result)
+        return recipe.finish(ascend(ascent, scorer, batch.objectives, on_step), batch)
 
 
-def _save_batch(
-    job: Job,
-    canvas: Canvas,
-    items: Sequence[Item],
-    starts: Sequence[Start | None],
-    result: Climb,
-) -> list[Made]:
-    """Save every picture, read it back, measure it."""
-    pictures = to_bytes(result.pictures if job.recipe.keep == "last" else result.best)
-    opacity = None if result.opacity is None else to_bytes(result.opacity)
+def _save(
+    request: RenderRequest, targets: Sequence[Target], result: AscentResult
+) -> tuple[list[str], list[Tensor]]:
+    """Save every picture and read it back: files relative to OUT, pictures (channel, y, x) uint8."""
+    network, recipe = request.inputs.network, request.recipe
+    pictures = to_bytes(result.pictures if recipe.keep == "last" else result.best)
+    alpha = None if result.alpha is None else to_bytes(result.alpha)
     files = []
-    for number, item in enumerate(items):
+    for number, target in enumerate(targets):
         file = picture_name(
-            job.layer.name,
-            job.recipe.name,
-            job.objective,
-            item.unit,
-            item.facet,
-            job.seed,
-            item.fingerprint,
+            request.layer.name,
+            recipe.name,
+            request.objective,
+            target.unit,
+            target.facet,
+            request.seed,
+            target.fingerprint,
         )
-        about = f"{job.network.name}: {item.objective}, {job.recipe.name}, seed {job.seed}"
-        layers = [pictures[number], *([] if opacity is None else [opacity[number]])]
-        save_picture(job.out / file, layers, about)
+        about = f"{network.name}: {target.objective}, {recipe.name}, seed {request.seed}"
+        planes = [pictures[number], *([] if alpha is None else [alpha[number]])]
+        save_picture(request.out / file, planes, about)
         files.append(file)
-    channels = job.network.input_shape[0]
-    saved = [open_picture(job.out / file, channels) for file in files]
-    objectives = [item.objective for item in items]
-    measured = measure(job.network, saved, objectives, canvas, job.score, _zoom(job.recipe))
-    return [
-        Made(
-            item,
-            files[number],
-            saved[number],
-            measured[number],
-            result.traces[number],
-            starts[number],
-            _status(job, item, measured[number], saved[number]),
-            job.recipe.relu,
-        )
-        for number, item in enumerate(items)
-    ]
+    return files, [open_picture(request.out / file, network.input_shape[0]) for file in files]
 
 
-def _status(job: Job, item: Item, measured: Measured, picture: Tensor) -> str:
-    reference = job.references.get(item.unit, Reference())
-    return judge(measured, reference, picture, lowest=_is_lowest(item.objective))
-
-
-def _is_lowest(objective: Objective) -> bool:
-    return all(term.weight < 0 for term in objective.terms)
-
-
-def _zoom(recipe: Recipe) -> float:
-    """Pixels of a recipe's picture to a pixel of the canvas."""
-    return recipe.enlarge if isinstance(recipe, Maco) else 1.0
-
-
-def row_of(job: Job, canvas: Canvas, made: Made) -> Rendered:
-    """What the table of renderings says of one."""
-    zoom = _zoom(job.recipe)
-    height, width = made.picture.shape[1:]
+def _row(
+    request: RenderRequest,
+    canvas: Canvas,
+    target: Target,
+    file: str,
+    picture: Tensor,
+    measured: Measured,
+    trace: tuple[float, ...],
+    images: tuple[int, ...],
+) -> Rendered:
+    """What the table of renderings says of a picture."""
+    recipe, zoom = request.recipe, request.recipe.zoom
+    height, width = picture.shape[1:]
     box = canvas.box_in(round(height / zoom), round(width / zoom))
-    reference = job.references.get(made.item.unit, Reference())
-    lowest = _is_lowest(made.item.objective)
+    reference = request.references.get(target.unit, Reference())
+    lowest = _is_lowest(target.objective)
     best = reference.lowest if lowest else reference.highest
-    measured = made.measured
-    alike = job.score == "max" or measured.activation == measured.peak
+    alike = request.score == "max" or measured.activation == measured.peak
     comparable = measured.peak is not None and alike
     return Rendered(
-        layer=job.layer.name,
-        unit=made.item.unit,
-        recipe=job.recipe.name,
-        objective=job.objective,
-        facet=made.item.facet,
-        seed=job.seed,
+        layer=request.layer.name,
+        unit=target.unit,
+        recipe=recipe.name,
+        objective=request.objective,
+        facet=target.facet,
+        seed=request.seed,
         activation=measured.activation,
         peak=measured.peak,
         best_real=best,
         p999=None if lowest else reference.p999,
         ratio=ratio_of(measured.activation, best, lowest=lowest) if comparable else None,
-        steps=len(made.trace),
-        best_step=max(range(len(made.trace)), key=made.trace.__getitem__),
-        status=made.status,
-        relu=made.relu,
-        precision=job.precision,
-        file=made.file,
+        steps=len(trace),
+        best_step=max(range(len(trace)), key=trace.__getitem__),
+        status=judge(measured, reference, picture, lowest=lowest),
+        relu=recipe.relu,
+        precision=request.precision,
+        file=file,
         width=width,
         height=height,
         box_left=box.left * zoom,
         box_top=box.top * zoom,
         box_right=box.right * zoom,
         box_bottom=box.bottom * zoom,
-        fingerprint=made.item.fingerprint,
-        images=made.start.images if made.start else (),
-        trace=made.trace,
+        fingerprint=target.fingerprint,
+        images=images,
+        trace=trace,
     )
 
 
-def extra_for(recipe: Recipe, material: Material, layer: Layer, canvas: Canvas) -> Extra | None:
-    """What a recipe adds to the scores of its batch.
-
-    Args:
-        recipe: any.
-        material: knows the network, and which layers' statistics count.
-        layer: that the objectives read first.
-        canvas: of the batch.
-    """
-    if not isinstance(recipe, Fourier) or not reads_whole_layer(recipe):
-        return None
-    if isinstance(recipe, Typical):
-        way, close = material.statistics_layers(layer)
-        preprocess = material.network.preprocess
-        return Likeness(
-            layer,
-            way,
-            close,
-            canvas,
-            drive=recipe.drive,
-            reach=recipe.reach_whole if canvas.field_is_whole else recipe.reach,
-            weight=recipe.likeness,
-            close_weight=recipe.close_up,
-            close_side=recipe.close_side,
-            caricature=recipe.caricature,
-            whole=(preprocess.height, preprocess.width),
-        )
-    if isinstance(recipe, Accentuate):
-        return Near(layer.name, recipe.near)
-    return Variety(layer.name, recipe.variety_weight, recipe.variety)
+def _is_lowest(objective: Objective) -> bool:
+    return all(term.weight < 0 for term in objective.terms)

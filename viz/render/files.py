@@ -20,19 +20,19 @@ __all__ = ["picture_name", "save_picture"]
 def picture_name(
     layer: str, recipe: str, objective: str, unit: int, facet: int, seed: int, fingerprint: str
 ) -> str:
-    """Where a rendering's PNG lies, relative to OUT; the name says what it is."""
+    """The path of a rendering's PNG, relative to OUT."""
     parts = [recipe, objective, f"{unit:05}" if unit >= 0 else "all", f"s{seed}"]
     parts += [f"f{facet}"] if facet else []
     name = "-".join(_slug(part) for part in [*parts, fingerprint[:8]])
     return (Path("renders") / _slug(layer) / f"{name}.png").as_posix()
 
 
-def save_picture(path: Path, layers: Sequence[Tensor], about: str) -> None:
+def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
     """Write one PNG atomically.
 
     Args:
         path: its final name; folders are made.
-        layers: (channel, y, x) uint8 colours, and where there is one the opacity (1, y, x).
+        planes: (channel, y, x) uint8 colours, then the opacity (1, y, x) where there is one.
         about: a line of text kept in the file.
 
     Raises:
@@ -42,7 +42,7 @@ def save_picture(path: Path, layers: Sequence[Tensor], about: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
-    pixels = torch.cat(list(layers)).permute(1, 2, 0).squeeze(2).numpy()
+    pixels = torch.cat(list(planes)).permute(1, 2, 0).squeeze(2).numpy()
     text = PngInfo()
     text.add_text("maxact", about)
     with atomic_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""What a saved picture really does to the network: no transform, no rule, no rounding left out."""
+"""Activations of saved pictures: 8 bits, no transforms, no ReLU rule, float32."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ __all__ = ["Measured", "measure", "open_picture"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Of one picture.
+    """What one picture activates.
 
     Args:
         activation: at the target's position for a point, the peak for a channel, the objective's
             value otherwise.
         peak: of the only unit in the objective, as the index scores a picture: maximum over
-            positions (minimum, where the unit is to be low) or mean; None when there is not just
-            one unit.
+            positions (minimum, for the lowest) or mean; None for objectives of several units.
     """
 
     activation: float
@@ -60,7 +59,7 @@ def measure(
             colour.
         zoom: pixels of a picture to a pixel of the canvas; the pictures are shrunk by it.
         objectives: one per picture.
-        canvas: where the pictures lie in the input.
+        canvas: where in the input the pictures are placed.
         score: what the index keeps of a unit's positions.
     """
     layers = {layer.name: layer for objective in objectives for layer in objective.layers}
@@ -77,7 +76,7 @@ def measure(
 
 
 def _fit(picture: Tensor, zoom: float) -> Tensor:
-    """(1, channel, y, x) uint8 on the canvas's scale."""
+    """(1, channel, y, x) uint8 at the size of the canvas."""
     if zoom == 1:
         return picture[None]
     height, width = (round(side / zoom) for side in picture.shape[1:])

@@ -13,19 +13,18 @@ from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.selection import ClassUnits
-from viz.objectives.text import WHOLE_LAYER, parse_objective
+from viz.inputs.inputs import Inputs
+from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
 from viz.passes.scorer import Precision
 from viz.priors.prior import Prior, load_prior, parse_code_shape
-from viz.recipes.code import Latent
-from viz.recipes.kinds import Recipe
-from viz.render.inputs import Material
+from viz.recipes.base import Recipe
 from viz.render.render_units import render_units
 from viz.render.table import Rendered
 
 __all__ = ["Device", "find_device", "index_network", "render_index"]
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where a climb runs; `auto` is a GPU where there is one."""
+"""Where gradient ascent runs; `auto` is a GPU where there is one."""
 
 
 def index_network(index: Index, weights: str | Path | None = None) -> Network:
@@ -77,11 +76,11 @@ def render_index(
         units: as `pipeline.query.selection.parse_units` reads them.
         seed, objective, batch, precision: see `viz.render.render_units.render_units`.
         weights: see `index_network`.
-        photograph: what a dream starts from.
+        photograph: the start, for recipe `dream`.
         generator: of the recipe `prior`: a checkpoint or `module:factory`, see
             `viz.priors.prior.load_prior`; by default the one trained in OUT.
-        generator_weights: of a generator that a factory makes.
-        generator_code: shape of its codes, such as `256x6x6`, where it does not say.
+        generator_weights: weights file for a `module:factory` generator.
+        generator_code: shape of its codes, such as `256x6x6`, where it does not declare it.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
 
@@ -95,15 +94,16 @@ def render_index(
     network = index_network(index, weights)
     network.module.to(find_device(device))
     prior = None
-    if isinstance(recipe, Latent):
+    if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
     elif generator or generator_weights or generator_code:
         raise RenderError(f"recipe {recipe.name} takes no generator; use --recipe prior")
-    material = Material(network, index, photograph, prior)
-    whole = objective.strip() in ("layer", "-layer")
+    inputs = Inputs(network, index, photograph, prior)
+    read = read_objective(objective)
+    whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
-    makers = [parse_objective(objective, layer, index.layers, classes) for layer, _ in chosen]
+    makers = [parse_objective(read, layer, index.layers, classes) for layer, _ in chosen]
     rows: list[Rendered] = []
     for (layer, wanted), make in zip(chosen, makers, strict=True):
         rows += render_units(
@@ -114,11 +114,11 @@ def render_index(
             out=index.out,
             seed=seed,
             objective=make,
-            objective_name=objective.strip(),
+            objective_name=read.text,
             batch=batch,
             precision=precision,
             score=index.run["config"].get("score", "max"),
-            material=material,
+            inputs=inputs,
             reporter=reporter,
         )
     return rows
@@ -133,7 +133,7 @@ def _prior(
     code: str | None,
     reporter: Reporter,
 ) -> Prior:
-    """The generator of a recipe that climbs in one."""
+    """The generator for a recipe whose source is one."""
     if source is None:
         if weights is not None or code is not None:
             raise RenderError("a generator's weights or code shape need --generator module:factory")

@@ -1,7 +1,7 @@
-"""The table of renderings, `renders.parquet`: what each picture in `renders/` shows and achieved.
+"""The table of renderings, `renders.parquet`: one row for each picture in `renders/`.
 
-One row per layer, unit, recipe, objective, facet and seed. Rendering it again under other settings
-replaces the row and its picture.
+A row is identified by layer, unit, recipe, objective, facet and seed. Rendering it again with other
+options replaces the row and its picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RENDERS_TABLE = "renders.parquet"
 """Name of the table in OUT."""
 
 LOCK = ".renders.lock"
-"""Held while the table is read and written, so that no process undoes what another adds."""
+"""Held while the table is read and written, so that processes do not overwrite each other's rows."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -41,16 +41,17 @@ class Rendered:
         best_real: the dataset's most extreme peak of the unit; None without an index.
         p999: the dataset's 99.9th percentile of the unit's peaks.
         ratio: activation over best_real, where that is positive (for the lowest: negative).
-        steps: taken.
+        steps: gradient steps taken.
         best_step: the step whose score was the highest, from 0.
         status: `ok`; `retried`: the second attempt succeeded, with the redirected rule and another
-            seed; `weak`: both stayed below the dataset's 90th percentile; `grey`: they show nothing.
-        relu: the rule during the climb.
-        precision: of the climb.
+            seed; `weak`: both attempts stayed below the dataset's 90th percentile; `grey`: they show
+            nothing.
+        relu: the ReLU rule during gradient ascent.
+        precision: of gradient ascent.
         file: the PNG, relative to OUT.
         width, height: of the PNG.
         box_left, box_top, box_right, box_bottom: the target's receptive field in the PNG.
-        images: image_ids that the start was made from: those of a facet, or the one accentuated.
+        images: image_ids of the top images that it was made from.
         fingerprint: of everything that decided the picture.
         trace: (step,) the score of each step.
     """

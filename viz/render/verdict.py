@@ -1,4 +1,4 @@
-"""What the dataset reached, beside which a rendering is judged."""
+"""Whether a rendering succeeded, compared with what the dataset reached."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge(measured: Measured, reference: Reference, picture: Tensor, *, lowest: 
         measured: on the saved picture.
         reference: of the unit.
         picture: (channel, y, x) uint8.
-        lowest: whether the unit was to be low.
+        lowest: whether the objective is the unit's lowest activation.
     """
     if picture.float().std() < FLAT_DEVIATION:
         return "grey"
@@ -60,9 +60,9 @@ def judge(measured: Measured, reference: Reference, picture: Tensor, *, lowest: 
 
 
 def ratio_of(activation: float, best: float | None, *, lowest: bool) -> float | None:
-    """How far beyond the dataset's best an activation goes: above 1 is beyond, up or down.
+    """An activation over the dataset's best: above 1 is beyond it, up or down.
 
-    None where the best is unknown, or on the wrong side of 0 for a quotient to say so.
+    None where the best is unknown, or where its sign makes the quotient meaningless.
     """
     if best is None or not (best < 0 if lowest else best > 0):
         return None

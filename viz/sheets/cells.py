@@ -14,8 +14,8 @@ from pipeline.images.decode import open_original
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
+from viz.inputs.top_images import choose_images
 from viz.render.table import Rendered
-from viz.render.top_images import choose_images
 from viz.sheets.content import Bucket, Cell, Synthetic, Tile
 from viz.sheets.layout import TILE, TILES
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window

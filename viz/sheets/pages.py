@@ -17,6 +17,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.files import atomic_path
+from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
 from viz.sheets.cells import gather_cells
@@ -126,7 +127,7 @@ def _rendered_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
     Real patches then have the same size as the renderings. Only renderings of the centre position
     are considered, as the canvas of other positions may be clipped at a border.
     """
-    centred = [row for row in rows if row.objective.strip() in ("point", "-point")]
+    centred = [row for row in rows if is_at_centre(row.objective)]
     if not centred or layer.stride_y < 1 or layer.stride_x < 1:
         return layer
     return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))

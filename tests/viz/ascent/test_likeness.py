@@ -1,4 +1,4 @@
-"""What a rendering is drawn to: patches are perfectly like themselves, noise is not."""
+"""Likeness: patches are perfectly like themselves, noise is not."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.climbers import climber, layer_of
 from tests.fixtures.tiny import write_tars
-from viz.ascent.likeness import Likeness, Patches, statistics_layers
+from viz.ascent.likeness import Likeness
+from viz.ascent.statistics_layers import statistics_layers
 from viz.canvas import whole_canvas
+from viz.inputs.batch import Batch
+from viz.inputs.inputs import Inputs
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
-from viz.planning.plan import plan_field
 from viz.recipes.catalog import default_recipe, get_recipe
-from viz.render.batch import extra_for
-from viz.render.inputs import Material
 from viz.render.render_units import render_units
 
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
@@ -32,7 +32,7 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def material(network, tmp_path_factory):
+def inputs(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("likeness")
     tars = write_tars(folder / "data", [16, 16])
     config = RunConfig(
@@ -45,37 +45,36 @@ def material(network, tmp_path_factory):
     )
     run_index(config, network=network)
     with open_index(folder / "out") as index:
-        yield Material(network, index)
+        yield Inputs(network, index)
 
 
-def drawn(network, material, recipe, units, pictures_of):
-    """Scores of pictures under a recipe's likeness, without the drive's own scale."""
+def drawn(network, inputs, recipe, units, pictures_of):
+    """Scores of pictures under a recipe's likeness."""
     layer = layer_of(network, "late")
     objectives = [point(layer, unit) for unit in units]
-    canvas = plan_field(network, objectives[0], material.field(recipe, layer))
-    extra = extra_for(recipe, material, layer, canvas)
-    assert isinstance(extra, Likeness)
-    starts = [
-        material.start(recipe, objective, layer, unit, 0, canvas)
+    canvas = recipe.canvas(inputs, layer, objectives[0]).with_margin(0)
+    top = [
+        inputs.top_images(layer, unit, objective, canvas, recipe.top_images)
         for unit, objective in zip(units, objectives, strict=True)
     ]
-    supplies = material.supplies(recipe, starts, canvas)
-    assert isinstance(supplies.patches, Patches)
-    known = {each.name: each for each in (*extra.layers, layer)}
+    term = recipe.score_term(Batch(inputs, canvas, objectives, [], top))
+    assert isinstance(term, Likeness)
+    assert [len(patches) for patches in term.top] == [recipe.images] * len(units)
+    known = {each.name: each for each in (*term.layers, layer)}
     with Watch(network, tuple(known.values()), canvas) as watch:
-        scorer = Scorer(watch, extra=extra)
-        extra.prepare(scorer.look, supplies.patches, objectives)
-        return scorer.gradient(pictures_of(supplies.patches), objectives, 0)
+        scorer = Scorer(watch, extra=term)
+        term.prepare(scorer, objectives)
+        return scorer.gradient(pictures_of(term), objectives, 0)
 
 
-def test_a_patch_is_perfectly_like_itself(network, material):
-    scores = scores_of_themselves(network, material, "1")
+def test_a_patch_is_perfectly_like_itself(network, inputs):
+    scores = scores_of_themselves(network, inputs, "1")
     assert scores.abs().max() < 1e-4
 
 
-def test_what_is_wanted_lies_on_the_line_from_usual_photographs_through_the_patches(network, material):
+def test_the_statistics_wanted_are_on_the_line_from_usual_photographs_through_the_patches(network, inputs):
     usual, halfway, beyond, far = (
-        scores_of_themselves(network, material, times) for times in ("0", "0.5", "1.5", "2")
+        scores_of_themselves(network, inputs, times) for times in ("0", "0.5", "1.5", "2")
     )
     assert usual.max() < -0.01
     assert torch.allclose(usual, 4 * halfway, rtol=1e-3)
@@ -84,69 +83,66 @@ def test_what_is_wanted_lies_on_the_line_from_usual_photographs_through_the_patc
     assert (far < beyond).all()
 
 
-def scores_of_themselves(network, material, caricature):
+def scores_of_themselves(network, inputs, caricature):
     """Of each unit's best patch, where that alone is what a rendering should be like."""
     settings = {"close_side": "32", "images": "1", "caricature": caricature}
     alone = get_recipe("typical", settings)
-    scores, _ = drawn(network, material, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
+    scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     return scores
 
 
-def test_what_sees_the_whole_input_is_driven_farther(network, material):
+def test_a_unit_that_sees_the_whole_input_has_a_higher_limit(network, inputs):
     layer = layer_of(network, "late")
     height, width = network.input_shape[1:]
+    canvases = {share: whole_canvas(height, width, Box(0, 0, width, share * height)) for share in (0.5, 1)}
     seen = {
-        share: extra_for(
-            RECIPE, material, layer, whole_canvas(height, width, Box(0, 0, width, share * height))
-        ).reach
-        for share in (0.5, 1)
+        share: RECIPE.score_term(Batch(inputs, canvas, [point(layer, 0)], [])).reach
+        for share, canvas in canvases.items()
     }
     assert seen == {0.5: RECIPE.reach, 1: RECIPE.reach_whole}
     assert RECIPE.reach_whole > RECIPE.reach
 
 
-def test_real_patches_are_more_like_their_mean_than_noise_is(network, material):
+def test_real_patches_are_more_like_their_mean_than_noise_is(network, inputs):
     units = [1, 2, 5]
 
     def noise(patches):
         generator = torch.Generator().manual_seed(0)
         return 255 * torch.rand((len(units), *patches.usual.shape[1:]), generator=generator)
 
-    real, _ = drawn(
-        network, material, RECIPE, units, lambda patches: torch.stack([t[0] for t in patches.top])
-    )
-    wrong, _ = drawn(network, material, RECIPE, units, noise)
+    real, _ = drawn(network, inputs, RECIPE, units, lambda patches: torch.stack([t[0] for t in patches.top]))
+    wrong, _ = drawn(network, inputs, RECIPE, units, noise)
     assert (real > wrong).all()
 
 
-def test_gradients_are_those_of_the_scores(network, material):
+def test_gradients_are_those_of_the_scores(network, inputs):
     """Against a finite difference along the gradient, the direction that is best conditioned."""
     generator = torch.Generator().manual_seed(4)
-    noise, way = {}, {}
+    noise, direction = {}, {}
 
     def near(step):
         def make(patches):
             top = torch.stack([each.mean(0) for each in patches.top])
-            # Edges that are continued are ties for the pooling.
+            # Edges that are repeated are ties for the pooling.
             return (
                 top
                 + noise.setdefault(0, 5 * torch.randn(top.shape, generator=generator))
-                + (step * way[0] if way else 0)
+                + (step * direction[0] if direction else 0)
             )
 
         return make
 
-    _, slope = drawn(network, material, RECIPE, [1, 2], near(0.0))
-    way[0] = slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    above, _ = drawn(network, material, RECIPE, [1, 2], near(0.05))
-    below, _ = drawn(network, material, RECIPE, [1, 2], near(-0.05))
+    _, slope = drawn(network, inputs, RECIPE, [1, 2], near(0.0))
+    direction[0] = slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    above, _ = drawn(network, inputs, RECIPE, [1, 2], near(0.05))
+    below, _ = drawn(network, inputs, RECIPE, [1, 2], near(-0.05))
     assert torch.allclose((above - below) / 0.1, slope.flatten(1).norm(dim=1), rtol=0.02)
 
 
-def test_a_typical_rendering_is_driven_as_far_as_the_best_and_no_further(network, material, tmp_path):
+def test_a_typical_rendering_is_activated_as_far_as_the_best_and_no_further(network, inputs, tmp_path):
     layer = layer_of(network, "late")
     units = [1, 2, 3, 5, 6]
-    options = {"out": tmp_path, "material": material}
+    options = {"out": tmp_path, "inputs": inputs}
     recipe = get_recipe("typical", {"close_side": "32", "images": "4", "steps": "60"})
     hard = get_recipe("fourier", {"steps": "60"})
     typical = render_units(network, layer, units, recipe, **options)
@@ -155,26 +151,26 @@ def test_a_typical_rendering_is_driven_as_far_as_the_best_and_no_further(network
         assert mine.activation < other.activation
 
 
-def test_statistics_come_from_the_way_to_the_layer(network):
-    way, close = statistics_layers(network, layer_of(network, "late"))
-    assert way[-1].name == "late"
+def test_statistics_come_from_the_layers_up_to_the_units_own(network):
+    window, close = statistics_layers(network, layer_of(network, "late"))
+    assert window[-1].name == "late"
     assert [each.ordinal for each in close] == sorted(each.ordinal for each in close)
     assert all(each.grid_h > 1 for each in close)
 
 
-def test_the_lowest_is_like_the_lowest_images(network, material, tmp_path):
+def test_the_lowest_is_like_the_lowest_images(network, inputs, tmp_path):
     layer = layer_of(network, "late")
-    (row,) = render_units(network, layer, [3], RECIPE, out=tmp_path, objective="-point", material=material)
-    low = [image.image_id for image in material.index.top("late", 3, n=8, side="low")]
+    (row,) = render_units(network, layer, [3], RECIPE, out=tmp_path, objective="-point", inputs=inputs)
+    low = [image.image_id for image in inputs.index.top("late", 3, n=8, side="low")]
     assert row.images
     assert set(row.images) <= set(low)
 
 
 @pytest.mark.parametrize("objective", ["point - 0.5*channel:3", "energy"])
-def test_objectives_without_top_images_are_refused(network, material, tmp_path, objective):
+def test_objectives_without_top_images_are_refused(network, inputs, tmp_path, objective):
     layer = layer_of(network, "late")
     with pytest.raises(RenderError, match=r"renders units.*--recipe fourier"):
-        render_units(network, layer, [1], RECIPE, out=tmp_path, objective=objective, material=material)
+        render_units(network, layer, [1], RECIPE, out=tmp_path, objective=objective, inputs=inputs)
 
 
 def test_without_an_index_there_is_nothing_to_be_like(network, tmp_path):
@@ -183,9 +179,9 @@ def test_without_an_index_there_is_nothing_to_be_like(network, tmp_path):
         render_units(network, layer, [1], RECIPE, out=tmp_path)
 
 
-def test_a_unit_without_a_grid_is_like_whole_images(network, material, tmp_path):
+def test_a_unit_without_a_grid_is_like_whole_images(network, inputs, tmp_path):
     head = layer_of(network, "head")
-    (row,) = render_units(network, head, [2], RECIPE, out=tmp_path, material=material)
+    (row,) = render_units(network, head, [2], RECIPE, out=tmp_path, inputs=inputs)
     assert (row.width, row.height) == (48, 48)
     (row,) = render_units(
         network,
@@ -193,7 +189,7 @@ def test_a_unit_without_a_grid_is_like_whole_images(network, material, tmp_path)
         [2],
         RECIPE,
         out=tmp_path,
-        material=material,
+        inputs=inputs,
         objective=lambda unit: channel(layer_of(network, "late"), unit),
         objective_name="mean",
     )

@@ -13,9 +13,10 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from tests.fixtures.tiny import picture, write_tars
-from viz.ascent.parametrisation import mean_magnitudes, phases_to_picture
+from viz.ascent.spectrum import mean_magnitudes, phases_to_picture
+from viz.inputs.inputs import Inputs
+from viz.objectives.objective import point
 from viz.recipes.catalog import RECIPES, get_recipe
-from viz.render.inputs import Material
 from viz.render.render_units import render_units
 from viz.render.table import load_renders
 
@@ -41,7 +42,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def index(network, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("climbs")
+    folder = tmp_path_factory.mktemp("recipes")
     tars = write_tars(folder / "data", [20, 20])
     run_index(
         RunConfig(
@@ -59,10 +60,10 @@ def index(network, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def material(network, index, tmp_path_factory):
+def inputs(network, index, tmp_path_factory):
     photograph = tmp_path_factory.mktemp("photo") / "photo.png"
     photograph.write_bytes(picture(3, 60))
-    return Material(network, index, photograph)
+    return Inputs(network, index, photograph)
 
 
 def pixels(out, row):
@@ -73,11 +74,11 @@ def pixels(out, row):
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("objective", ["point", "channel"])
 def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(
-    network, material, tmp_path, name, objective
+    network, inputs, tmp_path, name, objective
 ):
     layer = layer_of(network, "late")
     recipe = get_recipe(name, OPTIONS[name])
-    options = {"recipe": recipe, "objective": objective, "material": material}
+    options = {"recipe": recipe, "objective": objective, "inputs": inputs}
     together = render_units(network, layer, range(5), out=tmp_path / "a", **options)
     few = render_units(network, layer, [3, 1], out=tmp_path / "b", batch=1, **options)
     expected = {(row.unit, row.facet): row for row in together}
@@ -92,9 +93,9 @@ def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(
 
 
 @pytest.mark.parametrize("name", ["facets", "accentuate", "typical"])
-def test_facets_name_the_images_they_came_from(network, index, material, tmp_path, name):
+def test_facets_name_the_images_they_came_from(network, index, inputs, tmp_path, name):
     layer = layer_of(network, "late")
-    rows = render_units(network, layer, [2], get_recipe(name, OPTIONS[name]), out=tmp_path, material=material)
+    rows = render_units(network, layer, [2], get_recipe(name, OPTIONS[name]), out=tmp_path, inputs=inputs)
     top = [image.image_id for image in index.top("late", 2, n=12)]
     named = [image for row in rows for image in row.images]
     assert named
@@ -104,35 +105,23 @@ def test_facets_name_the_images_they_came_from(network, index, material, tmp_pat
         assert named == top[:2]
 
 
-def test_an_accentuated_image_stays_nearer_the_harder_it_is_held(network, material, tmp_path):
+def test_an_accentuated_image_stays_nearer_the_harder_it_is_held(network, inputs, tmp_path):
     layer = layer_of(network, "late")
     far = []
     for near in (0.0, 30.0):
         recipe = replace(get_recipe("accentuate", {"steps": "30"}), near=near, name=f"a{near:g}")
-        start = material.start(recipe, _point(layer, 2), layer, 2, 0, _canvas(network, recipe, layer))
-        (row,) = render_units(network, layer, [2], recipe, out=tmp_path, material=material, precision="fp32")
+        canvas = recipe.canvas(inputs, layer, point(layer, 2))
+        start = inputs.top_images(layer, 2, point(layer, 2), canvas, 1).mean
+        (row,) = render_units(network, layer, [2], recipe, out=tmp_path, inputs=inputs, precision="fp32")
         painted = torch.from_numpy(pixels(tmp_path, row)).permute(2, 0, 1).float()
-        far.append(float((painted - start.picture).square().mean()))
+        far.append(float((painted - start).square().mean()))
     assert far[1] < far[0]
 
 
-def _point(layer, unit):
-    from viz.objectives.objective import point
-
-    return point(layer, unit)
-
-
-def _canvas(network, recipe, layer):
-    from viz.ascent.dispatch import canvas_for
-    from viz.planning.plan import plan_canvas
-
-    return canvas_for(recipe, plan_canvas(network, _point(layer, 2)))
-
-
-def test_maco_changes_phases_only(network, material, tmp_path):
+def test_maco_changes_phases_only(network, inputs, tmp_path):
     layer = layer_of(network, "late")
     recipe = get_recipe("maco", OPTIONS["maco"])
-    (row,) = render_units(network, layer, [1], recipe, out=tmp_path, objective="channel", material=material)
+    (row,) = render_units(network, layer, [1], recipe, out=tmp_path, objective="channel", inputs=inputs)
     painted = pixels(tmp_path, row)
     assert painted.shape == (2 * SIDE, 2 * SIDE, 4)
     assert (row.width, row.box_right) == (2 * SIDE, 2 * SIDE)
@@ -142,7 +131,7 @@ def test_maco_changes_phases_only(network, material, tmp_path):
     assert torch.allclose(mean_magnitudes(made)[:, :, 1:4], magnitudes[:, :, 1:4], atol=1e-5)
 
 
-def test_driven_apart_renderings_differ_more(network, tmp_path):
+def test_renderings_with_a_diversity_term_differ_more(network, tmp_path):
     layer = layer_of(network, "late")
     spread = []
     for weight in ("0", "20"):
@@ -170,22 +159,22 @@ def _apart(network, out, first, second):
 
 
 @pytest.mark.parametrize("name", ["fourier", "maco"])
-def test_with_patience_a_picture_ends_when_its_score_has_flattened(network, material, tmp_path, name):
+def test_with_patience_a_picture_ends_when_its_score_has_flattened(network, inputs, tmp_path, name):
     layer = layer_of(network, "late")
     base = {**OPTIONS[name], "steps": "150"} if name == "fourier" else OPTIONS[name]
     recipe = get_recipe(name, {**base, "patience": "3", "rate": "0.0001"})
     if name == "maco":
         recipe = replace(recipe, steps=40)
     done = []
-    together = render_units(network, layer, range(4), recipe, out=tmp_path / "a", material=material)
+    together = render_units(network, layer, range(4), recipe, out=tmp_path / "a", inputs=inputs)
     assert all(11 <= row.steps < recipe.steps for row in together)
-    (alone,) = render_units(network, layer, [2], recipe, out=tmp_path / "b", material=material)
+    (alone,) = render_units(network, layer, [2], recipe, out=tmp_path / "b", inputs=inputs)
     assert alone.trace == together[2].trace
     assert np.array_equal(pixels(tmp_path / "b", alone), pixels(tmp_path / "a", together[2]))
     assert not done
 
 
-def test_a_failed_rendering_is_tried_once_more_and_marked(network, material, index, tmp_path):
+def test_a_failed_rendering_is_tried_once_more_and_marked(network, inputs, index, tmp_path):
     from pipeline.store.schemas import UNITS
     from pipeline.store.tables import read_table, write_table
 
@@ -233,4 +222,4 @@ def test_a_photograph_that_is_none_is_refused(network, index, tmp_path):
     recipe = get_recipe("dream", OPTIONS["dream"])
     for path, message in ((bad, "photo.jpg: "), (tmp_path / "none.jpg", "No such file")):
         with pytest.raises(RenderError, match=message):
-            render_units(network, layer, [0], recipe, out=tmp_path, material=Material(network, index, path))
+            render_units(network, layer, [0], recipe, out=tmp_path, inputs=Inputs(network, index, path))

@@ -4,7 +4,7 @@ from pipeline.errors import RenderError, UsageError
 from pipeline.query.selection import ClassUnits
 from tests.fixtures.climbers import climber, layer_of
 from viz.objectives.objective import channel, energy, logit, point
-from viz.objectives.text import parse_objective
+from viz.objectives.text import is_at_centre, parse_objective, read_objective
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,30 @@ def test_text_that_is_no_objective_is_refused(layers, text, message):
 def test_a_unit_that_is_not_there_is_refused(layers):
     with pytest.raises(RenderError, match="16 units, numbered 0-15; got 99"):
         parse_objective("channel:99", layers[0])(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole_layer", "one_unit", "centre"),
+    [
+        ("point", False, True, True),
+        (" -point ", False, True, True),
+        ("point@3, 4", False, True, False),
+        ("-channel", False, True, False),
+        ("logit", False, True, False),
+        ("layer", True, False, False),
+        ("-layer", True, False, False),
+        ("energy", False, False, False),
+        ("2*point", False, False, False),
+        ("point:7", False, False, False),
+        ("channel - 0.5*channel:7", False, False, False),
+    ],
+)
+def test_a_text_says_what_it_is_of(text, whole_layer, one_unit, centre):
+    read = read_objective(text)
+    assert read.text == text.strip()
+    assert (read.is_whole_layer, read.is_one_unit, read.is_at_centre) == (whole_layer, one_unit, centre)
+    assert is_at_centre(text) == centre
+
+
+def test_a_name_that_is_no_objective_is_at_no_place():
+    assert not is_at_centre("against unit 0")

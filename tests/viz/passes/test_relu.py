@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import RenderError
+from viz.choices import RULES
 from viz.passes.relu import LEAKY_SLOPE, relu_rule
-from viz.recipes.kinds import RULES
 
 VALUES = torch.tensor([[-3.0, -1.0, 0.5, 2.0, 5.0, 8.0], [-3.0, -1.0, -0.5, -2.0, -5.0, 9.0]])
 SLOPE = torch.tensor([[1.0, -1.0, 2.0, -2.0, 3.0, 4.0], [1.0, -1.0, 2.0, -2.0, 3.0, -4.0]])

@@ -21,6 +21,7 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.climbers import climber, layer_of
 from tests.fixtures.tiny import write_tars
+from viz.inputs.inputs import Inputs
 from viz.priors import training as prior_training
 from viz.priors import training_data as prior_examples
 from viz.priors.options import PriorOptions
@@ -28,7 +29,6 @@ from viz.priors.prior import load_prior
 from viz.priors.training import train_prior
 from viz.priors.training_data import Examples
 from viz.recipes.catalog import get_recipe
-from viz.render.inputs import Material
 from viz.render.render_units import render_units
 
 OPTIONS = {"size": 16, "grid": 4, "batch": 4}
@@ -229,10 +229,10 @@ def test_a_trained_prior_is_rendered(network, index, tmp_path):
     assert pictures.shape == (1, 3, 16, 16)
     assert ((pictures >= 0) & (pictures <= 255)).all()
     recipe = get_recipe("prior", {"steps": "6"})
-    material = Material(network, index, prior=prior)
+    inputs = Inputs(network, index, generator=prior)
     found = {}
     for units in ([3, 1], [1, 2, 3]):
-        rows = render_units(network, layer, units, recipe, out=tmp_path / str(len(units)), material=material)
+        rows = render_units(network, layer, units, recipe, out=tmp_path / str(len(units)), inputs=inputs)
         assert [row.unit for row in rows] == units
         assert all(max(row.trace) > row.trace[0] for row in rows)
         found[len(units)] = {row.unit: row.activation for row in rows}
@@ -247,7 +247,7 @@ def test_rendering_without_a_prior_says_how_to_train_one(network, index, tmp_pat
             [0],
             get_recipe("prior"),
             out=tmp_path / "a",
-            material=Material(network, index),
+            inputs=Inputs(network, index),
         )
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.errors import RenderError, UsageError
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, recipe_fingerprint
-from viz.recipes.kinds import Octaves
+from viz.recipes.octaves import Octaves
 from viz.recipes.option_text import parse_settings
 
 

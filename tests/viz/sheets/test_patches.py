@@ -12,7 +12,7 @@ from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 from tests.fixtures.small_index import LAYERS
-from viz.render.top_images import choose_images
+from viz.inputs.top_images import choose_images
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 PREPROCESS = Preprocess(64, 64, 64)

@@ -1,13 +1,12 @@
-"""Sorts a unit's top images into facets, and lays an image so that its peak is at the target.
+"""Sorts a unit's top images into facets, and moves an image so that its peak is at the target.
 
-Nguyen, Yosinski and Clune 2016: images that drive a unit for different reasons lie apart in the
-network's penultimate features; the mean of the images around each centre is a start that already
-has one facet's large shapes and colours.
+Nguyen, Yosinski and Clune 2016: images that activate a unit for different reasons are far apart in
+the network's penultimate features; the mean of the images around each centre is a start that
+already has one facet's large shapes and colours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from viz.canvas import Canvas
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.watch import PASS_IMAGES
 
-__all__ = ["cluster", "lay", "penultimate"]
+__all__ = ["cluster", "crop_at_peak", "penultimate"]
 
 ROUNDS = 50
 """Of k-means; a few dozen images settle in fewer than ten."""
@@ -108,17 +107,17 @@ def _first_centres(points: Tensor, count: int, generator: Generator) -> Tensor:
     return points[chosen]
 
 
-def lay(
+def crop_at_peak(
     picture: Tensor, layer: Layer, peak: tuple[int, int], target: tuple[int, int], canvas: Canvas
 ) -> Tensor:
-    """Cut the canvas out of an image moved so that its peak lies where the target is.
+    """Cut the canvas out of an image that is moved so that its peak is at the target.
 
     Args:
         picture: (channel, y, x), the network's whole input.
         layer: of the unit.
         peak: grid position of the unit's peak in the image.
         target: grid position that the rendering is for.
-        canvas: what is cut; beyond the image's border its last pixels go on.
+        canvas: what is cut; beyond the image's border its last pixels are repeated.
     """
     height, width = canvas.size
     down = (peak[0] - target[0]) * layer.stride_y + canvas.top - canvas.margin
@@ -126,8 +125,3 @@ def lay(
     rows = (torch.arange(height) + down).clamp(0, picture.shape[1] - 1)
     columns = (torch.arange(width) + right).clamp(0, picture.shape[2] - 1)
     return picture[:, rows][:, :, columns]
-
-
-def mean_of(pictures: Sequence[Tensor]) -> Tensor:
-    """The mean picture, float."""
-    return torch.stack(list(pictures)).float().mean(0)

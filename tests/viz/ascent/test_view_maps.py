@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from viz.ascent.random_views import GREY, crop_offsets, draw_affine, reach, sample
+from viz.ascent.view_maps import GREY, crop_offsets, draw_affine, reach, sample
 
 STILL = {"jitter": (1, 1), "scale": (1.0, 1.0, 0.1), "rotate": 0, "rotate_zeros": 0}
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.canvas import cut_canvas, whole_canvas
-from viz.render.facets import cluster, lay, penultimate
+from viz.inputs.facets import cluster, crop_at_peak, penultimate
 
 
 def test_the_penultimate_features_go_into_the_last_linear_layer():
@@ -59,7 +59,7 @@ def test_an_image_is_laid_with_its_peak_at_the_target():
     picture = torch.zeros(1, SIDE, SIDE)
     seen = layer.box(7, 3)
     picture[0, int(seen.top), int(seen.left)] = 9
-    laid = lay(picture, layer, (7, 3), (5, 5), canvas)
+    laid = crop_at_peak(picture, layer, (7, 3), (5, 5), canvas)
     assert laid.shape[1:] == canvas.size
     box = canvas.box_in(*canvas.size)
     assert laid[0, int(box.top), int(box.left)] == 9
@@ -68,6 +68,6 @@ def test_an_image_is_laid_with_its_peak_at_the_target():
 def test_beyond_the_border_an_image_goes_on():
     layer = layer_of(climber(), "late")
     picture = torch.arange(float(SIDE)).repeat(1, SIDE, 1)
-    laid = lay(picture, layer, (5, 0), (5, 5), whole_canvas(SIDE, SIDE))
+    laid = crop_at_peak(picture, layer, (5, 0), (5, 5), whole_canvas(SIDE, SIDE))
     assert laid[0, 0, :20].eq(0).all()
     assert laid[0, 0, 21] == 1

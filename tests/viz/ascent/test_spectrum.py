@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from viz.ascent.parametrisation import COLOUR_DIRECTIONS, frequencies, spectrum_noise, spectrum_to_picture
+from viz.ascent.spectrum import COLOUR_DIRECTIONS, frequencies, spectrum_noise, spectrum_to_picture
 from viz.pixels import blur, enlarge, noise, to_bytes
 
 

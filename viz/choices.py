@@ -1,0 +1,16 @@
+"""The words that options of drawing take, each declared once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = ["RULES", "ReluRule", "Source"]
+
+ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
+"""What every ReLU does in a forward and backward pass; see `viz.passes.relu`."""
+
+RULES: tuple[ReluRule, ...] = get_args(ReluRule)
+"""All rules, `plain` first."""
+
+Source = Literal["index", "photograph", "generator"]
+"""What a recipe needs besides the network: an indexed dataset, a file, a generator of images."""

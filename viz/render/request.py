@@ -1,0 +1,94 @@
+"""One call to `render_units`, and the renderings that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.choices import Score
+from pipeline.layers.layer import Layer
+from viz.inputs.inputs import Inputs
+from viz.objectives.objective import Objective
+from viz.passes.scorer import Precision
+from viz.passes.workers import Workers
+from viz.recipes.base import Recipe
+from viz.recipes.catalog import recipe_fingerprint
+from viz.render.verdict import Reference
+
+__all__ = ["RenderRequest", "Target", "targets_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderRequest:
+    """What the renderings of one call share.
+
+    Args:
+        inputs: the network, and what recipes take from an index or a user.
+        layer: of the units.
+        recipe: how.
+        objective: its name in the table.
+        seed: of all that is random.
+        out: the folder that is written to.
+        precision: of gradient ascent.
+        score: what the index in `out` keeps of a unit's positions.
+        references: what the dataset reached, by unit.
+        workers: open.
+    """
+
+    inputs: Inputs
+    layer: Layer
+    recipe: Recipe
+    objective: str
+    seed: int
+    out: Path
+    precision: Precision
+    score: Score
+    references: Mapping[int, Reference]
+    workers: Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One rendering.
+
+    Args:
+        unit: of the layer; -1 for the whole layer.
+        facet: its number among the unit's renderings.
+        objective: what is maximised.
+        fingerprint: of everything that decides the picture.
+    """
+
+    unit: int
+    facet: int
+    objective: Objective
+    fingerprint: str
+
+
+def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Iterator[Target]:
+    """The renderings of a unit."""
+    shapes = [{**asdict(layer), "ordinal": None} for layer in objective.layers]
+    for facet in range(_renderings(request, unit)):
+        fingerprint = recipe_fingerprint(
+            request.recipe,
+            network=request.inputs.network.digest,
+            preprocess=asdict(request.inputs.network.preprocess),
+            objective=str(objective),
+            layers=shapes,
+            seed=request.seed,
+            facet=facet,
+            precision=request.precision,
+            # This key, and every other, is hashed: another word would make all pictures anew.
+            material=request.inputs.identity(request.recipe.source),
+        )
+        yield Target(unit, facet, objective, fingerprint)
+
+
+def _renderings(request: RenderRequest, unit: int) -> int:
+    """How many renderings of a unit there can be."""
+    recipe = request.recipe
+    # An index lists at least one top image of every unit: only several need to be counted.
+    if recipe.renderings > 1 and recipe.top_images != 0:
+        known = request.inputs.count_top_images(request.layer, unit, recipe.top_images)
+        return min(recipe.renderings, known)
+    return recipe.renderings
