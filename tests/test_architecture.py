@@ -30,10 +30,11 @@ ORDER = {
         ("layers", "state"),
         ("networks", "data"),
         ("images", "store", "config"),
-        ("choices", "image_id", "lazy", "progress", "vision_libraries"),
+        ("choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
         ("errors",),
     ),
     "viz": (
+        ("public",),
         ("cli",),
         ("projections",),
         ("sheets",),

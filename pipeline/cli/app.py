@@ -63,12 +63,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from pipeline.version import installed_version
 
-        try:
-            typer.echo(f"maxact {version('maxact')}")
-        except PackageNotFoundError:
-            typer.echo("maxact (run from a checkout, not installed)")
+        typer.echo(f"maxact {installed_version() or '(run from a checkout, not installed)'}")
         raise typer.Exit
 
 

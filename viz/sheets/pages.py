@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +16,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.files import atomic_path
+from pipeline.version import installed_version
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
 from viz.sheets.cells import gather_cells
@@ -172,10 +172,7 @@ def _span(units: Sequence[int]) -> str:
 
 
 def _colophon() -> str:
-    try:
-        return f"maxact {version('maxact')}"
-    except PackageNotFoundError:
-        return "maxact"
+    return f"maxact {installed_version() or ''}".rstrip()
 
 
 def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
