@@ -9,6 +9,7 @@
     ├── NetworkError            an unknown network, or a factory that does not give one
     │   ├── WeightsError        weights that do not fit the architecture
     │   └── LayerError          a layer that does not exist or cannot be probed
+    ├── DeviceError             a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that is not what it should be
     │   └── FingerprintMismatch an output folder that holds another run
@@ -28,6 +29,7 @@ __all__ = [
     "ActivationError",
     "AuditError",
     "BadImage",
+    "DeviceError",
     "FingerprintMismatch",
     "LayerError",
     "MaxactError",
@@ -91,6 +93,10 @@ class WeightsError(NetworkError):
 
 class LayerError(NetworkError):
     """A layer that does not exist or cannot be probed."""
+
+
+class DeviceError(MaxactError):
+    """A device that this machine does not have."""
 
 
 class ActivationError(MaxactError):

@@ -1,7 +1,7 @@
 -- Samples of the dataset that could not be used, by reason.
 --
 -- Parameters
---   $n: count = 50            how many reasons
+--   $n: integer 1.. = 50      how many reasons
 -- Columns
 --   error                     a short stable word
 --   samples                   how many

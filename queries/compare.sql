@@ -3,9 +3,9 @@
 --
 -- Parameters
 --   $other: index             the folder of the other index
---   $layer: layer             a layer of this index
+--   $layer: text              a layer of this index
 --   $other_layer: text        a layer of the other index
---   $n: count = 50            how many units
+--   $n: integer 1.. = 50      how many units
 -- Columns
 --   unit                      a unit of this index
 --   best                      the unit of the other with most of its top images

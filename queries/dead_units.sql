@@ -1,8 +1,8 @@
 -- Units that never fire: active in no image of the dataset, or the same in every one.
 --
 -- Parameters
---   $layer: layer = any       of this layer only
---   $at_most: share = 0       also those that are active in at most this share of the images
+--   $layer: text = any        of this layer only
+--   $at_most: number 0..1 = 0  also those that are active in at most this share of the images
 -- Columns
 --   layer                     the layer's name
 --   unit                      the unit's number

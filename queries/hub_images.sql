@@ -1,9 +1,9 @@
 -- Hub images: those that are in most units' top lists.
 --
 -- Parameters
---   $layer: layer = any       of this layer only
---   $side: side = high        high for the highest peaks, low for the lowest
---   $n: count = 20            how many images
+--   $layer: text = any        of this layer only
+--   $side: high|low = high    high for the highest peaks, low for the lowest
+--   $n: integer 1.. = 20      how many images
 -- Columns
 --   image_id                  its number in `images`
 --   key                       the image's name in the dataset

@@ -1,9 +1,9 @@
 -- The units that a label drives: those with the largest share of it among their top images.
 --
 -- Parameters
---   $label: label             a label of the dataset
---   $layer: layer = any       of this layer only
---   $n: count = 20            how many units
+--   $label: text              a label of the dataset
+--   $layer: text = any        of this layer only
+--   $n: integer 1.. = 20      how many units
 -- Columns
 --   layer                     the layer's name
 --   unit                      the unit's number

@@ -1,8 +1,8 @@
 -- How the peaks of a layer, or of one of its units, are spread.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $unit: unit = any         of this unit only
+--   $layer: text              the layer's name
+--   $unit: integer 0.. = any   of this unit only
 -- Columns
 --   lower                     lower edge of the bucket
 --   upper                     upper edge

@@ -1,8 +1,8 @@
 -- The units that tell the labels apart best, by class selectivity index.
 --
 -- Parameters
---   $layer: layer = any       of this layer only
---   $n: count = 20            how many units
+--   $layer: text = any        of this layer only
+--   $n: integer 1.. = 20      how many units
 -- Columns
 --   layer                     the layer's name
 --   unit                      the unit's number

@@ -1,10 +1,10 @@
 -- Pairs of units of one layer that share their top images: they may look for the same thing.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $at_least: count = 3      how many images a pair must share
---   $side: side = high        high for the highest peaks, low for the lowest
---   $n: count = 50            how many pairs
+--   $layer: text              the layer's name
+--   $at_least: integer 1.. = 3  how many images a pair must share
+--   $side: high|low = high    high for the highest peaks, low for the lowest
+--   $n: integer 1.. = 50      how many pairs
 -- Columns
 --   unit                      the lower unit of the pair
 --   other                     the higher one

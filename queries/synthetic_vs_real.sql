@@ -2,9 +2,9 @@
 -- activation is measured on the saved PNG, through the dataset's own preprocessing.
 --
 -- Parameters
---   $layer: layer = any       of this layer only
+--   $layer: text = any        of this layer only
 --   $recipe: text = any       of this recipe only
---   $n: count = 50            how many renderings
+--   $n: integer 1.. = 50      how many renderings
 -- Columns
 --   layer                     the layer's name
 --   unit                      the unit's number

@@ -2,10 +2,10 @@
 -- original photograph.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $unit: unit               the unit's number
---   $side: side = high        high for the highest peaks, low for the lowest
---   $n: count = 16            how many images
+--   $layer: text              the layer's name
+--   $unit: integer 0..        the unit's number
+--   $side: high|low = high    high for the highest peaks, low for the lowest
+--   $n: integer 1.. = 16      how many images
 -- Columns
 --   rank                      1 is the most extreme
 --   activation                the peak of the unit over all its positions

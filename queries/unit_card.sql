@@ -1,8 +1,8 @@
 -- Everything the index says of one unit, in one row.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $unit: unit               the unit's number
+--   $layer: text              the layer's name
+--   $unit: integer 0..        the unit's number
 -- Columns
 --   layer                     the layer's name
 --   unit                      the unit's number

@@ -1,9 +1,9 @@
 -- The labels a unit answers to most.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $unit: unit               the unit's number
---   $n: count = 20            how many labels
+--   $layer: text              the layer's name
+--   $unit: integer 0..        the unit's number
+--   $n: integer 1.. = 20      how many labels
 -- Columns
 --   label                     the label
 --   images                    images of that label

@@ -2,8 +2,8 @@
 -- as much as what it likes best.
 --
 -- Parameters
---   $layer: layer             the layer's name
---   $unit: unit               the unit's number
+--   $layer: text              the layer's name
+--   $unit: integer 0..        the unit's number
 -- Columns
 --   stratum                   0 is the lowest tenth, 9 the highest
 --   activation                the image's peak

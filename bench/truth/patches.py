@@ -8,11 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from bench.truth.halves import TOP
+from pipeline.choices import Side
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from pipeline.query.index import Index, Side, TopImage
+from pipeline.query.index import Index, TopImage
 from viz.objectives.objective import centre
 from viz.recipes.kinds import Maco, Recipe
 from viz.render.measure import open_picture

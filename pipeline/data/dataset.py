@@ -132,13 +132,14 @@ def default_cache() -> Path:
 
 
 def open_dataset(
-    data: Sequence[str], *, cache: Path | None = None, reporter: Reporter | None = None
+    data: Path | Sequence[str | Path], *, cache: Path | None = None, reporter: Reporter | None = None
 ) -> Dataset:
     """List the shards of a dataset.
 
     Args:
         data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files;
-            `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`).
+            `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`). A single string or
+            path is one of them.
         cache: folder for what is built or downloaded; None is the user's own cache.
         reporter: told of the building, where there is any.
 
@@ -146,6 +147,7 @@ def open_dataset(
         UsageError: when nothing is given.
         SourceError: when something does not exist, holds no images, or is of no known kind.
     """
+    data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     if not data:
         raise UsageError("no data given; name a folder, tar or Parquet files, or 'demo'")
     cache = default_cache() if cache is None else cache

@@ -13,7 +13,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.choices import Decoder
 from pipeline.errors import BadImage, UsageError
 from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
 from pipeline.images.preprocess import Preprocess
 
-__all__ = ["MAX_PIXELS", "Decoded", "Decoder", "decode", "open_original", "to_network"]
-
-Decoder = Literal["pil", "simplejpeg"]
+__all__ = ["MAX_PIXELS", "Decoded", "decode", "open_original", "to_network"]
 
 MAX_PIXELS = 89_478_485
 """Pixels above which an image is refused: where Pillow starts to warn of decompression bombs."""

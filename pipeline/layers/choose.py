@@ -137,12 +137,13 @@ def choose_layers(
     kind: Kind | None = None,
     cache: Path | None = None,
 ) -> tuple[Layer, ...]:
-    """The layers that globs choose, in forward order, with their shapes and receptive fields.
+    """The layers that names or globs choose, in forward order, with shapes and receptive fields.
 
     Args:
         network: runs a few trial passes.
-        patterns: globs over dotted names, matched against the default layers, or against every
-            module when none of those match or the glob contains `**`; none: the default layers.
+        patterns: names or globs, a plain string is one of them; matched against the default
+            layers, or against every module when none of those match or the glob contains `**`;
+            none: the default layers.
             `NAME.input` is what goes into a module, see `pipeline.networks.extra_modules`.
         receptive_fields: whether to probe them; without, every layer sees the whole input.
         kind: of all chosen layers with as many axes, instead of what their shapes suggest.
@@ -154,6 +155,7 @@ def choose_layers(
     """
     if kind is not None and kind not in AXES:
         raise UsageError(f"--kind must be one of {', '.join(AXES)}, got {kind!r}")
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
     layers = _find_layers(network, patterns, kind)
     if not receptive_fields:
         return tuple(layers)

@@ -1,5 +1,5 @@
 """An index opened for questions: DuckDB views, named queries, SQL, images read back.
 
 Goes in: an output folder. Comes out: `Index`, rows, the top images of a unit. Needs no torch.
-Imports: data, errors, images, layers, store.
+Imports: choices, data, errors, images, layers, store.
 """

@@ -19,6 +19,8 @@ from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, re
 
 __all__ = ["merge_runs"]
 
+_ADVICE = "Only runs with the same options can be merged: leave this one out, or index it again with them"
+
 
 def merge_runs(out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None) -> RunSummary:
     """Merge finished or interrupted runs over shards of one dataset into a new index.
@@ -40,7 +42,7 @@ def merge_runs(out: Path, sources: Sequence[Path], *, reporter: Reporter | None 
     sources = list(named.values())
     runs = [read_run(source) for source in sources]
     for source, run in zip(sources[1:], runs[1:], strict=True):
-        refuse_mismatch(source, run["fields"], runs[0]["fields"])
+        refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
     commits = [commit for source in sources for commit in _commits(source)]
     sizes: dict[str, int] = {}
     for commit in commits:

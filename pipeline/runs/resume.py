@@ -51,7 +51,7 @@ def previous_run(
     if missing := {"status", "identity", "fields", "counts", "config"} - run.keys():
         raise StoreError(
             f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so this run cannot be "
-            "told from another; give another OUT, or --fresh to start over"
+            "told from another; give another --out, or --fresh to start over"
         )
     refuse_mismatch(out, run["fields"], fields)
     if run["status"] != "complete" and run["identity"] != identity:
@@ -60,7 +60,7 @@ def previous_run(
         raise FingerprintMismatch(
             f"{out} holds the finished index of another dataset: it had "
             f"{run['identity']['dataset']}, now {identity['dataset']}. To add shards, index them "
-            "into another OUT and join both with `maxact merge`; --fresh starts over"
+            "into another --out and join both with `maxact merge`; --fresh starts over"
         )
     return run
 
@@ -131,5 +131,5 @@ def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:
             change = "has changed" if record.name in present else "is gone"
             raise FingerprintMismatch(
                 f"shard {record.name}, which is committed in {out}, {change} since. Give another "
-                "OUT, or --fresh to remove what is there and start over"
+                "--out, or --fresh to remove what is there and start over"
             )

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from pipeline.choices import RenderPrecision
 from pipeline.errors import RenderError
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
@@ -25,20 +26,17 @@ from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
 from viz.passes.workers import Workers
 from viz.recipes.kinds import ReluRule
 
-__all__ = ["Precision", "Scorer", "resolve_precision"]
-
-Precision = Literal["auto", "fp32", "bf16"]
-"""Of the climb; a measurement is always fp32."""
+__all__ = ["Scorer", "resolve_precision"]
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: RenderPrecision, device: torch.device) -> RenderPrecision:
     """`auto` is bf16 where the processor computes in it, fp32 elsewhere.
 
     Raises:
         RenderError: for another word.
     """
-    if precision not in get_args(Precision):
-        known = ", ".join(get_args(Precision))
+    if precision not in get_args(RenderPrecision):
+        known = ", ".join(get_args(RenderPrecision))
         raise RenderError(f"precision must be one of {known}, got {precision!r}")
     if precision != "auto":
         return precision
@@ -66,7 +64,7 @@ class Scorer:
         *,
         relu: ReluRule = "plain",
         relu_steps: int = 0,
-        precision: Precision = "fp32",
+        precision: RenderPrecision = "fp32",
         extra: Extra | None = None,
         workers: Workers | None = None,
     ) -> None:

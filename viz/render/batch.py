@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pipeline.choices import Score
+from pipeline.choices import RenderPrecision, Score
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from viz.ascent.dispatch import climb, reads_whole_layer
@@ -18,7 +18,7 @@ from viz.ascent.task import Climb, Task
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
 from viz.passes.score_term import Extra
-from viz.passes.scorer import Precision, Scorer
+from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
 from viz.passes.workers import Workers
 from viz.pixels import to_bytes
@@ -54,7 +54,7 @@ class Job:
     objective: str
     seed: int
     out: Path
-    precision: Precision
+    precision: RenderPrecision
     score: Score
     references: Mapping[int, Reference]
     material: Material

@@ -13,12 +13,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from pipeline.choices import Side
 from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode, open_original
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, mean_colour
 from pipeline.query.index import Index, TopImage
-from pipeline.query.results import Side
 from viz.ascent.likeness import Patches, statistics_layers
 from viz.ascent.parametrisation import mean_magnitudes
 from viz.ascent.task import Supplies

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pipeline.choices import Score
+from pipeline.choices import RenderPrecision, Score
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
@@ -26,7 +26,7 @@ from viz.ascent.dispatch import canvas_for, reads_whole_layer
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
-from viz.passes.scorer import Precision, resolve_precision
+from viz.passes.scorer import resolve_precision
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.planning.plan import plan_canvas, plan_field
@@ -60,7 +60,7 @@ def render_units(
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
     batch: int | None = None,
-    precision: Precision = "auto",
+    precision: RenderPrecision = "auto",
     score: Score = "max",
     material: Material | None = None,
     reporter: Reporter | None = None,

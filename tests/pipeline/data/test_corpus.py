@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.choices import Decoder
 from pipeline.data.dataset import Sample, open_dataset
 from pipeline.errors import BadImage, ShardError, SourceError
-from pipeline.images.decode import Decoder, decode, open_original
+from pipeline.images.decode import decode, open_original
 from pipeline.images.preprocess import Preprocess
 from tests.fixtures.corpus import QUADRANTS, Case, build_corpus
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.choices import Decoder
 from pipeline.errors import BadImage, UsageError
-from pipeline.images.decode import Decoder, decode, open_original, to_network
+from pipeline.images.decode import decode, open_original, to_network
 from pipeline.images.jpeg import exif_orientation, read_jpeg
 from pipeline.images.preprocess import Preprocess
 from tests.fixtures.corpus import JPEG, PNG, encoded, exif, noisy, picture, turned
