@@ -31,7 +31,7 @@ ORDER = {
         ("networks", "data"),
         ("images", "store", "config", "devices"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
-        ("errors",),
+        ("errors", "progress_bar"),
     ),
     "viz": (
         ("public",),
