@@ -233,6 +233,15 @@ def test_a_reader_that_leaves_is_no_error(out: str) -> None:
         assert process.wait(timeout=30) in (0, 1, -signal.SIGPIPE)
 
 
+def test_layers_keep_receptive_fields_in_the_cache_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path))
+    result = run("layers", "tests.fixtures.tiny:factory", "--layers", "first", "--json")
+    assert json.loads(result.stdout)[0]["layer"] == "first"
+    assert list((tmp_path / "fields").iterdir())
+
+
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("maxact")
 
