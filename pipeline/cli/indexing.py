@@ -49,7 +49,9 @@ def index(
     input: Input = None,
     directions: Directions = None,
     kind: Kind = None,
-    top: Annotated[int, typer.Option(help="Images to keep per unit: this many highest, and lowest.")] = 64,
+    top: Annotated[
+        int, typer.Option(help="Images to keep per unit, of the highest and of the lowest activations.")
+    ] = 64,
     score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
     precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
@@ -77,7 +79,9 @@ def index(
     ] = None,
     max_bad_fraction: Annotated[
         float,
-        typer.Option(help="Stop if a larger share of a group of shards, and over 10 images, is bad."),
+        typer.Option(
+            help="Stop when more than this share of a group of shards, and more than 10, are bad images."
+        ),
     ] = 0.01,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")

@@ -78,7 +78,10 @@ Directions = Annotated[
 ]
 Kind = Annotated[
     choices.Kind | None,
-    typer.Option(help="Output axes of the chosen layers.", show_default="found by a trial pass"),
+    typer.Option(
+        help="Kind of the chosen layers: which axes of their output are units.",
+        show_default="found by a trial pass",
+    ),
 ]
 
 LayersOfIndex = Annotated[

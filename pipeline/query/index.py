@@ -50,6 +50,9 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 def open_index(out: Path) -> Index:
     """Open a finished index; use it as a context manager, or close it.
 
+    Args:
+        out: folder of the index.
+
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
     """
@@ -102,7 +105,7 @@ class Index:
         )
 
     def layer(self, name: str) -> Layer:
-        """One layer by its name.
+        """The layer of that name.
 
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
@@ -111,7 +114,7 @@ class Index:
         return next(layer for layer in self.layers if layer.name == name)
 
     def unit_count(self, layer: str) -> int:
-        """How many units a layer has.
+        """The number of units of a layer.
 
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
@@ -148,11 +151,11 @@ class Index:
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: when that is not one unit of the layer.
+            UsageError: when the text does not name exactly one unit of the layer.
         """
         units = self.units(layer, text)
         if len(units) != 1:
-            raise UsageError(f"{text!r} are {len(units)} units of {layer}; give one of them")
+            raise UsageError(f"{text!r} names {len(units)} units of {layer}; give one of them")
         return units[0]
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
@@ -167,7 +170,7 @@ class Index:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
 
         Raises:
-            QueryError: when it does not run.
+            QueryError: when DuckDB cannot run it.
         """
         return self._fetch(text, params)
 
@@ -212,7 +215,7 @@ class Index:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The indexed dataset, opened where the run found it.
+        """The indexed dataset, opened where it was indexed.
 
         Raises:
             SourceError: when it is no longer there.
@@ -223,7 +226,7 @@ class Index:
         return open_dataset(tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache))
 
     def image_bytes(self, image_id: int) -> bytes:
-        """The file of one image, read back by its offset.
+        """The encoded bytes of one image, read from the dataset by its offset.
 
         Raises:
             QueryError: when the index has no such image.
@@ -242,7 +245,7 @@ class Index:
             yield image_id, self.dataset.read(*place)
 
     def _check(self, values: Mapping[str, Value]) -> None:
-        """Layer, unit and label must exist: a query that gives no row explains nothing."""
+        """Raise where layer, unit or label does not exist, rather than return no rows."""
         layer, unit, label = (values.get(name) for name in ("layer", "unit", "label"))
         if layer is not None:
             self.units(str(layer), () if unit is None else [int(unit)])
@@ -262,7 +265,7 @@ class Index:
         """Create a second index's views in a schema of their own.
 
         Raises:
-            StoreError: when it is of another dataset, so that its image numbers mean others.
+            StoreError: when it is of another dataset, so that its image numbers are others.
         """
         run = read_finished_run(out)
         create_views(self._connection, out, read_preprocess(run, out), schema=schema)
@@ -272,12 +275,12 @@ class Index:
         )
         if ours != theirs:
             raise StoreError(
-                f"{out} was made from another dataset than {self.out} ({theirs[0][0]:,} images "
-                f"against {ours[0][0]:,}); two indexes are compared on one dataset"
+                f"{out} and {self.out} are indexes of different datasets ({theirs[0][0]:,} and "
+                f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
             )
 
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
-        """Run on a cursor of its own: a second execute would end an earlier result."""
+        """Run SQL on a new cursor, as a second execute on the same one would end an earlier result."""
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(text, dict(params))

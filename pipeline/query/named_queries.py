@@ -144,7 +144,7 @@ class NamedQuery:
         return " ".join(f"[{each.written}]" if each.optional else each.written for each in self.parameters)
 
     def values(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Check and convert what was given; fill in the defaults.
+        """The values to bind: those given, checked and converted, and the defaults.
 
         Raises:
             UsageError: for an unknown parameter, a missing one, a value of the wrong kind.
@@ -188,7 +188,7 @@ def query_folder() -> Path:
     for folder in (package / "queries", package.parent / "queries"):
         if any(folder.glob("*.sql")):
             return folder
-    raise QueryError(f"no .sql files beside {package}; the installation is incomplete, install again")
+    raise QueryError(f"no .sql files in {package}; the installation is incomplete, install maxact again")
 
 
 def query_names() -> tuple[str, ...]:
@@ -201,7 +201,7 @@ def load_query(name: str) -> NamedQuery:
     """One named query.
 
     Raises:
-        QueryError: when there is none of that name; the nearest are suggested.
+        QueryError: when there is none of that name; similar names are suggested.
     """
     names = query_names()
     if name not in names:
@@ -211,10 +211,10 @@ def load_query(name: str) -> NamedQuery:
 
 
 def parse_query(name: str, text: str) -> NamedQuery:
-    """Read one query file.
+    """Parse one query file.
 
     Raises:
-        QueryError: when its header does not have the form above.
+        QueryError: when its header is not as described at the top of this module.
     """
     lines = text.strip().splitlines()
     cut = next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
@@ -237,7 +237,7 @@ def parse_query(name: str, text: str) -> NamedQuery:
 
 
 def describe_query(query: NamedQuery) -> str:
-    """A query in full: call, purpose, parameters, columns and SQL."""
+    """The description of a query: call, purpose, parameters, columns and SQL."""
     parameters = [(p.written, p.about) for p in query.parameters]
     columns = [(column.name, column.about) for column in query.columns]
     width = max(len(word) for word, _ in parameters + columns)

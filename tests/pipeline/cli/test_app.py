@@ -147,7 +147,7 @@ def test_lines_of_a_table_do_not_end_in_spaces(out: str) -> None:
     [
         (("top", "{out}", "block.1", "3"), 1, "did you mean 'blocks.1'"),
         (("top", "{out}", "blocks.1", "12"), 2, "blocks.1 has 12 units, numbered 0-11; got 12"),
-        (("top", "{out}", "blocks.1", "3-5"), 2, "3 units of blocks.1; give one"),
+        (("top", "{out}", "blocks.1", "3-5"), 2, "names 3 units of blocks.1; give one"),
         (("top", "{out}", "blocks.1", "x"), 2, "written like 0-23,40"),
         (("top", "{out}", "head", "rigns"), 2, "did you mean 'rings'"),
         (("top", "{out}/nowhere", "a", "0"), 1, "does not exist"),

@@ -240,7 +240,7 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
         strange = build_index(tmp_path / "c", data=data)
     finally:
         (data / "disc" / "zz.jpg").unlink()
-    with pytest.raises(StoreError, match="another dataset"):
+    with pytest.raises(StoreError, match="indexes of different datasets"):
         index.query("compare", other=str(strange), **values)
 
 
