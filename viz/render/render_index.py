@@ -42,7 +42,7 @@ def index_network(
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
             f"{network.name} now has {network.digest[:12]} ({network.weights}); "
-            "give the weights file that was indexed, or index again"
+            "give the weights file that was indexed (--weights), or index again"
         )
     return network
 
