@@ -73,27 +73,27 @@ class _Records:
 
 
 def check_index(
-    out: Path,
+    out: Path | str,
     *,
     sample: int = 1000,
     seed: int = 0,
     network: Network | None = None,
     reporter: Reporter | None = None,
 ) -> Audit:
-    """Look again at about `sample` recorded peaks.
+    """Run images of an index through its network again and compare their peaks with the recorded ones.
 
     Args:
-        out: a finished index.
-        sample: recorded peaks to compare, at least; whole images are looked at.
-        seed: of the choice of images.
-        network: used instead of loading the run's own.
-        reporter: told of the progress.
+        out: folder of a finished index.
+        sample: recorded peaks to compare, at least; images are drawn until they have that many.
+        seed: random seed of the choice of images.
+        network: used instead of loading the one that the index names.
+        reporter: shown progress.
 
     Raises:
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back.
     """
-    reporter = reporter or Silent()
+    reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
     config = run["config"]
     network = network or recorded_network(config)

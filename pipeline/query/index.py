@@ -47,7 +47,7 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
 
-def open_index(out: Path) -> Index:
+def open_index(out: Path | str) -> Index:
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
