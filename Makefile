@@ -1,5 +1,5 @@
-# maxact: what does each unit of a network look for?
-# The first target run on a new machine sets up .venv by itself; `make help` lists them all.
+# maxact: what does each unit of an image network respond to?
+# Every target creates .venv on first use; `make help` lists the targets.
 
 DATA    ?= demo
 NETWORK ?= efficientnet_lite0
@@ -12,69 +12,75 @@ RECIPE  ?= typical
 LAYER   ?= blocks.4.2
 UNIT    ?= 0
 PYTHON  ?= python3
+WORKERS ?= logical
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 MAXACT := $(BIN)/maxact
 
-# Layers to draw: those asked for, else one early, one middle and one late layer of the default.
+PARALLEL := --numprocesses $(WORKERS) --dist worksteal
+
+# Layers to draw: LAYERS if set, else an early, a middle and a late layer of the default network.
 DRAWN := $(if $(LAYERS),$(LAYERS),$(if $(filter efficientnet_lite0,$(NETWORK)),blocks.1.1 blocks.2.1 blocks.4.2,))
 GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets query check test lint format types golden bench clean
+.PHONY: help setup index render sheets query check test test-quick lint format types golden bench clean
 
-help: ## Show this list
+help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
 	@echo "                   [TOP=64] [OUT=out/demo] [UNITS=0-23] [RECIPE=typical]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("maxact needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; choose another with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	@echo "Setting up $(VENV) (once; fetches PyTorch and the other packages)"
+	@echo "Setting up $(VENV) (once; downloads PyTorch and the other packages)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,fast,dev]'
 	@touch $@
 
-setup: $(READY) ## Make the virtual environment and install everything into it
+setup: $(READY) ## Create .venv and install everything into it
 
-index: $(READY) ## Stream DATA through NETWORK, keep every unit's top images in OUT
+index: $(READY) ## Stream DATA through NETWORK and keep each unit's top images in OUT
 	@$(MAXACT) index $(DATA) --out '$(OUT)' --network '$(NETWORK)' --top $(TOP) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(call GLOBS,$(LAYERS),layers)
 
-render: index ## Make a synthetic image for UNITS of each drawn layer
+render: index ## Render a synthetic image of each of the UNITS
 	@$(MAXACT) render '$(OUT)' $(call GLOBS,$(DRAWN),layer) --units '$(UNITS)' --recipe '$(RECIPE)'
 
-sheets: render ## Draw contact sheets: synthetic and real images side by side
+sheets: render ## Draw contact sheets with synthetic and real images
 	@$(MAXACT) sheets '$(OUT)' $(call GLOBS,$(DRAWN),layer) --units '$(UNITS)' --recipe '$(RECIPE)'
 
-query: $(READY) ## Show the top images of LAYER=blocks.4.2 UNIT=0
+query: $(READY) ## List the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, one process per core (WORKERS=1 for one)
+	@$(BIN)/python -m pytest $(PARALLEL)
 
-lint: $(READY) ## Check style and format
+test-quick: $(READY) ## Run the tests that take less than a second or two each
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
+
+lint: $(READY) ## Check style and formatting (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(READY) ## Put the code into the project's format
+format: $(READY) ## Fix style and formatting (ruff)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 types: $(READY) ## Check types (mypy, strict)
 	@$(BIN)/mypy
 
-check: lint types test ## Lint, format, types and tests: what CI runs
+check: lint types test ## Run lint, types and test, as CI does
 
-golden: $(READY) ## Draw the golden pictures of the tests again
+golden: $(READY) ## Redraw the golden pictures of the tests
 	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py
 
-bench: $(READY) ## Measure indexing against a bare forward pass
+bench: $(READY) ## Compare indexing with a bare forward pass
 	@$(BIN)/python bench/index.py
 
-clean: ## Remove what the targets made, but not .venv
+clean: ## Remove everything that the targets created, except .venv
 	@rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

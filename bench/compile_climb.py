@@ -1,11 +1,11 @@
-"""Does torch.compile pay for the network's part of a climb?
+"""Does torch.compile make the network's part of gradient ascent faster?
 
     python bench/compile_climb.py --layer inception4c
 
-torchvision's GoogLeNet with random weights, 8 pictures, one step's scores and gradients: as maxact
-computes them; by a copy of the network with the same crops, with batch norms folded in and bf16
-autocast; and by that copy compiled. On one thread, in milliseconds of process time per unit and
-step, and the wall time of the first compiled call.
+Computes the scores and gradients of one step for 8 pictures with torchvision's GoogLeNet and random
+weights: as maxact does; with a copy of the network that has the same crops, folded batch norms and
+bf16 autocast; and with that copy compiled. Prints milliseconds of process time per unit and step on
+one thread, and the wall time of the first compiled call.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ STAGES = (
     "inception4c",
     "inception4d",
 )
-"""GoogLeNet, one after another."""
+"""The modules of GoogLeNet in forward order."""
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """A copy with batch norms folded in."""
+    """Copy a module and fold its batch norms into convolutions."""
     module = copy.deepcopy(module)
     for part in list(module.modules()):
         if isinstance(getattr(part, "bn", None), nn.BatchNorm2d):
@@ -56,7 +56,7 @@ def folded(module: nn.Module) -> nn.Module:
 
 
 def scores_of(network: Network, layer: str, canvas: Canvas) -> Callable[[Tensor], Tensor]:
-    """The copy as a function from pictures to the scores of units 0-7."""
+    """Return a function that computes the scores of units 0-7 with a folded copy of the network."""
     module = folded(network.module)
     crops = {crop.module.removesuffix(".conv"): crop for crop in canvas.crops}
     (term,) = point(choose_layers(network, [layer])[0], 0).terms
@@ -78,7 +78,7 @@ def scores_of(network: Network, layer: str, canvas: Canvas) -> Callable[[Tensor]
 
 
 def timed(work: Callable[[], object], rounds: int) -> float:
-    """Least milliseconds of process time per image."""
+    """Measure the process time per image, in milliseconds; the minimum over all rounds."""
     best = float("inf")
     for _ in range(rounds):
         started = time.process_time()

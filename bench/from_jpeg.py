@@ -2,20 +2,20 @@
 
     python bench/from_jpeg.py [--images 512] [--rounds 5] [--workers 1] [--data FOLDER]
 
-One torch thread and `--workers` decoding threads, so two idle cores are needed. In two situations:
-the network is the slower side (EfficientNet-Lite0), or decoding is (a network of one convolution).
-In one process and interleaved:
+Uses one torch thread and `--workers` decoding threads, and therefore needs two idle cores. There are
+two cases: the network is the slower side (EfficientNet-Lite0), or decoding is (a network of one
+convolution). Measured in one process, interleaved:
 
-- decode: files read and decoded, one after another, by as many threads as `--workers`;
-- bare: the forward pass over batches of decoded images, no probes;
-- probed: the same with probes and top-k lists, as the index does it (what probes cost is the
-  question of bench/index.py);
-- index: `run_index` over the files, from its first batch to its last (images/s of the run itself,
-  without loading the network and merging the parts, whose time does not grow with the images).
+- decode: reading and decoding files with `--workers` threads;
+- bare: the forward pass over batches of decoded images, without probes;
+- probed: the same with probes and top-k lists, as in indexing (bench/index.py measures the cost of
+  probes);
+- index: `run_index` over the files, from its first batch to its last. Loading the network and
+  merging the parts are not included, because their time does not depend on the number of images.
 
-The target is index / min(decode, bare) of at least 0.9; the last column but one says how well the
-two sides overlap, index / min(decode, probed). The best of the rounds counts, since whatever else
-a machine does only takes time away; the last column says how many cores were busy with that.
+The target is index / min(decode, bare) of at least 0.9. The column `overlap`, index / min(decode,
+probed), shows how well the two sides overlap. The best round counts, because other work on the
+machine can only slow it down; the last column states how many cores that work kept busy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SIZE = (500, 375)
-"""Pixels of most of ImageNet's photographs."""
+"""Width and height of most of ImageNet's photographs, in pixels."""
 
 QUALITY = 95
 SIDE = 224
@@ -40,7 +40,7 @@ TARGET = 0.9
 
 
 class Stopwatch:
-    """A reporter that remembers when how many images were done."""
+    """A reporter that records the number of finished images over time."""
 
     def __init__(self) -> None:
         self.moments: list[tuple[float, int]] = []
@@ -67,7 +67,7 @@ class Stopwatch:
 
 
 def write_files(folder: Path, count: int, data: str | None) -> list[Path]:
-    """`count` JPEG files of a dataset; by default the demo's, brought to ImageNet's usual size."""
+    """Write `count` JPEG files of a dataset; by default the demo, resized to ImageNet's usual size."""
     import io
 
     from PIL import Image
@@ -90,7 +90,7 @@ def write_files(folder: Path, count: int, data: str | None) -> list[Path]:
 
 
 def make_network(mode: str):
-    """The network of a situation, and its layers to be indexed."""
+    """Load the network of a case, and name the layers to index."""
     import torch
     from torch import nn
 
@@ -121,7 +121,7 @@ def decode_rate(paths: list[Path], network, workers: int) -> float:
 
 
 def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
-    """Images/s of the forward pass over decoded images, with what the index does or without."""
+    """Measure images/s of the forward pass over decoded images, with or without probes and lists."""
     import torch
 
     from pipeline.config import RunConfig
@@ -190,7 +190,7 @@ def main() -> None:
         f"thread(s), {os.cpu_count()} cores, {platform.machine()}\n"
     )
     print(
-        "| slower side | decode | bare | probed | index, images/s | over the slower "
+        "| slower side | decode | bare | probed | index, images/s | index / slower side "
         "| overlap | cores busy elsewhere |"
     )
     print("|---|---|---|---|---|---|---|---|")
@@ -204,7 +204,7 @@ def main() -> None:
 
 
 def measure(mode: str, folder: Path, paths: list[Path], arguments) -> float:
-    """Print one line of the table; the ratio that the target is about."""
+    """Measure one case, print its row of the table, and return the ratio that has a target."""
     from pipeline.images.decode import decode
 
     network, layers = make_network(mode)
@@ -230,7 +230,7 @@ def measure(mode: str, folder: Path, paths: list[Path], arguments) -> float:
 
 
 class Elsewhere:
-    """How many cores other processes kept busy meanwhile, where the system tells."""
+    """Measures how many cores other processes keep busy; NaN if the system does not provide it."""
 
     def __enter__(self) -> Elsewhere:
         self.started = (time.perf_counter(), self.busy(), time.process_time())
@@ -243,7 +243,7 @@ class Elsewhere:
 
     @staticmethod
     def busy() -> float:
-        """Seconds that all processors together have worked."""
+        """Return the busy time of all processors together, in seconds."""
         try:
             first = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
         except OSError:

@@ -1,11 +1,11 @@
-"""How the modules of `pipeline` and `viz` import each other.
+"""How do the modules of `pipeline` and `viz` import each other?
 
     python bench/imports.py [CHECKOUT]
 
-Prints, for each package: modules, imports between modules, the longest chain of modules that
-import each other one after the other, folders, arrows between folders, the longest chain of
-folders, and circles. A package's own `__init__.py` is left out: it only gives out names. Imports
-within functions count; those under `if TYPE_CHECKING:` do not, since nothing runs them.
+Prints for each package: the number of modules, the imports between modules, the length of the longest
+chain of imports, the same three numbers for folders, and all circles. A package's own `__init__.py`
+is not counted, because it only exports names. Imports inside functions count; those under
+`if TYPE_CHECKING:` do not, because they are never executed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def modules_of(root: Path, package: str) -> dict[str, Path]:
-    """Dotted names to files."""
+    """Map the dotted name of each module to its file."""
     found = {}
     for path in sorted((root / package).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -33,7 +33,7 @@ def modules_of(root: Path, package: str) -> dict[str, Path]:
 
 
 def imports_of(path: Path, names: Mapping[str, Path]) -> Iterator[str]:
-    """Modules among `names` that a file imports when it runs."""
+    """Yield the modules among `names` that a file imports at run time."""
     skipped: set[int] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -52,7 +52,7 @@ def imports_of(path: Path, names: Mapping[str, Path]) -> Iterator[str]:
 
 
 def module_graph(root: Path, package: str) -> networkx.DiGraph:
-    """An edge from each module to every module that it imports."""
+    """Build a graph with an edge from each module to every module that it imports."""
     names = modules_of(root, package)
     graph = networkx.DiGraph()
     graph.add_nodes_from(names)
@@ -62,14 +62,14 @@ def module_graph(root: Path, package: str) -> networkx.DiGraph:
 
 
 def folder_of(module: str, root: Path) -> str:
-    """The folder of a module; one that lies in the package itself stands alone."""
+    """Return the folder of a module; a module directly in the package is its own folder."""
     package, _, rest = module.partition(".")
     first = rest.partition(".")[0]
     return f"{package}.{first}" if (root / package / first).is_dir() else module
 
 
 def folder_graph(root: Path, graph: networkx.DiGraph) -> networkx.DiGraph:
-    """An edge from each folder to every folder that it imports from."""
+    """Build a graph with an edge from each folder to every folder that it imports from."""
     folders = networkx.DiGraph()
     folders.add_nodes_from({folder_of(module, root) for module in graph})
     pairs = ((folder_of(a, root), folder_of(b, root)) for a, b in graph.edges)
@@ -78,18 +78,18 @@ def folder_graph(root: Path, graph: networkx.DiGraph) -> networkx.DiGraph:
 
 
 def longest_chain(graph: networkx.DiGraph) -> int:
-    """Modules in the longest chain; those of a circle count as one."""
+    """Count the modules in the longest chain; the modules of a circle count as one."""
     return len(networkx.dag_longest_path(networkx.condensation(graph)))
 
 
 def circles(graph: networkx.DiGraph) -> list[list[str]]:
-    """Groups that import each other."""
+    """Find the groups of modules that import each other."""
     groups = networkx.strongly_connected_components(graph)
     return [sorted(group) for group in groups if len(group) > 1]
 
 
 def main(root: Path) -> None:
-    """Print both packages."""
+    """Print the numbers of both packages."""
     for package in PACKAGES:
         graph = module_graph(root, package)
         folders = folder_graph(root, graph)

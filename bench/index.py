@@ -1,18 +1,18 @@
-"""What does indexing cost over a bare forward pass?
+"""What does indexing cost compared with a bare forward pass?
 
     python bench/index.py [--network efficientnet_lite0] [--images 512] [--modes bare,index,...]
 
-Every mode sees the same pre-decoded images in a process of its own, one thread, the same batch
-size. Reported: process time (user and system, all threads) per image, images/s by that time, the
-ratio to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`,
-`naive` and `crp` run in torch's and the system's own settings; maxact's modes keep freed memory, as
-indexing does (`pipeline.stream.memory`), and `bare-kept` is the bare pass with that too. A first batch
-is not counted (compilation, allocation). Rounds are interleaved and the median is taken.
+Every mode runs on the same decoded images with the same batch size, in a process of its own, on one
+thread. Prints process time (user and system, all threads) per image, images/s by that time, the ratio
+to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`, `naive` and
+`crp` run with the default settings of torch and the system. maxact's modes keep freed memory, as
+indexing does (`pipeline.stream.memory`); `bare-kept` is the bare pass with the same setting. The first
+batch is not counted (compilation, allocation). Rounds are interleaved and the median is reported.
 
 Modes: bare, bare-kept, index, index-convs, naive (hooks that keep every map and call torch.topk
 per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,
 compiled-convs-bf16, crp (zennit-crp's `Maximization` in activation mode on the same forward passes,
-without the relevance pass its own loop adds; `pip install zennit-crp`).
+without the relevance pass that its own loop adds; `pip install zennit-crp`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from pathlib import Path
 DEFAULT = "bare,index,index-convs,naive,compiled,compiled-convs,compiled-bf16,compiled-convs-bf16"
 K = 16
 OPEN = contextlib.ExitStack()
-"""Holds the probes until the process ends."""
+"""Keeps the probes registered until the process ends."""
 
 
 def load_pixels(network, count: int, data: str | None):
-    """`count` decoded images; the demo dataset's, repeated when there are fewer."""
+    """Decode `count` images of a dataset, by default the demo; repeat them if there are fewer."""
     from pipeline.data.dataset import Sample, open_dataset
     from pipeline.images.decode import decode
 
@@ -62,7 +62,7 @@ def conv_names(network) -> tuple[str, ...]:
 
 
 def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
-    """The step of a mode (first image, last image), and how many layers and units it records."""
+    """Return the step of a mode, called as step(first, last), and the numbers of layers and units."""
     import torch
 
     from pipeline.config import RunConfig
@@ -107,7 +107,7 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
 
 
 def plain_pass(network, config):
-    """The module, and what makes a batch for it of pixels, in torch's own settings."""
+    """Return the module and a function that prepares a batch, with torch's default settings."""
     import torch
 
     from pipeline.stream.loop import Runner, place_module
@@ -118,7 +118,7 @@ def plain_pass(network, config):
 
 
 def bare_step(network, config, pixels) -> Callable[[int, int], None]:
-    """The forward pass alone."""
+    """Return a step that runs only the forward pass."""
     import torch
 
     module, prepare_batch = plain_pass(network, config)
@@ -131,7 +131,7 @@ def bare_step(network, config, pixels) -> Callable[[int, int], None]:
 
 
 def naive_step(network, config, layers, pixels) -> Callable[[int, int], None]:
-    """What one writes first: hooks that keep the maps, max with indices, cat and topk."""
+    """Return a step of a simple implementation: hooks that keep the maps, then max, cat and topk."""
     import torch
 
     module, prepare_batch = plain_pass(network, config)
@@ -159,7 +159,7 @@ def naive_step(network, config, layers, pixels) -> Callable[[int, int], None]:
 
 
 def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
-    """zennit-crp's `Maximization` on activations, fed the same batches."""
+    """Return a step that runs zennit-crp's `Maximization` on activations of the same batches."""
     import torch
     from crp.concepts import ChannelConcept
     from crp.maximization import Maximization
@@ -250,13 +250,13 @@ def main() -> None:
 
 
 def report(arguments, found: dict[str, list[dict]]) -> None:
-    """The table of results, in Markdown."""
+    """Print the table of results in Markdown."""
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision", "timm")
     )
     print(f"{arguments.network}, {arguments.images} images, batch {arguments.batch}, one thread, ")
     print(f"{versions}, Python {platform.python_version()}, {processor()}\n")
-    print("| mode | layers | units | ms/image | images/s | time over bare | peak RSS, MiB |")
+    print("| mode | layers | units | ms/image | images/s | time / bare | peak RSS, MiB |")
     print("|---|---|---|---|---|---|---|")
     for mode, runs in found.items():
         cost = statistics.median(run["ms"] for run in runs)
@@ -269,7 +269,7 @@ def report(arguments, found: dict[str, list[dict]]) -> None:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells."""
+    """Return the processor's name, or its architecture if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

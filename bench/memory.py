@@ -2,9 +2,9 @@
 
     python bench/memory.py [--images 1000,50000] [--allowed 1.05]
 
-Generates WebDataset shards of tiny JPEGs, indexes the first N of them in a process of its own for
-each N, with a network of a few units, and prints the peak resident memory of each and their ratio.
-The exit code is 1 when the ratio of the largest to the smallest is above `--allowed`.
+Generates WebDataset shards of tiny JPEGs. For each number of images, indexes that many in a separate
+process with a network of a few units. Prints the peak resident memory of each run and their ratio. The
+exit code is 1 if the ratio of the last run to the first is above `--allowed`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS = 50
 
 
 def write_shards(folder: Path, images: int) -> None:
-    """Tar shards of small pictures, no two alike."""
+    """Write tar shards of small pictures that are all different."""
     import numpy as np
     from PIL import Image
 
@@ -47,7 +47,7 @@ def write_shards(folder: Path, images: int) -> None:
 
 
 def run_child(data: Path, images: int) -> None:
-    """Index the first so many images in this process and print a line of JSON."""
+    """Index the first `images` images in this process and print a line of JSON."""
     import torch
     from torch import nn
 

@@ -1,14 +1,14 @@
-"""How long one unit takes to render: against the plain way, and against other libraries.
+"""How long does one unit take to render, compared with a baseline and with other libraries?
 
-    python bench/render.py                            GoogLeNet: the plain way, torch-lucent, Horama
+    python bench/render.py                            GoogLeNet: baseline, torch-lucent, Horama
     python bench/render.py --network efficientnet_lite0 --weights published \\
         --layers blocks.2.1 blocks.3.2 blocks.4.2
 
-The plain way is the same recipe on the full canvas in batches of one, in float32, with every layer
-of the network run. torch-lucent and Horama are measured where they can be imported; both render one
-unit at a time, as they come: Lucent a 224 px picture, Horama a 1,280 px picture of which every step
-shows 6 crops of 224 px. All in one run on one thread, in milliseconds of process time per unit and
-step, so that other work on the machine counts little.
+The baseline, `plain`, is the same recipe on the full canvas in batches of one, in float32, running every
+layer of the network. torch-lucent and Horama are measured if they can be imported. Both render one unit
+at a time with their defaults: Lucent a 224 px picture, Horama a 1,280 px picture of which every step
+shows 6 crops of 224 px. Everything is measured in one run on one thread, in milliseconds of process time
+per unit and step, so that other work on the machine has little influence.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ours(network: Network, layer: Layer, recipe: Recipe, units: int) -> float:
-    """Seconds per unit, as `render_units` does it."""
+    """Measure seconds per unit, rendering as `render_units` does."""
     objectives = [point(layer, unit % layer.units) for unit in range(units)]
     canvas = canvas_for(recipe, plan_canvas(network, objectives[0]))
 
@@ -60,7 +60,7 @@ def ours(network: Network, layer: Layer, recipe: Recipe, units: int) -> float:
 
 
 class Whole:
-    """Stands in for a scorer: the whole network, one picture, float32, and one unit of a layer."""
+    """Replaces a scorer: runs the whole network on one picture in float32 and reads one unit."""
 
     device = torch.device("cpu")
     extra = None
@@ -85,7 +85,7 @@ class Whole:
 
 
 def plain(network: Network, layer: Layer, recipe: Recipe) -> float:
-    """Seconds for one unit: full canvas, batch 1, whole network."""
+    """Measure seconds for one unit with the baseline: full canvas, batch 1, whole network."""
     size = network.preprocess.height, network.preprocess.width
     whole = Whole(network, layer)
     try:
@@ -103,7 +103,7 @@ def plain(network: Network, layer: Layer, recipe: Recipe) -> float:
 
 
 def lucent(network: Network, layer: Layer, steps: int) -> float:
-    """Seconds for one unit in torch-lucent as it comes, its picture at 224 px."""
+    """Measure seconds for one unit in torch-lucent with its defaults, at 224 px."""
     from lucent.optvis import objectives, param, render
 
     module = copy.deepcopy(network.module).requires_grad_(True)
@@ -121,10 +121,10 @@ def lucent(network: Network, layer: Layer, steps: int) -> float:
 
 
 def horama(network: Network, layer: Layer, steps: int) -> float:
-    """Seconds for one unit in Horama as it comes, without its progress bar.
+    """Measure seconds for one unit in Horama with its defaults, without its progress bar.
 
-    Where torchvision's compiled operators did not load (see pipeline/vision_libraries.py), Horama's crops,
-    `roi_align`, would need terabytes; they are then interpolated by `grid_sample` instead.
+    If torchvision's compiled operators did not load (see pipeline/vision_libraries.py), Horama's crops
+    with `roi_align` would need terabytes of memory; they are then interpolated with `grid_sample`.
     """
     import horama.common
     from horama import fourier
@@ -145,7 +145,7 @@ def horama(network: Network, layer: Layer, steps: int) -> float:
 
 
 def crops(images: torch.Tensor, boxes: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-    """The boxes (k, [image, left, top, right, bottom]) of one image, at a size."""
+    """Crop boxes (k, [image, left, top, right, bottom]) from one image and resize them."""
     side = images.shape[-1]
     middle = (boxes[:, 1:3] + boxes[:, 3:5]) / side - 1
     half = (boxes[:, 3:5] - boxes[:, 1:3]) / side
@@ -160,7 +160,7 @@ def importable(name: str) -> bool:
 
 
 def measure(network: Network, layer: Layer, recipe: Recipe, options: argparse.Namespace) -> None:
-    """One row of the table."""
+    """Measure one layer and print its row of the table."""
     steps = recipe.total_steps
     window = plan_canvas(network, point(layer, 0)).height
     mine = 1000 * ours(network, layer, recipe, options.units) / steps
@@ -195,7 +195,7 @@ def main() -> None:
     network = load_network(options.network, weights=weights)
     recipe = get_recipe(options.recipe, {"steps": str(options.steps)})
     print(f"{network.name}, {recipe.name}, {options.steps} steps, torch {torch.__version__}, 1 thread")
-    print("ms per unit and step; the other libraries as they come, and how many times as long")
+    print("ms per unit and step; the other libraries with their defaults, and the ratio to maxact")
     print(f"{'layer':14} {'window':>7} {'maxact':>9} {'plain':>16} {'lucent':>16} {'horama':>16}")
     short = get_recipe(options.recipe, {"steps": "5"})
     for layer in choose_layers(network, options.layers):

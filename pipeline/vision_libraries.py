@@ -1,9 +1,9 @@
-"""The one door to torchvision and timm.
+"""Import torchvision and timm; no other module imports them.
 
-torchvision's wheel is built against one build of torch. Beside another one (a CPU build, say) its
-compiled operators do not load, which torchvision tolerates, but the import then registers fakes
-for two operators that nobody declared and fails. Declaring their schemas first is enough: models
-and transforms work, detection operators do not and are not needed here.
+A torchvision wheel is built for one build of torch. With another build (such as a CPU build) its
+compiled operators do not load. torchvision tolerates this, but its import then fails because it
+registers fake implementations for two operators that are not defined. Defining their schemas first
+avoids the error: models and transforms work; the detection operators do not, and are not needed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MISSING_SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-"""The operators that torchvision registers a fake for, whether or not it could load them."""
+"""Operators for which torchvision registers a fake implementation even if it cannot load them."""
 
-_kept: list[torch.library.Library] = []
-"""Declarations last as long as their Library object."""
+_libraries: list[torch.library.Library] = []
+"""Keeps the definitions alive: they are removed with their Library object."""
 
 
 def _extension_loads(package: Path) -> bool:
-    """Whether torchvision's compiled operators load beside this torch."""
+    """Return whether torchvision's compiled operators load with the installed torch."""
     binaries = [*package.glob("_C*.so"), *package.glob("_C*.pyd")]
     try:
         for binary in binaries:
@@ -43,10 +43,10 @@ def _extension_loads(package: Path) -> bool:
 
 @functools.cache
 def torchvision() -> ModuleType:
-    """The torchvision package, importable beside any build of torch.
+    """Import torchvision, with any build of torch.
 
     Raises:
-        NetworkError: when it is not installed.
+        NetworkError: if it is not installed.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
@@ -55,16 +55,16 @@ def torchvision() -> ModuleType:
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in MISSING_SCHEMAS:
             library.define(schema)  # type: ignore[no-untyped-call]
-        _kept.append(library)
+        _libraries.append(library)
     return importlib.import_module("torchvision")
 
 
 @functools.cache
 def timm() -> ModuleType:
-    """The timm package; it imports torchvision, so it comes through here too.
+    """Import timm, which itself imports torchvision.
 
     Raises:
-        NetworkError: when it is not installed.
+        NetworkError: if it is not installed.
     """
     torchvision()
     if importlib.util.find_spec("timm") is None:

@@ -1,13 +1,13 @@
--- Samples of the dataset that could not be used, by reason.
+-- The samples that could not be used, grouped by reason.
 --
 -- Parameters
---   $n: integer 1.. = 50      how many reasons
+--   $n: integer 1.. = 50      number of reasons
 -- Columns
---   error                     a short stable word
---   samples                   how many
---   shards                    in how many shards
---   example                   the name of one of them
---   message                   what was wrong with that one
+--   error                     the reason as one short word
+--   samples                   number of samples
+--   shards                    number of shards that contain them
+--   example                   key of one of these samples
+--   message                   error message for that sample
 SELECT
     error,
     count(*) AS samples,

@@ -1,19 +1,19 @@
--- Two indexes on one dataset (two networks, or two checkpoints of one): for each unit of a layer
--- the unit of the other index whose top images are most alike.
+-- Compares two indexes of one dataset (two networks, or two checkpoints of one): for each unit of
+-- a layer, the unit of the other index whose top images are most similar.
 --
 -- Parameters
---   $other: index             the folder of the other index
+--   $other: index             folder of the other index
 --   $layer: text              a layer of this index
 --   $other_layer: text        a layer of the other index
---   $n: integer 1.. = 50      how many units
+--   $n: integer 1.. = 50      number of units
 -- Columns
 --   unit                      a unit of this index
---   best                      the unit of the other with most of its top images
---   shared                    images in both lists
---   jaccard                   shared over all images in either list
---   same_unit                 images shared with the unit of the same number
---   mean                      this unit's mean peak
---   other_mean                the other's
+--   best                      the most similar unit of the other index
+--   shared                    number of images in both lists
+--   jaccard                   shared / number of images in either list
+--   same_unit                 number of images shared with the unit of the same number
+--   mean                      mean peak of this unit
+--   other_mean                mean peak of the other unit
 WITH ours AS (
     SELECT unit, image_id, count(*) OVER (PARTITION BY unit) AS length
     FROM top WHERE layer = $layer AND side = 'high'

@@ -1,15 +1,15 @@
--- Units that never fire: active in no image of the dataset, or the same in every one.
+-- Units that never respond: active in no image of the dataset, or constant over all images.
 --
 -- Parameters
---   $layer: text = any        of this layer only
---   $at_most: number 0..1 = 0  also those that are active in at most this share of the images
+--   $layer: text = any        only this layer
+--   $at_most: number 0..1 = 0  also include units active in at most this share of images
 -- Columns
---   layer                     the layer's name
---   unit                      the unit's number
---   active_fraction           share of the images in which it is active
---   min                       its lowest peak
---   max                       its highest peak
---   std                       the standard deviation of its peaks
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   active_fraction           share of images in which the unit is active
+--   min                       lowest peak
+--   max                       highest peak
+--   std                       standard deviation of the peaks
 --   reason                    constant, never active, or rarely active
 SELECT
     units.layer, units.unit, units.active_fraction, units.min, units.max, units.std,

@@ -1,17 +1,17 @@
--- Hub images: those that are in most units' top lists.
+-- Hub images: the images that appear in the top lists of most units.
 --
 -- Parameters
---   $layer: text = any        of this layer only
---   $side: high|low = high    high for the highest peaks, low for the lowest
---   $n: integer 1.. = 20      how many images
+--   $layer: text = any        only this layer
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 20      number of images
 -- Columns
---   image_id                  its number in `images`
---   key                       the image's name in the dataset
---   label                     its label
---   units                     how many units have it among their top images
---   share                     that number over all the units asked for
---   layers                    over how many layers they spread
---   first                     how many units have it first
+--   image_id                  number of the image in `images`
+--   key                       name of the image in the dataset
+--   label                     label of the image
+--   units                     number of units that list it among their top images
+--   share                     that number / number of units considered
+--   layers                    number of layers to which these units belong
+--   first                     number of units that list it first
 WITH listed AS (
     SELECT image_id, layer, unit, rank FROM top
     WHERE side = $side AND ($layer IS NULL OR layer = $layer)

@@ -1,18 +1,18 @@
--- The units that a label drives: those with the largest share of it among their top images.
+-- The units that respond to a label: those with the largest share of it among their top images.
 --
 -- Parameters
 --   $label: text              a label of the dataset
---   $layer: text = any        of this layer only
---   $n: integer 1.. = 20      how many units
+--   $layer: text = any        only this layer
+--   $n: integer 1.. = 20      number of units
 -- Columns
---   layer                     the layer's name
---   unit                      the unit's number
---   in_top                    how many of its top images have the label
---   of                        how many top images it has
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   in_top                    number of its top images with the label
+--   of                        number of its top images
 --   share                     in_top / of
---   lift                      share over the label's share of the whole dataset
---   mean_peak                 mean peak over the label's images, where it was kept in `classes`
---   max                       the unit's highest peak
+--   lift                      share / share of the label in the whole dataset
+--   mean_peak                 mean peak over the label's images, if `classes` contains it
+--   max                       highest peak of the unit
 WITH base AS (
     SELECT avg(CASE WHEN label = $label THEN 1 ELSE 0 END) AS share FROM images
 ), counted AS (

@@ -1,13 +1,13 @@
--- How the peaks of a layer, or of one of its units, are spread.
+-- The distribution of the peaks of a layer, or of one of its units.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $unit: integer 0.. = any   of this unit only
+--   $layer: text              name of the layer
+--   $unit: integer 0.. = any   only this unit
 -- Columns
 --   lower                     lower edge of the bucket
---   upper                     upper edge
---   images                    peaks in the bucket
---   share                     of all peaks
+--   upper                     upper edge of the bucket
+--   images                    number of peaks in the bucket
+--   share                     share of all peaks
 --   cumulative                share of the peaks in this bucket or a lower one
 WITH buckets AS (
     SELECT lower, upper, sum(images) AS images FROM histograms

@@ -1,15 +1,15 @@
--- One row per layer: its shape, and how its units behave on this dataset.
+-- One row per layer: its shape, and statistics of its units on this dataset.
 --
 -- Parameters
 -- Columns
---   layer                     the layer's name
+--   layer                     name of the layer
 --   kind                      map, map_last, tokens or vector
---   units                     how many units it has
---   grid                      positions of a unit: rows x columns
---   receptive_field           what one position sees: rows x columns of the input, in pixels
---   never_active              units that are active in no image
---   active_fraction           median over units: the share of images in which a unit is active
---   max                       median over units: the highest peak
+--   units                     number of units
+--   grid                      positions: rows x columns
+--   receptive_field           rows x columns of the input that one position sees, in pixels
+--   never_active              number of units that are active in no image
+--   active_fraction           median over units: share of images in which a unit is active
+--   max                       median over units: highest peak
 --   selectivity               median over units: class selectivity index
 --   precision                 median over units: share of the majority label among the top images
 SELECT

@@ -1,17 +1,17 @@
--- The units that tell the labels apart best, by class selectivity index.
+-- The units that distinguish labels best, by class selectivity index.
 --
 -- Parameters
---   $layer: text = any        of this layer only
---   $n: integer 1.. = 20      how many units
+--   $layer: text = any        only this layer
+--   $n: integer 1.. = 20      number of units
 -- Columns
---   layer                     the layer's name
---   unit                      the unit's number
---   selectivity               (best label's mean peak - the rest's) over their sum, 0 to 1
---   top_label                 the label with the highest mean peak
---   majority_label            the label most frequent among the top images
---   precision                 its share of the top images
---   active_fraction           share of the images in which the unit is active
---   max                       the highest peak
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   selectivity               (a - b) / (a + b): mean peaks of the best label and the others
+--   top_label                 label with the highest mean peak
+--   majority_label            most frequent label among the top images
+--   precision                 share of that label among the top images
+--   active_fraction           share of images in which the unit is active
+--   max                       highest peak
 SELECT
     units.layer, units.unit, units.selectivity, units.top_label, units.majority_label,
     units.precision, units.active_fraction, units.max

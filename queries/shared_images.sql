@@ -1,17 +1,17 @@
--- Pairs of units of one layer that share their top images: they may look for the same thing.
+-- Pairs of units of one layer that share top images, and may therefore respond to the same thing.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $at_least: integer 1.. = 3  how many images a pair must share
---   $side: high|low = high    high for the highest peaks, low for the lowest
---   $n: integer 1.. = 50      how many pairs
+--   $layer: text              name of the layer
+--   $at_least: integer 1.. = 3  number of images that a pair must share
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 50      number of pairs
 -- Columns
---   unit                      the lower unit of the pair
---   other                     the higher one
---   shared                    images in both lists
---   jaccard                   shared over all images in either list
---   same_place                of the shared, those whose peaks lie at the same grid position
---   example                   the shared image of the best rank in both
+--   unit                      unit with the lower number
+--   other                     unit with the higher number
+--   shared                    number of images in both lists
+--   jaccard                   shared / number of images in either list
+--   same_place                number of shared images with both peaks at the same grid position
+--   example                   shared image with the best ranks
 WITH listed AS (
     SELECT unit, image_id, rank, y, x, count(*) OVER (PARTITION BY unit) AS length
     FROM top WHERE layer = $layer AND side = $side

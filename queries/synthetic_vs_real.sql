@@ -1,22 +1,22 @@
--- Renderings ranked by how far they drive their unit beyond the dataset's best image. The
--- activation is measured on the saved PNG, through the dataset's own preprocessing.
+-- Renderings, ranked by their activation relative to the dataset's best image. The activation is
+-- measured on the saved PNG after the dataset's preprocessing.
 --
 -- Parameters
---   $layer: text = any        of this layer only
---   $recipe: text = any       of this recipe only
---   $n: integer 1.. = 50      how many renderings
+--   $layer: text = any        only this layer
+--   $recipe: text = any       only this recipe
+--   $n: integer 1.. = 50      number of renderings
 -- Columns
---   layer                     the layer's name
---   unit                      the unit's number
---   recipe                    the recipe's name
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   recipe                    name of the recipe
 --   objective                 point, channel, ...
---   facet                     which of several renderings of the unit
---   seed                      of the rendering
---   activation                measured on the saved PNG
---   best_real                 the highest peak over the dataset; the lowest, where that is sought
---   ratio                     activation over best_real; NULL, and last, where these do not compare
---   status                    whether the rendering worked
---   file                      the picture, relative to OUT
+--   facet                     number of the rendering, if the unit has several
+--   seed                      random seed
+--   activation                activation measured on the saved PNG
+--   best_real                 highest peak over the dataset (lowest, if that is sought)
+--   ratio                     activation / best_real; NULL, and last, if not comparable
+--   status                    ok, retried, weak or grey
+--   file                      path of the picture, relative to OUT
 SELECT
     renders.layer, renders.unit, renders.recipe, renders.objective, renders.facet, renders.seed,
     renders.activation, renders.best_real, renders.ratio, renders.status, renders.file

@@ -1,25 +1,25 @@
--- A unit's top images, strongest first, with the patch of each that the unit saw, in pixels of the
+-- A unit's top images, strongest first, with the patch that the unit saw in each, in pixels of the
 -- original photograph.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $unit: integer 0..        the unit's number
---   $side: high|low = high    high for the highest peaks, low for the lowest
---   $n: integer 1.. = 16      how many images
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 16      number of images
 -- Columns
---   rank                      1 is the most extreme
---   activation                the peak of the unit over all its positions
---   key                       the image's name in the dataset
---   label                     its label, where the dataset has labels
---   image_id                  its number in `images`
+--   rank                      from 1, the most extreme
+--   activation                peak of the unit on the image
+--   key                       name of the image in the dataset
+--   label                     label of the image, if the dataset has labels
+--   image_id                  number of the image in `images`
 --   y                         grid row of the peak
 --   x                         grid column of the peak
---   box_left                  the patch's left edge in the original, in pixels
---   box_top                   its upper edge
---   box_right                 its right edge, the first column outside
---   box_bottom                its lower edge, the first row outside
---   width                     the original's width, in pixels
---   height                    the original's height
+--   box_left                  left edge of the patch in the original, in pixels
+--   box_top                   upper edge
+--   box_right                 right edge: the first column outside
+--   box_bottom                lower edge: the first row outside
+--   width                     width of the original, in pixels
+--   height                    height of the original, in pixels
 SELECT
     rank, activation, key, label, image_id, y, x,
     box_left, box_top, box_right, box_bottom, width, height

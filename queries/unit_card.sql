@@ -1,26 +1,26 @@
--- Everything the index says of one unit, in one row.
+-- All statistics of one unit, in one row.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $unit: integer 0..        the unit's number
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
 -- Columns
---   layer                     the layer's name
---   unit                      the unit's number
---   images                    how many images were indexed
---   active_fraction           share of the images in which the unit is active
---   mean                      mean of its peaks
---   std                       their standard deviation
---   min                       the lowest peak
---   p50                       the median
---   p99                       the 99th percentile
---   max                       the highest peak
---   selectivity               class selectivity index, 0 for none to 1
---   top_label                 the label with the highest mean peak
---   majority_label            the label most frequent among the top images
---   precision                 its share of the top images
---   best_key                  the image with the highest peak
---   best_label                its label
---   top_labels                the labels of the top images, most frequent first
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   images                    number of indexed images
+--   active_fraction           share of images in which the unit is active
+--   mean                      mean of the peaks
+--   std                       standard deviation of the peaks
+--   min                       lowest peak
+--   p50                       median
+--   p99                       99th percentile
+--   max                       highest peak
+--   selectivity               class selectivity index, from 0 (none) to 1
+--   top_label                 label with the highest mean peak
+--   majority_label            most frequent label among the top images
+--   precision                 share of that label among the top images
+--   best_key                  name of the image with the highest peak
+--   best_label                label of that image
+--   top_labels                labels of the top images with counts, most frequent first
 WITH best AS (
     SELECT key, label FROM patches
     WHERE layer = $layer AND unit = $unit AND side = 'high' AND rank = 1

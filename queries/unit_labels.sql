@@ -1,14 +1,14 @@
--- The labels a unit answers to most.
+-- The labels with the highest mean peaks of a unit.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $unit: integer 0..        the unit's number
---   $n: integer 1.. = 20      how many labels
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
+--   $n: integer 1.. = 20      number of labels
 -- Columns
 --   label                     the label
---   images                    images of that label
---   mean_peak                 the unit's mean peak over them
---   in_top                    how many of the unit's top images have the label
+--   images                    number of images with that label
+--   mean_peak                 mean peak of the unit over these images
+--   in_top                    number of the unit's top images with the label
 WITH counted AS (
     SELECT label, count(*) AS in_top FROM patches
     WHERE layer = $layer AND unit = $unit AND side = 'high'

@@ -1,15 +1,15 @@
--- Images from each tenth of a unit's range of peaks, weakest tenth first: what it half likes says
--- as much as what it likes best.
+-- Sample images from each tenth of a unit's peaks, lowest tenth first. Images with medium
+-- activation can say as much about a unit as its top images.
 --
 -- Parameters
---   $layer: text              the layer's name
---   $unit: integer 0..        the unit's number
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
 -- Columns
---   stratum                   0 is the lowest tenth, 9 the highest
---   activation                the image's peak
---   key                       the image's name in the dataset
---   label                     its label
---   image_id                  its number in `images`
+--   stratum                   from 0, the lowest tenth, to 9, the highest
+--   activation                peak of the unit on the image
+--   key                       name of the image in the dataset
+--   label                     label of the image
+--   image_id                  number of the image in `images`
 --   y                         grid row of the peak
 --   x                         grid column of the peak
 SELECT

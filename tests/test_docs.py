@@ -1,10 +1,10 @@
-"""The documents are true: their code runs, and nothing that exists is missing from them."""
+"""The documents are true: their code runs, and everything that exists is described in one of them."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ import pytest
 import typer
 
 from pipeline.networks.zoo import KNOWN
-from pipeline.query.named_queries import query_names
+from pipeline.query.named_queries import load_query, query_names
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from tests.fixtures.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted(path for folder in (".", "docs", "bench") for path in (ROOT / folder).glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_WORDS = 900
 TABLES = {**SCHEMAS, "renders": RENDERS}
 
 STAND_INS = {
@@ -29,12 +30,19 @@ STAND_INS = {
     '"blocks.4.2"': '"rectify"',
     'get_recipe("typical")': 'get_recipe("typical", {"steps": "4"})',
 }
-"""What is replaced in the blocks so that they run in seconds: the dataset, the network."""
+"""Replacements in the code blocks that make them run in seconds: dataset, network, layer, steps."""
+
+OPTIONS = {"render": "rendering.md", "project": "rendering.md", "prior train": "rendering.md"}
+"""Where the options of a command are described, if not in docs/command-line.md."""
 
 CLAUSES = {
     "no trailing space": re.compile(r"[ \t]+$", re.MULTILINE),
     "no machine's path": re.compile(r"(?<![\w.~])/(?:work|home|root|tmp|Users)/"),
 }
+
+
+def read_doc(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 def name_of(path: Path) -> str:
@@ -61,9 +69,9 @@ def split_name(words: list[str]) -> tuple[str, list[str]]:
     return (both, words[2:]) if both in commands() else (words[0], words[1:])
 
 
-def written_commands() -> Iterator[tuple[str, list[str]]]:
+def written_commands(documents: Sequence[Path] = DOCUMENTS) -> Iterator[tuple[str, list[str]]]:
     """Every `maxact NAME ...` line of the documents' shell blocks."""
-    for path in DOCUMENTS:
+    for path in documents:
         for block in blocks(path.read_text(encoding="utf-8"), "sh"):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
@@ -102,9 +110,9 @@ def test_the_stand_ins_are_for_what_the_readme_says() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_every_command_is_in_the_readme_and_explains_itself(name: str) -> None:
-    shown = {split_name(words)[0] for _, words in written_commands()}
-    assert name in shown
+def test_every_command_has_an_example_and_explains_itself(name: str) -> None:
+    examples = written_commands([ROOT / "docs/command-line.md"])
+    assert name in {split_name(words)[0] for _, words in examples}
     about = commands()[name].help
     assert about
     assert f"maxact {name}" in about, "its help has no example"
@@ -120,21 +128,23 @@ def test_a_written_command_is_one_that_parses(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", query_names())
-def test_every_query_is_in_the_readme(name: str) -> None:
-    assert f"\n| `{name}` |" in README
+def test_every_query_is_described_with_its_parameters(name: str) -> None:
+    signature = load_query(name).signature
+    parameters = f"`{signature}` |" if signature else "|"
+    assert f"\n| `{name}` | {parameters}" in read_doc("queries.md")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in README.partition("<!-- recipes -->")[2].partition("<!-- /recipes -->")[0]
+def test_every_recipe_is_described(name: str) -> None:
+    table = read_doc("rendering.md").partition("<!-- recipes -->")[2].partition("<!-- /recipes -->")[0]
+    assert f"`{name}`" in table
 
 
-@pytest.mark.parametrize("name", ["render", "project", "prior train"])
-def test_every_option_of_the_drawing_commands_is_in_their_document(name: str) -> None:
-    text = (ROOT / "docs/rendering.md").read_text(encoding="utf-8")
-    written = set(re.findall(r"--[a-z-]+", text))
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_option_is_described(name: str) -> None:
+    written = set(re.findall(r"--?[a-z][a-z-]*", read_doc(OPTIONS.get(name, "command-line.md"))))
     options = {option.opts[0] for option in commands()[name].params}
-    assert {option for option in options if option.startswith("--")} <= written
+    assert {option for option in options if option.startswith("-")} <= written
 
 
 def test_options_set_in_the_documents_are_options_of_recipes() -> None:
@@ -156,14 +166,14 @@ def test_the_recipe_file_of_the_documents_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_network_of_our_own_is_described(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "docs/networks.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in read_doc("networks.md")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_and_column_is_described(name: str) -> None:
-    (row,) = re.findall(rf"^\| `{name}` \| [^|]+ \| `([^`]+)` \|$", README, flags=re.MULTILINE)
+    text = read_doc("tables.md")
+    (row,) = re.findall(rf"^\| `{name}` \| [^|]+ \| `([^`]+)` \|$", text, flags=re.MULTILINE)
     assert row.split() == TABLES[name].names
-    text = (ROOT / "docs/tables.md").read_text(encoding="utf-8")
     section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, flags=re.MULTILINE)
     described = [column for row in rows for column in re.findall(r"`(\w+)`", row)]
@@ -210,3 +220,22 @@ def test_a_document_is_clean(path: Path) -> None:
 def test_the_picture_of_the_readme_is_small_enough_to_load() -> None:
     (picture,) = re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", README, flags=re.MULTILINE)
     assert (ROOT / picture).stat().st_size <= 700 * 1024
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= README_WORDS
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    linked = set(re.findall(r"\]\(([^)\s#]+\.md)\)", README))
+    assert {name_of(path) for path in DOCUMENTS} - {"README.md"} <= linked
+
+
+def test_the_functions_that_the_map_of_the_code_names_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)(?:\.(\w+))?`\s+\(`([\w/]+\.py)`\)", text)
+    assert named
+    for first, method, file in named:
+        code = (ROOT / file).read_text(encoding="utf-8")
+        for name in filter(None, (first, method)):
+            assert re.search(rf"^ *(?:def|class) {name}\b", code, flags=re.MULTILINE), f"{file} has no {name}"

@@ -263,7 +263,8 @@ def prior_train(
     """
     from pipeline.devices import find_device
     from pipeline.query.index import open_index
-    from viz.priors.training import PriorOptions, train_prior
+    from viz.priors.options import PriorOptions
+    from viz.priors.training import train_prior
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)

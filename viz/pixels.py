@@ -1,4 +1,4 @@
-"""Operations on pictures (image, channel, y, x): blur, resize, denoise, to bytes."""
+"""Operations on pictures (image, channel, y, x): blur, resize, denoise, convert to bytes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import Generator, Tensor
 __all__ = ["blur", "denoise", "enlarge", "noise", "shrink", "to_bytes"]
 
 CHAMBOLLE_STEP = 0.25
-"""Step of Chambolle's projection; the largest that converges in practice."""
-
+"""Step size of Chambolle's projection; the largest that converges in practice."""
 
 BLUR_REACH = 4.0
-"""A Gaussian is cut off at this many standard deviations."""
+"""Gaussian kernels are truncated at this many standard deviations."""
 
 
 def noise(
@@ -27,14 +26,14 @@ def noise(
     *,
     clip: bool = True,
 ) -> Tensor:
-    """Independent Gaussian pixels.
+    """Draw independent Gaussian pixels.
 
     Args:
         generators: one per image.
-        shape: channel, y, x.
+        shape: (channel, y, x).
         mean: on 0..255.
-        deviation: likewise.
-        clip: to 0..255.
+        deviation: standard deviation, on 0..255.
+        clip: whether to clip the pixels to 0..255.
 
     Returns:
         (image, channel, y, x) float32.
@@ -45,11 +44,11 @@ def noise(
 
 
 def blur(pictures: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of every channel; borders are continued.
+    """Blur every channel with a Gaussian; borders are replicated.
 
     Args:
         pictures: (image, channel, y, x).
-        sigma: standard deviation in pixels; 0 leaves the pictures as they are.
+        sigma: standard deviation in pixels; 0 returns the pictures unchanged.
     """
     if sigma <= 0:
         return pictures
@@ -58,13 +57,13 @@ def blur(pictures: Tensor, sigma: float) -> Tensor:
 
 
 def _blur_matrix(length: int, sigma: float) -> Tensor:
-    """(length, length): what each pixel of a row becomes; quicker than a convolution."""
+    """Return the (length, length) matrix that blurs a row; faster than a convolution."""
     radius = math.ceil(BLUR_REACH * sigma)
     offset = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    places = (torch.arange(length)[:, None] + offset).clamp(0, length - 1)
+    columns = (torch.arange(length)[:, None] + offset).clamp(0, length - 1)
     matrix = torch.zeros(length, length)
-    return matrix.scatter_add_(1, places, (kernel / kernel.sum()).expand(length, -1))
+    return matrix.scatter_add_(1, columns, (kernel / kernel.sum()).expand(length, -1))
 
 
 def enlarge(pictures: Tensor, height: int, width: int) -> Tensor:
@@ -83,12 +82,12 @@ def shrink(pictures: Tensor, height: int, width: int) -> Tensor:
 
 
 def denoise(pictures: Tensor, weight: float, iterations: int = 5) -> Tensor:
-    """Total-variation denoising by Chambolle's projection (2004), channel by channel.
+    """Reduce the total variation of every channel by Chambolle's projection (2004).
 
     Args:
         pictures: (image, channel, y, x) on 0..255.
-        weight: of the variation, on the same scale; 0 leaves the pictures as they are.
-        iterations: of the projection.
+        weight: of the total variation, on the same scale; 0 returns the pictures unchanged.
+        iterations: number of projection steps.
     """
     if weight <= 0:
         return pictures
@@ -108,5 +107,5 @@ def _divergence(down: Tensor, right: Tensor) -> Tensor:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """Round to the 8 bits that a PNG keeps: uint8 on the CPU."""
+    """Round to uint8, as in a PNG, on the CPU."""
     return pictures.detach().round().clamp(0, 255).to("cpu", torch.uint8)

@@ -1,4 +1,4 @@
-"""The random generator of one rendering."""
+"""Random generators of renderings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ __all__ = ["item_generator"]
 
 
 def item_generator(seed: int, layer: str, unit: int, facet: int = 0) -> Generator:
-    """The generator of one rendering: a hash of what it is, so that it stands alone."""
+    """Create the generator of one rendering.
+
+    It is seeded by a hash of the arguments, so that a rendering does not depend on those before it.
+
+    Args:
+        seed: of the run.
+        layer: name of the layer.
+        unit: of the layer.
+        facet: of the unit.
+    """
     text = f"{seed}/{layer}/{unit}/{facet}".encode()
     number = int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
     return torch.Generator().manual_seed(number)

@@ -1,1 +1,1 @@
-"""How telling is an explanation of a unit? The command is in `__main__`, with the method."""
+"""How well renderings and real patches explain a unit. `__main__` has the command and the method."""

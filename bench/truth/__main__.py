@@ -1,52 +1,52 @@
-"""How telling is an explanation of a unit: which of two patches drives it more?
+"""How well does an explanation of a unit tell which of two patches activates it more?
 
     python -m bench.truth DATA --part 1/2 --first-unit 40 --recipes fourier facets \\
         --set facets.steps=80
 
-In the manner of Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than
-State-of-the-Art Feature Visualization"), with another network in place of people, as in the machine
-interpretability score of Zimmermann et al. 2024. The images, in the order of a hash of their names,
-are cut into two halves, each indexed by itself. Explanations of a unit come from the first: its top
-patches (`real 1`, `real 4`, `real 9`), or the renderings of a recipe. Questions come from the
-second: each of the 6 images with the unit's highest peaks against each of the 6 with its lowest,
-seen as the patch at the peak. The judge's features of a patch are what its last linear layer is
-fed; an answer is right when the top patch is nearer to the explanation (cosine, mean over the
-explanation's pictures) than the low one, and half right on a tie. Chance is 50 %.
+The method follows Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than
+State-of-the-Art Feature Visualization"), with a second network, the judge, in place of people, as in the
+machine interpretability score of Zimmermann et al. 2024. The images are sorted by a hash of their names
+and divided into two halves, each of which is indexed. The first half provides the explanations of a unit:
+its top patches (`real 1`, `real 4`, `real 9`), or the renderings of a recipe. The second half provides the
+questions: each of the 6 images with the unit's highest peaks is paired with each of the 6 images with its
+lowest, both cropped to the patch at the peak. The judge's features of a patch are the inputs of its last
+linear layer. An answer is correct if the top patch is nearer to the explanation than the low one (cosine
+similarity, mean over the explanation's pictures); a tie counts as half. Chance is 50 %.
 
-Patches are as large as the effective receptive field (`viz.planning.effective_field`); a field of
-unknown place is the whole input. What one sees of a late layer's theoretical
-field says little: most of it is not looked at. A patch near a border
-is moved inside, so that all have one size.
+Patches have the size of the effective receptive field (`viz.planning.effective_field`), or of the whole
+input if the position of the field is not known. The full receptive field of a late layer would be less
+informative, because the unit ignores most of it. A patch that reaches over a border is moved inside, so
+that all patches have the same size.
 
-Features have to be centred before a cosine says anything, and there are two ways:
+Features must be centred before they are compared by cosine. There are two ways:
 
-- common: minus the mean over patches of the first half at random positions. An explanation is then
-  helped by what all explanations of its kind share and low patches lack: that something is there
-  rather than empty sky. So the explanation of another unit, the control, is right far more often
-  than in half of the cases, at least among real patches.
-- own: an explanation minus the mean of all explanations of its kind in the layer. What they share
-  is gone, the control falls to about 50 %, and what is left is about this unit. The stricter
-  measure.
+- common: the mean over patches of the first half at random positions is subtracted. This favours an
+  explanation for everything that all explanations of its kind share and low patches lack, for instance
+  that there is an object rather than empty sky. The control, the explanation of another unit, is
+  therefore correct far more often than in half of the cases, at least with real patches.
+- own: the mean of all explanations of the same kind in the layer is subtracted from an explanation. This
+  removes what they share; the control falls to about 50 %, and what remains is specific to the unit. This
+  is the stricter measure.
 
-Accuracies are means over units, with the half-width of a 95 % confidence interval (normal
-approximation, over units: the images are taken as given). `common - real 1` and `own - real 1` are
-mean differences from one real patch, unit by unit. Activations are the renderings', in shares of
-the best of the first half; `fine` is the share of renderings with status ok or retried. The last
-table has the units of all layers.
+Accuracies are means over units, with the half-width of a 95 % confidence interval (normal approximation
+over units; the images are taken as fixed). `common - real 1` and `own - real 1` are the mean differences
+from one real patch, unit by unit. `activation` is the activation of the renderings relative to the best
+image of the first half, `fine` the share of renderings with status ok or retried. The last table covers
+the units of all layers.
 
-`--part 1/2` uses the second half of the images only, and leaves the other to tuning. A layer with
-too few units from `--first-unit` on gives its last ones. Renderings in OUT are used again, and so
-is what the judge saw in a patch.
+`--part 1/2` uses only the second half of the images and leaves the other for tuning. If a layer has too
+few units from `--first-unit` on, its last ones are used. Renderings in OUT are reused, and so are the
+judge's features of a patch.
 
-`--swap` lets each half explain, and ask, once. A layer then has three tables: the first half
-explains, the second half explains, and the mean of both, where a unit counts with the mean of its
-two accuracies and of its two differences from one real patch. The two are not independent, being of
-one unit, so that the interval stays one over units: a unit is one value in it, not two.
-Activations and `fine` are there those of both halves' renderings, each in shares of the best of the
-half that it was made from. The last table has the means of all layers.
+With `--swap`, each half provides the explanations once and the questions once. A layer then has three
+tables: with explanations from the first half, with explanations from the second half, and the mean of
+both, in which a unit counts with the mean of its two accuracies and of its two differences from one real
+patch. The two are not independent, because they belong to the same unit. The interval is therefore
+computed over units, with one value per unit. `activation` and `fine` then cover the renderings of both
+halves, each relative to the half that it was made from. The last table has the means of all layers.
 
-`--json` writes the accuracies of every unit: `rows`, as the tables have them, and with `--swap`,
-where those are the means, `directions`: the rows of each, by the half that explains.
+`--json` writes the accuracies of every unit: `rows`, as in the tables, and with `--swap`, where those are
+means, also `directions`: the rows of each direction, by the half that provides the explanations.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ from viz.recipes.catalog import describe_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write what `--json` asks for.
+    """Run the measurement, print its tables, and write the file named by `--json`.
 
     Args:
-        arguments: of the command line, by default the process's own.
+        arguments: command-line arguments; by default those of the process.
     """
     options = _parser().parse_args(arguments)
     if options.threads is not None:
@@ -104,16 +104,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--recipes", nargs="*", default=["fourier"], help="names, or TOML files")
     parser.add_argument("--set", nargs="+", default=[], metavar="RECIPE.KEY=VALUE")
-    parser.add_argument("--generator", help="of the recipe prior, see `maxact render --help`")
+    parser.add_argument("--generator", help="for recipe prior, see `maxact render --help`")
     parser.add_argument("--units", type=int, default=24)
     parser.add_argument("--first-unit", type=int, default=0)
-    parser.add_argument("--swap", action="store_true", help="let each half explain, and ask, once")
-    parser.add_argument("--images", type=int, help="use only so many")
-    parser.add_argument("--part", type=read_part, default=(0, 1), help="of the images, such as 1/2")
+    parser.add_argument(
+        "--swap", action="store_true", help="use each half once for explanations and once for questions"
+    )
+    parser.add_argument("--images", type=int, help="number of images to use")
+    parser.add_argument(
+        "--part", type=read_part, default=(0, 1), help="part of the images to use, such as 1/2"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/truth"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the accuracies of every unit")
-    parser.add_argument("--threads", type=int, help="1 where other work keeps the cores busy")
+    parser.add_argument("--threads", type=int, help="use 1 if other work keeps the cores busy")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""How telling explanations of one kind are, unit by unit."""
+"""Accuracies of the explanations of one kind, unit by unit."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from bench.truth.judge import accuracy
 
 NORMAL_95 = 1.96
-"""Standard errors to either side in a 95 % interval of a normal distribution."""
+"""Half-width of a 95 % interval of a normal distribution, in standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How telling explanations of one kind are: accuracies of each unit, in both centrings.
+    """Accuracies of the explanations of one kind, for each unit in both centrings.
 
     Args:
         units: in order.
-        common, own: of a unit's own explanation.
-        other_common, other_own: of the next unit's explanation, the control.
+        common, own: accuracy of a unit's own explanation.
+        other_common, other_own: accuracy of the next unit's explanation, the control.
     """
 
     units: tuple[int, ...]
@@ -35,12 +35,12 @@ class Told:
 def tell(
     questions: Mapping[int, tuple[Tensor, Tensor]], features: Mapping[int, Tensor], common: Tensor
 ) -> Told:
-    """Let explanations of one kind answer the questions of their units, and of their neighbours.
+    """Answer the questions about each unit with its explanation and with that of the next unit.
 
     Args:
         questions: by unit, (patch, feature) of its top and of its lowest images.
         features: by unit, (picture, feature) of its explanation.
-        common: (feature,) of patches anywhere.
+        common: (feature,), the mean over patches at random positions.
     """
     units = [unit for unit in questions if unit in features]
     own = torch.cat([features[unit] for unit in units]).mean(0)
@@ -56,7 +56,7 @@ def tell(
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the half-width of its 95 % confidence interval (normal approximation)."""
+    """Compute the mean and the half-width of its 95 % confidence interval (normal approximation)."""
     mean = sum(values) / len(values)
     if len(values) < 2:
         return mean, math.nan

@@ -1,4 +1,4 @@
-"""What the command's words mean: which units, which recipes, which images."""
+"""Parse the command's options: which units, which recipes, which images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from viz.recipes.kinds import Dream, Recipe
 
 
 def chosen_units(layer: Layer, first: int, count: int) -> range:
-    """`count` units from `first` on; the layer's last ones, where it has not so many."""
+    """Choose `count` units from `first` on, or the layer's last ones if it has too few."""
     start = max(0, min(first, layer.units - count))
     return range(start, min(start + count, layer.units))
 
 
 def chosen_recipes(names: Sequence[str], settings: Sequence[str]) -> list[Recipe]:
-    """Recipes by name or file, with options written as RECIPE.KEY=VALUE.
+    """Load recipes by name or file, with options written as RECIPE.KEY=VALUE.
 
     Raises:
-        RenderError: for an unknown recipe or option, and for one that explains no unit.
-        UsageError: for options of a recipe that is not asked for.
+        RenderError: for an unknown recipe or option, and for `dream`, which explains no unit.
+        UsageError: for options of a recipe that is not listed.
     """
     options: dict[str, dict[str, str]] = {Path(name).stem: {} for name in names}
     for setting in settings:
@@ -37,12 +37,12 @@ def chosen_recipes(names: Sequence[str], settings: Sequence[str]) -> list[Recipe
     recipes = [get_recipe(name, options[Path(name).stem]) for name in names]
     for recipe in recipes:
         if isinstance(recipe, Dream):
-            raise RenderError(f"recipe {recipe.name} shows a photograph's dream and explains no unit")
+            raise RenderError(f"recipe {recipe.name} starts from a given photograph and explains no unit")
     return recipes
 
 
 def read_part(text: str) -> tuple[int, int]:
-    """`1/2` is part 1, counted from 0, of 2."""
+    """Parse PART/PARTS; parts are counted from 0, so that `1/2` is the second half."""
     part, _, parts = text.partition("/")
     if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
         raise argparse.ArgumentTypeError(f"expected PART/PARTS such as 0/2 or 1/2, got {text!r}")

@@ -1,4 +1,4 @@
-"""What the judge is shown of a layer: questions about its units, and what explains them."""
+"""What the judge sees of a layer: questions about its units, and explanations of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from viz.recipes.kinds import Recipe
 from viz.render.table import Rendered
 
 REAL = (1, 4, 9)
-"""Top patches that explain a unit, for reference."""
+"""Numbers of top patches that are used as explanations, for reference."""
 
 ASKED = 6
-"""Top images, and lowest ones, that a unit's questions are made of."""
+"""Number of top images, and of lowest images, in the questions about a unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Explained:
     Args:
         kind: `real 4`, or a recipe.
         features: by unit, (picture, feature) of the judge.
-        rows: of the renderings.
+        rows: the renderings' rows of the table.
     """
 
     kind: str
@@ -36,10 +36,10 @@ class Explained:
 
 
 def ask(patches: Patches, units: Sequence[int], judge: Judge) -> dict[int, tuple[Tensor, Tensor]]:
-    """The questions of each unit: the judge's features of its top and of its lowest patches.
+    """Compute the questions about each unit: the judge's features of its top and lowest patches.
 
     Raises:
-        UsageError: when there are too few images for twelve different ones.
+        UsageError: if the index has fewer than twelve different photographs for a unit.
     """
     asked = {}
     for unit in units:
@@ -60,7 +60,7 @@ def explain(
     judge: Judge,
     rendered: Mapping[Recipe, list[Rendered]],
 ) -> Iterator[Explained]:
-    """All explanations of a layer's units: real patches, then renderings by recipe."""
+    """Yield all explanations of a layer's units: real patches, then the renderings of each recipe."""
     most = max(REAL)
     real = {unit: judge(patches.at_peaks(patches.strongest(unit, most))) for unit in units}
     for count in REAL:

@@ -1,4 +1,4 @@
-"""The images of DATA in two halves, each indexed by itself."""
+"""Split the images of DATA into two halves and index each."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pipeline.progress import Reporter
 from pipeline.runs.run import run_index
 
 TOP = 32
-"""Images that the indexes keep of a unit and side: what recipes may start from."""
+"""Images that the indexes keep per unit and side; recipes start from these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image of DATA: a local file to link to, or bytes that are read when they are needed."""
+    """One image of DATA: a local file to link to, or bytes that are read on demand."""
 
     name: str
     group: str
@@ -31,10 +31,7 @@ class Source:
 
 
 def list_sources(dataset: Dataset) -> Iterator[Source]:
-    """The images of a dataset.
-
-    They are grouped by the photograph they were cut from, where that is known, or stand alone.
-    """
+    """Yield the images of a dataset, grouped by the photograph they were cropped from, if known."""
     for shard in dataset.shards:
         if isinstance(shard, FolderShard) and not is_url(shard.root):
             for path, _ in shard.files:
@@ -46,7 +43,7 @@ def list_sources(dataset: Dataset) -> Iterator[Source]:
 
 
 def _name(sample: Sample) -> str:
-    """A file name for an image that is not a file, in a folder of its class."""
+    """Make a file name, in a folder of its class, for an image that is not a file."""
     suffix = sample.key.rpartition(".")[2].lower()
     digest = hashlib.sha256(sample.key.encode()).hexdigest()[:16]
     name = f"{digest}.{suffix if suffix in IMAGE_SUFFIXES else 'jpg'}"
@@ -56,13 +53,13 @@ def _name(sample: Sample) -> str:
 def split(
     sources: Sequence[Source], part: int = 0, parts: int = 1, images: int | None = None
 ) -> tuple[list[Source], list[Source]]:
-    """Two halves of one part of the images, in the order of a hash of their names.
+    """Split one part of the images into two halves, in the order of a hash of their names.
 
     Args:
         sources: in any order.
-        part: which, from 0.
-        parts: how many, of equal size.
-        images: only so many of all.
+        part: number of the part, from 0.
+        parts: number of parts of equal size.
+        images: number of images to use; None uses all.
     """
     ordered = sorted(sources, key=lambda each: (_hash(each.group), _hash(each.name)))[:images]
     first, last = (len(ordered) * number // parts for number in (part, part + 1))
@@ -75,10 +72,10 @@ def _hash(text: str) -> str:
 
 
 def lay_out(folder: Path, sources: Sequence[Source], dataset: Dataset) -> None:
-    """Make a folder dataset of some images: links where they are files, copies otherwise.
+    """Make a folder dataset of some images, with links to files and copies of everything else.
 
     Raises:
-        UsageError: when the folder holds other images already.
+        UsageError: if the folder already contains other images.
     """
     wanted = {source.name: source.file for source in sources}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -100,7 +97,7 @@ def lay_out(folder: Path, sources: Sequence[Source], dataset: Dataset) -> None:
 
 
 def index_halves(options: argparse.Namespace, reporter: Reporter) -> tuple[Path, Path]:
-    """Split DATA and index both halves, where that is not done yet; their folders."""
+    """Split DATA, index both halves unless that is done already, and return their folders."""
     dataset = open_dataset((options.data,), reporter=reporter)
     part, parts = options.part
     halves = split(list(list_sources(dataset)), part, parts, options.images)

@@ -1,4 +1,4 @@
-"""Another network, which says what patches look like."""
+"""The judge: a second network whose features describe patches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.networks.network import Network
 from viz.render.facets import penultimate
 
 JUDGED = 16
-"""Patches that are enlarged together."""
+"""Patches per batch."""
 
 
 class Judge:
-    """Another network, which remembers the features of every patch it was shown.
+    """A second network that caches the features of every patch.
 
     Args:
-        network: any.
-        memory: where they are kept for the next run; nowhere without.
+        network: any network.
+        memory: file in which the features are kept for the next run; None keeps none.
     """
 
     def __init__(self, network: Network, memory: Path | None = None) -> None:
@@ -32,7 +32,7 @@ class Judge:
             self.known = torch.load(memory)
 
     def __call__(self, patches: Sequence[Tensor]) -> Tensor:
-        """The features of patches enlarged to the network's input.
+        """Compute the features of patches, enlarged to the size of the network's input.
 
         Args:
             patches: each (channel, y, x) uint8, of any size.
@@ -55,7 +55,7 @@ class Judge:
         return enlarged.round().clamp(0, 255).to(torch.uint8)
 
     def save(self) -> None:
-        """Keep what is known; whole or not at all."""
+        """Write the cache to its file atomically."""
         if self.memory is not None:
             new = self.memory.with_suffix(".new")
             torch.save({name: feature.clone() for name, feature in self.known.items()}, new)
@@ -68,15 +68,15 @@ def _digest(patch: Tensor) -> str:
 
 
 def accuracy(top: Tensor, low: Tensor, explanation: Tensor) -> float:
-    """Of all pairs of a top and a low patch, the share in which the top one is the nearer.
+    """Compute the share of pairs of a top and a low patch in which the top patch is nearer.
 
     Args:
-        top: (patch, feature), centred, as are the others.
-        low: likewise.
+        top: (patch, feature), centred like the others.
+        low: (patch, feature).
         explanation: (picture, feature).
 
     Returns:
-        0..1; a tie counts half, so that `top` and `low` exchanged give the rest to 1.
+        0..1. A tie counts half, so exchanging `top` and `low` gives one minus the result.
     """
     pictures = functional.normalize(explanation, dim=1)
     high, rest = ((functional.normalize(each, dim=1) @ pictures.T).mean(1) for each in (top, low))

@@ -1,4 +1,4 @@
-"""The measurement, layer by layer."""
+"""Run the measurement, layer by layer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from viz.render.render_index import index_network, render_index
 from viz.sheets.patches import seen_window
 
 FIELD_PHOTOGRAPHS = 24
-"""Whose gradients give the effective receptive field."""
+"""Number of photographs whose gradients determine the effective receptive field."""
 
 RANDOM_PATCHES = 256
-"""At most, of which the common mean is taken."""
+"""Maximum number of patches at random positions for the common mean."""
 
 BOTH = ", mean of both directions"
-"""What titles of tables say where each half explains once."""
+"""Suffix of a table's title if each half provides the explanations once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a measurement gives.
+    """The result of a measurement.
 
     Args:
-        rows: of each layer and kind of explanations; where both halves explain, means of both.
-        directions: the rows of each direction, by the half that explains, `first` or `second`.
+        rows: one per layer and kind of explanation; with `--swap`, means of both directions.
+        directions: the rows of each direction, by the half that provides the explanations,
+            `first` or `second`.
     """
 
     rows: list[Row]
@@ -60,12 +61,12 @@ def measure_layer(
     """Render, judge and print one layer.
 
     Args:
-        explaining: the half that explanations are made from.
-        asking: the other.
-        name: of the layer.
-        recipes: of renderings, beside real patches.
-        judge: of all patches; saved after each row.
-        options: of the command.
+        explaining: index of the half that provides the explanations.
+        asking: index of the half that provides the questions.
+        name: name of the layer.
+        recipes: recipes to measure, in addition to real patches.
+        judge: sees all patches; saved after each row.
+        options: the command's options.
         reporter: shown progress.
     """
     layer = explaining.layer(name)
@@ -104,11 +105,11 @@ def measure_layer(
 
 
 def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measured:
-    """The whole measurement; prints its tables.
+    """Run the whole measurement and print its tables.
 
     Raises:
         RenderError: for a recipe that cannot be used.
-        UsageError: for options that do not fit, or too few photographs.
+        UsageError: for invalid options, or if there are too few photographs.
     """
     reporter = reporter or Silent()
     recipes = chosen_recipes(options.recipes, options.set)
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
         raise UsageError("--units must be 2 or more: the control is another unit's explanation")
     for recipe in recipes:
         if isinstance(recipe, Latent) and options.generator is None:
-            raise RenderError(f"recipe {recipe.name} climbs in a generator; give --generator FILE")
+            raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
     folders = index_halves(options, reporter)
     network = load_network(options.judge)
     judge = Judge(network, options.out / f"judge-{network.digest[:12]}.pt")

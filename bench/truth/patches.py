@@ -1,4 +1,4 @@
-"""Patches of images and renderings, cut to what a layer's units look at."""
+"""Crop images and renderings to the effective receptive field of a layer's units."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from viz.sheets.patches import seen_window
 
 
 def cut(picture: Tensor, box: Box) -> Tensor:
-    """Cut a box out of a picture; one that reaches over a border is moved inside.
+    """Crop a box from a picture; a box that reaches over a border is moved inside.
 
     Args:
         picture: (channel, y, x).
         box: in its pixels.
 
     Returns:
-        (channel, y, x) of the box's size, or the picture's where that is smaller.
+        (channel, y, x) of the box's size, or of the picture's size if that is smaller.
     """
     rows, columns = (
         _inside(start, end, length)
@@ -49,12 +49,12 @@ def _inside(start: float, end: float, length: int) -> slice:
 
 
 class Patches:
-    """Patches of an index's images and renderings, cut to what a layer's units look at.
+    """Patches of an index's images and renderings, for the units of one layer.
 
     Args:
-        index: open.
-        network: that made it.
-        layer: of the index.
+        index: an open index.
+        network: the network that was indexed.
+        layer: a layer of the index.
         field: the same layer with its effective receptive field.
     """
 
@@ -62,24 +62,24 @@ class Patches:
         self.index, self.network, self.layer, self.field = index, network, layer, field
 
     def pictures(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
-        """Images in network geometry, (channel, y, x) uint8, by image_id."""
+        """Decode images to the network's input, (channel, y, x) uint8, by image_id."""
         return {
             image_id: decode(data, self.network.preprocess).pixels
             for image_id, data in self.index.iterate_bytes(image_ids)
         }
 
     def strongest(self, unit: int, count: int, side: Side = "high") -> list[TopImage]:
-        """A unit's strongest images on one side, each photograph once."""
+        """Choose a unit's most extreme images on one side, each photograph once."""
         found = self.index.top(self.layer.name, unit, n=TOP, side=side)
         return choose_images(found, count, per_origin=1)
 
     def at_peaks(self, images: Sequence[TopImage]) -> list[Tensor]:
-        """The patch at the unit's peak in each of the images."""
+        """Crop each image to the patch at the unit's peak."""
         pictures = self.pictures([image.image_id for image in images])
         return [cut(pictures[image.image_id], self._window(image.y, image.x)) for image in images]
 
     def anywhere(self, count: int, seed: int) -> list[Tensor]:
-        """Patches at random positions, one of each of up to `count` images."""
+        """Crop patches at random positions, one from each of up to `count` images."""
         generator = Generator().manual_seed(seed)
         pictures = self.pictures(some_images(self.index, count))
         grid = self.layer.grid_h, self.layer.grid_w
@@ -92,7 +92,7 @@ class Patches:
         ]
 
     def of_rendering(self, row: Rendered, recipe: Recipe) -> Tensor:
-        """What the target looks at in a rendering of the grid's centre."""
+        """Crop the effective receptive field from a rendering of the grid's centre."""
         y, x = centre(self.layer.grid_h), centre(self.layer.grid_w)
         seen, window = self.layer.box(y, x), self._window(y, x)
         height, width = self.network.input_shape[1:]
@@ -121,17 +121,17 @@ Span = tuple[float, float]
 
 
 def _looked_at(window: Span, seen: Span, recorded: Span, zoom: float) -> Span:
-    """Where the effective receptive field lies in a rendering, along one axis.
+    """Locate the effective receptive field in a rendering, along one axis.
 
     Args:
         window: the effective field in the input.
-        seen: what lies in the input of the theoretical one; its middle is not the target's where
-            a border cuts it.
-        recorded: the box in the picture: that field, or a smaller one around the target.
-        zoom: pixels of the picture to one of the input.
+        seen: the part of the full receptive field inside the input; if a border cuts it off, its
+            middle is not the target's.
+        recorded: the box in the picture: the full field, or a smaller one around the target.
+        zoom: pixels of the picture per pixel of the input.
 
     Returns:
-        In the picture, no longer than `recorded`.
+        The interval in the picture, not longer than `recorded`.
     """
     length = (recorded[1] - recorded[0]) / zoom
     middle = (window[0] + window[1]) / 2 - seen[0] if length > seen[1] - seen[0] - 1 else length / 2
@@ -140,6 +140,6 @@ def _looked_at(window: Span, seen: Span, recorded: Span, zoom: float) -> Span:
 
 
 def some_images(index: Index, count: int) -> list[int]:
-    """image_ids of up to `count` images, the same whenever they are asked for."""
+    """Choose up to `count` images, the same ones in every call; return their image_ids."""
     text = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
     return [row[0] for row in index.sql(text, n=count).rows]

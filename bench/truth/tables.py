@@ -1,4 +1,4 @@
-"""Rows of the tables: of a layer, of both directions, of all layers."""
+"""Rows of the tables: for a layer, for both directions, for all layers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the tables: explanations of one kind in a layer, or in all of them.
+    """A row of the tables: the explanations of one kind in one layer, or in all layers.
 
     Args:
-        layer: by name.
+        layer: name of the layer.
         explanation: `real 4`, or a recipe.
-        pictures: of a unit, mean.
+        pictures: mean number of pictures per unit.
         told: accuracies of each unit.
-        common_gain, own_gain: of each unit, accuracy less that of `real 1`.
-        ratios: of each rendering, activation over the dataset's best.
-        statuses: of each rendering.
+        common_gain, own_gain: accuracy of each unit minus that of `real 1`.
+        ratios: activation of each rendering relative to the dataset's best.
+        statuses: status of each rendering.
     """
 
     layer: str
@@ -41,13 +41,13 @@ class Row:
 
 
 def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) -> Row:
-    """What the tables say of one kind of explanations.
+    """Build the row for one kind of explanation in one layer.
 
     Args:
-        layer: of the units.
-        explained: what was judged.
-        told: how that went.
-        real: the same of one real patch; None where this is that.
+        layer: the units' layer.
+        explained: the explanations.
+        told: their accuracies.
+        real: the accuracies of `real 1`; None if `told` is that.
     """
     number = {unit: place for place, unit in enumerate((real or told).units)}
     places = [number[unit] for unit in told.units]
@@ -71,16 +71,16 @@ def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) ->
 
 
 def both_ways(forth: Row, back: Row) -> Row:
-    """Explanations of one kind in a layer, made from one half and from the other, as one row.
+    """Combine the rows of both directions into one row.
 
     Args:
-        forth: of one half, asked by the other.
+        forth: explanations from one half, questions from the other.
         back: the halves exchanged.
 
     Returns:
-        For each unit the means of its two accuracies and of its two gains. A unit without an
-        explanation on one side has no two, and is left out. Ratios and statuses are those of all
-        renderings, forth's first.
+        For each unit, the means of its two accuracies and of its two gains. Units with an
+        explanation in only one direction are omitted. Ratios and statuses are those of all
+        renderings, first those of `forth`.
     """
     assert (forth.layer, forth.explanation) == (back.layer, back.explanation)
     number = {unit: place for place, unit in enumerate(back.told.units)}
@@ -108,7 +108,7 @@ def both_ways(forth: Row, back: Row) -> Row:
 
 
 def pooled(rows: Sequence[Row]) -> Row:
-    """The same explanations of all layers as one row; every unit counts alike."""
+    """Combine the rows of all layers into one row, in which every unit has the same weight."""
     joined = {
         field.name: tuple(each for row in rows for each in getattr(row.told, field.name))
         for field in fields(Told)
@@ -124,7 +124,7 @@ def pooled(rows: Sequence[Row]) -> Row:
 
 
 def table_row(row: Row) -> str:
-    """A row as `HEADER` names its cells."""
+    """Format a row as Markdown, with the cells that `HEADER` names."""
     ratios = [ratio for ratio in row.ratios if ratio is not None]
     fine = [status in ("ok", "retried") for status in row.statuses]
     first = row.explanation == "real 1"

@@ -1,8 +1,8 @@
-"""Datasets: folders of images, WebDataset tars and Parquet files, near or far, as shards.
+"""Open folders of images, WebDataset tars and Parquet files, local or remote, as datasets of shards.
 
-`open_dataset` takes what a user types: paths, URLs, globs and brace patterns, the word `demo`,
-or the name of a dataset that torchvision downloads.
-It lists shards and reads no image; the shards then stream (see `pipeline.data.shard`).
+`open_dataset` accepts paths, URLs, globs, brace patterns, the name `demo`, and the names of
+datasets that torchvision can download. It lists the shards without reading any image; images are
+then streamed from the shards (see `pipeline.data.shard`).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import functools
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.files import basename, expand, filesystem, is_url, size_of
 from pipeline.data.folder import folder_shards, list_folder
+from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.retry import retrying
-from pipeline.data.shard import BadSample, Sample, Shard, listing_digest, printable
+from pipeline.data.shard import BadSample, Sample, Shard, listing_digest
 from pipeline.data.tar import TarShard
-from pipeline.data.torchvision import PREFIX, fetch
+from pipeline.data.torchvision import PREFIX, download_dataset
 from pipeline.errors import SourceError, UsageError, did_you_mean
 from pipeline.image_id import image_id, split_image_id
 from pipeline.progress import Reporter, Silent
 
 __all__ = [
-    "DEMO",
     "BadSample",
     "Dataset",
     "Sample",
@@ -37,24 +37,21 @@ __all__ = [
     "split_image_id",
 ]
 
-DEMO = "demo"
-"""The word that names the embedded dataset; a folder of that name is `./demo`."""
-
 ESTIMATE_SAMPLES = 64
-"""Samples read to estimate how many a dataset of archives holds."""
+"""Samples read to estimate the number of samples in a dataset of archives."""
 
 COUNTED_BYTES = 1 << 30
-"""Bytes (1 GiB) of local archives up to which their headers are counted instead."""
+"""Local archives of up to this many bytes (1 GiB) in total are counted exactly, by their headers."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Shards in a fixed order.
+    """A sequence of shards in a fixed order.
 
     Args:
-        name: for titles.
-        shards: sorted by name; a shard's place here is its ordinal in every image_id.
-        data: the arguments that open it again, local paths made absolute.
+        name: title of the dataset.
+        shards: sorted by name; the index of a shard in this tuple is its ordinal in image_ids.
+        data: arguments for `open_dataset` that open the same dataset again, with absolute paths.
     """
 
     name: str
@@ -62,10 +59,14 @@ class Dataset:
     data: tuple[str, ...]
 
     def read(self, shard: str, key: str, offset: int, nbytes: int) -> bytes:
-        """The encoded image that an index recorded.
+        """Read the encoded image that an index recorded.
+
+        Args:
+            shard: name of the shard.
+            key, offset, nbytes: as recorded, see `Shard.read`.
 
         Raises:
-            SourceError: when the dataset has no such shard, or the shard no such image.
+            SourceError: if the dataset has no such shard, or the shard has no such image.
         """
         try:
             return self._by_name[shard].read(key, offset, nbytes)
@@ -74,31 +75,31 @@ class Dataset:
             raise SourceError(f"dataset {self.name} has no shard {shard!r}{hint}") from None
 
     def ordinal(self, shard: str) -> int:
-        """A shard's place in the dataset."""
+        """Return the index of a shard in the dataset."""
         return self._ordinals[shard]
 
     @property
     def size(self) -> int:
-        """Bytes of all shards."""
+        """Total size of all shards in bytes."""
         return sum(shard.size for shard in self.shards)
 
     @functools.cached_property
     def listing(self) -> str:
-        """SHA-256 of the names, sizes and listings of all shards: changes when the data does."""
+        """SHA-256 of the names, sizes and digests of all shards; it changes when the files change."""
         return listing_digest((shard.name, shard.size, shard.digest) for shard in self.shards)
 
     @functools.cached_property
     def estimated_images(self) -> int | None:
-        """About how many images there are: exact for folders, from the first few for archives.
+        """Approximate number of images: exact for folders, extrapolated for large archives.
 
-        None when nothing could be read; the reason comes up again when the shard is indexed.
+        None if the shards cannot be read; the error is raised again when they are indexed.
         """
         known = sum(shard.count_hint or 0 for shard in self.shards)
         rest = [shard for shard in self.shards if shard.count_hint is None]
         if not rest:
             return known
         try:
-            unknown = _count(rest)
+            unknown = _estimate_samples(rest)
         except SourceError:
             return None
         return known + unknown
@@ -112,8 +113,8 @@ class Dataset:
         return {shard.name: ordinal for ordinal, shard in enumerate(self.shards)}
 
 
-def _count(shards: list[Shard]) -> int:
-    """Samples of small local archives counted, of others guessed from the first shard."""
+def _estimate_samples(shards: list[Shard]) -> int:
+    """Count the samples of small local archives; extrapolate from the first shard otherwise."""
     size = sum(shard.size for shard in shards)
     archives = [shard for shard in shards if isinstance(shard, TarShard) and not is_url(shard.url)]
     if size <= COUNTED_BYTES and len(archives) == len(shards):
@@ -127,7 +128,7 @@ def _count(shards: list[Shard]) -> int:
 
 
 def default_cache() -> Path:
-    """Where the embedded dataset is built when nobody says otherwise."""
+    """Return the default folder for the demo dataset and for downloads."""
     return Path.home() / ".cache" / "maxact"
 
 
@@ -137,65 +138,65 @@ def open_dataset(
     """List the shards of a dataset.
 
     Args:
-        data: paths, URLs, globs or brace patterns, of folders, tars and Parquet files;
+        data: paths, URLs, globs or brace patterns of folders, tars and Parquet files;
             `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`). A single string or
             path is one of them.
-        cache: folder for what is built or downloaded; None is the user's own cache.
-        reporter: told of the building, where there is any.
+        cache: folder for datasets that are built or downloaded; `default_cache()` if None.
+        reporter: receives the progress of building the demo dataset.
 
     Raises:
-        UsageError: when nothing is given.
-        SourceError: when something does not exist, holds no images, or is of no known kind.
+        UsageError: if `data` is empty.
+        SourceError: if a path does not exist, contains no images, or has an unknown format.
     """
     data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     if not data:
-        raise UsageError("no data given; name a folder, tar or Parquet files, or 'demo'")
+        raise UsageError("no data given; pass a folder, tar files, Parquet files, or 'demo'")
     cache = default_cache() if cache is None else cache
     roots: dict[str, list[Shard]] = {}
     for argument in data:
-        for path in expand(_located(argument, cache, reporter or Silent())):
-            roots.update(_open(path if is_url(path) else os.path.abspath(path)))
-    shards = sorted(_named(roots), key=lambda shard: shard.name)
-    return Dataset(_name(data), tuple(shards), tuple(_reopenable(item) for item in data))
+        for path in expand(_resolve_name(argument, cache, reporter or Silent())):
+            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path)))
+    shards = sorted(name_shards(roots), key=lambda shard: shard.name)
+    return Dataset(choose_title(data), tuple(shards), tuple(_make_absolute(item) for item in data))
 
 
-def _located(argument: str, cache: Path, reporter: Reporter) -> str:
-    """The path, URL or pattern that an argument stands for."""
+def _resolve_name(argument: str, cache: Path, reporter: Reporter) -> str:
+    """Replace the name of a dataset by its folder; return paths, URLs and patterns as they are."""
     argument = argument if is_url(argument) else os.path.expanduser(argument)
     if argument == DEMO:
         from pipeline.data.demo import build_demo
 
         return str(build_demo(cache / DEMO, reporter=reporter))
     if argument.startswith(PREFIX):
-        return str(fetch(argument, cache))
+        return str(download_dataset(argument, cache))
     return argument
 
 
-def _open(path: str) -> dict[str, list[Shard]]:
-    """Shards, still without the front of their names, by the path or URL they come from."""
+def _list_shards(path: str) -> dict[str, list[Shard]]:
+    """Map each path or URL to its shards; `name_shards` completes their names."""
     if not _is_folder(path):
-        return {path: [_archive(path)]}
+        return {path: [_open_archive(path)]}
     listing = list_folder(path)
     if listing.images and listing.shards:
         raise SourceError(
-            f"{path} holds both images ({listing.images[0][0]}, ...) and shards "
-            f"({listing.shards[0]}, ...); name the one you want, such as {path}/*.tar"
+            f"{path} contains both images ({listing.images[0][0]}, ...) and shards "
+            f"({listing.shards[0]}, ...); select one kind, for example {path}/*.tar"
         )
     if listing.images:
         return {path: list(folder_shards(path, listing.images))}
     if not listing.shards:
         raise SourceError(
-            f"{path} holds no images; expected class folders of image files, image files, "
+            f"{path} contains no images; expected class folders of image files, image files, "
             "or .tar or .parquet shards"
         )
     inside = [f"{path.rstrip('/')}/{shard}" for shard in listing.shards]
-    return {shard: [_archive(shard)] for shard in inside}
+    return {shard: [_open_archive(shard)] for shard in inside}
 
 
 def _is_folder(path: str) -> bool:
     if not is_url(path):
         if not os.path.exists(path):
-            raise SourceError(f"{path} does not exist{_nearest(path)}")
+            raise SourceError(f"{path} does not exist{_suggest_name(path)}")
         return os.path.isdir(path)
     if path.partition("?")[0].endswith((".tar", ".parquet")):
         return False
@@ -203,13 +204,15 @@ def _is_folder(path: str) -> bool:
     return retrying(lambda: bool(fs.isdir(inner)), path)
 
 
-def _nearest(path: str) -> str:
+def _suggest_name(path: str) -> str:
+    """Return a hint that names similar files in the same folder."""
     parent = os.path.dirname(path) or "."
     names = os.listdir(parent) if os.path.isdir(parent) else []
     return did_you_mean(os.path.basename(path), names)
 
 
-def _archive(path: str) -> Shard:
+def _open_archive(path: str) -> Shard:
+    """Create the shard of a tar or Parquet file, without a name."""
     suffix = basename(path).rpartition(".")[2].lower()
     if suffix == "parquet":
         from pipeline.data.parquet import parquet_shard
@@ -221,36 +224,8 @@ def _archive(path: str) -> Shard:
     raise SourceError(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
 
 
-def _named(roots: dict[str, list[Shard]]) -> list[Shard]:
-    """Give each shard a name unique in the dataset: the base name, or as much path as it takes."""
-    short = _distinct(list(roots))
-    named = []
-    for root, shards in roots.items():
-        for shard in shards:
-            name = f"{short[root]}/{shard.name}" if shard.name else short[root]
-            named.append(replace(shard, name=name))
-    return named
-
-
-def _distinct(roots: list[str]) -> dict[str, str]:
-    parts = {root: printable(root.partition("?")[0]).strip("/").split("/") for root in roots}
-    for length in range(1, max(len(part) for part in parts.values()) + 1):
-        names = {root: "/".join(part[-length:]) for root, part in parts.items()}
-        if len(set(names.values())) == len(roots):
-            return names
-    return {root: printable(root) for root in roots}
-
-
-def _name(data: Sequence[str]) -> str:
-    """A title: the last part of the first argument's path, without its ending."""
-    if (data[0] == DEMO or data[0].startswith(PREFIX)) and len(data) == 1:
-        return data[0].removeprefix(PREFIX).replace(":", " ")
-    first = printable(basename(data[0] if is_url(data[0]) else os.path.abspath(data[0])))
-    stem = first.rpartition(".")[0] if first.endswith((".tar", ".parquet")) else first
-    return stem if len(data) == 1 else f"{stem} and {len(data) - 1} more"
-
-
-def _reopenable(argument: str) -> str:
+def _make_absolute(argument: str) -> str:
+    """Make a local path absolute, so that it is valid in any working directory."""
     if argument == DEMO or argument.startswith((PREFIX, "{")) or is_url(argument):
         return argument
     return os.path.abspath(os.path.expanduser(argument))

@@ -1,7 +1,7 @@
-"""Files near and far: local paths and every URL that fsspec opens, read by range.
+"""Read local files and every URL that fsspec supports, by byte range.
 
-A file is read in blocks by number, so a block that fails can be asked for again (see
-`pipeline.data.retry`) wherever in the file the reader is.
+Every read has an explicit offset, so that a read that fails can be repeated (see
+`pipeline.data.retry`).
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ __all__ = [
 ]
 
 LOCAL_BLOCK = 1 << 20
-"""Bytes read at once from a local file."""
+"""Buffer size for local files, in bytes."""
 
 REMOTE_BLOCK = 8 << 20
-"""Bytes asked for at once from a server: large enough to hide its latency."""
+"""Buffer size for remote files, in bytes: large enough to hide the latency of a request."""
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "http": "remote", "https": "remote"}
-"""The extra of this package that brings what a protocol needs."""
+"""Optional dependencies of this package that a protocol needs."""
 
 
 def is_url(text: str) -> bool:
-    """Whether this names something for fsspec rather than a local path."""
+    """Return whether this is a URL for fsspec and not a local path."""
     return "://" in text
 
 
 def basename(url: str) -> str:
-    """The last part of a path or URL, without the query of the latter."""
+    """Return the last part of a path or URL, without the query and fragment of a URL."""
     if is_url(url):
         url = url.partition("?")[0].partition("#")[0]
     return url.rstrip("/").rpartition("/")[2]
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path inside it.
+    """Return the fsspec file system of a URL and the path within it.
 
     Raises:
-        SourceError: for an unknown protocol, or one whose package is not installed.
+        SourceError: if the protocol is unknown or its package is not installed.
     """
     import fsspec
 
@@ -70,12 +70,12 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 class RangeReader(io.RawIOBase):
-    """A seekable file whose every read is one range, fetched by number and so repeatable.
+    """A seekable file that reads by byte range and repeats reads that fail.
 
     Args:
-        fetch: gives the bytes from `start` up to `end`.
-        size: of the whole file, in bytes.
-        name: for messages.
+        fetch: function of (start, end) that returns the bytes from `start` up to `end`.
+        size: size of the file in bytes.
+        name: path or URL, for messages.
         close: called when the file is closed.
     """
 
@@ -91,76 +91,78 @@ class RangeReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Byte that the next read starts at."""
+        """Return the offset of the next read in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a byte; reading past the end gives nothing, as everywhere."""
+        """Set the offset of the next read; reading past the end returns nothing."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with one range."""
+        """Fill the buffer by one range read and return the number of bytes."""
         start = self._position
         end = min(start + len(buffer), self._size)
         if end <= start:
             return 0
-        data = retrying(lambda: self._whole(start, end), self._name)
+        data = retrying(lambda: self._fetch_exactly(start, end), self._name)
         buffer[: len(data)] = data
         self._position = end
         return len(data)
 
-    def _whole(self, start: int, end: int) -> bytes:
+    def _fetch_exactly(self, start: int, end: int) -> bytes:
         data = self._fetch(start, end)
         if len(data) == end - start:
             return data
         if len(data) > end - start:
             raise SourceError(
-                f"{self._name}: the server ignores range requests (sent {len(data)} bytes, "
-                f"asked for {end - start}); download the file and give its path"
+                f"{self._name}: the server ignores range requests (requested {end - start} bytes, "
+                f"received {len(data)}); download the file and pass its local path"
             )
-        raise OSError(f"only {len(data)} of the {end - start} bytes from byte {start} on came back")
+        raise OSError(f"received {len(data)} of {end - start} bytes at offset {start}")
 
     def close(self) -> None:
-        """Close the file underneath."""
+        """Close the underlying file."""
         if not self.closed:
             self._close()
         super().close()
 
 
 def size_of(url: str) -> int:
-    """Size of a file in bytes.
+    """Return the size of a file in bytes.
 
     Raises:
-        SourceError: when it does not exist or its size is not known.
+        SourceError: if the file does not exist or its size is unknown.
     """
     if not is_url(url):
         return retrying(lambda: os.stat(url).st_size, url)
     fs, path = filesystem(url)
     size = retrying(lambda: fs.info(path)["size"], url)
     if not isinstance(size, int):
-        raise SourceError(f"{url}: the server does not tell its size; download it first")
+        raise SourceError(
+            f"{url}: the server does not report the file size; download the file and pass its local path"
+        )
     return size
 
 
 def open_binary(url: str, size: int) -> BinaryIO:
-    """Open a file for buffered, seekable, retried reading.
+    """Open a seekable, buffered file that repeats reads that fail.
 
     Args:
         url: path or URL.
-        size: what `size_of` gave; a file that is now shorter fails on reading.
+        size: as returned by `size_of`; reading fails if the file has become shorter.
 
     Raises:
-        SourceError: when it cannot be opened or, while reading, cannot be read.
+        SourceError: if the file cannot be opened, or later cannot be read.
     """
     if is_url(url):
         fs, path = filesystem(url)
@@ -180,10 +182,10 @@ def open_binary(url: str, size: int) -> BinaryIO:
 
 
 def read_range(url: str, start: int, nbytes: int) -> bytes:
-    """Bytes of a file from `start` on, by one seek or one range request.
+    """Read `nbytes` bytes of a file from offset `start`, by one seek or one range request.
 
     Raises:
-        SourceError: when they cannot be read, or the file ends before.
+        SourceError: if the bytes cannot be read or the file is too short.
     """
     if nbytes == 0:
         return b""
@@ -194,7 +196,7 @@ def read_range(url: str, start: int, nbytes: int) -> bytes:
         data = retrying(functools.partial(_read_local, url, start, nbytes), url)
     if len(data) != nbytes:
         raise SourceError(
-            f"{url}: {len(data)} bytes at byte {start} where {nbytes} were expected; the file "
+            f"{url}: received {len(data)} of {nbytes} bytes at offset {start}; the file has "
             "changed, or its server ignores range requests"
         )
     return data
@@ -211,12 +213,12 @@ def _read_local(path: str, start: int, nbytes: int) -> bytes:
 
 
 def expand(pattern: str) -> list[str]:
-    """Every path or URL that a pattern stands for: `{000..127}` braces first, then `*?[` globs.
+    """Expand a pattern to paths or URLs: first braces such as `{000..127}`, then `*?[` globs.
 
-    A path that exists is taken as it is, whatever characters it holds.
+    A path that exists is returned unchanged, even if it contains special characters.
 
     Raises:
-        SourceError: when the braces do not close, or a glob matches nothing.
+        SourceError: if braces are unbalanced or a glob matches no file.
     """
     import braceexpand
 
@@ -225,23 +227,23 @@ def expand(pattern: str) -> list[str]:
     try:
         names = list(braceexpand.braceexpand(pattern, escape=False))
     except ValueError as error:
-        raise SourceError(f"{pattern!r}: {error}") from error
+        raise SourceError(f"invalid pattern {pattern!r}: {error}") from error
     found: list[str] = []
     for name in names:
-        matches = _matches(name)
+        matches = _expand_glob(name)
         if not matches:
             raise SourceError(f"no file matches {name!r}")
         found += matches
     return found
 
 
-def _matches(name: str) -> list[str]:
+def _expand_glob(name: str) -> list[str]:
     if not any(letter in name for letter in "*?["):
         return [name]
     if not is_url(name):
         return [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
     protocol = name.partition("://")[0]
-    if protocol in ("http", "https"):  # a ? starts the query; servers list nothing
+    if protocol in ("http", "https"):  # `?` starts the query, and HTTP cannot list files
         return [name]
     fs, path = filesystem(name)
     return sorted(fs.unstrip_protocol(match) for match in retrying(lambda: fs.glob(path), name))

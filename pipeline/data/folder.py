@@ -1,7 +1,7 @@
-"""Folders of image files, one folder per class or all in one, as virtual shards.
+"""Folders of image files, with or without class folders, as virtual shards.
 
-The files are sorted by their path relative to the folder; every 1,024 of them are a shard. The
-key is that path, with `/` whatever the system; the label is its first folder, if it has one.
+Files are sorted by their path relative to the folder; 1,024 consecutive files form a shard. The key
+of a sample is this path with `/` as the separator; its label is the first folder of the path.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pipeline.errors import ShardError, SourceError
 __all__ = ["FolderShard", "Listing", "folder_shards", "list_folder"]
 
 FILES_PER_SHARD = 1024
-"""Files of one virtual shard."""
+"""Number of files in a virtual shard."""
 
 SHARD_SUFFIXES = ("tar", "parquet")
-"""File name endings of shards that lie in a folder."""
+"""File name suffixes of shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a folder holds, sorted.
+    """The sorted contents of a folder.
 
     Args:
-        images: (path relative to the folder, bytes) of every image file.
-        shards: paths relative to the folder of every tar and Parquet file.
+        images: (path relative to the folder, size in bytes) of every image file.
+        shards: path relative to the folder of every tar and Parquet file.
     """
 
     images: tuple[tuple[str, int], ...]
@@ -51,35 +51,39 @@ class FolderShard(Shard):
 
     Args:
         root: the folder, a path or URL.
-        files: (path relative to the folder, bytes).
+        files: (path relative to the folder, size in bytes).
     """
 
     root: str
     files: tuple[tuple[str, int], ...]
 
     def samples(self) -> Generator[Sample | BadSample]:
-        """Read one file after another."""
+        """Read the files in order."""
         for position, (path, size) in enumerate(self.files):
-            yield self._sample(position, path, size)
+            yield self._read_sample(position, path, size)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """Read one of the listed files again."""
+        """Read one of the listed files."""
         for path, size in self.files:
             if printable(path) == key:
                 if size != nbytes:
                     raise ShardError(
-                        self.name, f"{key!r} has {size} bytes now, and had {nbytes} when indexed"
+                        self.name,
+                        f"{key!r} has {size} bytes, expected {nbytes} as when it was indexed; "
+                        "index the folder again",
                     )
-                return self._bytes(path, size)
-        raise ShardError(self.name, f"has no file {key!r} (any more); index the folder again")
+                return self._read_file(path, size)
+        raise ShardError(
+            self.name, f"has no file {key!r}; if it was moved or deleted, index the folder again"
+        )
 
-    def _sample(self, position: int, path: str, size: int) -> Sample | BadSample:
+    def _read_sample(self, position: int, path: str, size: int) -> Sample | BadSample:
         key = printable(path)
         if size > MAX_MEMBER_BYTES:
             message = f"{size:,} bytes are more than the {MAX_MEMBER_BYTES:,} an image may have"
             return BadSample(key, position, "too_large", message)
         try:
-            data = self._bytes(path, size)
+            data = self._read_file(path, size)
         except ShardError as error:
             cause = error.__cause__.__cause__ if error.__cause__ is not None else None
             if isinstance(cause, FileNotFoundError):
@@ -90,7 +94,7 @@ class FolderShard(Shard):
         label, slash, _ = key.partition("/")
         return Sample(key, label if slash else None, position, 0, data)
 
-    def _bytes(self, path: str, size: int) -> bytes:
+    def _read_file(self, path: str, size: int) -> bytes:
         try:
             return read_range(f"{self.root}/{path}", 0, size)
         except SourceError as error:
@@ -98,10 +102,12 @@ class FolderShard(Shard):
 
 
 def list_folder(root: str) -> Listing:
-    """List the image files and shards of a folder, links followed, hidden names left out.
+    """List the image files and shards of a folder, recursively, without hidden files.
+
+    Symbolic links are followed.
 
     Raises:
-        SourceError: when the folder cannot be listed.
+        SourceError: if the folder cannot be listed.
     """
     found = _list_remote(root) if is_url(root) else _list_local(root)
     images, shards = [], []
@@ -115,7 +121,7 @@ def list_folder(root: str) -> Listing:
 
 
 def _list_local(root: str) -> Iterator[tuple[str, int]]:
-    """Walk a folder; a link that leads back into its own parents is not followed."""
+    """Yield (relative path, size in bytes); links to a parent folder are skipped."""
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
         folder, parents = waiting.pop()
@@ -136,6 +142,7 @@ def _list_local(root: str) -> Iterator[tuple[str, int]]:
 
 
 def _list_remote(root: str) -> Iterator[tuple[str, int]]:
+    """Yield (relative path, size in bytes) of the files below a URL."""
     fs, path = filesystem(root)
     found = retrying(lambda: fs.find(path, detail=True), root)
     for name, info in found.items():
@@ -145,7 +152,12 @@ def _list_remote(root: str) -> Iterator[tuple[str, int]]:
 
 
 def folder_shards(root: str, files: tuple[tuple[str, int], ...]) -> list[FolderShard]:
-    """Cut a folder's sorted files into shards named `00000`, `00001` and so on."""
+    """Divide the sorted files of a folder into shards named `00000`, `00001` and so on.
+
+    Args:
+        root: the folder, a path or URL.
+        files: (path relative to the folder, size in bytes).
+    """
     shards = []
     for start in range(0, len(files), FILES_PER_SHARD):
         group = files[start : start + FILES_PER_SHARD]

@@ -1,45 +1,34 @@
-"""WebDataset shards: plain tar archives, streamed member by member.
+"""WebDataset shards: uncompressed tar archives, streamed member by member.
 
-Consecutive members whose names agree up to the first dot are one sample: `n01/7.jpg`, `n01/7.cls`
-and `n01/7.json` make the sample `n01/7`. Its label comes from `.cls`, else from the `.json`, else
-from the folder in its key. A key that comes back later in the same shard is an error row, since
-neither it nor its label can be told apart from the first.
+Consecutive members with the same name up to the first dot form a sample (see
+`pipeline.data.tar_members`). A key that occurs again later in the shard becomes an error row, since
+the two samples could not be distinguished.
 
-`tarfile` takes a damaged header for the end of the archive. So the end is looked at here: it must
-be the two zero blocks, with nothing but zeros up to the size of the file, or the shard fails.
+`tarfile` treats a damaged header as the end of the archive. Therefore the end is checked here: the
+last member must be followed by two zero blocks and only zeros up to the end of the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import tarfile
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.data.files import open_binary, read_range
-from pipeline.data.shard import IMAGE_SUFFIXES, MAX_MEMBER_BYTES, BadSample, Sample, Shard, printable
+from pipeline.data.shard import BadSample, Sample, Shard, printable
+from pipeline.data.tar_members import MemberGroup, split_member_name
 from pipeline.errors import ShardError, SourceError
 from pipeline.image_id import MAX_POSITIONS
 
 __all__ = ["TarShard"]
 
-MEMBER_NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
-"""WebDataset's own split of a member's name: key up to the first dot of the file name, suffix."""
-
 END_BYTES = 2 * tarfile.BLOCKSIZE
-"""Zero bytes that close an archive."""
-
-MAX_NOTE_BYTES = 1 << 24
-"""Bytes (16 MiB) above which a `.cls` or `.json` member is refused unread."""
-
-LABEL_FIELDS = ("label", "class_name", "class", "cls")
-"""Fields of a `.json` member that give the label, the first one present wins."""
+"""Number of zero bytes at the end of an archive."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
-"""First two bytes of compressed archives."""
+"""Compression formats by the first two bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,52 +42,34 @@ class TarShard(Shard):
     url: str
 
     def samples(self) -> Generator[Sample | BadSample]:
-        """Stream the archive; a damaged one fails before its first sample wherever possible."""
+        """Stream the archive; most damage is found before the first sample."""
         try:
             with open_binary(self.url, self.size) as file:
-                yield from _samples(self.name, file, self.size)
+                yield from _read_samples(self.name, file, self.size)
         except ShardError:
             raise
         except SourceError as error:
             raise ShardError(self.name, str(error)) from error
 
     def count(self) -> int:
-        """Count the samples from the headers alone."""
+        """Count the samples by reading only the headers."""
         with open_binary(self.url, self.size) as file:
-            return sum(1 for _ in _groups(self.name, file, self.size, data=False))
+            return sum(1 for _ in _group_members(self.name, file, self.size, data=False))
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """Read an image back by one seek."""
+        """Read an image at its offset."""
         try:
             return read_range(self.url, offset, nbytes)
         except SourceError as error:
             raise ShardError(self.name, f"{key!r}: {error}") from error
 
 
-@dataclass(slots=True)
-class _Group:
-    """The members of one sample, as far as read."""
-
-    key: str
-    suffixes: list[str] = field(default_factory=list)
-    images: list[tuple[int, str, int, bytes]] = field(default_factory=list)
-    """(rank: 0 is best, suffix, offset, data)"""
-    cls: bytes | None = None
-    json: bytes | None = None
-    problem: tuple[str, str] | None = None
-    """(kind, message) of the first thing wrong"""
-
-    def blame(self, kind: str, message: str) -> None:
-        """Remember the first thing that is wrong with this sample."""
-        self.problem = self.problem or (kind, message)
-
-
-def _samples(shard: str, file: BinaryIO, size: int) -> Iterator[Sample | BadSample]:
+def _read_samples(shard: str, file: BinaryIO, size: int) -> Iterator[Sample | BadSample]:
     _check_end(shard, file, size)
     seen: set[bytes] = set()
-    for position, group in enumerate(_groups(shard, file, size)):
+    for position, group in enumerate(_group_members(shard, file, size)):
         if position == MAX_POSITIONS:
-            raise ShardError(shard, f"holds more than {MAX_POSITIONS:,} samples; split it")
+            raise ShardError(shard, f"has more than {MAX_POSITIONS:,} samples; split it into several files")
         digest = hashlib.blake2b(group.key.encode(), digest_size=8).digest()
         if digest in seen:
             message = (
@@ -108,65 +79,65 @@ def _samples(shard: str, file: BinaryIO, size: int) -> Iterator[Sample | BadSamp
             yield BadSample(group.key, position, "duplicate", message)
         else:
             seen.add(digest)
-            yield _finish(group, position)
+            yield group.to_sample(position)
 
 
 def _check_end(shard: str, file: BinaryIO, size: int) -> None:
-    """Fail at once for what can be told from the first and the last bytes."""
+    """Check that the first bytes are not those of a compressed file, and that the last are zeros."""
     start = file.read(2)
     if start in COMPRESSED:
         raise ShardError(
             shard,
-            f"is compressed ({COMPRESSED[start]}), which leaves no way to seek to an image; "
-            "unpack it to a plain .tar",
+            f"is compressed ({COMPRESSED[start]}), so that images cannot be read by offset; "
+            "decompress it to a .tar file",
         )
     if size < END_BYTES:
-        raise ShardError(shard, f"has {size} bytes; the smallest archive has {END_BYTES}")
+        raise ShardError(shard, f"has {size} bytes, expected at least {END_BYTES}; copy it again")
     file.seek(size - END_BYTES)
     if file.read(END_BYTES).strip(b"\0"):
         raise ShardError(
             shard,
-            f"its {size:,} bytes do not end in the two zero blocks that close an archive: it was "
-            "cut off, or is no tar; copy it again",
+            f"does not end with the two zero blocks of a tar archive ({size:,} bytes): it is "
+            "truncated or not a tar archive; copy it again",
         )
     file.seek(0)
 
 
-def _groups(shard: str, file: BinaryIO, size: int, *, data: bool = True) -> Iterator[_Group]:
-    """Members put together by key; reads no data but images, classes and json."""
-    group: _Group | None = None
-    with _open(shard, file) as archive:
+def _group_members(shard: str, file: BinaryIO, size: int, *, data: bool = True) -> Iterator[MemberGroup]:
+    """Group consecutive members by key; with `data`, read images, `.cls` and `.json`."""
+    group: MemberGroup | None = None
+    with _open_archive(shard, file) as archive:
         end = 0
-        while (member := _next(shard, archive)) is not None:
+        while (member := _next_member(shard, archive)) is not None:
             if archive.offset <= end or member.size < 0 or archive.offset > size:
                 raise ShardError(shard, f"damaged header before byte {end}; copy it again")
             end = archive.offset
-            archive.members = []  # type: ignore[attr-defined]  # it would keep every header it read
+            archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
             name = printable(member.name)
-            parts = _split(name)
+            parts = split_member_name(name)
             if member.isdir() or parts is None:
                 continue
             key, suffix = parts
             if group is None or key != group.key or suffix in group.suffixes:
                 if group is not None:
                     yield group
-                group = _Group(key)
+                group = MemberGroup(key)
             group.suffixes.append(suffix)
             if data:
-                _add(shard, group, suffix, member, file)
+                group.add(shard, suffix, member, file)
         _check_rest(shard, file, archive.offset, size)
     if group is not None:
         yield group
 
 
-def _open(shard: str, file: BinaryIO) -> tarfile.TarFile:
+def _open_archive(shard: str, file: BinaryIO) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=file, mode="r:")
     except (tarfile.TarError, ValueError) as error:
-        raise ShardError(shard, f"is no tar archive: {error}") from error
+        raise ShardError(shard, f"is not a tar archive: {error}") from error
 
 
-def _next(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+def _next_member(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return archive.next()
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
@@ -174,9 +145,11 @@ def _next(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
 
 
 def _check_rest(shard: str, file: BinaryIO, offset: int, size: int) -> None:
-    """Behind the last member there must be two zero blocks and nothing but zeros."""
+    """Check that two zero blocks, and only zeros, follow the last member."""
     if size - offset < END_BYTES:
-        raise ShardError(shard, f"ends at byte {size:,} without two zero blocks: it was cut off")
+        raise ShardError(
+            shard, f"ends at byte {size:,} without two zero blocks: it is truncated; copy it again"
+        )
     file.seek(offset)
     while block := file.read(1 << 20):
         if block.strip(b"\0"):
@@ -184,93 +157,7 @@ def _check_rest(shard: str, file: BinaryIO, offset: int, size: int) -> None:
             at -= at % tarfile.BLOCKSIZE
             raise ShardError(
                 shard,
-                f"damaged header at byte {at:,} of {size:,} (or archives joined end to end); "
-                "copy or write it again",
+                f"damaged header at byte {at:,} of {size:,}, or several archives joined into one; "
+                "copy or create it again",
             )
         offset += len(block)
-
-
-def _split(name: str) -> tuple[str, str] | None:
-    """Key and lower-case suffix; None for names to be passed over (hidden, or `__meta__`)."""
-    base = name.rpartition("/")[2]
-    if base.startswith(".") or (base == name and name.startswith("__") and name.endswith("__")):
-        return None
-    match = MEMBER_NAME.match(name)
-    return (match[1], match[2].lower()) if match else (name, "")
-
-
-def _add(shard: str, group: _Group, suffix: str, member: tarfile.TarInfo, file: BinaryIO) -> None:
-    image = suffix.rpartition(".")[2] in IMAGE_SUFFIXES
-    if not image and suffix not in ("cls", "json"):
-        return
-    limit = MAX_MEMBER_BYTES if image else MAX_NOTE_BYTES
-    if not member.isreg() or member.issparse():
-        group.blame("link", f"its .{suffix} is a link or a sparse file, not plain data")
-        return
-    if member.size > limit:
-        group.blame("too_large", f"its .{suffix} has {member.size:,} bytes, the limit is {limit:,}")
-        return
-    file.seek(member.offset_data)
-    data = file.read(member.size)
-    if len(data) != member.size:
-        raise ShardError(shard, f"ends inside the member {member.name!r}: it was cut off")
-    if image:
-        rank = IMAGE_SUFFIXES.index(suffix) if suffix in IMAGE_SUFFIXES else len(IMAGE_SUFFIXES)
-        group.images.append((rank, suffix, member.offset_data, data))
-        group.images = sorted(group.images, key=lambda image: image[0])[:2]
-    elif suffix == "cls":
-        group.cls = data
-    else:
-        group.json = data
-
-
-def _finish(group: _Group, position: int) -> Sample | BadSample:
-    """Make a sample of its members, or say why that cannot be done."""
-    if not group.images and group.problem is None:
-        group.blame("no_image", f"no image among its members ({', '.join(group.suffixes)})")
-    ranks = [rank for rank, *_ in group.images]
-    if len(ranks) > 1 and ranks[0] == ranks[1]:
-        group.blame("ambiguous", f"several images in one sample ({', '.join(group.suffixes)})")
-    notes = _notes(group)
-    label = _label(group, notes)
-    origin = notes.get("origin")
-    if group.problem is not None:
-        return BadSample(group.key, position, *group.problem)
-    _, _, offset, data = group.images[0]
-    origin = origin if isinstance(origin, str) else None
-    return Sample(group.key, label, position, offset, data, origin)
-
-
-def _notes(group: _Group) -> dict[str, object]:
-    if group.json is None:
-        return {}
-    try:
-        notes = json.loads(group.json)
-    except (ValueError, RecursionError) as error:
-        group.blame("json", f"its .json cannot be read: {error}")
-        return {}
-    if not isinstance(notes, dict):
-        group.blame("json", f"its .json is a {type(notes).__name__}, expected an object")
-        return {}
-    return notes
-
-
-def _label(group: _Group, notes: dict[str, object]) -> str | None:
-    if group.cls is not None:
-        try:
-            return group.cls.decode("utf-8").strip() or None
-        except UnicodeDecodeError:
-            group.blame("label", "its .cls is not UTF-8 text")
-            return None
-    for name in LABEL_FIELDS:
-        value = notes.get(name)
-        if isinstance(value, str):
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        if value is not None:
-            kind = type(value).__name__
-            group.blame("json", f"{name!r} in its .json is a {kind}, expected text or an integer")
-            return None
-    folder = group.key.rpartition("/")[0].rpartition("/")[2]
-    return folder if folder not in ("", ".", "..") else None

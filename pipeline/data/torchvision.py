@@ -1,38 +1,37 @@
 """Datasets that torchvision downloads and unpacks as class folders, by name.
 
 `torchvision:imagenette` is the training split of Imagenette, `torchvision:imagenette:val` the
-other one. The archive is fetched and unpacked beside its final place and renamed when it is whole,
-so an interrupted download is never taken for a dataset.
+validation split. The archive is downloaded and unpacked in a temporary folder that is renamed when
+it is complete, so that an interrupted download is never mistaken for a dataset.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tarfile
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.staging import staging_folder
 from pipeline.errors import SourceError, did_you_mean
 
-__all__ = ["FOLDERS", "PREFIX", "Folder", "fetch"]
+__all__ = ["DATASETS", "PREFIX", "ClassFolders", "download_dataset"]
 
 PREFIX = "torchvision:"
-"""What the name of such a dataset starts with."""
+"""Prefix of the names of these datasets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """How a torchvision dataset lies on disk.
+class ClassFolders:
+    """Where torchvision unpacks a dataset.
 
     Args:
         name: of its class in `torchvision.datasets`.
-        options: for its constructor.
-        splits: the splits it has, the default first.
-        path: its class folders, below the root; `{split}` stands for the split.
+        options: arguments of the constructor.
+        splits: available splits, the default first.
+        path: of its class folders, relative to the root; `{split}` is replaced by the split.
     """
 
     name: str
@@ -41,42 +40,47 @@ class Folder:
     path: str
 
 
-FOLDERS = {
-    "imagenette": Folder("Imagenette", {"size": "full"}, ("train", "val"), "imagenette2/{split}"),
-    "imagenette-320px": Folder("Imagenette", {"size": "320px"}, ("train", "val"), "imagenette2-320/{split}"),
-    "imagenette-160px": Folder("Imagenette", {"size": "160px"}, ("train", "val"), "imagenette2-160/{split}"),
-    "eurosat": Folder("EuroSAT", {}, ("all",), "eurosat/2750"),
+DATASETS = {
+    "imagenette": ClassFolders("Imagenette", {"size": "full"}, ("train", "val"), "imagenette2/{split}"),
+    "imagenette-320px": ClassFolders(
+        "Imagenette", {"size": "320px"}, ("train", "val"), "imagenette2-320/{split}"
+    ),
+    "imagenette-160px": ClassFolders(
+        "Imagenette", {"size": "160px"}, ("train", "val"), "imagenette2-160/{split}"
+    ),
+    "eurosat": ClassFolders("EuroSAT", {}, ("all",), "eurosat/2750"),
 }
-"""The datasets known by name; any other one is a folder to be named by its path."""
+"""Datasets available by name; open any other dataset by the path of its folder."""
 
 
-def fetch(name: str, cache: Path) -> Path:
-    """The class folders of a dataset, downloaded the first time.
+def download_dataset(name: str, cache: Path) -> Path:
+    """Download a dataset, unless it is in the cache.
 
     Args:
         name: `torchvision:NAME` or `torchvision:NAME:SPLIT`.
-        cache: where downloads are kept.
+        cache: folder of downloads.
+
+    Returns:
+        The folder that contains its class folders.
 
     Raises:
-        SourceError: for an unknown name or split, or when the download fails.
+        SourceError: for an unknown name or split, or if the download fails.
     """
     short, _, split = name.removeprefix(PREFIX).partition(":")
-    if short not in FOLDERS:
-        hint = did_you_mean(short, FOLDERS)
-        raise SourceError(
-            f"no torchvision dataset {short!r} that lies in class folders{hint} (known: {', '.join(FOLDERS)})"
-        )
-    folder = FOLDERS[short]
+    if short not in DATASETS:
+        hint = did_you_mean(short, DATASETS)
+        raise SourceError(f"unknown torchvision dataset {short!r}{hint} (available: {', '.join(DATASETS)})")
+    folder = DATASETS[short]
     split = split or folder.splits[0]
     if split not in folder.splits:
-        raise SourceError(f"{short} has no split {split!r}, only {', '.join(folder.splits)}")
+        raise SourceError(f"{short} has no split {split!r} (available: {', '.join(folder.splits)})")
     final = cache / "torchvision" / short
     if not final.exists():
         _download(folder, split, final)
     return final / folder.path.format(split=split)
 
 
-def _download(folder: Folder, split: str, final: Path) -> None:
+def _download(folder: ClassFolders, split: str, final: Path) -> None:
     from pipeline.vision_libraries import torchvision
 
     options: dict[str, Any] = dict(folder.options)
@@ -86,18 +90,14 @@ def _download(folder: Folder, split: str, final: Path) -> None:
     from torchvision import datasets
 
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-        try:
-            getattr(datasets, folder.name)(str(building), download=True, **options)
-            for archive in (*building.glob("*.tgz"), *building.glob("*/*.zip")):
+        with staging_folder(final) as staging:
+            getattr(datasets, folder.name)(str(staging), download=True, **options)
+            for archive in (*staging.glob("*.tgz"), *staging.glob("*/*.zip")):
                 archive.unlink()
-            building.chmod(0o755)
-            os.rename(building, final)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+            staging.chmod(0o755)
+            os.rename(staging, final)
     except (OSError, RuntimeError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise SourceError(
-            f"{folder.name} could not be downloaded: {error}; download it elsewhere, unpack it and "
-            "give the path of its class folders"
+            f"could not download {folder.name}: {error}; download and unpack it by other means and "
+            "pass the path of its class folders"
         ) from error

@@ -1,4 +1,4 @@
-"""Codes that are a layer's features, and the range that codes may climb in."""
+"""Encode images as features of a layer, and compute the range of codes from their statistics."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from pipeline.query.index import Index
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.watch import PASS_IMAGES, Watch
 
-__all__ = ["CodeRange", "CodeSpread", "dataset_spread", "encode"]
+__all__ = ["CodeRange", "CodeStatistics", "dataset_statistics", "encode"]
 
 DEVIATIONS = 3.0
-"""A code unit stays within this many deviations of its mean (Nguyen et al. 2016)."""
+"""Code units are limited to this many standard deviations from their mean (Nguyen et al. 2016)."""
 
-LEAST_DEVIATION = 1e-4
-"""Of a code unit that never changes."""
+MIN_DEVIATION = 1e-4
+"""Standard deviation that is assumed for a code unit of constant value."""
 
 SAMPLED_IMAGES = 512
-"""Of the dataset, whose features say how codes are spread."""
+"""Number of images of the dataset from which statistics of codes are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeRange:
-    """Where codes may go.
+    """Bounds of codes.
 
     Args:
-        lower: (*code_shape,) least value of each code unit.
-        upper: likewise the largest.
-        origin: where they come from, in words.
-        source: names what they were computed from, where that decides them but for rounding;
-            stands for them in a fingerprint.
+        lower: (*code_shape,) minimum of each code unit.
+        upper: (*code_shape,) maximum of each code unit.
+        origin: description of where the bounds come from; part of fingerprints.
+        source: identifies the data that the bounds were computed from; replaces the bounds in
+            fingerprints, as they may differ by rounding. Empty if there is no such data.
     """
 
     lower: Tensor
@@ -47,20 +47,25 @@ class CodeRange:
     source: str = ""
 
     @classmethod
-    def everywhere(cls, code_shape: tuple[int, ...], why: str) -> CodeRange:
-        """No bounds at all."""
+    def unbounded(cls, code_shape: tuple[int, ...], reason: str) -> CodeRange:
+        """Return infinite bounds.
+
+        Args:
+            code_shape: of one image's code.
+            reason: why there are no bounds, for `origin`.
+        """
         infinite = torch.full(code_shape, torch.inf)
-        return cls(-infinite, infinite, f"codes are not clipped: {why}")
+        return cls(-infinite, infinite, f"codes are not clipped: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
-class CodeSpread:
-    """How codes are spread.
+class CodeStatistics:
+    """Statistics of codes.
 
     Args:
-        mean: (*code_shape,) of each code unit.
-        deviation: likewise.
-        rectified: no code is below zero, as behind a ReLU.
+        mean: (*code_shape,) mean of each code unit.
+        deviation: (*code_shape,) standard deviation of each code unit.
+        rectified: whether no code is negative, as after a ReLU.
     """
 
     mean: Tensor
@@ -68,31 +73,31 @@ class CodeSpread:
     rectified: bool
 
     @classmethod
-    def of(cls, codes: Tensor) -> CodeSpread:
-        """The spread of codes (image, *code_shape)."""
-        deviation = codes.std(0, correction=0).clamp(min=LEAST_DEVIATION)
+    def of(cls, codes: Tensor) -> CodeStatistics:
+        """Compute the statistics of codes (image, *code_shape)."""
+        deviation = codes.std(0, correction=0).clamp(min=MIN_DEVIATION)
         return cls(codes.mean(0), deviation, bool(codes.min() >= 0))
 
-    def range(self, of_what: str, source: str = "") -> CodeRange:
-        """From 0 to mean + 3 deviations where codes are rectified, else mean +- 3 deviations.
+    def range(self, description: str, source: str = "") -> CodeRange:
+        """Return the bounds mean +- 3 deviations, or 0 to mean + 3 deviations for rectified codes.
 
         Args:
-            of_what: the end of the words that say where the bounds come from.
+            description: of the statistics; the end of `CodeRange.origin`.
             source: see `CodeRange`.
         """
         reach = DEVIATIONS * self.deviation
         lower = torch.zeros_like(reach) if self.rectified else self.mean - reach
-        words = "0 to mean + 3 sd" if self.rectified else "mean +- 3 sd"
-        return CodeRange(lower, self.mean + reach, f"codes stay within {words} {of_what}", source)
+        bounds = "0 to mean + 3 sd" if self.rectified else "mean +- 3 sd"
+        return CodeRange(lower, self.mean + reach, f"codes stay within {bounds} {description}", source)
 
 
 def encode(network: Network, layer: Layer, pictures: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A layer's features averaged to a grid of positions.
+    """Compute the features of a layer and average them over a grid.
 
     Args:
-        network: any.
-        layer: of it.
-        pictures: (image, channel, y, x) uint8.
+        network: in eval mode.
+        layer: of the network.
+        pictures: (image, channel, y, x) uint8, the network's input.
         grid: rows and columns of the codes.
 
     Returns:
@@ -103,31 +108,31 @@ def encode(network: Network, layer: Layer, pictures: Tensor, grid: tuple[int, in
     return F.adaptive_avg_pool2d(values.float(), grid).cpu()
 
 
-def dataset_spread(
+def dataset_statistics(
     index: Index,
     network: Network,
     layer: Layer,
     code_shape: tuple[int, ...],
     reporter: Reporter | None = None,
-) -> CodeSpread:
-    """How a layer's features are spread over a sample of an indexed dataset.
+) -> CodeStatistics:
+    """Compute the statistics of a layer's features over a sample of the indexed images.
 
     Args:
-        index: open.
-        network: that made it.
+        index: open index.
+        network: the network of the index.
         layer: of the network, with `code_shape[0]` units.
         code_shape: (unit,) or (unit, y, x).
-        reporter: shown the images.
+        reporter: receives the progress.
 
     Raises:
-        RenderError: when not one image can be read.
+        RenderError: if no image can be decoded.
     """
     grid = (code_shape[1], code_shape[2]) if len(code_shape) == 3 else (1, 1)
     chosen = index.sql(
         "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n", n=SAMPLED_IMAGES
     )
     codes, waiting = [], []
-    title = f"read {layer.name} for the range of codes"
+    title = f"compute the code range of {layer.name}"
     with (reporter or Silent()).task(title, len(chosen.rows), "images") as task:
         for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
             task.advance()
@@ -141,5 +146,8 @@ def dataset_spread(
     if waiting:
         codes.append(encode(network, layer, torch.stack(waiting), grid))
     if not codes:
-        raise RenderError(f"{index.out} has no image to take the range of codes from")
-    return CodeSpread.of(torch.cat(codes).view(-1, *code_shape))
+        raise RenderError(
+            f"none of the {len(chosen.rows)} sampled images of {index.out} can be decoded; "
+            f"run `maxact check {index.out}`"
+        )
+    return CodeStatistics.of(torch.cat(codes).view(-1, *code_shape))

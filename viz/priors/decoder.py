@@ -1,4 +1,4 @@
-"""Networks that turn features back into images, and the critic that can help to train them."""
+"""Decoders from features to images, and the critic for adversarial training."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 __all__ = ["Critic", "Decoder"]
 
 CODE_WIDTH = 160
-"""Channels after the first layer; a third fewer, down to `LEAST_WIDTH`, at every doubling of the
-side."""
+"""Channels after the first layer; every doubling of the side reduces them by a third."""
 
-LEAST_WIDTH = 40
+MIN_WIDTH = 40
+"""Minimum number of channels after a doubling."""
 
 SHUFFLE = 2
-"""The last doubling is a rearrangement of channels, since convolutions at full size cost most."""
+"""Factor of the last upsampling, a pixel shuffle: convolutions at full size are the most expensive."""
 
 GROUPS = 8
-"""Of the group normalisation."""
+"""Groups of the group normalisation."""
 
 
-class _Doubling(nn.Module):
-    """Twice the side: nearest neighbours, then two convolutions with a shortcut."""
+class _UpsamplingBlock(nn.Module):
+    """Nearest-neighbour upsampling by 2, then two convolutions with a shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Doubling(nn.Module):
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
 
     def forward(self, values: Tensor) -> Tensor:
-        """(image, inputs, y, x) to (image, outputs, 2 y, 2 x)."""
+        """Map (image, inputs, y, x) to (image, outputs, 2 y, 2 x)."""
         large = F.interpolate(values, scale_factor=2.0, mode="nearest")
         changed = self.second(F.silu(self.norm(self.first(large))))
         result: Tensor = F.silu(self.shortcut(large) + changed)
@@ -47,8 +47,8 @@ class Decoder(nn.Module):
     Args:
         units: channels of a code.
         grid: side of a code.
-        size: side of an image, `grid` times a power of two, at least 2.
-        channels: of an image.
+        size: side of an image in pixels; `grid` times a power of two, at least 2.
+        channels: channels of an image.
     """
 
     def __init__(self, units: int, grid: int, size: int, channels: int) -> None:
@@ -60,21 +60,25 @@ class Decoder(nn.Module):
         width, side = CODE_WIDTH, grid
         layers: list[nn.Module] = [nn.Conv2d(units, width, 3, padding=1), nn.SiLU()]
         while side * SHUFFLE < size:
-            narrower = max(LEAST_WIDTH, width * 2 // 3 // GROUPS * GROUPS)
-            layers.append(_Doubling(width, narrower))
-            width, side = narrower, side * 2
+            outputs = max(MIN_WIDTH, width * 2 // 3 // GROUPS * GROUPS)
+            layers.append(_UpsamplingBlock(width, outputs))
+            width, side = outputs, side * 2
         layers.append(nn.Conv2d(width, channels * SHUFFLE**2, 3, padding=1))
         layers.append(nn.PixelShuffle(SHUFFLE))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes (image, unit, y, x) to images (image, channel, size, size) on 0..1."""
+        """Decode codes (image, unit, y, x) to images (image, channel, size, size) on 0..1."""
         images: Tensor = torch.sigmoid(self.layers((codes - self.mean) / self.deviation))
         return images
 
 
 class Critic(nn.Module):
-    """Scores patches of an image: high for what looks real (a PatchGAN's discriminator)."""
+    """The discriminator of a PatchGAN: scores patches of an image, higher for real ones.
+
+    Args:
+        channels: channels of an image.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -86,6 +90,6 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (image, channel, y, x) on 0..1 to scores (image, 1, y', x')."""
+        """Map images (image, channel, y, x) on 0..1 to scores (image, 1, y', x')."""
         scores: Tensor = self.layers(2 * images - 1)
         return scores

@@ -1,10 +1,10 @@
-"""Generators whose code a rendering may climb in: trained here, or brought by the user.
+"""Load priors: generators whose codes are optimised.
 
     prior = load_prior(Path("out/demo/prior/blocks.4.2.pt"))
     pictures = prior.decode(codes)
 
-A prior trained here (`viz.priors.training`) decodes a layer's features, averaged to a few positions.
-A factory `module:function` gives any other; see `viz.priors.user_module`.
+A prior of `viz.priors.training` decodes the features of a layer, averaged over a grid. Any other
+generator is created by a factory `module:function`, see `viz.priors.user_module`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from viz.priors.code_range import CodeRange, CodeSpread, dataset_spread
+from viz.priors.code_range import CodeRange, CodeStatistics, dataset_statistics
 from viz.priors.decoder import Decoder
 from viz.priors.user_module import (
     HINT,
     build_generator,
+    check_decoding,
     code_shape_of,
-    declared_spread,
+    declared_statistics,
     decode_codes,
-    try_decoding,
+    describe_error,
 )
 
 __all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path"]
@@ -40,15 +41,15 @@ __all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path"
 
 @dataclass(frozen=True)
 class Prior:
-    """A generator, ready to be climbed in.
+    """A generator and the range of its codes.
 
     Args:
-        module: codes to images, as `viz.priors.user_module.decode_codes` takes it.
-        code_shape: of one image's code.
-        lower: (*code_shape,) least value of each code unit.
-        upper: likewise the largest.
-        origin: where these bounds come from, in words.
-        digest: SHA-256 of its weights and of what decides its bounds.
+        module: maps codes to images, see `viz.priors.user_module.decode_codes`.
+        code_shape: shape of one image's code.
+        lower: (*code_shape,) minimum of each code unit.
+        upper: (*code_shape,) maximum of each code unit.
+        origin: description of where the bounds come from.
+        digest: SHA-256 of the weights and of the bounds or their source.
     """
 
     module: nn.Module
@@ -59,11 +60,11 @@ class Prior:
     digest: str
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (image, *code_shape) to pictures (image, channel, y, x) on 0..255."""
+        """Decode codes (image, *code_shape) to pictures (image, channel, y, x) on 0..255."""
         return decode_codes(self.module, codes)
 
     def to(self, device: torch.device) -> Prior:
-        """The prior on a device."""
+        """Return the prior on a device."""
         return replace(
             self,
             module=self.module.to(device),
@@ -73,19 +74,19 @@ class Prior:
 
 
 def prior_path(out: Path, layer: str) -> Path:
-    """Where the prior trained on a layer lies in OUT."""
+    """Return the path of the prior that was trained on a layer of the index in `out`."""
     return out / "prior" / f"{layer.replace('/', '_')}.pt"
 
 
 def parse_code_shape(text: str) -> tuple[int, ...]:
-    """A code's shape as the command line writes it: `4096`, `256x6x6`.
+    """Parse the shape of a code: `4096`, `256x6x6`.
 
     Raises:
-        RenderError: when it is not one to three numbers.
+        RenderError: if the text is not one to three positive integers separated by `x`.
     """
     parts = text.lower().split("x")
     if len(parts) > 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise RenderError(f"a code's shape is written like 4096 or 256x6x6, got {text!r}")
+        raise RenderError(f"invalid code shape {text!r}; expected one to three sizes such as 4096 or 256x6x6")
     return tuple(int(part) for part in parts)
 
 
@@ -98,43 +99,43 @@ def load_prior(
     index: Index | None = None,
     reporter: Reporter | None = None,
 ) -> Prior:
-    """A prior from a checkpoint, or from a factory and a file of weights.
+    """Load a prior from a checkpoint, or from a factory and a file of weights.
 
     Args:
-        source: a `.pt` that `maxact prior train` wrote, or `module:factory`.
+        source: a `.pt` file of `maxact prior train`, or `module:factory`.
         weights: a state dict for the factory's module, in any format of `pipeline.networks.weights`.
-        code_shape: of one image's code, where the factory's module does not say.
-        network: that the pictures are for; by default one of three channels.
-        index: made by that network; where the codes are features of one of its layers, the
-            dataset says how far they go.
-        reporter: shown progress where the dataset is read.
+        code_shape: shape of one image's code, if the module does not declare it.
+        network: the network to be rendered; if None, pictures have three channels.
+        index: index of that network. If the codes are features of one of its layers, their range
+            is computed from the dataset.
+        reporter: receives the progress of reading the dataset.
 
     Raises:
-        RenderError: when it cannot be loaded or is not a generator.
-        WeightsError: when weights do not fit the module.
+        RenderError: if the prior cannot be loaded or is not a generator.
+        WeightsError: if the weights do not fit the module.
     """
     text = str(source)
     if text.endswith(".pt"):
         if weights is not None or code_shape is not None:
-            raise RenderError(f"{text} is a whole generator; it takes no weights and no code shape")
-        return _from_checkpoint(Path(text))
+            raise RenderError(f"{text} is a complete generator; it takes no weights and no code shape")
+        return _load_checkpoint(Path(text))
     if ":" not in text:
         raise RenderError(f"generator {text!r}: {HINT}")
     module = build_generator(text, weights)
     shape = code_shape or code_shape_of(module)
     if shape is None:
         raise RenderError(
-            f"generator {text} does not say the shape of its codes; give it a code_shape, or "
-            "write --generator-code 256x6x6"
+            f"generator {text} does not declare the shape of its codes; add the attribute code_shape "
+            "or pass it, for example --generator-code 256x6x6"
         )
-    try_decoding(module, shape, text, 3 if network is None else network.input_shape[0])
+    check_decoding(module, shape, text, 3 if network is None else network.input_shape[0])
     bounds = code_range(module, shape, network, index, reporter)
-    return _ready(module, shape, bounds, text)
+    return _build_prior(module, shape, bounds, text)
 
 
-def _from_checkpoint(path: Path) -> Prior:
+def _load_checkpoint(path: Path) -> Prior:
     if not path.is_file():
-        raise RenderError(f"there is no prior {path}; train one with `maxact prior train`")
+        raise RenderError(f"prior {path} does not exist; train one with `maxact prior train`")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         shape, rectified = content["shape"], content["least"] >= 0
@@ -148,12 +149,11 @@ def _from_checkpoint(path: Path) -> Prior:
         LookupError,
         TypeError,
     ) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise RenderError(f"prior {path} is no checkpoint of a prior: {reason}") from error
+        raise RenderError(f"{path} is not a checkpoint of a prior: {describe_error(error)}") from error
     module.eval().requires_grad_(False)
-    spread = CodeSpread(module.mean, module.deviation, rectified)
-    bounds = spread.range("of the dataset's features, as they were in training")
-    return _ready(module, (shape["units"], shape["grid"], shape["grid"]), bounds, "")
+    statistics = CodeStatistics(module.mean, module.deviation, rectified)
+    bounds = statistics.range("of the dataset's features, as they were in training")
+    return _build_prior(module, (shape["units"], shape["grid"], shape["grid"]), bounds, "")
 
 
 def code_range(
@@ -163,34 +163,37 @@ def code_range(
     index: Index | None,
     reporter: Reporter | None = None,
 ) -> CodeRange:
-    """How far a generator's codes may go.
+    """Determine the range of a generator's codes.
 
-    The dataset says it where the module names the layer whose features its codes are, as
-    `code_layer`, and the network has it; else the module does; else there are no bounds.
+    If the codes are features of a layer of the network (`code_layer` of the module), the range is
+    computed from the dataset. Otherwise the statistics that the module declares are used; without
+    them there are no bounds.
 
     Args:
         module: a generator.
-        shape: of its codes.
-        network: that is rendered.
-        index: made by that network.
-        reporter: shown progress where the dataset is read.
+        shape: shape of one image's code.
+        network: the network to be rendered.
+        index: index of that network.
+        reporter: receives the progress of reading the dataset.
     """
-    name, unsaid = getattr(module, "code_layer", None), "the generator says nothing of their spread"
+    name = getattr(module, "code_layer", None)
+    reason = "the generator says nothing of their spread"
     if name is not None and network is not None and index is not None:
-        layer = _layer(network, index, str(name))
+        layer = _find_layer(network, index, str(name))
         if layer is not None and layer.units == shape[0] and len(shape) in (1, 3):
-            spread = dataset_spread(index, network, layer, shape, reporter)
-            return spread.range(f"of the features of {name} over the dataset", str(index.run["fingerprint"]))
-        held = "no such layer" if layer is None else f"{layer.units:,} units there"
-        unsaid = f"{network.name} has {held} for {name}, and {unsaid}"
-    declared = declared_spread(module, shape)
+            statistics = dataset_statistics(index, network, layer, shape, reporter)
+            description = f"of the features of {name} over the dataset"
+            return statistics.range(description, str(index.run["fingerprint"]))
+        found = "no such layer" if layer is None else f"{layer.units:,} units there"
+        reason = f"{network.name} has {found} for {name}, and {reason}"
+    declared = declared_statistics(module, shape)
     if declared is None:
-        return CodeRange.everywhere(shape, unsaid)
+        return CodeRange.unbounded(shape, reason)
     return declared.range("as the generator declares them")
 
 
-def _layer(network: Network, index: Index, name: str) -> Layer | None:
-    """A network's layer, indexed or not; None where it has none of that name."""
+def _find_layer(network: Network, index: Index, name: str) -> Layer | None:
+    """Return the layer of this name, indexed or not; None if the network has no such layer."""
     for layer in index.layers:
         if layer.name == name:
             return layer
@@ -200,7 +203,8 @@ def _layer(network: Network, index: Index, name: str) -> Layer | None:
         return None
 
 
-def _ready(module: nn.Module, shape: tuple[int, ...], bounds: CodeRange, name: str) -> Prior:
+def _build_prior(module: nn.Module, shape: tuple[int, ...], bounds: CodeRange, name: str) -> Prior:
+    """Create a prior; its digest covers name, shape, weights, and the bounds or their source."""
     digest = hashlib.sha256(f"{name} {shape} {bounds.origin} {bounds.source}".encode())
     parts: dict[str, Any] = dict(module.state_dict())
     if not bounds.source:

@@ -1,14 +1,14 @@
-"""Train a prior: a decoder from a layer's features back to the images of an indexed dataset.
+"""Train a prior: a decoder from the features of a layer to the images of an indexed dataset.
 
-A checkpoint after every few hundred steps holds the whole state, and the same call goes on from it:
-the order of the images follows from seed and step (`viz.priors.training_data`), so that on a CPU an
-interrupted training ends in the same bits as an undisturbed one.
+Checkpoints contain the whole state, and the same call resumes from them. The order of the images
+depends only on seed and step (`viz.priors.training_data`), so that on a CPU an interrupted training
+produces the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,82 +22,38 @@ from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.files import atomic_path
-from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.scorer import resolve_precision
-from viz.passes.watch import Watch
-from viz.priors.code_range import CodeSpread
+from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
+from viz.priors.feature_loss import choose_matched_layers, feature_loss
+from viz.priors.options import PriorOptions, code_grid
 from viz.priors.prior import prior_path
 from viz.priors.training_data import Examples
 
-__all__ = ["PriorOptions", "train_prior"]
+__all__ = ["train_prior"]
 
 CHECKPOINT_STEPS = 200
-"""Between two checkpoints."""
+"""Steps between two checkpoints."""
 
 FEATURE_WEIGHT = 0.3
-"""Of the difference in features, relative to their size, against that of pixels on 0..1."""
+"""Weight of the feature loss; the mean absolute difference of pixels on 0..1 has weight 1."""
 
 MOMENTS = (0.9, 0.99)
-"""Of Adam."""
+"""Beta coefficients of Adam."""
 
 CHECKPOINT_VERSION = 2
-"""Raised when the same options would give another training, so that none goes on from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriorOptions:
-    """How a prior is trained.
-
-    Args:
-        size: side of its images in pixels, the code's grid times a power of two.
-        grid: largest side of a code, a power of two; a layer's features are averaged to so many
-            positions, fewer where it has fewer.
-        steps: of training.
-        batch: images in a step.
-        rate: of Adam; it falls to zero along a half cosine.
-        adversarial: weight of a critic's judgement; 0 is none.
-        seed: of the first weights and of the order of the images.
-    """
-
-    size: int = 64
-    grid: int = 8
-    steps: int = 1500
-    batch: int = 16
-    rate: float = 2e-3
-    adversarial: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, side in (("size", self.size), ("grid", self.grid)):
-            if side < 1 or side & (side - 1):
-                raise RenderError(f"a prior's {name} must be a power of two, got {side}")
-        if self.size < 2 * self.grid:
-            raise RenderError(
-                f"a prior's size must be at least twice its grid of {self.grid}, got {self.size}"
-            )
-        if min(self.steps, self.batch) < 1 or self.rate <= 0 or self.adversarial < 0:
-            raise RenderError(
-                "a prior needs steps and batch of 1 or more, a rate above 0 and an adversarial "
-                f"weight of 0 or more; got {self}"
-            )
-
-
-def code_grid(layer: Layer, options: PriorOptions) -> int:
-    """Side of a layer's codes: the largest power of two that its own grid has."""
-    side = min(layer.grid_h, layer.grid_w, options.grid)
-    return 1 << (side.bit_length() - 1)
+"""Increased when the same options lead to another result, so that older checkpoints are not resumed."""
 
 
 class _Training:
-    """The state of a training: what a checkpoint holds.
+    """The state of a training, as stored in checkpoints.
 
     Args:
-        network: judges likeness by its features.
-        layer: that is decoded.
-        matched: earlier layers whose features an image must share with its decoding.
+        network: its features are decoded and compared.
+        layer: whose features are the codes.
+        matched: layers of the feature loss.
         options: of the training.
-        dataset: what it is trained on, as `Examples.identity`.
+        dataset: `Examples.identity` of the training data.
     """
 
     def __init__(
@@ -130,65 +86,59 @@ class _Training:
             self.critic = Critic(channels).to(device)
         self.adam = torch.optim.Adam(self.decoder.parameters(), options.rate, MOMENTS)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), options.rate / 2, (0.5, 0.99))
-        self.step, self.least = 0, 0.0
+        self.step, self.lowest_code = 0, 0.0
 
-    def start(self, codes: Tensor) -> None:
-        """Take the spread of codes (image, unit, y, x) from the first that are there."""
-        spread = CodeSpread.of(codes)
-        self.decoder.mean.copy_(spread.mean)
-        self.decoder.deviation.copy_(spread.deviation)
-        self.least = float(codes.min())
+    def set_statistics(self, codes: Tensor) -> None:
+        """Set the mean and deviation of the decoder to those of codes (image, unit, y, x)."""
+        statistics = CodeStatistics.of(codes)
+        self.decoder.mean.copy_(statistics.mean)
+        self.decoder.deviation.copy_(statistics.deviation)
+        self.lowest_code = float(codes.min())
 
-    def take(self, images: Tensor, codes: Tensor) -> float:
-        """One step; returns the loss."""
-        share = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.step / self.options.steps)))
+    def train_step(self, images: Tensor, codes: Tensor) -> float:
+        """Do one optimiser step on a batch and return the loss.
+
+        Args:
+            images: (image, channel, y, x) on 0..1.
+            codes: (image, unit, y, x).
+        """
+        factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.step / self.options.steps)))
         for group in self.adam.param_groups:
-            group["lr"] = self.options.rate * float(share)
+            group["lr"] = self.options.rate * float(factor)
         with self._autocast():
-            made = self.decoder(codes).float()
-            loss = (made - images).abs().mean() + FEATURE_WEIGHT * self._unlike(made, images)
+            decoded = self.decoder(codes).float()
+            features = feature_loss(self.network, self.matched, decoded, images)
+            loss = (decoded - images).abs().mean() + FEATURE_WEIGHT * features
             if self.options.adversarial:
-                loss = loss - self.options.adversarial * self.critic(made).mean()
+                loss = loss - self.options.adversarial * self.critic(decoded).mean()
         self.adam.zero_grad()
         torch.autograd.backward(loss)
         self.adam.step()
         if self.options.adversarial:
-            self._teach_critic(made.detach(), images)
+            self._train_critic(decoded.detach(), images)
         self.step += 1
         return float(loss.detach())
 
-    def _unlike(self, made: Tensor, images: Tensor) -> Tensor:
-        """Mean difference of features, relative to their size, over the matched layers."""
-        with QuickConvolutions(), Watch(self.network, self.matched, None) as watch:
-            with torch.no_grad():
-                wanted = watch(255 * images)
-            found = watch(255 * made)
-        parts = [
-            (found[layer.name].values.float() - wanted[layer.name].values.float()).abs().mean()
-            / wanted[layer.name].values.float().abs().mean().clamp(min=1e-6)
-            for layer in self.matched
-        ]
-        return torch.stack(parts).mean() if parts else made.new_zeros(())
-
-    def _teach_critic(self, made: Tensor, images: Tensor) -> None:
+    def _train_critic(self, decoded: Tensor, images: Tensor) -> None:
+        """Do one step of the critic with the hinge loss."""
         with self._autocast():
-            loss = F.relu(1 - self.critic(images)).mean() + F.relu(1 + self.critic(made)).mean()
+            loss = F.relu(1 - self.critic(images)).mean() + F.relu(1 + self.critic(decoded)).mean()
         self.critic_adam.zero_grad()
         torch.autograd.backward(loss)
         self.critic_adam.step()
 
     def _autocast(self) -> torch.autocast:
-        """bfloat16 where the processor computes in it."""
+        """Return a context that computes in bfloat16 if the device supports it."""
         device = device_of(self.network)
-        able = resolve_precision("auto", device) == "bf16"
-        return torch.autocast(device.type, torch.bfloat16, enabled=able)
+        enabled = resolve_precision("auto", device) == "bf16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     def state(self) -> dict[str, Any]:
-        """Everything, for `torch.save`."""
+        """Return the content of a checkpoint."""
         return {
             **self.identity,
             "step": self.step,
-            "least": self.least,
+            "least": self.lowest_code,
             "decoder": self.decoder.state_dict(),
             "adam": self.adam.state_dict(),
             "critic": self.critic.state_dict(),
@@ -196,25 +146,25 @@ class _Training:
         }
 
     def resume(self, path: Path) -> bool:
-        """Go on from a checkpoint of the same training, where there is one.
+        """Load a checkpoint and return True, or return False if there is none.
 
         Raises:
-            RenderError: when the checkpoint is of another training.
+            RenderError: if the checkpoint belongs to a training with other settings.
         """
         if not path.exists():
             return False
         content = torch.load(path, map_location=device_of(self.network), weights_only=True)
-        for key, mine in self.identity.items():
-            if content.get(key) != mine:
+        for key, expected in self.identity.items():
+            if content.get(key) != expected:
                 raise RenderError(
-                    f"{path} was trained with other settings ({key}: {content.get(key)}, now "
-                    f"{mine}); remove it, or use the same"
+                    f"{path} was trained with other settings ({key}: found {content.get(key)}, expected "
+                    f"{expected}); delete it or use the same settings"
                 )
         self.decoder.load_state_dict(content["decoder"])
         self.adam.load_state_dict(content["adam"])
         self.critic.load_state_dict(content["critic"])
         self.critic_adam.load_state_dict(content["critic_adam"])
-        self.step, self.least = int(content["step"]), float(content["least"])
+        self.step, self.lowest_code = int(content["step"]), float(content["least"])
         return True
 
 
@@ -226,55 +176,48 @@ def train_prior(
     *,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Train a decoder of a layer's features on the indexed images.
+    """Train a decoder from the features of a layer to the indexed images.
 
     Args:
-        index: open; its dataset is read again.
-        network: the one that made it.
-        layer: whose features become codes.
+        index: open index, whose dataset is read.
+        network: the network of the index.
+        layer: whose features are the codes.
         options: of the training.
-        reporter: shown the steps and the loss.
+        reporter: receives the steps and the loss.
 
     Returns:
-        The checkpoint, `OUT/prior/LAYER.pt`, which `viz.priors.prior.load_prior` reads.
+        The path of the checkpoint, `OUT/prior/LAYER.pt`, for `viz.priors.prior.load_prior`.
 
     Raises:
-        RenderError: when a checkpoint of another training is in the way.
-        StoreError: when it cannot be written.
+        RenderError: if there is a checkpoint of a training with other settings.
+        StoreError: if the checkpoint cannot be written.
     """
     reporter = reporter or Silent()
     path = prior_path(index.out, layer.name)
     examples = Examples(index, network, layer, code_grid(layer, options), options.size, options.seed)
-    training = _Training(network, layer, _matched(index, layer), options, examples.identity)
+    matched = choose_matched_layers(index, layer)
+    training = _Training(network, layer, matched, options, examples.identity)
     if training.resume(path):
-        reporter.note(f"going on from step {training.step:,} of {options.steps:,}")
+        reporter.note(f"resuming at step {training.step:,} of {options.steps:,}")
     if training.step >= options.steps:
         return path
     examples.fill(training.step, reporter)
     if not training.step:
-        training.start(examples.codes())
+        training.set_statistics(examples.codes())
     device = device_of(network)
-    with reporter.task(f"train a prior of {layer.name}", options.steps, "steps") as task:
+    with reporter.task(f"train the prior of {layer.name}", options.steps, "steps") as task:
         task.advance(training.step)
         while training.step < options.steps:
             images, codes = examples.draw(training.step, options.batch)
-            loss = training.take(images.to(device), codes.to(device))
+            loss = training.train_step(images.to(device), codes.to(device))
             task.advance()
             task.describe(f"loss {loss:.3f}")
             if training.step % CHECKPOINT_STEPS == 0 or training.step == options.steps:
-                _save(path, training)
+                _save_checkpoint(path, training)
     return path
 
 
-def _matched(index: Index, layer: Layer) -> list[Layer]:
-    """Two earlier layers with a grid, one near the input and one half-way."""
-    earlier = [each for each in index.layers if each.ordinal < layer.ordinal and each.grid_h > 1]
-    if len(earlier) < 2:
-        return earlier
-    return [earlier[0], earlier[len(earlier) // 2]]
-
-
-def _save(path: Path, training: _Training) -> None:
+def _save_checkpoint(path: Path, training: _Training) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

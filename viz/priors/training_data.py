@@ -1,9 +1,9 @@
-"""What a prior is trained on: images of an indexed dataset and their codes, in a known order.
+"""Training data of a prior: images of an indexed dataset and their codes, in a reproducible order.
 
-The dataset streams epoch after epoch, its shards in an order that follows from seed and epoch,
-through a store of limited size: with every step of training the oldest images make room for the
-next. What the store holds at a step, and which images the step draws from it, follow from seed
-and step alone. So a training that is taken up at any step sees what an undisturbed one would.
+The dataset is streamed epoch after epoch, with its shards in an order that depends on seed and
+epoch, through a buffer of limited size: every training step replaces the oldest images by the next
+ones. The content of the buffer and the batch of a step depend only on seed and step. A training that
+is resumed at any step therefore sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from viz.seeds import item_generator
 __all__ = ["Examples"]
 
 STORED_EXAMPLES = 4096
-"""Images kept in memory with their codes, about 100 MB at 64 pixels."""
+"""Maximum number of images in memory, with their codes: about 100 MB at 64 pixels."""
 
 GROUP_IMAGES = 8
-"""Images that are read, encoded and replaced together; an image's code depends on its company in
-the last bits."""
+"""Images that are read, encoded and replaced together, as the last bits of a code depend on the other
+images of its batch."""
 
 Group = list[tuple[Tensor, Tensor]]
-"""Images (channel, y, x) uint8 with their codes (unit, y, x)."""
+"""Pairs of an image (channel, y, x) uint8 and its code (unit, y, x)."""
 
 
 class Examples:
-    """A rolling store of images and their codes.
+    """A buffer of images and their codes, filled from the dataset of an index.
 
     Args:
-        index: whose dataset is streamed, again and again.
-        network: gives the codes.
-        layer: where.
+        index: open index, whose dataset is streamed.
+        network: computes the codes.
+        layer: whose features are the codes.
         grid: rows and columns of a code.
-        size: side of the images, in pixels.
+        size: side of the images in pixels.
         seed: of the order.
     """
 
@@ -65,23 +65,23 @@ class Examples:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the names of the dataset's shards and of how many images each has."""
+        """SHA-256 of the names of the shards and the numbers of their images."""
         return hashlib.sha256(json.dumps(self.counts).encode()).hexdigest()
 
     @property
     def complete(self) -> bool:
-        """Whether the whole dataset is stored, so that nothing is ever replaced."""
+        """Whether the buffer holds the whole dataset, so that no image is ever replaced."""
         return self.total <= STORED_EXAMPLES
 
     def fill(self, step: int, reporter: Reporter) -> None:
-        """Read what the store holds at a step of training.
+        """Read the images that the buffer contains at a training step.
 
         Raises:
-            RenderError: when not one image can be read.
-            ShardError: when a shard no longer holds what was indexed.
+            RenderError: if no image can be decoded.
+            ShardError: if a shard is missing or has lost images since it was indexed.
         """
         self._first = 0 if self.complete else step
-        self._stream = self._pictures(self._first * GROUP_IMAGES)
+        self._stream = self._stream_dataset(self._first * GROUP_IMAGES)
         groups = STORED_EXAMPLES // GROUP_IMAGES
         if self.complete:
             self._stream = islice(self._stream, self.total)
@@ -89,23 +89,30 @@ class Examples:
         self._groups = [[] for _ in range(groups)]
         with reporter.task("read images", min(self.total, STORED_EXAMPLES), "images") as task:
             for number in range(self._first, self._first + groups):
-                self._groups[number % groups] = self._read()
+                self._groups[number % groups] = self._read_group()
                 task.advance(len(self._groups[number % groups]))
         if not any(self._groups):
-            raise RenderError(f"{self.index.out} has no image to train a prior on")
+            raise RenderError(
+                f"none of the {self.total:,} images of {self.index.out} can be decoded; "
+                f"run `maxact check {self.index.out}`"
+            )
 
     def codes(self) -> Tensor:
-        """All codes in the store: (image, unit, y, x) float32."""
+        """Return all codes in the buffer: (image, unit, y, x) float32."""
         return torch.stack([code for group in self._groups for _, code in group])
 
     def draw(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step, which is that of `fill` or a later one.
+        """Return the batch of a training step.
+
+        Args:
+            step: the step of `fill` or a later one.
+            batch: number of images.
 
         Returns:
             Images (image, channel, y, x) on 0..1 and codes (image, unit, y, x), float32 on the CPU.
         """
         while not self.complete and self._first < step:
-            self._groups[self._first % len(self._groups)] = self._read()
+            self._groups[self._first % len(self._groups)] = self._read_group()
             self._first += 1
         stored = [example for group in self._groups for example in group]
         generator = item_generator(self.seed, "batch of step", step)
@@ -113,8 +120,8 @@ class Examples:
         images = torch.stack([stored[place][0] for place in chosen])
         return images.float() / 255, torch.stack([stored[place][1] for place in chosen])
 
-    def _read(self) -> Group:
-        """The next group of the stream, without those that cannot be decoded."""
+    def _read_group(self) -> Group:
+        """Read the next group of the stream, without images that cannot be decoded."""
         pictures = [picture for picture in islice(self._stream, GROUP_IMAGES) if picture is not None]
         if not pictures:
             return []
@@ -123,23 +130,23 @@ class Examples:
         codes = encode(self.network, self.layer, whole, (self.grid, self.grid))
         return list(zip(images, codes, strict=True))
 
-    def _pictures(self, skipped: int) -> Iterator[Tensor | None]:
-        """The endless stream from one place on; None stands for what cannot be decoded."""
+    def _stream_dataset(self, skipped: int) -> Iterator[Tensor | None]:
+        """Stream the dataset endlessly after `skipped` images; None stands for one that cannot be decoded."""
         epoch, skipped = divmod(skipped, max(1, self.total))
         while self.counts:
             generator = item_generator(self.seed, "shards of epoch", epoch)
             for number in torch.randperm(len(self.counts), generator=generator).tolist():
                 name, count = self.counts[number]
                 if skipped < count:
-                    yield from self._shard_pictures(name, count, skipped)
+                    yield from self._stream_shard(name, count, skipped)
                 skipped = max(0, skipped - count)
             epoch += 1
 
-    def _shard_pictures(self, name: str, count: int, skipped: int) -> Iterator[Tensor | None]:
-        """The indexed images of a shard in network geometry, but for the first few."""
+    def _stream_shard(self, name: str, count: int, skipped: int) -> Iterator[Tensor | None]:
+        """Yield the indexed images of a shard as inputs of the network, without the first `skipped`."""
         shard = next((shard for shard in self.index.dataset.shards if shard.name == name), None)
         if shard is None:
-            raise ShardError(name, "it is no longer part of the dataset")
+            raise ShardError(name, "is no longer part of the dataset; restore it or index again")
         rows = self.index.sql("SELECT image_id FROM images WHERE shard = $name", name=name).rows
         indexed = {split_image_id(image_id)[1] for (image_id,) in rows}
         seen = 0
@@ -150,11 +157,13 @@ class Examples:
             if seen > skipped:
                 yield self._decode(sample.data) if isinstance(sample, Sample) else None
         if seen < count:
-            raise ShardError(name, f"it has {seen:,} of {count:,} indexed images; index it again")
+            raise ShardError(
+                name, f"contains {seen:,} of {count:,} indexed images; restore it or index again"
+            )
 
     def _decode(self, data: bytes) -> Tensor | None:
         try:
             return decode(data, self.network.preprocess).pixels
         except BadImage:
-            # Another decoder than the index's can be of another opinion.
+            # The decoder of the index may have accepted it.
             return None

@@ -1,5 +1,5 @@
-"""What in a real image drives a unit: deconvnet, guided, gradient and activation map.
+"""Projections of units back to the pixels of real images: deconvnet, guided, gradient, activation.
 
-Goes in: an index and units. Comes out: a page of pictures for each unit.
+Goes in: an index and units. Comes out: a PNG page for each unit.
 Imports: objectives, passes, recipes, render, sheets.
 """

@@ -1,4 +1,4 @@
-"""Sheets of projections: a unit's top images in columns, what drives it in each below them."""
+"""Pages of projections: the top images of a unit in columns, one method per row."""
 
 from __future__ import annotations
 
@@ -22,35 +22,25 @@ from pipeline.store.files import atomic_path
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
 from viz.render.top_images import choose_images
+from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
 
 __all__ = ["draw_projections"]
 
 TILE = 176
-"""Side of a tile, in pixels."""
+"""Side of a tile in pixels."""
 
 GAP = 8
 MARGIN = 32
 HEAD = 56
 CAPTION = 22
 NAMES = 116
-"""Width of the column of row names, in pixels."""
-
-INK = (24, 26, 30)
-SOFT_INK = (98, 102, 110)
-
-TITLES = {
-    "image": "image",
-    "deconvnet": "deconvnet",
-    "guided": "guided",
-    "gradient": "gradient",
-    "activation": "activation",
-}
+"""Width of the column with the names of the rows, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One top image and what was found in it, one tile a row."""
+    """One top image with its tiles, one per row."""
 
     image: TopImage
     tiles: tuple[Image.Image, ...]
@@ -82,8 +72,8 @@ def draw_projections(
         The files, layer by layer, in the order of the units.
 
     Raises:
-        MaxactError: for a layer, unit or network that is not there.
-        StoreError: when a file cannot be written.
+        MaxactError: if there is no such layer, unit or network.
+        StoreError: if a file cannot be written.
     """
     chosen = index.choose(layers, units)
     network = index_network(index, network=network, weights=weights)
@@ -113,7 +103,7 @@ def _draw_layer(
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
             top = choose_images(index.top(layer.name, unit, n=8 * images), images)
-            page = _draw(_columns(index, network, layer, unit, top, methods), layer, unit, methods)
+            page = _draw_page(_columns(index, network, layer, unit, top, methods), layer, unit, methods)
             files.append(folder / f"{unit:05}.png")
             with atomic_path(files[-1]) as temporary:
                 page.save(temporary, format="PNG")
@@ -129,6 +119,7 @@ def _columns(
     top: Sequence[TopImage],
     methods: Sequence[Method],
 ) -> list[_Column]:
+    """Compute the tiles of each top image."""
     if not top:
         return []
     data = dict(index.iterate_bytes(image.image_id for image in top))
@@ -147,7 +138,7 @@ def _columns(
 
 
 def _patches(pictures: Tensor, layer: Layer, peaks: Sequence[tuple[int, int]]) -> list[Image.Image]:
-    """What each peak's position sees of its picture."""
+    """Crop each picture to the receptive field of its peak."""
     tiles = []
     height, width = pictures.shape[2:]
     for picture, (y, x) in zip(pictures, peaks, strict=True):
@@ -159,13 +150,14 @@ def _patches(pictures: Tensor, layer: Layer, peaks: Sequence[tuple[int, int]]) -
 
 
 def _tile(picture: Tensor) -> Image.Image:
+    """Convert a picture (channel, y, x) uint8 to a square tile."""
     pixels = picture.permute(1, 2, 0).squeeze(2).numpy()
     image = Image.fromarray(pixels).convert("RGB")
     return image.resize((TILE, TILE), Image.Resampling.BICUBIC)
 
 
-def _draw(columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]) -> Image.Image:
-    titles = [TITLES["image"], *(TITLES[method] for method in methods)]
+def _draw_page(columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]) -> Image.Image:
+    titles = ["image", *methods]
     width = 2 * MARGIN + NAMES + max(1, len(columns)) * (TILE + GAP)
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
     page = Image.new("RGB", (width, height), "white")

@@ -1,12 +1,12 @@
-"""What in a real image drives a unit: projections of its activation back to the pixels.
+"""Project an activation of a unit back to the pixels of a real image.
 
-    deconvnet    only positive gradients pass each ReLU (Zeiler and Fergus 2014)
-    guided       and only where the ReLU was active (Springenberg et al. 2015)
-    gradient     the plain derivative (Simonyan et al. 2014)
-    activation   the unit's own map, no gradient at all
+    deconvnet    each ReLU passes only positive gradients (Zeiler and Fergus 2014)
+    guided       and only where its input was positive (Springenberg et al. 2015)
+    gradient     the derivative (Simonyan et al. 2014)
+    activation   the activation map of the unit, without a gradient
 
-A projection starts from one activation, at the position of the image's peak. Max-pooling switches
-are those of the forward pass, as autograd keeps them.
+A projection starts from one activation, at the position of the image's peak. Max pooling passes
+gradients to the positions of the maxima in the forward pass, as usual in autograd.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ __all__ = [
 Method = Literal["deconvnet", "guided", "gradient", "activation"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
-"""All methods."""
+"""All methods, in the order of `all`."""
 
-RULE_OF: dict[str, ReluRule] = {"deconvnet": "deconvnet", "guided": "guided", "gradient": "plain"}
+RELU_RULES: dict[str, ReluRule] = {"deconvnet": "deconvnet", "guided": "guided", "gradient": "plain"}
 
 STRONG_QUANTILE = 0.995
-"""The share of pixels that a shown projection does not clip."""
+"""Quantile of the absolute values of a projection that is drawn at full contrast."""
 
-DIMMEST = 0.15
-"""What is left of a pixel's brightness where the unit is silent."""
+MIN_BRIGHTNESS = 0.15
+"""Factor of the brightness of pixels where the unit is not active."""
 
 
 def parse_methods(text: str) -> tuple[Method, ...]:
-    """Methods separated by commas, or `all`.
+    """Parse names of methods separated by commas, or `all`.
 
     Raises:
-        RenderError: for an unknown one.
+        RenderError: for an unknown method.
     """
     if text.strip() == "all":
         return METHODS
@@ -83,41 +83,41 @@ def project(
 
     Args:
         network: in eval mode, frozen.
-        layer: of the units.
+        layer: the layer of the units.
         units: one per image.
         pictures: (image, channel, y, x) uint8, the network's whole input.
         peaks: grid position of the activation, one per image.
-        method: one that has a gradient.
+        method: any but `activation`.
 
     Returns:
-        (image, channel, y, x) float32: the derivative of the activation by each pixel, under the
-        method's rule.
+        (image, channel, y, x) float32 on the CPU: the derivative of the activation with respect to
+        each pixel, with the ReLU rule of the method.
 
     Raises:
-        RenderError: for a method without a gradient, a unit or position that is not there.
+        RenderError: for the method `activation`, or a unit or position that does not exist.
     """
-    if method not in RULE_OF:
-        raise RenderError(f"projection {method} has no gradient; see activation_maps")
+    if method not in RELU_RULES:
+        raise RenderError(f"projection {method!r} has no gradient; expected {', '.join(RELU_RULES)}")
     objectives = [point(layer, unit, y, x) for unit, (y, x) in zip(units, peaks, strict=True)]
     slopes: list[Tensor] = []
     with Watch(network, [layer], None) as watch:
         for first in range(0, len(pictures), PASS_IMAGES):
             chunk = pictures[first : first + PASS_IMAGES].to(device_of(network))
             leaf = chunk.float().requires_grad_()
-            with torch.enable_grad(), relu_rule(RULE_OF[method]), QuickConvolutions():
+            with torch.enable_grad(), relu_rule(RELU_RULES[method]), QuickConvolutions():
                 scores = evaluate(objectives[first : first + PASS_IMAGES], watch(leaf))
             slopes += torch.autograd.grad(scores.sum(), leaf)
     return torch.cat(slopes).cpu()
 
 
 def activation_maps(network: Network, layer: Layer, units: Sequence[int], pictures: Tensor) -> Tensor:
-    """One unit's activations over each image.
+    """Compute the activation map of one unit for each image.
 
     Args:
         network, layer, units, pictures: as for `project`.
 
     Returns:
-        (image, y, x) float32 on the layer's grid.
+        (image, y, x) float32 on the grid of the layer, on the CPU.
     """
     planes = []
     with Watch(network, [layer], None) as watch, torch.no_grad(), QuickConvolutions():
@@ -130,10 +130,10 @@ def activation_maps(network: Network, layer: Layer, units: Sequence[int], pictur
 
 
 def show_signed(slope: Tensor) -> Tensor:
-    """A projection as a picture: grey where nothing matters, as strong as it fits.
+    """Draw a projection as a picture in which grey is 0, with maximum contrast.
 
     Args:
-        slope: (channel, y, x).
+        slope: (channel, y, x), the projection of one image.
 
     Returns:
         (channel, y, x) uint8.
@@ -143,17 +143,17 @@ def show_signed(slope: Tensor) -> Tensor:
 
 
 def show_activation(picture: Tensor, plane: Tensor) -> Tensor:
-    """An image, bright where the unit is active and dim elsewhere.
+    """Darken an image where the unit is not active.
 
     Args:
         picture: (channel, y, x) uint8.
-        plane: (y, x) activations on the grid; what is below 0 counts as 0.
+        plane: (y, x) activations on the grid of the layer; negative ones count as 0.
 
     Returns:
         (channel, y, x) uint8.
     """
     size = (picture.shape[1], picture.shape[2])
-    grown = F.interpolate(plane[None, None], size, mode="bilinear", align_corners=False)[0]
-    share = grown.clamp(min=0) / grown.max().clamp(min=1e-30)
-    light = DIMMEST + (1 - DIMMEST) * share.clamp(0, 1)
-    return (picture.float() * light).round().to(torch.uint8)
+    enlarged = F.interpolate(plane[None, None], size, mode="bilinear", align_corners=False)[0]
+    share = enlarged.clamp(min=0) / enlarged.max().clamp(min=1e-30)
+    brightness = MIN_BRIGHTNESS + (1 - MIN_BRIGHTNESS) * share.clamp(0, 1)
+    return (picture.float() * brightness).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Contact sheets: synthetic images beside the real patches that drive a unit most.
+"""Contact sheets: renderings beside the patches of real images with the highest activations.
 
 Goes in: an index and its renderings. Comes out: PNG and PDF pages.
 Imports: planning, render.

@@ -1,4 +1,4 @@
-"""Gather what a sheet shows of each unit from an index: pictures, numbers and words."""
+"""Collect the content of cells from an index: patches, renderings, statistics and labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.layers.layer import Layer
 from pipeline.query.index import Index, TopImage
 from viz.render.table import Rendered
 from viz.render.top_images import choose_images
-from viz.sheets.draw import Bucket, Cell, Synthetic, Tile
+from viz.sheets.content import Bucket, Cell, Synthetic, Tile
 from viz.sheets.layout import TILE, TILES
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 from viz.sheets.typography import readable_label
@@ -23,19 +23,19 @@ from viz.sheets.typography import readable_label
 __all__ = ["gather_cells"]
 
 ALL_RANKS = 1 << 30
-"""However many images the index lists: duplicates and copies are passed over."""
+"""More ranks than any index has: all top images are considered, as copies are skipped."""
 
 GOOD = {"ok": "", "retried": "second try"}
-"""Statuses of renderings that did what they should, and what a sheet says of them."""
+"""Statuses of successful renderings, with the mark shown on a sheet."""
 
-FACETS = 4
-"""Renderings of one unit that a sheet shows at most."""
+MAX_FACETS = 4
+"""Maximum number of renderings shown for a unit."""
 
-MAJORITY = 4
-"""Of the nine shown, images of one label that make it worth naming beside the unit."""
+MIN_COMMON_LABEL = 4
+"""A label is shown beside the unit if at least this many of its nine patches have it."""
 
-ALWAYS = 0.995
-"""Share of images from which on it goes without saying that a unit is active."""
+ALWAYS_ACTIVE = 0.995
+"""The active fraction is not shown if it is at least this high."""
 
 _STATISTICS = """
 SELECT unit, min, max, active_fraction FROM units
@@ -51,10 +51,17 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
 def gather_cells(
     index: Index, layer: Layer, units: Sequence[int], renders: Mapping[int, Sequence[Rendered]]
 ) -> list[Cell]:
-    """What a page shows of each unit.
+    """Collect the cells of a page.
+
+    Args:
+        index: open index.
+        layer: whose receptive field determines the patches.
+        units: of the layer, in the order of the cells.
+        renders: renderings by unit.
 
     Raises:
-        SourceError: when the dataset is no longer where it was indexed.
+        SourceError: if the dataset cannot be found.
+        StoreError: if an image or a rendering cannot be read.
     """
     statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
     histograms: dict[int, list[Bucket]] = defaultdict(list)
@@ -63,7 +70,7 @@ def gather_cells(
     chosen = {
         unit: choose_images(images, TILES)
         for unit, images in index.tops(layer.name, units, n=ALL_RANKS).items()
-        if not _constant(statistics.get(unit))
+        if not _is_constant(statistics.get(unit))
     }
     patches = _cut_patches(index, layer, chosen)
     classes = index.class_names(layer.name)
@@ -74,15 +81,15 @@ def gather_cells(
         tiles = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in images
         )
-        title, subtitle = _unit_words(unit, images, known, classes)
+        title, subtitle = _cell_titles(unit, images, known, classes)
         cells.append(
             Cell(
                 title=title,
                 subtitle=subtitle,
-                note=_activity(known),
+                note=_format_activity(known),
                 tiles=tiles,
                 best=known["max"] if known else max((t.activation for t in tiles), default=0.0),
-                synthetic=_synthetic(index.out, renders.get(unit, ())),
+                synthetic=_open_synthetic(index.out, renders.get(unit, ())),
                 histogram=tuple(histograms[unit]),
             )
         )
@@ -93,15 +100,15 @@ def _rows(index: Index, text: str, layer: Layer, units: Sequence[int]) -> list[d
     return index.sql(text, layer=layer.name, units=list(units)).dicts()
 
 
-def _constant(statistics: Mapping[str, Any] | None) -> bool:
-    """A unit that is the same in every image has no top images, only the first ones."""
+def _is_constant(statistics: Mapping[str, Any] | None) -> bool:
+    """Return whether the unit has the same peak in all images, so that its top images are arbitrary."""
     return statistics is not None and statistics["min"] == statistics["max"]
 
 
 def _cut_patches(
     index: Index, layer: Layer, chosen: Mapping[int, Sequence[TopImage]]
 ) -> dict[tuple[int, int], Image.Image]:
-    """The patch of every (unit, image_id); each photograph is read and decoded once."""
+    """Map (unit, image_id) to the patch; each original image is read and decoded once."""
     wanted: dict[int, list[TopImage]] = defaultdict(list)
     for images in chosen.values():
         for image in images:
@@ -112,8 +119,8 @@ def _cut_patches(
             photograph = open_original(data)
         except BadImage as error:
             raise StoreError(
-                f"image {wanted[image_id][0].key} cannot be decoded any more ({error}); "
-                "the dataset has changed since it was indexed, index again"
+                f"image {wanted[image_id][0].key} can no longer be decoded ({error}); "
+                "the dataset has changed since it was indexed: index it again"
             ) from error
         for image in wanted[image_id]:
             window = seen_window(layer, image.y, image.x, index.preprocess)
@@ -122,53 +129,53 @@ def _cut_patches(
     return patches
 
 
-def _unit_words(
+def _cell_titles(
     unit: int,
     images: Sequence[TopImage],
     statistics: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
 ) -> tuple[str, str]:
-    """Title and subtitle of a cell."""
+    """Return title and subtitle of a cell."""
     if classes is not None:
         return readable_label(classes[unit]), f"unit {unit}"
     if statistics is not None and statistics["active_fraction"] == 0:
         return f"unit {unit}", "never active"
     labels = Counter(readable_label(image.label) for image in images if image.label)
     label, count = labels.most_common(1)[0] if labels else ("", 0)
-    return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MAJORITY else ""
+    return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MIN_COMMON_LABEL else ""
 
 
-def _activity(statistics: Mapping[str, Any] | None) -> str:
-    """How often the unit is active, where that says something."""
-    if statistics is None or not 0 < statistics["active_fraction"] < ALWAYS:
+def _format_activity(statistics: Mapping[str, Any] | None) -> str:
+    """Format the active fraction; empty for units that are never or almost always active."""
+    if statistics is None or not 0 < statistics["active_fraction"] < ALWAYS_ACTIVE:
         return ""
-    return f"active in {_percent(statistics['active_fraction'])}"
+    return f"active in {_format_percent(statistics['active_fraction'])}"
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     if 0 < share < 0.001:
         return "under 0.1 %"
     return f"{share:.0%}".replace("%", " %") if share >= 0.1 else f"{share * 100:.2g} %"
 
 
-def _synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
-    """A unit's renderings, each cut to what the target sees."""
+def _open_synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
+    """Open the renderings of a unit, those with a successful status first."""
     if not renders:
         return None
-    shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:FACETS]
+    shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:MAX_FACETS]
     pictures = tuple(_open_render(out / row.file, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
     return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))
 
 
 def _open_render(path: Path, row: Rendered) -> Image.Image:
-    """The part of a saved rendering that lies in the target's receptive field, made square."""
+    """Open a rendering, crop it to the target's receptive field and pad it to a square."""
     try:
         with Image.open(path) as file:
             picture = file.convert("RGB")
     except OSError as error:
         raise StoreError(
-            f"rendering {path} cannot be read ({error}); run the same `maxact render` again"
+            f"rendering {path} cannot be read: {error}; run the same `maxact render` again"
         ) from error
     left, top = max(0, round(row.box_left)), max(0, round(row.box_top))
     right, bottom = (

@@ -1,13 +1,13 @@
-"""Where everything on a sheet goes: plain geometry, no pixels touched.
+"""The layout of a page: rectangles of all its parts.
 
 page
 ├── header   title, facts
 ├── cells    three columns; in each cell
 │   ├── title
 │   ├── synthetic   the rendering, and below it
-│   ├── plot        where its activation lies among the dataset's
+│   ├── plot        histogram of the dataset's peaks
 │   └── tiles       3 x 3 patches with their captions
-└── footer   how to read it
+└── footer   legend, colophon
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 __all__ = ["TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
 
 PAGE_WIDTH = 2400
-"""Pixels; half of it is still legible."""
+"""Width of a page in pixels; text is still legible at half the size."""
 
 MARGIN = 84
 COLUMNS = 3
@@ -26,11 +26,11 @@ ROW_GAP = 50
 
 HEADER_HEIGHT = 222
 FOOTER_HEIGHT = 132
-"""Both without the margin around the page."""
+"""Heights in pixels, without the margin around the page."""
 
 TILES_PER_ROW = 3
 TILES = 9
-"""Real images shown of each unit."""
+"""Top images shown for each unit."""
 
 TILE = 120
 TILE_GAP = 10
@@ -41,7 +41,14 @@ INNER_GAP = 24
 
 @dataclass(frozen=True, slots=True)
 class Rect:
-    """A rectangle of whole pixels."""
+    """A rectangle in pixels.
+
+    Args:
+        left: first column.
+        top: first row.
+        width: number of columns.
+        height: number of rows.
+    """
 
     left: int
     top: int
@@ -50,23 +57,18 @@ class Rect:
 
     @property
     def right(self) -> int:
-        """First column outside."""
+        """The column after the last."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """First row outside."""
+        """The row after the last."""
         return self.top + self.height
-
-    @property
-    def edges(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom, as Pillow's boxes."""
-        return self.left, self.top, self.right, self.bottom
 
 
 @dataclass(frozen=True, slots=True)
 class CellLayout:
-    """The places of one unit's parts; `tiles` and `captions` have `TILES` entries, row by row."""
+    """Rectangles of a cell; `tiles` and `captions` have `TILES` entries, row by row."""
 
     whole: Rect
     title: Rect
@@ -78,7 +80,7 @@ class CellLayout:
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """The places of one page's parts."""
+    """Size of a page and rectangles of its parts."""
 
     width: int
     height: int
@@ -88,7 +90,11 @@ class PageLayout:
 
 
 def lay_out_page(count: int) -> PageLayout:
-    """The layout of a page of `count` units, at least 1: as tall as they need."""
+    """Compute the layout of a page; its height depends on the number of cells.
+
+    Args:
+        count: number of cells, at least 1.
+    """
     content = PAGE_WIDTH - 2 * MARGIN
     width = (content - (COLUMNS - 1) * COLUMN_GAP) // COLUMNS
     rows = -(-count // COLUMNS)

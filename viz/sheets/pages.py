@@ -1,4 +1,4 @@
-"""Write the sheets of a layer, page by page, as PNG and PDF."""
+"""Write the sheets of a layer as PNG and PDF."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from pipeline.version import installed_version
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
 from viz.sheets.cells import gather_cells
-from viz.sheets.draw import PageText, draw_page
+from viz.sheets.content import PageText
+from viz.sheets.draw import draw_page
 
 __all__ = ["PAGE_UNITS", "draw_sheets"]
 
 PAGE_UNITS = 24
-"""Units on a page unless asked otherwise."""
+"""Default number of units on a page."""
 
 MAX_PAGE_UNITS = 120
-"""More would make an image of over 100 megapixels."""
+"""Maximum number of units on a page: about 100 megapixels."""
 
 LEGEND = (
     "In each cell on the left, an image synthesised to drive the unit. On the right, the real "
@@ -65,10 +66,10 @@ def draw_sheets(
         The files written, layer by layer: the pages in order, then the PDF.
 
     Raises:
-        LayerError: for a layer that is not in the index.
-        RenderError: when nothing was rendered with the recipe that was asked for.
-        SourceError: when the dataset is no longer where it was indexed.
-        UsageError: for a unit that a layer does not have, or a page of another number of units.
+        LayerError: if the index has no such layer.
+        RenderError: if none of the units has a rendering of `recipe`.
+        SourceError: if the dataset cannot be found.
+        UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
     if not 1 <= page_units <= MAX_PAGE_UNITS:
@@ -93,7 +94,7 @@ def _draw_layer(
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
-    seen = _painted_field(layer, [row for unit in units for row in renders.get(unit, ())])
+    seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     folder.mkdir(exist_ok=True)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
@@ -115,7 +116,7 @@ def _draw_layer(
 def _choose_renders(
     out: Path, layer: str, units: Sequence[int], recipe: str | None
 ) -> tuple[dict[int, list[Rendered]], str | None]:
-    """The renderings to show, of one recipe and one objective; the recipe's name for the title."""
+    """Choose the recipe and objective with the most units; return its renderings by unit and its title."""
     found = read_renders(out, layer)
     kinds = Counter(
         kind
@@ -126,9 +127,9 @@ def _choose_renders(
         kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == recipe})
         if not kinds:
             known = sorted({row.recipe for rows in found.values() for row in rows})
-            hint = did_you_mean(recipe, known) or (f"; there is {', '.join(known)}" if known else "")
+            hint = did_you_mean(recipe, known) or (f"; available: {', '.join(known)}" if known else "")
             raise RenderError(
-                f"none of these units of {layer} is rendered with recipe {recipe!r}{hint}; "
+                f"none of these units of {layer} has a rendering of recipe {recipe!r}{hint}; "
                 f"run `maxact render {out} --layer {layer} --recipe {recipe}`"
             )
     if not kinds:
@@ -140,11 +141,11 @@ def _choose_renders(
     return chosen, f"{best[0]} ({best[1]})"
 
 
-def _painted_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
-    """The layer, narrowed to the field that its renderings were painted in.
+def _rendered_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
+    """Narrow the receptive field of a layer to the canvas of its renderings.
 
-    Real patches are then cut to the same size as the synthetic ones. Positions other than the
-    centre may have a field that a border cuts off, and say nothing.
+    Real patches then have the same size as the renderings. Only renderings of the centre position
+    are considered, as the canvas of other positions may be clipped at a border.
     """
     centred = [row for row in rows if row.objective.strip() in ("point", "-point")]
     if not centred or layer.stride_y < 1 or layer.stride_x < 1:
@@ -152,8 +153,8 @@ def _painted_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
     return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))
 
 
-def _sees(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
-    """What a unit sees of the input, in words."""
+def _describe_field(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
+    """Describe the size of the receptive field relative to the input."""
     whole = f"of {preprocess.height} x {preprocess.width} px"
     if min(seen.rf_h - preprocess.height, seen.rf_w - preprocess.width) >= 0:
         return f"all {whole}"
@@ -169,8 +170,8 @@ def _page_text(
     facts = (
         ("Dataset", str(run["dataset"]["name"])),
         ("Images", f"{images:,}" if isinstance(images, int) else "-"),
-        ("Units", f"{_span(units)} of {layer.units:,}"),
-        ("A unit sees", _sees(layer, seen, index.preprocess)),
+        ("Units", f"{_format_units(units)} of {layer.units:,}"),
+        ("A unit sees", _describe_field(layer, seen, index.preprocess)),
         ("Synthetic images", recipe or "none yet"),
         ("Page", page),
     )
@@ -183,7 +184,8 @@ def _page_text(
     )
 
 
-def _span(units: Sequence[int]) -> str:
+def _format_units(units: Sequence[int]) -> str:
+    """Format contiguous units as a range, others as their number."""
     first, last = min(units), max(units)
     if first == last:
         return str(first)
@@ -197,7 +199,7 @@ def _colophon() -> str:
 
 
 def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
-    """A file name that says what is on the page; choices with gaps say how many they are."""
+    """Return a file name with layer, recipe and units; for units with gaps, it includes their number."""
     first, last = min(units), max(units)
     gaps = "" if len(units) == last - first + 1 else f"x{len(units)}"
     words = [layer, (recipe or "real").partition(" ")[0], f"{first:04}-{last:04}{gaps}"]
@@ -213,13 +215,14 @@ def _save_png(page: Image.Image, path: Path, title: str) -> None:
 
 
 def _save_pdf(pages: Sequence[Path], path: Path) -> None:
-    """One page of the PDF per PNG, added one after another so that memory holds one."""
+    """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
     with atomic_path(path) as temporary:
-        for page, append in _with_flag(pages):
+        for page, append in _with_append_flag(pages):
             with Image.open(page) as image:
                 image.save(temporary, format="PDF", resolution=200, quality=92, append=append)
 
 
-def _with_flag(pages: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+def _with_append_flag(pages: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yield each page and whether it is appended to an earlier one."""
     for number, page in enumerate(pages):
         yield page, number > 0

@@ -1,4 +1,4 @@
-"""One typeface in three weights, and text cut to fit."""
+"""Fonts, text that fits a width, and readable labels and numbers."""
 
 from __future__ import annotations
 
@@ -17,36 +17,40 @@ __all__ = ["Weight", "fit_text", "font", "readable_label", "readable_number", "w
 Weight = Literal["Regular", "Medium", "SemiBold"]
 
 FONTS = Path(viz.__file__).resolve().parent / "fonts"
-"""Inter, under the SIL Open Font License (its licence lies beside it)."""
+"""Folder of the typeface Inter (SIL Open Font License, included in the folder)."""
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
-FEWEST_LETTERS = 3
-"""A text cut shorter than this says nothing and is left out."""
+MIN_LETTERS = 3
+"""Text that would be shortened to fewer letters is omitted."""
 
 _WORDNET_ID = re.compile(r"n\d{8}[ _-]+(?=\S)")
 
 
 @cache
 def font(weight: Weight, size: int) -> ImageFont.FreeTypeFont:
-    """The typeface at a size in pixels; plain layout, so that every machine sets it alike."""
+    """Load the typeface at a size in pixels; the basic layout engine is available on every machine."""
     path = FONTS / f"Inter-{weight}.otf"
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def fit_text(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of its beginning as fits with an ellipsis, or nothing."""
+    """Shorten a text with an ellipsis to a width in pixels.
+
+    Returns:
+        The text if it fits; an empty string if fewer than `MIN_LETTERS` letters would remain.
+    """
     if face.getlength(text) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):
         shorter = text[:end].rstrip(" ,.;:-") + ELLIPSIS
         if face.getlength(shorter) <= width:
-            return shorter if end >= FEWEST_LETTERS else ""
+            return shorter if end >= MIN_LETTERS else ""
     return ""
 
 
 def wrap_text(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:
-    """The text broken at its spaces into at most `lines` lines, the last one cut to fit."""
+    """Break a text at spaces into at most `lines` lines, each shortened to a width in pixels."""
     words: Sequence[str] = text.split()
     broken: list[str] = []
     while words and len(broken) < lines - 1:
@@ -59,9 +63,9 @@ def wrap_text(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int)
 
 
 def readable_label(label: str) -> str:
-    """A label as people say it: `n01484850_great_white_shark` is `great white shark`.
+    """Make a label readable: `n01484850_great_white_shark` becomes `great white shark`.
 
-    Of synonyms separated by commas the first is kept.
+    Of synonyms separated by commas, only the first is returned.
     """
     plain = _WORDNET_ID.sub("", label, count=1).replace("_", " ").strip()
     first = plain.split(",")[0].strip()
@@ -69,7 +73,7 @@ def readable_label(label: str) -> str:
 
 
 def readable_number(value: float) -> str:
-    """Two or three digits: `0.12`, `6.92`, `12.4`, `1,234`."""
+    """Format a number with two or three significant digits: `0.12`, `6.92`, `12.4`, `1,234`."""
     size = abs(value)
     if size >= 100:
         words = f"{size:,.0f}"

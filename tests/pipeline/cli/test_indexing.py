@@ -178,7 +178,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
     ("words", "code", "message"),
     [
         (("nowhere", "-o", "{tmp}/out"), 1, "nowhere does not exist"),
-        (("{tmp}/empty", "-o", "{tmp}/out"), 1, "holds no images"),
+        (("{tmp}/empty", "-o", "{tmp}/out"), 1, "contains no images"),
         (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 1, "tiny-000.tar does not exist"),
         (("{data}", "-o", "{tmp}/file"), 1, "{tmp}/file is not a folder"),
         (("{data}", "-o", "{tmp}/file/deeper"), 1, "is not a folder"),
@@ -249,7 +249,8 @@ def test_a_damaged_shard_is_named_and_mending_it_lets_the_run_go_on(tars: list[P
     data[1].write_bytes(tars[1].read_bytes()[:4000])
     words = ("index", *data, "-o", tmp_path / "out", *OPTIONS)
     line = refused(run(*words))
-    assert line.startswith("error: shard tiny-001.tar: its 4,000 bytes do not end in")
+    assert line.startswith("error: shard tiny-001.tar: does not end with the two zero blocks of a tar arch")
+    assert "(4,000 bytes)" in line
     line = refused(run("check", tmp_path / "out"))
     assert "not finished; run the same `maxact index` again" in line
     data[1].write_bytes(tars[1].read_bytes())

@@ -1,4 +1,4 @@
-"""Every generated input has the outcome it must have, with both decoders."""
+"""Every input of the test corpus has its expected outcome, with both decoders."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def case_names() -> list[str]:
 NAMES = case_names()
 
 
-def test_there_are_enough_cases() -> None:
+def test_the_corpus_has_at_least_60_cases() -> None:
     assert len(NAMES) >= 60
 
 
 @pytest.mark.parametrize("decoder", ["pil", "simplejpeg"])
 @pytest.mark.parametrize("name", NAMES)
-def test_outcome(corpus: dict[str, Case], name: str, decoder: Decoder) -> None:
+def test_input_has_its_expected_outcome(corpus: dict[str, Case], name: str, decoder: Decoder) -> None:
     case = corpus[name]
     if case.outcome == "refused":
         with pytest.raises(SourceError, match=case.reason):
@@ -98,7 +98,7 @@ def read_all(case: Case, decoder: Decoder) -> Seen:
 
 
 def check_picture(case: Case, data: bytes, decoder: Decoder) -> None:
-    """The quadrants are where they belong, in the network's pixels and in the original."""
+    """Check the colours of the quadrants, in the network's input and in the original."""
     decoded = decode(data, SQUASH, decoder=decoder)
     original = open_original(data)
     assert (decoded.width, decoded.height) == original.size == case.size

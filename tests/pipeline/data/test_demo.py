@@ -1,4 +1,4 @@
-"""The embedded dataset: whole, the same every time, labelled, and licensed."""
+"""The demo dataset: complete, reproducible, labelled, and with licences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline.data import demo
 from pipeline.data.dataset import Sample, open_dataset
-from pipeline.data.demo import MANIFEST, PHOTOGRAPHS, build_demo, demo_images
+from pipeline.data.demo import MANIFEST, build_demo
+from pipeline.data.demo_photographs import MIN_CROP, MIN_DETAIL, PHOTOGRAPHS
 from pipeline.data.demo_textures import TEXTURES, draw_texture
 from pipeline.errors import SourceError
 
@@ -41,16 +42,16 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first images, so that a build takes no time."""
-    order = demo._order()[:12]
-    monkeypatch.setattr(demo, "_order", lambda: order)
+    """Build only the first 12 images, which is fast."""
+    images = demo._shuffled_images()[:12]
+    monkeypatch.setattr(demo, "_shuffled_images", lambda: images)
 
 
-def test_shards_of_256(built: Path, samples: list[Sample]) -> None:
+def test_shards_have_256_images(built: Path, samples: list[Sample]) -> None:
     assert sorted(path.name for path in built.glob("*.tar")) == [
         f"demo-{number:06}.tar" for number in range(4)
     ]
-    assert len(samples) == demo_images() == 1024
+    assert len(samples) == len(demo._shuffled_images()) == 1024
     assert len({sample.key for sample in samples}) == 1024
     assert Counter(sample.position for sample in samples) == dict.fromkeys(range(256), 4)
 
@@ -66,25 +67,25 @@ def test_labels_and_origins(samples: list[Sample]) -> None:
         assert sample.origin == (sample.label if sample.label in origins else None)
 
 
-def test_images_show_something(samples: list[Sample]) -> None:
+def test_images_have_detail(samples: list[Sample]) -> None:
     flat = 0
     for sample in samples:
         image = Image.open(io.BytesIO(sample.data))
         assert image.mode == "RGB"
-        assert min(image.size) >= demo.MIN_CROP - 1
-        flat += float(np.asarray(image.convert("L")).std()) < demo.MIN_DETAIL / 2
+        assert min(image.size) >= MIN_CROP - 1
+        flat += float(np.asarray(image.convert("L")).std()) < MIN_DETAIL / 2
     assert flat < 20
     assert len({hashlib.sha256(sample.data).digest() for sample in samples}) == 1024
 
 
-def test_the_same_bytes_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_are_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few(monkeypatch)
     first, second = build_demo(tmp_path / "a"), build_demo(tmp_path / "100%d" / "b")
     assert hashes(first) == hashes(second)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["100%d", "a"]
 
 
-def test_a_built_dataset_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_build_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few(monkeypatch)
     folder = build_demo(tmp_path / "demo")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -111,26 +112,26 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_crop", interrupted)
+    monkeypatch.setattr(demo, "crop_photograph", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_demo(tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
+def test_other_folders_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SourceError, match="is not a demo dataset"):
         build_demo(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"needs skimage.*pip install 'maxact\[demo\]'"):
         build_demo(tmp_path / "demo")
 
 
-def test_the_word_demo_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_dataset_is_opened_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few(monkeypatch)
     dataset = open_dataset(["demo"], cache=tmp_path)
     assert dataset.name == "demo"
@@ -147,7 +148,7 @@ def test_every_photograph_is_listed_with_its_licence() -> None:
 
 
 @pytest.mark.parametrize("label", TEXTURES)
-def test_textures(label: str) -> None:
+def test_textures_are_seeded(label: str) -> None:
     first = draw_texture(label, np.random.default_rng(5), 96)
     assert first.shape == (96, 96, 3)
     assert first.dtype == np.uint8

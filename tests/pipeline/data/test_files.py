@@ -1,4 +1,4 @@
-"""Reading by range, near and far, through failures that pass and failures that last."""
+"""Range reads of local and remote files, with transient and permanent failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["server"]
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that would have been made."""
+    """Record the pauses instead of waiting."""
     made: list[float] = []
     monkeypatch.setattr("time.sleep", made.append)
     return made
@@ -89,7 +89,7 @@ def reader(buffer: int, fetch: object = None) -> io.BufferedReader:
 
 
 @pytest.mark.parametrize("buffer", [16, 1000, 1 << 20])
-def test_a_range_reader_reads_as_a_file_does(buffer: int) -> None:
+def test_a_range_reader_reads_like_a_file(buffer: int) -> None:
     plain, ranged = io.BytesIO(DATA), reader(buffer)
     for seek, count in ((0, 10), (5000, 3000), (4999, 1), (10_239, 50), (20_000, 5), (7, -1)):
         plain.seek(seek)
@@ -100,7 +100,7 @@ def test_a_range_reader_reads_as_a_file_does(buffer: int) -> None:
     assert ranged.read() == plain.read()
 
 
-def test_a_range_that_comes_back_short_is_asked_for_again(pauses: list[float]) -> None:
+def test_a_short_range_read_is_retried(pauses: list[float]) -> None:
     asked: list[tuple[int, int]] = []
 
     def fetch(start: int, end: int) -> bytes:
@@ -111,7 +111,7 @@ def test_a_range_that_comes_back_short_is_asked_for_again(pauses: list[float]) -
     assert asked == [(0, 64)] * 3
 
 
-def test_braces_and_globs(tmp_path: Path) -> None:
+def test_braces_and_globs_are_expanded(tmp_path: Path) -> None:
     for number in range(12):
         (tmp_path / f"a-{number:02}.tar").write_bytes(b"")
     assert len(expand(f"{tmp_path}/a-{{00..11}}.tar")) == 12
@@ -157,7 +157,7 @@ def test_tars_over_http(server: tuple[str, type[Files]], monkeypatch: pytest.Mon
     check_all(f"{url}/set/a-{{0..2}}.tar")
 
 
-def test_http_errors_are_waited_out(
+def test_transient_http_errors_are_retried(
     server: tuple[str, type[Files]], pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, handler = server
@@ -167,14 +167,14 @@ def test_http_errors_are_waited_out(
     assert pauses
 
 
-def test_what_http_cannot_give(server: tuple[str, type[Files]], pauses: list[float]) -> None:
+def test_http_errors_are_reported(server: tuple[str, type[Files]], pauses: list[float]) -> None:
     url, handler = server
     handler.files = shards()
     with pytest.raises(SourceError, match=r"a-9.tar does not exist"):
         open_dataset([f"{url}/set/a-9.tar"])
     whole = handler.files["/set/a-0.tar"]
     handler.files = {"/cut.tar": whole[:3000], "/set/a-0.tar": whole}
-    with pytest.raises(ShardError, match=r"shard cut.tar: its 3,000 bytes do not end"):
+    with pytest.raises(ShardError, match=r"shard cut.tar: does not end .*3,000 bytes"):
         list(open_dataset([f"{url}/cut.tar"]).shards[0].samples())
     handler.ranges = False
     dataset = open_dataset([f"{url}/set/a-0.tar"])
@@ -182,16 +182,16 @@ def test_what_http_cannot_give(server: tuple[str, type[Files]], pauses: list[flo
         dataset.read("a-0.tar", "0/a", 512, 100)
 
 
-def test_a_tar_that_shrinks_while_it_is_read_fails(tmp_path: Path, pauses: list[float]) -> None:
+def test_a_tar_that_becomes_shorter_fails(tmp_path: Path, pauses: list[float]) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(tar([m for key in "abcdefgh" for m in named(key)]))
     dataset = open_dataset([str(path)])
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(ShardError, match=r"shard a.tar: .*bytes .*came back"):
+    with pytest.raises(ShardError, match=r"shard a.tar: .*received \d+ of \d+ bytes"):
         list(dataset.shards[0].samples())
 
 
-def test_a_file_that_fails_for_a_while_is_no_bad_image(
+def test_a_transient_read_error_is_not_a_bad_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     for name in ("a", "b"):
@@ -219,11 +219,11 @@ def test_a_file_that_fails_for_a_while_is_no_bad_image(
         list(open_dataset([str(tmp_path)]).shards[0].samples())
 
 
-def test_a_server_that_is_not_there(pauses: list[float]) -> None:
+def test_an_unreachable_server_is_reported(pauses: list[float]) -> None:
     with pytest.raises(SourceError, match=r"tried 5 times: .*onnect"):
         open_dataset(["http://127.0.0.1:9/a.tar"])
 
 
-def test_unknown_protocols_are_refused() -> None:
+def test_unknown_protocols_are_rejected() -> None:
     with pytest.raises(SourceError, match=r"cannot open gopher://x/a.tar"):
         open_dataset(["gopher://x/a.tar"])

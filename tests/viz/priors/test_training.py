@@ -1,4 +1,4 @@
-"""A prior: trained on an index, taken up again from its checkpoint, climbed in."""
+"""Priors: trained on an index, resumed from a checkpoint, used for rendering."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from tests.fixtures.climbers import climber, layer_of
 from tests.fixtures.tiny import write_tars
 from viz.priors import training as prior_training
 from viz.priors import training_data as prior_examples
+from viz.priors.options import PriorOptions
 from viz.priors.prior import load_prior
-from viz.priors.training import PriorOptions, train_prior
+from viz.priors.training import train_prior
 from viz.priors.training_data import Examples
 from viz.recipes.catalog import get_recipe
 from viz.render.inputs import Material
@@ -57,7 +58,7 @@ def index(network, tmp_path):
 
 
 class Stopping(Silent):
-    """Presses Ctrl-C when training has done so many steps."""
+    """A reporter that interrupts training after a number of steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -81,7 +82,7 @@ class Stopping(Silent):
 
 
 def assert_same(found, expected, where="checkpoint"):
-    """Bit for bit, all the way down."""
+    """Compare two checkpoints bit for bit, recursively."""
     assert type(found) is type(expected), where
     if isinstance(expected, torch.Tensor):
         assert found.dtype == expected.dtype, where
@@ -100,7 +101,7 @@ def assert_same(found, expected, where="checkpoint"):
 
 @pytest.fixture(scope="module")
 def indexed(network, tmp_path_factory):
-    """Shards of 7, 9, 1 and 11 images, one of which is no image."""
+    """An index of shards with 7, 9, 1 and 11 images, and one file that is not an image."""
     folder = tmp_path_factory.mktemp("prior")
     tars = write_tars(folder / "data", [7, 9, 1, 11])
     with tarfile.open(tars[1], "a") as archive:
@@ -122,7 +123,7 @@ def indexed(network, tmp_path_factory):
 
 @pytest.mark.parametrize("stored", [4096, 16], ids=["all stored", "rolling"])
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
-def test_a_stopped_training_ends_in_the_bits_of_an_undisturbed_one(
+def test_an_interrupted_training_has_the_bits_of_an_uninterrupted_one(
     network, indexed, tmp_path, monkeypatch, stored, adversarial
 ):
     monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 3)
@@ -143,7 +144,7 @@ def test_a_stopped_training_ends_in_the_bits_of_an_undisturbed_one(
     assert_same(ended[1], ended[0])
 
 
-def test_the_store_is_the_same_from_whatever_step_it_is_filled(network, indexed, monkeypatch):
+def test_batches_do_not_depend_on_the_step_of_the_first_fill(network, indexed, monkeypatch):
     monkeypatch.setattr(prior_examples, "STORED_EXAMPLES", 16)
     layer = layer_of(network, "late")
     with open_index(indexed) as index:
@@ -158,10 +159,10 @@ def test_the_store_is_the_same_from_whatever_step_it_is_filled(network, indexed,
         for first in (1, 2, 3, 7, 15):
             assert_same(batches(first), undisturbed[first:])
         images = torch.cat([images for images, _ in undisturbed])
-    assert len(images.flatten(1).unique(dim=0)) > 20, "in time all images are seen"
+    assert len(images.flatten(1).unique(dim=0)) > 20, "the buffer replaces images"
 
 
-def test_other_seeds_see_another_order(network, indexed):
+def test_the_order_depends_on_the_seed(network, indexed):
     layer = layer_of(network, "late")
     with open_index(indexed) as index:
         drawn = []
@@ -176,12 +177,12 @@ def test_other_seeds_see_another_order(network, indexed):
     assert not torch.equal(drawn[0], drawn[1])
 
 
-def test_an_image_that_can_no_longer_be_decoded_is_left_out(network, indexed, monkeypatch):
+def test_images_that_cannot_be_decoded_are_skipped(network, indexed, monkeypatch):
     calls = itertools.count()
 
     def picky(data, preprocess):
         if next(calls) % 3 == 1:
-            raise BadImage("odd", "of another opinion")
+            raise BadImage("odd", "rejected by this decoder")
         return decode(data, preprocess)
 
     monkeypatch.setattr(prior_examples, "decode", picky)
@@ -192,7 +193,7 @@ def test_an_image_that_can_no_longer_be_decoded_is_left_out(network, indexed, mo
         examples.draw(0, 4)
 
 
-def test_a_dataset_that_has_shrunk_is_named(network, indexed, tmp_path):
+def test_a_shard_that_lost_images_is_reported(network, indexed, tmp_path):
     shutil.copytree(indexed, tmp_path / "out")
     tars = write_tars(tmp_path / "data", [7, 9, 1, 5])
     run = json.loads((tmp_path / "out/run.json").read_text())
@@ -204,24 +205,24 @@ def test_a_dataset_that_has_shrunk_is_named(network, indexed, tmp_path):
             examples.fill(0, Silent())
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint(network, index, monkeypatch):
+def test_training_resumes_from_its_checkpoint(network, index, monkeypatch):
     monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 2)
     layer, options = layer_of(network, "late"), PriorOptions(**OPTIONS, steps=6)
     with pytest.raises(KeyboardInterrupt):
         train_prior(index, network, layer, options, reporter=Stopping(4))
     rest = Stopping(100)
     path = train_prior(index, network, layer, options, reporter=rest)
-    assert rest.advances == [4, 1, 1], "the steps before the checkpoint are not done again"
+    assert rest.advances == [4, 1, 1], "the steps before the checkpoint are not repeated"
     load_prior(path)
     with pytest.raises(RenderError, match=r"other settings \(options"):
         train_prior(index, network, layer, PriorOptions(**OPTIONS, steps=7))
     content = torch.load(path, weights_only=True)
     torch.save({**content, "version": 1}, path)
-    with pytest.raises(RenderError, match=r"other settings \(version: 1, now 2\)"):
+    with pytest.raises(RenderError, match=r"other settings \(version: found 1, expected 2\)"):
         train_prior(index, network, layer, options)
 
 
-def test_a_trained_prior_is_climbed_in(network, index, tmp_path):
+def test_a_trained_prior_is_rendered(network, index, tmp_path):
     layer = layer_of(network, "late")
     prior = load_prior(train_prior(index, network, layer, PriorOptions(**OPTIONS, steps=3)))
     pictures = prior.decode((prior.lower + prior.upper)[None] / 2)
@@ -238,7 +239,7 @@ def test_a_trained_prior_is_climbed_in(network, index, tmp_path):
     assert {unit: found[3][unit] for unit in (3, 1)} == found[2]
 
 
-def test_without_a_prior_the_recipe_says_how_to_get_one(network, index, tmp_path):
+def test_rendering_without_a_prior_says_how_to_train_one(network, index, tmp_path):
     with pytest.raises(RenderError, match="prior train"):
         render_units(
             network,
@@ -251,6 +252,6 @@ def test_without_a_prior_the_recipe_says_how_to_get_one(network, index, tmp_path
 
 
 @pytest.mark.parametrize("wrong", [{"size": 48}, {"size": 8, "grid": 8}, {"steps": 0}, {"adversarial": -1.0}])
-def test_options_that_cannot_be_are_refused(wrong):
+def test_invalid_options_are_rejected(wrong):
     with pytest.raises(RenderError):
         PriorOptions(**wrong)

@@ -1,4 +1,4 @@
-"""Generators that the user brings: made from a factory, given weights, climbed in."""
+"""User-defined generators: created by a factory, loaded with weights, used for rendering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.fixtures.generators import AutoencoderKL, Features
 from tests.fixtures.tiny import write_tars
 from viz.cli import app
 from viz.priors import prior as prior_module
-from viz.priors.code_range import CodeSpread, encode
+from viz.priors.code_range import CodeStatistics, encode
 from viz.priors.prior import code_range, load_prior
 from viz.render.table import load_renders
 
@@ -52,7 +52,7 @@ def index(out: Path) -> Any:
 
 
 def trained(folder: Path, module: torch.nn.Module, ending: str) -> tuple[Path, torch.nn.Module]:
-    """A file of weights that the factory does not make, and the module that has them."""
+    """Write weights that differ from those of the factory; return the file and the module."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator()) / 4)
@@ -70,7 +70,7 @@ def render(out: Path, *words: object) -> Any:
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_a_factory_with_a_file_of_weights_is_climbed_in(out: Path, tmp_path: Path, ending: str) -> None:
+def test_a_factory_with_a_file_of_weights_is_rendered(out: Path, tmp_path: Path, ending: str) -> None:
     path, module = trained(tmp_path, Features(), ending)
     prior = load_prior(f"{HERE}Features", path)
     code = torch.rand(1, *prior.code_shape)
@@ -84,20 +84,20 @@ def test_a_factory_with_a_file_of_weights_is_climbed_in(out: Path, tmp_path: Pat
     assert all(max(rows[file].trace) > rows[file].trace[0] for file in files)
 
 
-def test_other_weights_are_another_rendering(out: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_weights(out: Path, tmp_path: Path) -> None:
     path, _ = trained(tmp_path, Features(), ".pth")
     assert load_prior(f"{HERE}Features", path).digest != load_prior(f"{HERE}Features").digest
     assert load_prior(f"{HERE}Unsaid").digest != load_prior(f"{HERE}Features").digest
     assert load_prior(f"{HERE}Features").digest == load_prior(f"{HERE}Features").digest
 
 
-def test_rounding_of_the_datasets_bounds_is_no_other_generator(
+def test_the_digest_does_not_depend_on_rounding_of_the_bounds(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, digests = climber(), set()
     for nudge in (0.0, 1e-6):
-        spread = CodeSpread(torch.zeros(16, 3, 3), torch.full((16, 3, 3), 1 + nudge), False)
-        monkeypatch.setattr(prior_module, "dataset_spread", lambda *_, spread=spread: spread)
+        statistics = CodeStatistics(torch.zeros(16, 3, 3), torch.full((16, 3, 3), 1 + nudge), False)
+        monkeypatch.setattr(prior_module, "dataset_statistics", lambda *_, statistics=statistics: statistics)
         prior = load_prior(f"{HERE}Features", network=network, index=index)
         digests.add(prior.digest)
         assert prior.upper[0, 0, 0] == 3 * (1 + torch.tensor(nudge))
@@ -105,7 +105,7 @@ def test_rounding_of_the_datasets_bounds_is_no_other_generator(
     assert load_prior(f"{HERE}Features").digest not in digests, "it has no bounds"
 
 
-def test_a_prior_trained_by_the_command_line_is_climbed_in(out: Path) -> None:
+def test_a_prior_trained_by_the_command_line_is_rendered(out: Path) -> None:
     words = ["prior", "train", str(out), "--layer", "late", "--size", "16", "--steps", "3"]
     trained = CliRunner().invoke(app, [*words, "--batch", "4"])
     assert trained.exit_code == 0, trained.output
@@ -126,7 +126,7 @@ def test_a_prior_trained_by_the_command_line_is_climbed_in(out: Path) -> None:
 
 @pytest.mark.parametrize(("layer", "units", "words"), [("late", 16, "mean +-"), ("relu6", 8, "0 to")])
 @pytest.mark.parametrize("grid", [(3, 3), (1, 2), ()])
-def test_codes_that_are_features_get_the_spread_of_the_dataset(
+def test_the_range_of_features_comes_from_the_dataset(
     index: Index, layer: str, units: int, words: str, grid: tuple[int, ...]
 ) -> None:
     network, module = climber(), torch.nn.Identity()
@@ -148,23 +148,23 @@ def test_codes_that_are_features_get_the_spread_of_the_dataset(
     )
 
 
-def test_features_that_go_below_zero_get_bounds_on_both_sides() -> None:
+def test_codes_with_negative_values_have_two_sided_bounds() -> None:
     codes = torch.tensor([[1.0, -2.0], [3.0, 2.0]])
-    bounds = CodeSpread.of(codes).range("here")
+    bounds = CodeStatistics.of(codes).range("here")
     assert torch.equal(bounds.lower, torch.tensor([-1.0, -6.0]))
     assert torch.equal(bounds.upper, torch.tensor([5.0, 6.0]))
     assert bounds.origin == "codes stay within mean +- 3 sd here"
-    assert torch.equal(CodeSpread.of(codes + 2).range("").lower, torch.zeros(2))
+    assert torch.equal(CodeStatistics.of(codes + 2).range("").lower, torch.zeros(2))
 
 
-def test_what_the_generator_declares_is_next(index: Index) -> None:
+def test_declared_statistics_are_used_for_codes_of_another_network(index: Index) -> None:
     prior = load_prior(f"{HERE}Elsewhere", network=climber(), index=index)
     assert (prior.lower == 0).all()
     assert (prior.upper == 1.25).all()
     assert prior.origin == "codes stay within 0 to mean + 3 sd as the generator declares them"
 
 
-def test_without_either_codes_go_anywhere(out: Path, index: Index) -> None:
+def test_codes_without_statistics_have_no_bounds(out: Path, index: Index) -> None:
     prior = load_prior(f"{HERE}Unsaid", network=climber(), index=index)
     assert torch.isinf(prior.upper).all()
     assert (prior.lower == -prior.upper).all()
@@ -173,9 +173,9 @@ def test_without_either_codes_go_anywhere(out: Path, index: Index) -> None:
     assert "prior: codes are not clipped: the generator says nothing" in result.stderr
 
 
-def test_a_layer_that_the_network_lacks_is_named_in_the_note(index: Index) -> None:
+def test_a_layer_of_another_size_is_reported_in_the_origin(index: Index) -> None:
     class Foreign(Features):
-        code_layer = "stem"  # 8 units there
+        code_layer = "stem"  # it has 8 units
 
     bounds = code_range(Foreign(), (16, 3, 3), climber(), index)
     assert bounds.origin.startswith("codes are not clipped: climber has 8 units there for stem")
@@ -190,7 +190,7 @@ def test_the_decoder_of_a_diffusers_vae(out: Path, tmp_path: Path) -> None:
     code = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(1))
     expected = (255 * (module.decode(code / 0.25).sample + 1) / 2).clamp(0, 255)
     assert torch.allclose(prior.decode(code), expected, atol=1e-3)
-    assert ((expected > 0) & (expected < 255)).any(), "not all at an end"
+    assert ((expected > 0) & (expected < 255)).any(), "some pixels are not clipped"
     result = render(
         out,
         "--units",
@@ -206,13 +206,13 @@ def test_the_decoder_of_a_diffusers_vae(out: Path, tmp_path: Path) -> None:
     assert "mean +- 3 sd as the generator declares" in result.stderr
 
 
-def test_the_shape_of_the_code_may_be_given(out: Path) -> None:
+def test_the_shape_of_the_code_can_be_passed(out: Path) -> None:
     result = render(out, "--units", "4", "--generator", f"{HERE}Shapeless", "--generator-code", "16x2x3")
     assert result.exit_code == 0, result.output
     assert load_prior(f"{HERE}Features", code_shape=(16, 5, 5)).upper.shape == (16, 5, 5)
 
 
-def test_a_factory_in_a_file(tmp_path: Path) -> None:
+def test_a_factory_in_a_file_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.fixtures.generators import Features as make\n")
     assert load_prior(f"{tmp_path}/mine.py:make").code_shape == (16, 3, 3)
 
@@ -221,18 +221,18 @@ BROKEN = {
     "no module": ("tests.nowhere:make", "cannot import 'tests.nowhere'"),
     "no function": (f"{HERE}nothing", "tests.fixtures.generators has no function 'nothing'"),
     "raising": (f"{HERE}raising", "raised FileNotFoundError: no checkpoint at the usual place"),
-    "no module made": (f"{HERE}number", "gave int, expected an nn.Module"),
+    "no module made": (f"{HERE}number", "returned int, expected an nn.Module"),
     "shapeless": (f"{HERE}Shapeless", "--generator-code 256x6x6"),
-    "channels last": (f"{HERE}LastAxis", "picture of shape (1, 12, 12, 3)"),
-    "no image": (f"{HERE}Statues", "Statues: it gave str, expected images"),
+    "channels last": (f"{HERE}LastAxis", "to a picture of shape (1, 12, 12, 3)"),
+    "no image": (f"{HERE}Statues", "Statues: it returned str, expected images"),
     "no gradient": (f"{HERE}Detached", "without a gradient"),
-    "misfit": (f"{HERE}Misfit", "do not fit codes of 16x3x3"),
-    "neither": ("generator", "give package.module:factory"),
+    "misfit": (f"{HERE}Misfit", "do not fit codes of shape 16x3x3"),
+    "neither": ("generator", "expected package.module:factory"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_generator_is_named_in_one_line(out: Path, case: str) -> None:
+def test_an_invalid_generator_is_reported_in_one_line(out: Path, case: str) -> None:
     source, message = BROKEN[case]
     result = render(out, "--units", "0", "--generator", source)
     assert result.exit_code == 1
@@ -241,13 +241,13 @@ def test_a_broken_generator_is_named_in_one_line(out: Path, case: str) -> None:
     assert message in result.stderr
 
 
-def test_a_module_that_does_not_even_compile(tmp_path: Path) -> None:
+def test_a_factory_file_with_a_syntax_error_is_reported(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def make(:\n")
     with pytest.raises(RenderError, match=r"cannot import .*bad\.py': SyntaxError"):
         load_prior(f"{tmp_path}/bad.py:make")
 
 
-def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_reported(tmp_path: Path) -> None:
     state = Features().state_dict()
     state["grow.weight"] = torch.zeros(16, 8, 2, 2)
     torch.save(state, tmp_path / "other.pth")
@@ -257,31 +257,31 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "fewer.pth")
     with pytest.raises(WeightsError, match=r"missing: grow\.weight .*paint\.bias"):
         load_prior(f"{HERE}Features", tmp_path / "fewer.pth")
-    with pytest.raises(RenderError, match="no file"):
+    with pytest.raises(RenderError, match="weights file of the generator does not exist"):
         load_prior(f"{HERE}Features", tmp_path / "none.pth")
 
 
-def test_a_code_of_the_wrong_shape_is_refused() -> None:
-    with pytest.raises(RenderError, match=r"cannot decode a code of 15x3x3.*--generator-code"):
+def test_a_code_shape_that_does_not_fit_is_rejected() -> None:
+    with pytest.raises(RenderError, match=r"cannot decode a code of shape 15x3x3.*--generator-code"):
         load_prior(f"{HERE}Features", code_shape=(15, 3, 3))
 
 
 @pytest.mark.parametrize("words", [("x",), ("16x",), ("0x3",), ("1x2x3x4",)])
-def test_a_shape_that_is_none(out: Path, words: tuple[str]) -> None:
+def test_an_invalid_code_shape_is_rejected(out: Path, words: tuple[str]) -> None:
     result = render(out, "--units", "0", "--generator", f"{HERE}Features", "--generator-code", *words)
     assert result.exit_code == 1
-    assert "written like 4096 or 256x6x6" in result.stderr
+    assert "such as 4096 or 256x6x6" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--generator-weights", "w.pth"), "need --generator module:factory"),
-        (("--generator", "a.pt", "--generator-weights", "w.pth"), "is a whole generator"),
+        (("--generator", "a.pt", "--generator-weights", "w.pth"), "is a complete generator"),
         (("--generator", f"{HERE}Features", "--recipe", "fourier"), "takes no generator"),
     ],
 )
-def test_options_that_do_not_go_together(out: Path, words: tuple[str, ...], message: str) -> None:
+def test_incompatible_options_are_rejected(out: Path, words: tuple[str, ...], message: str) -> None:
     result = render(out, "--units", "0", *(word for word in words))
     assert result.exit_code == 1
     assert message in result.stderr

@@ -1,3 +1,5 @@
+"""Projections compared with their definition, and the pages that show them."""
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def two_layers():
 
 
 def by_definition(network, picture, unit, y, x, method):
-    """Walk the gradient back by hand: transposed convolutions with one rule between them."""
+    """Compute the projection by transposed convolutions with the ReLU rule between them."""
     first, _, second = network.module
     hidden = first(network.normalise(picture[None]))
     slope = torch.zeros(1, 2, SIDE, SIDE)
@@ -52,7 +54,7 @@ def by_definition(network, picture, unit, y, x, method):
 
 
 @pytest.mark.parametrize("method", ["deconvnet", "guided", "gradient"])
-def test_a_projection_follows_its_definition(method):
+def test_projections_equal_their_definition(method):
     network = two_layers()
     layer = layer_of(network, "2")
     generator = torch.Generator().manual_seed(0)
@@ -67,7 +69,7 @@ def test_a_projection_follows_its_definition(method):
         assert torch.allclose(found[number], expected, atol=1e-4)
 
 
-def test_activation_maps_are_the_units_own():
+def test_activation_maps_equal_the_output_of_the_layer():
     network = two_layers()
     layer = layer_of(network, "2")
     pictures = torch.randint(0, 256, (9, 3, SIDE, SIDE), dtype=torch.uint8)
@@ -77,7 +79,7 @@ def test_activation_maps_are_the_units_own():
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_a_projection_is_shown_around_grey():
+def test_a_projection_of_zero_is_grey():
     shown = show_signed(torch.tensor([[[0.0, 2.0], [-2.0, 1.0]]]))
     assert shown[0, 0, 0] in (127, 128)
     assert shown[0, 0, 1] == 255
@@ -85,7 +87,7 @@ def test_a_projection_is_shown_around_grey():
     assert show_signed(torch.zeros(3, 4, 4)).float().std() == 0
 
 
-def test_an_image_stays_bright_where_the_unit_is_active():
+def test_images_are_darkened_where_the_unit_is_not_active():
     plane = torch.zeros(4, 4)
     plane[0, 0] = 3
     shown = show_activation(torch.full((3, 16, 16), 200, dtype=torch.uint8), plane)
@@ -93,14 +95,14 @@ def test_an_image_stays_bright_where_the_unit_is_active():
     assert shown[0, 15, 15] == 30
 
 
-def test_methods_are_read():
+def test_methods_are_parsed():
     assert parse_methods("all") == METHODS
     assert parse_methods("guided, activation") == ("guided", "activation")
     with pytest.raises(RenderError, match=r"unknown projection 'guide'.*did you mean 'guided'"):
         parse_methods("guide")
 
 
-def test_a_sheet_has_a_row_for_each_method_and_a_column_for_each_image(tmp_path):
+def test_a_page_of_projections_is_drawn(tmp_path):
     network = climber()
     tars = write_tars(tmp_path / "data", [12])
     run_index(

@@ -1,3 +1,5 @@
+"""The choice of top images, and the patches cut from the originals."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -39,13 +41,13 @@ def _image(image_id: int, origin: str | None = None, copy_of: int | None = None)
 
 
 def _ramp(width: int, height: int) -> Image.Image:
-    """Red grows to the right, green downwards: a pixel says where it came from."""
+    """Draw an image whose red and green are the position of each pixel."""
     red = np.tile(np.linspace(0, 255, width), (height, 1))
     green = np.tile(np.linspace(0, 255, height)[:, None], (1, width))
     return Image.fromarray(np.stack([red, green, red * 0], axis=2).round().astype(np.uint8))
 
 
-def test_a_photograph_is_shown_once_and_an_origin_twice() -> None:
+def test_copies_are_skipped_and_an_origin_is_limited() -> None:
     images = [
         _image(1),
         _image(2, copy_of=1),
@@ -61,7 +63,7 @@ def test_a_photograph_is_shown_once_and_an_origin_twice() -> None:
     assert [image.image_id for image in choose_images(images, 9, per_origin=1)] == [1, 3, 6, 8]
 
 
-def test_a_copy_comes_first_when_it_is_listed_first() -> None:
+def test_a_copy_without_its_original_is_chosen() -> None:
     assert [i.image_id for i in choose_images([_image(5, copy_of=2), _image(2)], 9)] == [5]
 
 
@@ -69,7 +71,7 @@ def test_the_window_is_the_receptive_field_unclipped() -> None:
     assert seen_window(_layer(), 0, 3, PREPROCESS) == Box(36, -12, 75, 27)
 
 
-def test_a_field_as_large_as_the_input_is_the_input() -> None:
+def test_a_field_larger_than_the_input_is_the_input() -> None:
     assert seen_window(_layer(rf_h=64, rf_w=90), 1, 1, PREPROCESS) == Box(0, 0, 64, 64)
     tall = seen_window(_layer(rf_h=200, start_y=-68), 1, 1, PREPROCESS)
     assert tall == Box(4, 0, 43, 64)
@@ -82,15 +84,15 @@ def test_a_patch_shows_that_part_of_the_photograph() -> None:
     assert np.abs(patch.astype(int) - expected).max() <= 2
 
 
-def test_what_lies_outside_the_input_is_neutral() -> None:
+def test_pixels_outside_the_input_are_neutral() -> None:
     patch = np.asarray(crop_patch(_ramp(640, 640), Box(-10, -5, 10, 15), PREPROCESS, 80))
     assert (patch[:20] == NEUTRAL).all()
     assert (patch[:, :40] == NEUTRAL).all()
     assert (patch[20:, 40:, 2] == 0).all()
 
 
-def test_what_the_centre_crop_cut_off_is_outside() -> None:
-    """The network never saw the left of a wide photograph, so neither does the sheet."""
+def test_pixels_outside_the_centre_crop_are_neutral() -> None:
+    """A centre crop removes the left of a wide image from the input."""
     patch = np.asarray(crop_patch(_ramp(1280, 640), Box(-32, 0, 32, 64), PREPROCESS, 64))
     assert (patch[:, :32] == NEUTRAL).all()
     left = int(patch[5, 33, 0])
@@ -102,7 +104,7 @@ def test_a_window_outside_the_input_is_all_neutral() -> None:
     assert (patch == NEUTRAL).all()
 
 
-def test_a_squashed_input_comes_back_in_the_photograph_s_own_aspect() -> None:
+def test_a_squashed_input_has_the_aspect_ratio_of_the_original() -> None:
     squash = Preprocess(64, 64, fit="squash")
     patch = np.asarray(crop_patch(_ramp(400, 200), Box(0, 0, 64, 64), squash, 100))
     assert (patch[:25] == NEUTRAL).all()
@@ -110,8 +112,8 @@ def test_a_squashed_input_comes_back_in_the_photograph_s_own_aspect() -> None:
     assert (patch[25:75, :, 2] == 0).all()
 
 
-def test_detail_finer_than_the_input_survives() -> None:
-    """A stripe of 2 pixels in a 640 pixel photograph is gone at 64 pixels, not in the crop."""
+def test_patches_have_the_resolution_of_the_original() -> None:
+    """Stripes of 2 pixels in an image of 640 pixels vanish at 64 pixels, but not in the patch."""
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::4] = stripes[:, 1::4] = 255
     patch = np.asarray(crop_patch(Image.fromarray(stripes), Box(0, 0, 16, 16), PREPROCESS, 160))
@@ -126,7 +128,7 @@ def test_detail_finer_than_the_input_survives() -> None:
     fit=st.sampled_from(["crop", "squash"]),
     side=st.integers(8, 130),
 )
-def test_every_window_gives_a_square_of_the_size(
+def test_every_window_becomes_a_square(
     size: tuple[int, int], corner: tuple[int, int], field: tuple[int, int], fit: str, side: int
 ) -> None:
     preprocess = Preprocess(64, 64, 70, fit=fit)  # type: ignore[arg-type]

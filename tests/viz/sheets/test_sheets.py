@@ -1,3 +1,5 @@
+"""Contact sheets: layout, typography, cells and pages."""
+
 from __future__ import annotations
 
 import itertools
@@ -17,9 +19,10 @@ from tests.fixtures import golden_sheets
 from tests.fixtures.small_index import build_index
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
-from viz.sheets.draw import Cell, PageText, Tile, draw_page
+from viz.sheets.content import Cell, PageText, Tile
+from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page
-from viz.sheets.pages import _painted_field, draw_sheets
+from viz.sheets.pages import _rendered_field, draw_sheets
 from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
 
 
@@ -43,7 +46,7 @@ def test_golden_picture(name: str) -> None:
     kept = np.asarray(Image.open(path).convert("RGB")).astype(int)
     assert drawn.shape == kept.shape
     difference = np.abs(drawn - kept)
-    assert difference.mean() <= 1, "look at it with `make golden`, then commit it"
+    assert difference.mean() <= 1, "inspect the picture that `make golden` writes, then commit it"
     assert (difference.max(axis=2) > 32).mean() <= 0.01
 
 
@@ -74,7 +77,7 @@ def _inside(a: Rect, b: Rect) -> bool:
     return b.left <= a.left and b.top <= a.top and a.right <= b.right and a.bottom <= b.bottom
 
 
-def test_a_page_is_as_wide_as_promised_and_text_survives_halving() -> None:
+def test_a_page_is_2400_pixels_wide_and_text_is_legible_at_half_size() -> None:
     assert lay_out_page(24).width == 2400
     assert font("Medium", 19).getlength("x") > 8
 
@@ -90,7 +93,7 @@ def test_a_page_is_as_wide_as_promised_and_text_survives_halving() -> None:
         ("_", "_"),
     ],
 )
-def test_labels_read_like_words(label: str, shown: str) -> None:
+def test_labels_are_readable(label: str, shown: str) -> None:
     assert readable_label(label) == shown
 
 
@@ -105,11 +108,11 @@ def test_labels_read_like_words(label: str, shown: str) -> None:
         (-3.0, "\N{MINUS SIGN}3.00"),
     ],
 )
-def test_numbers_read_like_numbers(value: float, shown: str) -> None:
+def test_numbers_are_readable(value: float, shown: str) -> None:
     assert readable_number(value) == shown
 
 
-def test_text_is_cut_to_fit_or_left_out() -> None:
+def test_text_is_shortened_or_omitted() -> None:
     face = font("Regular", 20)
     for width in range(0, 300, 7):
         assert face.getlength(fit_text("a rather long label", face, width)) <= width
@@ -119,7 +122,7 @@ def test_text_is_cut_to_fit_or_left_out() -> None:
     assert fit_text("long", face, 12) == ""
 
 
-def test_gathered_cells_tell_what_the_index_knows(out: Path) -> None:
+def test_cells_show_the_content_of_the_index(out: Path) -> None:
     with open_index(out) as index:
         layer = index.layer("blocks.1")
         cells = gather_cells(index, layer, [3, 0, 11], {})
@@ -135,7 +138,7 @@ def test_gathered_cells_tell_what_the_index_knows(out: Path) -> None:
     assert (heads[0].title, heads[0].subtitle) == ("rings", "unit 3")
 
 
-def test_sheets_are_written_page_by_page(copy: Path) -> None:
+def test_sheets_are_divided_into_pages(copy: Path) -> None:
     with open_index(copy) as index:
         files = draw_sheets(index, layers="blocks.1", units=range(12), page_units=5, pdf=True)
     assert [file.name for file in files] == [
@@ -191,7 +194,7 @@ def _add_renders(out: Path, rows: list[Rendered]) -> None:
     merge_renders(out, rows)
 
 
-def test_a_rendering_is_cut_to_what_the_unit_sees(copy: Path) -> None:
+def test_a_rendering_is_cropped_to_the_receptive_field(copy: Path) -> None:
     _add_renders(copy, [_rendered(1), _rendered(2, status="grey"), _rendered(2, facet=1)])
     with open_index(copy) as index:
         rows = {1: [_rendered(1)], 2: [_rendered(2, status="grey")]}
@@ -209,59 +212,59 @@ def test_a_rendering_is_cut_to_what_the_unit_sees(copy: Path) -> None:
     assert none is None
 
 
-def test_real_patches_are_as_large_as_what_was_painted(copy: Path) -> None:
+def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
     with open_index(copy) as index:
         layer = index.layer("blocks.1")
     small = _rendered(1, box_right=14.0, box_bottom=9.0)
-    seen = _painted_field(layer, [small])
+    seen = _rendered_field(layer, [small])
     assert 4 <= seen.rf_h <= 5 < layer.rf_h
     assert seen.box(2, 2).top + seen.box(2, 2).bottom == layer.box(2, 2).top + layer.box(2, 2).bottom
-    assert _painted_field(layer, [replace(small, objective="point@0,0")]) == layer
-    assert _painted_field(layer, []) == layer
+    assert _rendered_field(layer, [replace(small, objective="point@0,0")]) == layer
+    assert _rendered_field(layer, []) == layer
 
 
-def test_the_recipe_is_the_one_asked_for_or_the_one_with_most_units(copy: Path) -> None:
+def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:
     _add_renders(copy, [_rendered(u, recipe="octaves") for u in (0, 1)] + [_rendered(2)])
     with open_index(copy) as index:
         assert "octaves" in draw_sheets(index, layers="blocks.1", units=range(4))[0].name
         assert "fourier" in draw_sheets(index, layers="blocks.1", units=range(4), recipe="fourier")[0].name
         with pytest.raises(RenderError, match="'forier'; did you mean 'fourier'"):
             draw_sheets(index, layers="blocks.1", units=range(4), recipe="forier")
-        with pytest.raises(RenderError, match="none of these units of stem"):
+        with pytest.raises(RenderError, match="none of these units of stem has a rendering"):
             draw_sheets(index, layers="stem", units=range(4), recipe="fourier")
 
 
-def test_a_rendering_that_went_missing_is_named(copy: Path) -> None:
+def test_a_missing_rendering_is_reported(copy: Path) -> None:
     _add_renders(copy, [_rendered(0)])
     (copy / "renders" / "a.png").unlink()
     with open_index(copy) as index, pytest.raises(StoreError, match=r"a\.png cannot be read"):
         draw_sheets(index, layers="blocks.1", units=[0])
 
 
-def test_a_dataset_that_moved_is_named(tmp_path: Path) -> None:
+def test_a_moved_dataset_is_reported(tmp_path: Path) -> None:
     out = build_index(tmp_path)
     (tmp_path / "photographs").rename(tmp_path / "elsewhere")
     with open_index(out) as index, pytest.raises(SourceError, match="photographs"):
         draw_sheets(index, layers="stem", units=[0])
 
 
-def test_a_photograph_that_changed_is_named(tmp_path: Path) -> None:
+def test_a_changed_image_is_reported(tmp_path: Path) -> None:
     out = build_index(tmp_path)
     with open_index(out) as index:
         key = index.top("stem", 0, n=1)[0].key
         file = tmp_path / "photographs" / key
         file.write_bytes(b"\x00" * file.stat().st_size)
-        with pytest.raises(StoreError, match=f"{key} cannot be decoded any more"):
+        with pytest.raises(StoreError, match=f"{key} can no longer be decoded"):
             draw_sheets(index, layers="stem", units=[0])
 
 
 @pytest.mark.parametrize("page_units", [0, 121])
-def test_a_page_holds_a_sensible_number_of_units(copy: Path, page_units: int) -> None:
+def test_the_number_of_units_on_a_page_is_limited(copy: Path, page_units: int) -> None:
     with open_index(copy) as index, pytest.raises(UsageError, match="a page holds 1 to 120"):
         draw_sheets(index, layers="stem", units=[0], page_units=page_units)
 
 
-def test_odd_numbers_do_not_stop_a_page() -> None:
+def test_extreme_values_can_be_drawn() -> None:
     tile = Tile(Image.new("RGB", (4, 4)), "", -1e30)
     cells = [
         Cell("", "", "", (tile,), best, None, histogram)
