@@ -125,23 +125,26 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
     import torch
 
     from pipeline.config import RunConfig
+    from pipeline.data.shard import Sample
     from pipeline.layers.choose import choose_layers
-    from pipeline.stream.accumulator import ImageRef
+    from pipeline.stream.accumulator import Accumulator
     from pipeline.stream.loop import open_runner
 
     chosen = choose_layers(network, layers, receptive_fields=False)
     config = RunConfig(data=("bench",), out=Path("unused"), batch_size=batch)
     with open_runner(network, chosen, config, torch.device("cpu"), compiled=False) as runner:
+        accumulator = Accumulator(chosen, config.top, runner.device)
         if not probed:
             runner.probes._remove()
 
         def show(first: int) -> None:
             images = pixels[first : first + batch]
             if probed:
-                refs = [
-                    ImageRef(first + row, "bench", str(row), first + row, None) for row in range(len(images))
+                samples = [
+                    Sample(str(row), None, first + row, 0, b"", shard="bench", image_id=first + row)
+                    for row in range(len(images))
                 ]
-                runner.show(refs, images)
+                runner.run(accumulator, samples, images)
             else:
                 runner.probes.module(runner.prepare(images))
 
@@ -208,7 +211,7 @@ def measure(mode: str, folder: Path, paths: list[Path], arguments) -> float:
     from pipeline.images.decode import decode
 
     network, layers = make_network(mode)
-    pixels = [decode(path.read_bytes(), network.preprocess).pixels for path in paths]
+    pixels = [decode(path.read_bytes(), network.preprocess) for path in paths]
     rounds = []
     for _ in range(arguments.rounds):
         decoding = decode_rate(paths, network, arguments.workers)

@@ -47,7 +47,7 @@ def load_pixels(network, count: int, data: str | None):
     for shard in dataset.shards:
         for sample in shard.samples():
             if isinstance(sample, Sample):
-                pixels.append(decode(sample.data, network.preprocess).pixels)
+                pixels.append(decode(sample.data, network.preprocess))
             if len(pixels) == count:
                 return pixels
     return (pixels * (count // len(pixels) + 1))[:count]
@@ -66,9 +66,10 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
     import torch
 
     from pipeline.config import RunConfig
+    from pipeline.data.shard import Sample
     from pipeline.layers.choose import choose_layers
     from pipeline.networks.network import load_network
-    from pipeline.stream.accumulator import ImageRef
+    from pipeline.stream.accumulator import Accumulator
     from pipeline.stream.loop import open_runner
     from pipeline.stream.memory import keep_memory
 
@@ -95,13 +96,16 @@ def prepare(arguments) -> tuple[Callable[[int, int], None], int, int]:
         open_runner(network, layers, config, torch.device("cpu"), compiled=mode.startswith("compiled"))
     )
 
+    accumulator = Accumulator(layers, K, runner.device)
+
     def step(first: int, last: int) -> None:
-        refs = [
-            ImageRef(number, "bench", str(number), number, str(number % 50)) for number in range(first, last)
+        samples = [
+            Sample(str(number), str(number % 50), number, 0, b"", shard="bench", image_id=number)
+            for number in range(first, last)
         ]
-        runner.show(refs, pixels[first:last])
+        runner.run(accumulator, samples, pixels[first:last])
         if last == arguments.images:
-            runner.accumulator.finish()
+            accumulator.finish()
 
     return step, len(layers), sum(layer.units for layer in layers)
 

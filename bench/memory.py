@@ -1,10 +1,13 @@
-"""Does indexing need more memory for more images?
+"""Does indexing need more memory for more images? How much does it need for a unit?
 
     python bench/memory.py [--images 1000,50000] [--allowed 1.05]
+    python bench/memory.py --images 4000 --units 10000,40000
 
-Generates WebDataset shards of tiny JPEGs. For each number of images, indexes that many in a separate
-process with a network of a few units. Prints the peak resident memory of each run and their ratio. The
-exit code is 1 if the ratio of the last run to the first is above `--allowed`.
+Generates WebDataset shards of tiny JPEGs, indexes the first N of them in a process of its own for
+each N, with a network of a few units, and prints the peak resident memory of each and their ratio.
+The exit code is 1 when the ratio of the largest to the smallest is above `--allowed`. With `--units`
+it indexes with networks of that many units, a part for each shard, and prints the memory per unit
+until the shards are indexed and until the parts are merged.
 """
 
 from __future__ import annotations
@@ -46,61 +49,107 @@ def write_shards(folder: Path, images: int) -> None:
                     archive.addfile(member, io.BytesIO(data))
 
 
-def run_child(data: Path, images: int) -> None:
-    """Index the first `images` images in this process and print a line of JSON."""
+def small_network(units: int | None):
+    """Two convolutions, or one linear layer of that many units; and the layers to index."""
     import torch
     from torch import nn
 
-    from pipeline.config import RunConfig
     from pipeline.images.preprocess import Preprocess
     from pipeline.networks.network import Network
-    from pipeline.runs.run import run_index
 
     torch.manual_seed(0)
+    if units:
+        module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, units))
+        return Network.from_module(module, Preprocess(4, 4, 4), name="wide"), ("1",)
     module = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU())
-    network = Network.from_module(module, Preprocess(SIDE, SIDE, SIDE), name="small")
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Network.from_module(module, Preprocess(SIDE, SIDE, SIDE), name="small"), ("0", "2")
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run_child(data: Path, images: int, units: int | None) -> None:
+    """Index the first so many images in this process and print a line of JSON."""
+    from pipeline.config import RunConfig
+    from pipeline.progress import Silent
+    from pipeline.runs.run import run_index
+
+    class Peaks(Silent):
+        """Notes the peak when the parts begin to be merged."""
+
+        def task(self, title, total=None, unit=""):
+            if title == "merging parts":
+                self.indexed = peak_mib()
+            return super().task(title, total, unit)
+
+    network, layers = small_network(units)
+    loaded = peak_mib()
+    peaks = Peaks()
     shards = sorted(data.glob("*.tar"))[: -(-images // PER_SHARD)]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as out:
         config = RunConfig(
             data=tuple(map(str, shards)),
             out=Path(out),
-            layers=("0", "2"),
+            layers=layers,
             compile="off",
             workers=1,
             threads=1,
+            shards_per_part=1 if units else None,
         )
-        summary = run_index(config, network=network)
+        summary = run_index(config, network=network, reporter=peaks)
     found = {
         "images": summary.images,
         "seconds": time.monotonic() - started,
-        "loaded_mib": loaded / 1024,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "loaded_mib": loaded,
+        "indexed_mib": peaks.indexed,
+        "peak_mib": peak_mib(),
     }
     print(json.dumps(found))
+
+
+def in_child(folder: str, images: int, units: int | None = None) -> dict[str, float]:
+    """Index in a process of its own."""
+    print(f"indexing {images:,}", file=sys.stderr, flush=True)
+    words = [sys.executable, __file__, "--child", str(images), "--folder", folder]
+    words += ["--child-units", str(units)] if units else []
+    line = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(line.splitlines()[-1])
+
+
+def print_units(units: list[int], runs: list[dict[str, float]]) -> None:
+    """What each further unit adds to the peaks."""
+    print("| units | peak RSS indexed, MiB | peak RSS merged, MiB |")
+    print("|---|---|---|")
+    for number, run in zip(units, runs, strict=True):
+        print(f"| {number:,} | {run['indexed_mib']:.0f} | {run['peak_mib']:.0f} |")
+    for key, title in (("indexed_mib", "indexing"), ("peak_mib", "merging")):
+        kb = 1024 * (runs[-1][key] - runs[0][key]) / (units[-1] - units[0])
+        print(f"{title}: {kb:.0f} KB a unit")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", default="1000,50000", help="numbers of images, rising")
     parser.add_argument("--allowed", type=float, default=1.05, help="ratio of the peaks")
+    parser.add_argument("--units", help="two numbers of units, rising")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child-units", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        run_child(arguments.folder, arguments.child)
+        run_child(arguments.folder, arguments.child, arguments.child_units)
         return
     counts = [int(number) for number in arguments.images.split(",")]
-    runs = []
+    units = [int(number) for number in arguments.units.split(",")] if arguments.units else []
     with tempfile.TemporaryDirectory() as folder:
         print(f"writing {max(counts):,} images", file=sys.stderr, flush=True)
         write_shards(Path(folder), max(counts))
-        for count in counts:
-            print(f"indexing {count:,}", file=sys.stderr, flush=True)
-            words = [sys.executable, __file__, "--child", str(count), "--folder", folder]
-            line = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-            runs.append(json.loads(line.splitlines()[-1]))
+        if units:
+            print_units(units, [in_child(folder, max(counts), number) for number in units])
+            return
+        runs = [in_child(folder, count) for count in counts]
     print("| images | seconds | RSS before, MiB | peak RSS, MiB | of the first |")
     print("|---|---|---|---|---|")
     for run in runs:

@@ -1,13 +1,13 @@
-"""The part of a network's input that a target can see, and the canvas that is painted for it.
+"""The part of a network's input that a target can see, and the canvas that is optimised for it.
 
-A unit at one grid position sees a window of the input: its receptive field. Showing the network
-only that window gives the same activation for a fraction of the work. The window starts at a
-multiple of the layer's stride and has the input's size modulo the stride, so that every strided
-layer on the way keeps its alignment, and it contains the receptive field, so that zero padding at
-its border never enters. The canvas is the window plus a margin for what jitter and blur move in.
+A unit at one grid position depends only on its receptive field. Running the network on a window around
+it gives the same activation for a fraction of the work. The window starts at a multiple of the layer's
+stride, and its size is congruent to the input's modulo the stride, so that every strided layer keeps
+its alignment; and it contains the receptive field, so that zero padding at its border has no effect.
+The canvas is the window plus a margin for jitter and blur.
 
-The same holds inside the network: of the maps on the way to the layer only what the position sees
-is needed. Those are the canvas's crops; `viz.planning.cone` finds them.
+The same holds inside the network: only a part of every intermediate map is needed. These parts are the
+canvas's crops; `viz.planning.cone` finds them.
 
     whole input  ┌───────────────────────────┐
                  │    canvas ┌───────────┐   │
@@ -37,11 +37,11 @@ class Crop:
     """The part of a module's output that the target needs.
 
     Args:
-        module: dotted name; gives (image, unit, y, x).
-        top: first row, of what the module gives on the window when all crops before are made.
-        left: likewise for columns.
-        height: rows.
-        width: columns.
+        module: dotted name of a module that outputs (image, unit, y, x).
+        top: first row, in the module's output on the window after all earlier crops.
+        left: first column likewise.
+        height: number of rows.
+        width: number of columns.
     """
 
     module: str
@@ -51,14 +51,14 @@ class Crop:
     width: int
 
     def __call__(self, output: Tensor) -> Tensor:
-        """That part of (image, unit, y, x), channels-last."""
+        """Crop (image, unit, y, x); the result is channels-last."""
         rows = slice(self.top, self.top + self.height)
         columns = slice(self.left, self.left + self.width)
         return _Part.apply(output, rows, columns)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _Part(torch.autograd.Function):
-    """A slice whose gradient stays channels-last; PyTorch's own goes over to planes."""
+    """A slice whose gradient stays channels-last, other than PyTorch's own."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, rows: slice, columns: slice) -> Tensor:
@@ -81,20 +81,20 @@ class _Part(torch.autograd.Function):
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where the painted picture lies; all lengths in pixels.
+    """The position of the optimised picture in the network's input; all lengths in pixels.
 
     Args:
-        input_height: of the network's input.
-        input_width: likewise.
+        input_height: height of the network's input.
+        input_width: its width.
         top: first row of the window in the input.
-        left: likewise for columns.
-        height: of the window, which is what the network is shown.
-        width: likewise.
+        left: first column of the window in the input.
+        height: height of the window, the part of the input that the network is run on.
+        width: its width.
         grid_top: row of the layer's grid on the whole input that is row 0 on the window.
-        grid_left: likewise.
+        grid_left: column likewise.
         box: the receptive field, in window pixels.
         margin: pixels of canvas around the window, on each side.
-        crops: of the maps on the way to the layer, in forward order.
+        crops: of intermediate maps, in forward order.
     """
 
     input_height: int
@@ -123,7 +123,7 @@ class Canvas:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the canvas, before any octave enlarges it."""
+        """Height and width of the canvas, before octaves enlarge it."""
         return self.height + 2 * self.margin, self.width + 2 * self.margin
 
     @property
@@ -137,18 +137,17 @@ class Canvas:
         )
 
     def with_margin(self, margin: int) -> Canvas:
-        """The same window with another margin, cut so that the canvas does not outgrow the
-        input."""
+        """The same window with another margin, limited so that the canvas is not larger than the input."""
         room = min(self.input_height - self.height, self.input_width - self.width) // 2
         return replace(self, margin=max(0, min(margin, room)))
 
     def box_in(self, height: int, width: int) -> Box:
-        """The receptive field in a picture of that size whose centre is the window's."""
+        """The receptive field in a picture of that size, centred on the window."""
         top, left = self.window_in(height, width)
         return Box(self.box.left + left, self.box.top + top, self.box.right + left, self.box.bottom + top)
 
     def window_in(self, height: int, width: int) -> tuple[int, int]:
-        """Top and left of the window in a picture of that size; negative when it is smaller."""
+        """Top and left of the window in a picture of that size, centred on it; negative if it is smaller."""
         return (height - self.height) // 2, (width - self.width) // 2
 
 
@@ -159,16 +158,16 @@ def whole_canvas(input_height: int, input_width: int, box: Box | None = None) ->
 
 
 def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int) -> Canvas:
-    """The smallest aligned window that holds the receptive field of one grid position.
+    """The smallest aligned window that contains the receptive field of one grid position.
 
-    A receptive field that reaches over a border of the input is cut there and the window keeps
-    that border, with the padding that belongs to it.
+    A receptive field that extends beyond a border of the input is clipped, and the window ends at
+    that border, so that the same padding applies.
 
     Args:
-        layer: its receptive field, stride and start.
+        layer: its receptive field, stride and start are used.
         y, x: grid position.
-        input_height: of the network's input, in pixels.
-        input_width: likewise.
+        input_height: height of the network's input, in pixels.
+        input_width: its width.
     """
     seen = layer.box(y, x)
     box = Box(
@@ -195,11 +194,11 @@ def cut_canvas(layer: Layer, y: int, x: int, input_height: int, input_width: int
 
 
 def cut_interval(start: int, end: int, stride: int, length: int) -> tuple[int, int]:
-    """The aligned interval of [0, length) that holds what of [start, end) lies in it.
+    """The smallest aligned interval of [0, length) that contains its intersection with [start, end).
 
     Returns:
         Its offset, a multiple of `stride`, and its size, congruent to `length` modulo `stride`
-        (where that has room).
+        (if there is room).
     """
     offset = max(start, 0) // stride * stride
     if end >= length:
@@ -210,13 +209,13 @@ def cut_interval(start: int, end: int, stride: int, length: int) -> tuple[int, i
 
 
 def place(pictures: Tensor, canvas: Canvas, surroundings: Tensor) -> Tensor:
-    """Put pictures where their canvas lies in the network's input.
+    """Paste pictures into the network's input at the position of their canvas.
 
     Args:
-        pictures: (image, channel, y, x); any size, centred on the window; what lies outside the
-            input is cut off.
-        canvas: where.
-        surroundings: (channel,) colour of the rest.
+        pictures: (image, channel, y, x) of any size, centred on the window; parts outside the input
+            are cut off.
+        canvas: the position.
+        surroundings: (channel,), the colour of the rest of the input.
 
     Returns:
         (image, channel, input_height, input_width), of the dtype of `pictures`.
@@ -232,6 +231,6 @@ def place(pictures: Tensor, canvas: Canvas, surroundings: Tensor) -> Tensor:
 
 
 def _overlap(offset: int, length: int, whole: int) -> tuple[slice, slice]:
-    """Where [offset, offset + length) meets [0, whole): there, and in its own counting."""
+    """The intersection of [offset, offset + length) with [0, whole), as a slice of either."""
     first, last = max(offset, 0), min(offset + length, whole)
     return slice(first, last), slice(first - offset, last - offset)

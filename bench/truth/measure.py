@@ -13,12 +13,13 @@ from bench.truth.choices import chosen_recipes, chosen_units
 from bench.truth.explanations import ask, explain
 from bench.truth.halves import index_halves
 from bench.truth.judge import Judge
-from bench.truth.patches import Patches, some_images
+from bench.truth.patches import Patches
 from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
+from pipeline.query.indexed_images import sample_image_ids
 from viz.planning.effective_field import effective_layer
 from viz.recipes.code import Latent
 from viz.recipes.kinds import Recipe
@@ -85,7 +86,7 @@ def measure_layer(
     }
     network = index_network(explaining)
     plain = Patches(explaining, network, layer, layer)
-    photographs = plain.pictures(some_images(explaining, FIELD_PHOTOGRAPHS))
+    photographs = plain.pictures(sample_image_ids(explaining, FIELD_PHOTOGRAPHS))
     field = effective_layer(network, layer, torch.stack(list(photographs.values())))
     shown, asked = (Patches(index, network, layer, field) for index in (explaining, asking))
     window = seen_window(field, 0, 0, network.preprocess)

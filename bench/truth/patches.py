@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -14,6 +15,7 @@ from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, TopImage
+from pipeline.query.indexed_images import read_images, sample_image_ids
 from viz.objectives.objective import centre
 from viz.recipes.kinds import Maco, Recipe
 from viz.render.measure import open_picture
@@ -63,10 +65,7 @@ class Patches:
 
     def pictures(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Decode images to the network's input, (channel, y, x) uint8, by image_id."""
-        return {
-            image_id: decode(data, self.network.preprocess).pixels
-            for image_id, data in self.index.iterate_bytes(image_ids)
-        }
+        return dict(read_images(self.index, image_ids, partial(decode, preprocess=self.network.preprocess)))
 
     def strongest(self, unit: int, count: int, side: Side = "high") -> list[TopImage]:
         """Choose a unit's most extreme images on one side, each photograph once."""
@@ -81,7 +80,7 @@ class Patches:
     def anywhere(self, count: int, seed: int) -> list[Tensor]:
         """Crop patches at random positions, one from each of up to `count` images."""
         generator = Generator().manual_seed(seed)
-        pictures = self.pictures(some_images(self.index, count))
+        pictures = self.pictures(sample_image_ids(self.index, count))
         grid = self.layer.grid_h, self.layer.grid_w
         return [
             cut(
@@ -137,9 +136,3 @@ def _looked_at(window: Span, seen: Span, recorded: Span, zoom: float) -> Span:
     middle = (window[0] + window[1]) / 2 - seen[0] if length > seen[1] - seen[0] - 1 else length / 2
     half = min(window[1] - window[0], length) / 2
     return recorded[0] + zoom * (middle - half), recorded[0] + zoom * (middle + half)
-
-
-def some_images(index: Index, count: int) -> list[int]:
-    """Choose up to `count` images, the same ones in every call; return their image_ids."""
-    text = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
-    return [row[0] for row in index.sql(text, n=count).rows]

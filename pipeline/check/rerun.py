@@ -1,69 +1,75 @@
-"""A second look at an index: recorded images again, one by one, and what they really give.
+"""Checks an index by running a sample of its images through the network again.
 
-Every image looked at is read back by its offset, must be the bytes that were indexed, and is shown
-to the network alone. Each of its recorded peaks must come out again, at its recorded position; and
-no unit may have left it off its list although its peak beats the k-th. The tables must not
-contradict each other either (see `pipeline.check.contradictions`).
+Each image is read back by its offset, must have the bytes that were indexed, and is run alone, not
+in a batch. Its recorded peaks must come out again at their recorded positions, and no unit may lack
+it on a list where its peak is above the k-th. The tables must also be consistent with each other
+(see `pipeline.check.consistency`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from pipeline.check.contradictions import Lie, find_contradictions
+from pipeline.check.consistency import Discrepancy, find_inconsistencies
 from pipeline.choices import Precision, Score
-from pipeline.errors import AuditError, BadImage, MaxactError, WeightsError
+from pipeline.errors import AuditError, MaxactError, WeightsError
 from pipeline.images.decode import decode
-from pipeline.images.hashes import byte_digest
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
+from pipeline.query.indexed_images import ChangedImage, read_images
 from pipeline.store.run_file import read_finished_run
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
 
-__all__ = ["Audit", "Lie", "check_index"]
+__all__ = ["MAX_SHOWN", "Audit", "Discrepancy", "check_index"]
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
 """Relative to the activation, but at least to a hundredth of the unit's range: an image alone and
 the same image in a batch take different paths through the processor's matrix code."""
 
-_CHANGED = "the bytes read back are not those that were indexed"
-
-MAX_LIES = 10
-"""Disagreements that are told in full."""
+MAX_SHOWN = 10
+"""Discrepancies that the command line prints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What a second look found.
+    """The result of a check.
 
     Args:
-        images: looked at again.
+        images: run again.
         peaks: recorded peaks compared.
-        absences: (image, unit) pairs off the list that were checked against the k-th.
-        lies: what disagrees, in the tables or with the network.
-        worst: the largest difference of an activation that agreed, relative as `TOLERANCE` is.
+        absences: (image, unit) pairs that are not on a list and were compared with its k-th peak.
+        discrepancies: inside the tables, and between tables and network.
+        worst: the largest difference of an activation within the tolerance, relative as
+            `TOLERANCE` is.
     """
 
     images: int
     peaks: int
     absences: int
-    lies: tuple[Lie, ...]
+    discrepancies: tuple[Discrepancy, ...]
     worst: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """The recorded peaks of one layer, and what each unit's lists admit."""
+    """The recorded peaks of one layer, and the k-th peak of each unit's lists.
+
+    Args:
+        rows: (unit, side, activation, y, x) of each peak, by image_id.
+        listed: units that list an image, by (side, image_id).
+        floor: (unit,) the k-th highest peak.
+        ceiling: (unit,) the k-th lowest peak.
+        scale: (unit,) range of all peaks.
+    """
 
     rows: dict[int, list[tuple[int, str, float, int, int]]]
     listed: dict[tuple[str, int], set[int]]
@@ -80,18 +86,18 @@ def check_index(
     network: Network | None = None,
     reporter: Reporter | None = None,
 ) -> Audit:
-    """Run images of an index through its network again and compare their peaks with the recorded ones.
+    """Run images of an index again and compare at least `sample` recorded peaks.
 
     Args:
         out: folder of a finished index.
-        sample: recorded peaks to compare, at least; images are drawn until they have that many.
-        seed: random seed of the choice of images.
-        network: used instead of loading the one that the index names.
-        reporter: shown progress.
+        sample: recorded peaks to compare, at least; all peaks of an image are compared.
+        seed: of the choice of images.
+        network: used instead of loading the run's own.
+        reporter: shows the progress.
 
     Raises:
         WeightsError: when the network loaded now is not the one that was indexed.
-        AuditError: when an image cannot be read back.
+        AuditError: when an image cannot be read back or decoded.
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
@@ -106,38 +112,27 @@ def check_index(
         records = [_read_records(index, layer) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])
+        decoder = partial(decode, preprocess=network.preprocess, decoder=config["decoder"])
+        dtype, memory_format = DTYPES[config["precision"]], MEMORY_FORMATS[config["memory_format"]]
         score: Score = config["score"]
         module = place_module(network, config["precision"], config["memory_format"])
         with (
             Probes(module, index.layers, checker.compare, score) as probes,
             reporter.task("checking", len(chosen), "images") as task,
         ):
-            for image_id, digest in chosen:
-                checker.image_id = image_id
-                data = _read(index, image_id)
-                if byte_digest(data) == digest:
-                    probes(_input(data, image_id, network, config))
-                else:
-                    checker.lies.append(Lie("", -1, image_id, _CHANGED))
+
+            def note_problem(image_id: int, error: MaxactError) -> None:
+                if not isinstance(error, ChangedImage):
+                    raise AuditError(f"image {image_id} cannot be read back: {error}") from error
+                checker.discrepancies.append(Discrepancy("", -1, image_id, str(error)))
                 task.advance()
-        lies = (*find_contradictions(index, top=config["top"]), *checker.lies)
-    return Audit(len(chosen), checker.peaks, checker.absences, lies, checker.worst)
 
-
-def _read(index: Index, image_id: int) -> bytes:
-    try:
-        return index.image_bytes(image_id)
-    except MaxactError as error:
-        raise AuditError(f"image {image_id} cannot be read back: {error}") from error
-
-
-def _input(data: bytes, image_id: int, network: Network, config: Mapping[str, Any]) -> Tensor:
-    try:
-        decoded = decode(data, network.preprocess, decoder=config["decoder"])
-    except BadImage as error:
-        raise AuditError(f"image {image_id} cannot be decoded any more: {error}") from error
-    batch = network.normalise(decoded.pixels[None])
-    return batch.to(dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]])
+            for image_id, pixels in read_images(index, chosen, decoder, verify=True, problem=note_problem):
+                checker.image_id = image_id
+                probes(network.normalise(pixels[None]).to(dtype=dtype, memory_format=memory_format))
+                task.advance()
+        found = (*find_inconsistencies(index, top=config["top"]), *checker.discrepancies)
+    return Audit(len(chosen), checker.peaks, checker.absences, found, checker.worst)
 
 
 def _read_records(index: Index, layer: Layer) -> _Records:
@@ -160,20 +155,18 @@ def _read_records(index: Index, layer: Layer) -> _Records:
     return _Records(rows, listed, floor, ceiling, scale)
 
 
-def _choose_images(
-    index: Index, records: Sequence[_Records], sample: int, seed: int
-) -> tuple[tuple[int, int], ...]:
-    """Images (image_id, digest) drawn at random until their recorded peaks reach the sample."""
-    images = index.sql("SELECT image_id, digest FROM images ORDER BY image_id").rows
+def _choose_images(index: Index, records: Sequence[_Records], sample: int, seed: int) -> list[int]:
+    """image_ids drawn at random until the images have `sample` recorded peaks."""
+    images = [row[0] for row in index.sql("SELECT image_id FROM images ORDER BY image_id").rows]
     order = np.random.default_rng(seed).permutation(len(images))
-    chosen: list[tuple[int, int]] = []
+    chosen: list[int] = []
     peaks = 0
     for row in order:
         if peaks >= sample:
             break
         chosen.append(images[row])
-        peaks += sum(len(layer.rows.get(images[row][0], ())) for layer in records)
-    return tuple(sorted(chosen))
+        peaks += sum(len(layer.rows.get(images[row], ())) for layer in records)
+    return chosen
 
 
 class _Checker:
@@ -184,7 +177,7 @@ class _Checker:
         self.tolerance = TOLERANCE[precision]
         self.image_id = -1
         self.peaks = self.absences = 0
-        self.lies: list[Lie] = []
+        self.discrepancies: list[Discrepancy] = []
         self.worst = 0.0
 
     def compare(self, index: int, peaks: Peaks) -> None:
@@ -198,12 +191,12 @@ class _Checker:
             self.peaks += 1
             difference = abs(values[unit] - activation)
             inside = 0 <= y < maps.shape[1] and 0 <= x < maps.shape[2]
-            # Positions outside the grid were told of when the tables were compared.
+            # `find_inconsistencies` reports positions outside the grid.
             at_position = float(maps[unit, y, x]) if inside else math.nan
             if difference > slack[unit]:
-                self._lie(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
+                self._note(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
             elif values[unit] == float(maps[unit].amax()) and (values[unit] - at_position > slack[unit]):
-                self._lie(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")
+                self._note(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")
             else:
                 self.worst = max(self.worst, difference / max(size[unit], 1e-12))
         for side, beats in (
@@ -214,7 +207,7 @@ class _Checker:
             self.absences += len(values) - len(listed)
             for unit in beats.nonzero()[0]:
                 if int(unit) not in listed:
-                    self._lie(layer, int(unit), f"{values[unit]:g} belongs on the {side} list")
+                    self._note(layer, int(unit), f"{values[unit]:g} belongs on the {side} list")
 
-    def _lie(self, layer: Layer, unit: int, what: str) -> None:
-        self.lies.append(Lie(layer.name, unit, self.image_id, what))
+    def _note(self, layer: Layer, unit: int, what: str) -> None:
+        self.discrepancies.append(Discrepancy(layer.name, unit, self.image_id, what))

@@ -157,17 +157,17 @@ def check(
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
     """
-    from pipeline.check.rerun import MAX_LIES, check_index
+    from pipeline.check.rerun import MAX_SHOWN, check_index
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
-    for lie in audit.lies[:MAX_LIES]:
-        typer.echo(str(lie))
+    for discrepancy in audit.discrepancies[:MAX_SHOWN]:
+        typer.echo(str(discrepancy))
     typer.echo(
         f"{audit.images:,} images run again: {audit.peaks:,} recorded peaks and "
-        f"{audit.absences:,} absences compared, {len(audit.lies):,} disagree; "
+        f"{audit.absences:,} absences compared, {len(audit.discrepancies):,} disagree; "
         f"largest relative difference {audit.worst:.1e}"
     )
-    if audit.lies:
+    if audit.discrepancies:
         raise typer.Exit(1)
 
 

@@ -103,6 +103,6 @@ Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 def cache_folder() -> Path | None:
-    """The folder of demo data and receptive fields that MAXACT_CACHE names; None for the default."""
+    """The folder of demo data, downloads and receptive fields, from MAXACT_CACHE; None is the default."""
     folder = os.environ.get("MAXACT_CACHE")
     return Path(folder) if folder else None

@@ -1,61 +1,80 @@
-"""Reads that fail for a moment are repeated, with growing pauses.
+"""Repeats reads that fail for a transient reason, with growing pauses.
 
-A network that stutters is waited for and never mistaken for a bad image.
+So that an interrupted connection is not taken for a bad image or a damaged shard.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pipeline.errors import SourceError
 
-__all__ = ["is_transient", "retrying"]
+__all__ = ["TRANSIENT", "is_transient", "retrying"]
 
 T = TypeVar("T")
 
 TRIES = 5
-"""How often a read is tried before it counts as failed."""
+"""Attempts to read before it counts as failed."""
 
 FIRST_PAUSE_S = 0.5
-"""Seconds before the second try; doubled before each further one."""
+"""Seconds before the second attempt; doubled before each further one."""
 
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Failures that waiting does not mend."""
+"""Failures that do not pass with time."""
 
 RETRIED_STATUS = (408, 425, 429)
-"""HTTP client errors that mean `later`; all of 5xx do too."""
+"""Transient HTTP client errors; all of 5xx are transient too."""
 
-
-PASSING = ("Connect", "Timeout", "Disconnected", "Payload", "IncompleteRead", "Streaming")
-"""Words in the names of aiohttp's, botocore's and urllib3's errors that mean `later`; others, such
-as missing credentials, last."""
+TRANSIENT: Mapping[str, tuple[str, ...]] = {
+    "aiohttp": ("ClientConnectionError", "ClientPayloadError"),
+    "asyncio": ("IncompleteReadError",),
+    "botocore.exceptions": (
+        "ConnectionClosedError",
+        "ConnectionError",
+        "IncompleteReadError",
+        "ReadTimeoutError",
+        "ResponseStreamingError",
+    ),
+    "http.client": ("IncompleteRead",),
+    "urllib3.exceptions": ("ProtocolError", "TimeoutError"),
+}
+"""Transient errors that need not be an `OSError`, by module. Only modules that are imported already
+are looked at: an error of another one cannot have been raised."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help."""
+    """Whether another attempt may succeed."""
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status >= 500 or status in RETRIED_STATUS
     if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        return is_transient(error.__cause__)  # fsspec reports any failed HEAD as not found
+        return is_transient(error.__cause__)  # fsspec reports any failed HEAD as FileNotFoundError
     if isinstance(error, PERMANENT):
         return False
-    if isinstance(error, OSError | TimeoutError):
-        return True
-    return any(word in type(error).__name__ for word in PASSING)
+    return isinstance(error, (OSError, *_transient_types()))
+
+
+def _transient_types() -> tuple[type[BaseException], ...]:
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in TRANSIENT.items()
+        if module in sys.modules
+        for name in names
+    )
 
 
 def retrying(action: Callable[[], T], what: str) -> T:
-    """Run `action` until it works, at most `TRIES` times.
+    """Call `action` until it succeeds, at most `TRIES` times.
 
     Args:
         action: reads something; called again after a transient failure.
         what: what is being read, for the message.
 
     Raises:
-        SourceError: when the last try failed as well, or the failure is a lasting one.
+        SourceError: when the last attempt fails, or a failure is not transient.
     """
     for attempt in range(1, TRIES + 1):
         try:

@@ -1,7 +1,7 @@
-"""What a source is made of: samples, unusable members, and the shards that stream them.
+"""Shards, and the two records that they stream: samples and members that cannot be used.
 
 A dataset is a tuple of shards, sorted by name. A shard streams its samples in an order that never
-changes, numbered from 0; members that cannot be used take a number too, so that an `image_id`
+changes, numbered from 0. Members that cannot be used take a number too, so that an `image_id`
 means the same image whatever went wrong around it.
 """
 
@@ -11,7 +11,11 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -56,15 +60,27 @@ that cannot be decoded are here too: they become error rows and are not passed o
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image as it lies in its source, not yet decoded.
+    """One image, from its place in a shard to its row in `images`.
+
+    The shard sets the fields up to `origin`. The feed adds those up to `pixels` and drops `data`;
+    the dataset loop adds `image_id` and drops `pixels`.
 
     Args:
-        key: its name in the dataset; a string for people, never used to open a file.
+        key: its name in the dataset; shown to users, never used to open a file.
         label: its class, where known.
         position: number in its shard, from 0.
         offset: where its bytes start: byte in the archive, row in a Parquet file, 0 in a folder.
-        data: the encoded image.
+        data: the encoded image; empty once it is decoded.
         origin: the photograph it was cut from, where known.
+        shard: name of its shard.
+        nbytes: length of the encoded image.
+        digest: of the encoded image, see `pipeline.images.hashes.byte_digest`.
+        width: of the upright original, in pixels.
+        height: likewise.
+        phash: perceptual hash; None for an image too flat to have one.
+        pixels: (channel, y, x) uint8 in the network's geometry; None unless it waits for the
+            network.
+        image_id: shard ordinal and position, see `pipeline.image_id`; -1 before it is numbered.
     """
 
     key: str
@@ -73,6 +89,14 @@ class Sample:
     offset: int
     data: bytes
     origin: str | None = None
+    shard: str = ""
+    nbytes: int = 0
+    digest: int = 0
+    width: int = 0
+    height: int = 0
+    phash: int | None = None
+    pixels: Tensor | None = field(default=None, compare=False, repr=False)
+    image_id: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +108,14 @@ class BadSample:
         position: number in its shard, from 0.
         kind: a short stable word for the reason.
         message: the reason.
+        shard: name of its shard; set by the feed.
     """
 
     key: str
     position: int
     kind: str
     message: str
+    shard: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

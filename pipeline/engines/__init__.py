@@ -1,4 +1,4 @@
-"""Engines: `pipeline.stream.loop.index_shards` mapped over groups of shards, each group's part committed.
+"""Engines: run `pipeline.stream.loop.index_shards` over groups of shards and commit each group's part.
 
 Goes in: a configuration and groups of shards. Comes out: committed parts in `OUT/parts/`.
 Imports: config, data, layers, networks, progress, state, stream.

@@ -1,4 +1,4 @@
-"""The engine that runs in this process: one network, one reader, a pool of decoders."""
+"""The engine that runs in this process: one network, one reader, a pool of decoding threads."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def run_groups(
 ) -> None:
     """Index groups of shards one after another; each is committed before the next begins.
 
-    Reading and decoding run ahead across the borders of groups, so the network does not wait
+    Reading and decoding run ahead across the borders of groups, so that the network need not wait
     while a part is written.
 
     Args:
         config: the run.
-        network: left as it was found.
+        network: not changed.
         layers: to probe, in forward order.
         groups: each sorted by shard name.
         parts: the folder of committed parts.
         fingerprint: of everything but the dataset.
         device: where the network runs.
         compiled: whether torch.compile is used.
-        images_per_byte: about how many images a byte of a shard holds, where that is known.
-        reporter: shown images, rate and time left.
+        images_per_byte: estimated images per byte of a shard, where it is known.
+        reporter: shows images, rate and time left.
 
     Raises:
-        MaxactError: as `index_shards` does; what was committed before stays.
+        MaxactError: as `index_shards`; parts committed before are kept.
     """
     shards = [shard for group in groups for shard in group]
     progress = _Progress(shards, images_per_byte)
@@ -62,15 +62,15 @@ def run_groups(
             reporter.task("indexing", progress.total(), "images") as task,
         ):
             for group in groups:
-                part = index_shards(runner, group, events, task)
-                commit_part(parts, part, fingerprint)
-                task.expect(progress.after(part.shards))
+                # The part has no name here, so that it is freed before the next one is made.
+                commit = commit_part(parts, index_shards(runner, group, events, task), fingerprint)
+                task.expect(progress.after(commit.shards))
     finally:
         events.close()
 
 
 class _Progress:
-    """How many images all shards hold, better known with every group that has been read."""
+    """Estimates the number of images in all shards, updated with every group that is read."""
 
     def __init__(self, shards: Sequence[Shard], images_per_byte: float | None) -> None:
         self.waiting = {shard.name: shard for shard in shards}
@@ -78,7 +78,7 @@ class _Progress:
         self.samples = self.bytes = 0
 
     def total(self) -> int | None:
-        """Samples read so far, and about as many as the waiting shards hold."""
+        """Samples read so far plus the estimate for the waiting shards."""
         hints = [shard.count_hint for shard in self.waiting.values()]
         known = sum(hint for hint in hints if hint is not None)
         unknown = sum(shard.size for shard in self.waiting.values() if shard.count_hint is None)
@@ -89,7 +89,7 @@ class _Progress:
         return self.samples + known + round(unknown * self.images_per_byte)
 
     def after(self, read: Sequence[ShardRecord]) -> int | None:
-        """The same, now that these shards have been read."""
+        """The estimate after these shards have been read."""
         for record in read:
             del self.waiting[record.name]
             self.samples += record.images + record.errors

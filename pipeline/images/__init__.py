@@ -1,4 +1,4 @@
-"""Image bytes to pixels in the network's geometry, and where pixels came from.
+"""Decodes images to pixels in the network's geometry, and maps boxes back to the original.
 
 Goes in: encoded bytes. Comes out: uint8 (3, height, width), byte and perceptual hashes, boxes.
 Imports: choices, errors.

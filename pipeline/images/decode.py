@@ -1,9 +1,8 @@
-"""Encoded bytes to the uint8 pixels a network takes, before it normalises them.
+"""Decodes images to the uint8 pixels of a network's input, before normalisation.
 
-Every mode becomes RGB in one stated way: grey is repeated, palettes are looked up, CMYK is
-converted, alpha is laid over white, 16 bit is scaled to 8, an animation gives its first frame, and
-the EXIF orientation is applied. What cannot be decoded as a whole is refused with the reason: an
-image is never used in part.
+Every mode becomes RGB: grey is repeated, palettes are looked up, CMYK is converted, alpha is
+composited over white, 16 bit is scaled to 8, of an animation the first frame is used, and the EXIF
+orientation is applied. An image that cannot be decoded completely is refused with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import functools
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,12 +23,12 @@ from torch.nn import functional
 from pipeline.choices import Decoder
 from pipeline.errors import BadImage, UsageError
 from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
-from pipeline.images.preprocess import Preprocess
+from pipeline.images.preprocess import Channels, Preprocess
 
-__all__ = ["MAX_PIXELS", "Decoded", "decode", "open_original", "to_network"]
+__all__ = ["MAX_PIXELS", "decode", "decode_original", "open_original", "to_network"]
 
 MAX_PIXELS = 89_478_485
-"""Pixels above which an image is refused: where Pillow starts to warn of decompression bombs."""
+"""Pixels above which an image is refused: where Pillow begins to warn of decompression bombs."""
 
 MAX_RESIZED_PIXELS = 1 << 24
 """Pixels of the resized image before its crop; a 1 x 5000 strip would otherwise become 1 GB."""
@@ -44,7 +42,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to what makes the image upright (CIPA DC-008, 4.6.4, tag 274)."""
+"""The transpose that makes an image upright, by EXIF orientation (CIPA DC-008, 4.6.4, tag 274)."""
 
 FORMATS = (
     "JPEG",
@@ -59,55 +57,59 @@ FORMATS = (
     "AVIF",
     "HEIF",
 )
-"""The formats tried, by what a file starts with. Not all that Pillow knows: for an EPS file it
-would start Ghostscript. HEIF needs a plugin, pillow-heif."""
+"""Formats that are tried, by the first bytes of a file. Pillow has more, but would start Ghostscript
+for an EPS file. HEIF needs a plugin, pillow-heif."""
 
 SIXTEEN_BIT = ("PNG", "PPM", "TIFF")
-"""Formats whose integer pixels without a fixed range are taken for 16 bit if they fit."""
+"""Formats whose integer pixels without a fixed range are treated as 16 bit if they fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An image in network geometry.
-
-    Args:
-        pixels: (channel, y, x) uint8, RGB or one channel of grey; in memory a pixel's channels lie
-            side by side, as decoders give them and networks in channels-last format take them.
-        width: of the upright original, in pixels.
-        height: likewise.
-    """
-
-    pixels: Tensor
-    width: int
-    height: int
-
-
-def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> Decoded:
-    """Decode, turn upright, resize with antialiasing, and cut out the centre.
+def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> Tensor:
+    """Decode, apply the orientation, resize with antialiasing, and crop the centre.
 
     Args:
         data: an encoded image.
         preprocess: the network's geometry; `channels="grey"` asks for one channel.
         decoder: `simplejpeg` is faster for JPEG and leaves everything else to PIL.
 
+    Returns:
+        (channel, preprocess.height, preprocess.width) uint8, channels-last in memory.
+
     Raises:
         BadImage: with kind `empty`, `unknown`, `truncated`, `corrupt`, `bomb`, `mode` or `shape`.
+        UsageError: when simplejpeg is asked for and not installed.
+    """
+    return to_network(decode_original(data, preprocess.channels, decoder=decoder), preprocess)
+
+
+def decode_original(data: bytes, channels: Channels = "rgb", *, decoder: Decoder = "pil") -> Tensor:
+    """The whole upright image at its own resolution.
+
+    Args:
+        data: an encoded image.
+        channels: `grey` gives one channel, everything else RGB.
+        decoder: as in `decode`.
+
+    Returns:
+        (channel, y, x) uint8, channels-last in memory.
+
+    Raises:
+        BadImage: as in `decode`, but for kind `shape` of images too long and thin to be resized.
         UsageError: when simplejpeg is asked for and not installed.
     """
     pixels = _decode_fast(data) if decoder == "simplejpeg" and is_jpeg(data) else None
     if pixels is None:
         pixels = np.asarray(open_original(data))
-    if preprocess.channels == "grey":
+    if channels == "grey":
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-    height, width = pixels.shape[:2]
-    return Decoded(to_network(_tensor(pixels), preprocess), width, height)
+    return _tensor(pixels)
 
 
 def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """Resize and crop (channel, y, x) uint8 pixels of an upright original.
 
     Returns:
-        (channel, preprocess.height, preprocess.width) uint8, a pixel's channels side by side.
+        (channel, preprocess.height, preprocess.width) uint8, channels-last in memory.
 
     Raises:
         BadImage: of kind `shape`, when the image is so long and thin that it would not fit.
@@ -135,7 +137,7 @@ def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(y, x, channel) to a (channel, y, x) view, which keeps the fast channels-last strides."""
+    """A (channel, y, x) view of (y, x, channel) pixels, channels-last in memory."""
     if not pixels.flags.writeable:
         pixels = pixels.copy()
     return torch.from_numpy(pixels).permute(2, 0, 1)
@@ -180,20 +182,20 @@ def _check_size(width: int, height: int) -> None:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow was built with."""
+    """The `FORMATS` that this Pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @functools.cache
 def _set_warnings() -> None:
-    """Pillow's warning of a bomb becomes an error; those of odd metadata concern no pixel."""
+    """Make Pillow's decompression bomb warning an error; ignore those about metadata."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def _guard(action: Callable[[], Image.Image]) -> Image.Image:
-    """Turn whatever a damaged file makes a decoder raise into a BadImage."""
+    """Convert every exception that a decoder raises on a damaged file into a BadImage."""
     try:
         return action()
     except (BadImage, MemoryError):
@@ -210,7 +212,7 @@ def _guard(action: Callable[[], Image.Image]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """From the EXIF block of PNG or WebP; Pillow turns TIFF upright by itself."""
+    """The orientation in the EXIF block of PNG or WebP; Pillow applies that of TIFF itself."""
     exif: Any = image.info.get("exif")
     if image.format == "TIFF" or not isinstance(exif, bytes):
         return 1
@@ -242,7 +244,7 @@ def _sixteen_bit(image: Image.Image) -> Image.Image:
 
 
 def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
-    """Upright RGB by simplejpeg; None where PIL has to decide."""
+    """Upright RGB decoded by simplejpeg; None where the image is left to PIL."""
     try:
         import simplejpeg
     except ImportError as error:
@@ -258,7 +260,7 @@ def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
             return None
         _check_size(width, height)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
-    except ValueError:  # damaged, or only odd: PIL tells which
+    except ValueError:  # PIL decides whether it is damaged
         return None
     if file.orientation in TURNS:
         return np.asarray(Image.fromarray(pixels).transpose(TURNS[file.orientation]))

@@ -1,8 +1,8 @@
-"""Fingerprints of images: the same bytes, or nearly the same picture.
+"""Hashes of images: of their encoded bytes, and of their appearance.
 
-Encoded again as JPEG at quality 75, 500 photographs of ImageNet keep their perceptual hash in 91 %
-of the cases and differ in at most two bits in 99.8 %; at half the size in 67 and 98 %. No two
-different photographs among them are nearer than 14 bits. So two bits are what counts as the same.
+Of 500 photographs of ImageNet re-encoded as JPEG at quality 75, 91 % keep their perceptual hash and
+99.8 % differ in at most two bits; at half the size 67 and 98 %. Any two different photographs among
+them differ in at least 14 bits. So a difference of up to two bits counts as a duplicate.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 __all__ = ["NEAR_BITS", "byte_digest", "perceptual_hash", "perceptual_hashes"]
 
 NEAR_BITS = 2
-"""Bits in which the hashes of two pictures may differ that count as one."""
+"""Bits in which the perceptual hashes of duplicates may differ."""
 
 _SIDE = 32
 _KEPT = 8
 _FLAT = 4.0
-"""Standard deviation, in grey levels, under which a picture has no structure to hash."""
+"""Standard deviation, in grey levels, below which an image has no structure to hash."""
 
 
 def byte_digest(data: bytes) -> int:
@@ -33,23 +33,23 @@ def byte_digest(data: bytes) -> int:
 
 
 def perceptual_hash(pixels: Tensor) -> int | None:
-    """A signed 64-bit hash that survives re-encoding and small changes of brightness.
+    """A signed 64-bit hash that is robust to re-encoding and small changes of brightness.
 
-    The picture is reduced to 32 x 32 grey levels; of its cosine transform the 8 x 8 lowest
-    frequencies are kept, and each bit says whether one exceeds their median (Zauner 2010,
+    The image is reduced to 32 x 32 grey levels. The 8 x 8 lowest frequencies of its cosine transform
+    are kept, and each bit says whether one of them is above their median (Zauner 2010,
     "Implementation and benchmarking of perceptual image hash functions").
 
     Args:
         pixels: uint8 (channel, y, x), one or three channels.
 
     Returns:
-        The hash, or None for a picture too flat to have one.
+        The hash, or None for an image too flat to have one.
     """
     return perceptual_hashes([pixels])[0]
 
 
 def perceptual_hashes(images: Sequence[Tensor]) -> list[int | None]:
-    """`perceptual_hash` of several pictures, which is quicker than one by one.
+    """`perceptual_hash` of several images, faster than one by one.
 
     Args:
         images: uint8 (channel, y, x) each.
@@ -73,9 +73,9 @@ def perceptual_hashes(images: Sequence[Tensor]) -> list[int | None]:
 
 
 def _reduce(pixels: Tensor, boxes: npt.NDArray[np.float64]) -> None:
-    """Grey levels of 32 x 32 equal boxes, (y, x); up to 31 rows and columns at the edges are cut.
+    """Mean grey levels of 32 x 32 equal boxes, (y, x); up to 31 rows and columns are cropped.
 
-    The sums are of whole numbers, so they are the same on every machine.
+    The sums are of integers, so they are the same on every machine.
     """
     lines = pixels.permute(1, 2, 0).contiguous().numpy()
     for axis in (0, 1):
@@ -84,7 +84,7 @@ def _reduce(pixels: Tensor, boxes: npt.NDArray[np.float64]) -> None:
     height, width = (extent // _SIDE for extent in lines.shape[:2])
     top, left = (extent % _SIDE // 2 for extent in lines.shape[:2])
     inside = lines[top : top + _SIDE * height, left : left + _SIDE * width]
-    # Rows first: whole lines are added, which is three times as fast.
+    # Rows first: adding whole rows is three times as fast.
     narrow = height * 255 < 1 << 16
     bands = inside.reshape(_SIDE, height, -1)
     rows = np.add.reduce(bands, axis=1, dtype=np.uint16 if narrow else np.uint32)

@@ -1,10 +1,10 @@
-"""What a JPEG file's markers say: its orientation, and whether its data is all there.
+"""Reads the markers of a JPEG file: its orientation, and whether its data is complete.
 
-libjpeg fills the missing part of an image with grey and only warns; PIL drops the warning when the
-file still ends in an end-of-image marker. So the file is prepared here before it is decoded: in a
-file of one scan everything behind that scan is replaced by a few zero bytes, which are enough for
-a complete scan and make an incomplete one run dry, an error. Of a progressive file the scans are
-counted: each component must have reached its last bit.
+libjpeg fills the missing part of an image with grey and only warns, and PIL drops the warning when
+the file ends in an end-of-image marker. So the file is prepared here before it is decoded. In a file
+of one scan, everything after the scan is replaced by a few zero bytes: enough to finish a complete
+scan, too few for an incomplete one, which becomes an error. The scans of a progressive file are
+counted: they must contain every component down to its last bit.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ SCAN, EXIF_SEGMENT = 0xDA, 0xE1
 """Start of scan, and the application segment that holds EXIF."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag; 1 is upright, 2 to 8 are the mirrored and turned ones."""
+"""The EXIF tag; 1 is upright, 2 to 8 are mirrored or rotated."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegFile:
-    """A JPEG file made ready for a decoder.
+    """A JPEG file prepared for a decoder.
 
     Args:
-        data: to be decoded; fails where the original would have come out partly grey.
+        data: to be decoded; fails where the original file would give a partly grey image.
         orientation: 1 to 8, the EXIF tag.
-        missing: what is absent of a progressive file, or an empty string.
+        missing: what a progressive file lacks, or an empty string.
     """
 
     data: bytes
@@ -70,7 +70,7 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def read_jpeg(data: bytes) -> JpegFile:
-    """Walk the markers; a file too damaged to be walked is given back as it is."""
+    """Read the markers and prepare the file; one whose markers are damaged is returned unchanged."""
     orientation, frame, scans = 1, None, []
     exif = slice(0)
     components = b""
@@ -96,14 +96,14 @@ def read_jpeg(data: bytes) -> JpegFile:
         ends = _marker_from(markers, end)
         if ends is not None:
             data = data[:ends] + PADDING
-    if exif.stop:  # Pillow would look for a resolution in it and stumble over nonsense
+    if exif.stop:  # Pillow reads a resolution from it and fails on invalid values
         data = data[: exif.start] + data[exif.stop :]
     missing = _missing(components, scans) if frame in PROGRESSIVE else ""
     return JpegFile(data, orientation, missing)
 
 
 def _segments(data: bytes, markers: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:
-    """(marker, first byte, first byte behind) of each segment; ends at the end of the image."""
+    """(marker, first byte, byte after the last) of each segment, up to the end of the image."""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -126,20 +126,20 @@ def _segments(data: bytes, markers: NDArray[np.intp]) -> Iterator[tuple[int, int
 
 
 def _markers(data: bytes) -> NDArray[np.intp]:
-    """Where each 0xFF stands that, inside a scan, would be the marker that ends it."""
+    """Positions of all 0xFF bytes that would end a scan."""
     values = np.frombuffer(data, dtype=np.uint8)
     at = np.flatnonzero(values[:-1] == 0xFF)
     return at[~INSIDE_SCAN[values[at + 1]]]
 
 
 def _marker_from(markers: NDArray[np.intp], at: int) -> int | None:
-    """The first of them at or behind a byte."""
+    """The first of these positions that is not before a byte."""
     found = int(np.searchsorted(markers, at))
     return int(markers[found]) if found < len(markers) else None
 
 
 def _missing(components: bytes, scans: list[_Scan]) -> str:
-    """What a progressive file lacks: a component whose DC or AC part is not at its last bit."""
+    """What a progressive file lacks: a component without the last bit of its DC or AC part."""
     for component in components:
         done = [scan for scan in scans if component in scan.components and scan.low == 0]
         if not any(scan.first == 0 for scan in done):
@@ -151,7 +151,7 @@ def _missing(components: bytes, scans: list[_Scan]) -> str:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation tag of an EXIF block; 1 when there is none, or it makes no sense.
+    """The orientation tag of an EXIF block; 1 when it is missing or invalid.
 
     Args:
         exif: with or without the leading `Exif\\0\\0`.

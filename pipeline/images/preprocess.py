@@ -1,8 +1,9 @@
 """From an original photograph to the network's input and back.
 
-A network sees a resized, cropped, normalised copy of an image. `Preprocess` holds the numbers of
-that copy; its methods give the geometry in both directions, so that a patch found on the
-network's grid can be cut out of the original photograph.
+A network takes a resized, cropped, normalised copy of an image. `Preprocess` holds the numbers of
+that copy. Its methods give the geometry in both directions, so that a patch found on the network's
+grid can be cut out of the original photograph; `Preprocess.placement` and `Preprocess.placement_sql`
+are the same geometry for one image in Python and for all images of an index in SQL.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 from pipeline.errors import UsageError
 
-__all__ = ["Box", "Channels", "Fit", "Interpolation", "Preprocess"]
+__all__ = ["Box", "Channels", "Fit", "Interpolation", "Placement", "Preprocess"]
 
 Interpolation = Literal["bilinear", "bicubic"]
 Fit = Literal["crop", "squash"]
@@ -21,12 +22,38 @@ Channels = Literal["rgb", "bgr", "grey"]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels: left and top are inside, right and bottom are the first outside."""
+    """A rectangle in pixels: left and top are inside, right and bottom are just outside."""
 
     left: float
     top: float
     right: float
     bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the network's input lies in one original photograph.
+
+    Args:
+        left: of the centre crop inside the resized image, in pixels.
+        top: likewise.
+        scale_x: columns of the original to one of the resized image.
+        scale_y: rows likewise.
+    """
+
+    left: int
+    top: int
+    scale_x: float
+    scale_y: float
+
+    def to_original(self, box: Box) -> Box:
+        """Map a box from pixels of the input to pixels of the original."""
+        return Box(
+            (box.left + self.left) * self.scale_x,
+            (box.top + self.top) * self.scale_y,
+            (box.right + self.left) * self.scale_x,
+            (box.bottom + self.top) * self.scale_y,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +68,7 @@ class Preprocess:
         mean: per channel, in the network's own channel order, on the scale 0..255.
         std: likewise.
         channels: the order the network expects.
-        fit: `crop` keeps the aspect ratio and cuts the centre; `squash` stretches to the input.
+        fit: `crop` keeps the aspect ratio and crops the centre; `squash` stretches to the input.
 
     Raises:
         UsageError: when the sizes are not positive or the crop is larger than the resized image.
@@ -88,20 +115,43 @@ class Preprocess:
         resized_width, resized_height = self.resized(width, height)
         return round((resized_width - self.width) / 2), round((resized_height - self.height) / 2)
 
+    def placement(self, width: int, height: int) -> Placement:
+        """Where the input lies in an original of that size.
+
+        Args:
+            width: of the original, in pixels, after its EXIF orientation is applied.
+            height: likewise.
+        """
+        resized_width, resized_height = self.resized(width, height)
+        left, top = self.crop_offset(width, height)
+        return Placement(left, top, width / resized_width, height / resized_height)
+
     def to_original(self, box: Box, width: int, height: int) -> Box:
-        """Carry a box on the network's input back to the original photograph, clipped to both.
+        """Map a box on the network's input to the original photograph, clipped to the input.
 
         Args:
             box: in input pixels; parts outside the input (padding) are cut off.
             width: of the original, in pixels, after its EXIF orientation is applied.
             height: likewise.
         """
-        resized_width, resized_height = self.resized(width, height)
-        left, top = self.crop_offset(width, height)
-        scale_x, scale_y = width / resized_width, height / resized_height
-        return Box(
-            (max(box.left, 0) + left) * scale_x,
-            (max(box.top, 0) + top) * scale_y,
-            (min(box.right, self.width) + left) * scale_x,
-            (min(box.bottom, self.height) + top) * scale_y,
+        inside = Box(
+            max(box.left, 0), max(box.top, 0), min(box.right, self.width), min(box.bottom, self.height)
         )
+        return self.placement(width, height).to_original(inside)
+
+    def placement_sql(self) -> dict[str, str]:
+        """The fields of `placement` as DuckDB expressions of the columns `width` and `height`."""
+        if self.fit == "squash":
+            resized_width, resized_height = str(self.width), str(self.height)
+        else:
+            resized_width, resized_height = (
+                f"CASE WHEN {side} <= {other} THEN {self.resize} "
+                f"ELSE greatest({self.resize}, {self.resize} * {side} // {other}) END"
+                for side, other in (("width", "height"), ("height", "width"))
+            )
+        return {
+            "left": f"round_even((({resized_width}) - {self.width}) / 2, 0)",
+            "top": f"round_even((({resized_height}) - {self.height}) / 2, 0)",
+            "scale_x": f"width / ({resized_width})",
+            "scale_y": f"height / ({resized_height})",
+        }

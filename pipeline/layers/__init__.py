@@ -1,5 +1,5 @@
-"""Which modules of a network are probed, the shape of their units, and their receptive fields.
+"""Choose the layers of a network to probe; find the shape of their units and their receptive fields.
 
-Goes in: a network and glob patterns. Comes out: a tuple of `Layer`.
+Input: a network and glob patterns. Output: a tuple of `Layer`.
 Imports: choices, errors, images, networks, store.
 """

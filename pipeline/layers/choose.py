@@ -1,6 +1,6 @@
-"""Which modules are probed, and what shape their units have.
+"""Choose the modules to probe, and find the shape of their units.
 
-A layer is a module by its dotted name. Its output has one of four kinds, found by a trial pass:
+A layer is a module, named by its dotted name. Its output is of one of four kinds, found by a trial pass:
 
     map        (image, unit, y, x)
     map_last   (image, y, x, unit)
@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, UsageError
@@ -28,20 +27,20 @@ from pipeline.layers.patterns import match_layers
 from pipeline.layers.receptive_field import Target
 from pipeline.layers.receptive_field_cache import cached_fields
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, grey_input
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
 
 MAX_PREFIX_TOKENS = 16
-"""Class, distillation and register tokens in front of a grid; published models have up to 9."""
+"""Most class, distillation and register tokens before a grid; published models have up to 9."""
 
 
 def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
     """Prefix, rows and columns of a token sequence on an input of height x width.
 
-    The fewest prefix tokens that leave a grid of the input's aspect; without any, the sequence
-    is one row.
+    Takes the smallest prefix that leaves a grid of the input's aspect ratio; if there is none, the
+    whole sequence is one row.
     """
     for prefix in range(min(MAX_PREFIX_TOKENS, tokens - 1) + 1):
         for rows in range(1, tokens - prefix + 1):
@@ -52,7 +51,7 @@ def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
 
 
 def _is_channels_last(shape: tuple[int, ...], height: int, width: int) -> bool:
-    """Whether three axes are y, x, unit rather than unit, y, x, by the aspect of the input."""
+    """Whether three axes are y, x, unit rather than unit, y, x, by the aspect ratio of the input."""
 
     def skew(rows: int, columns: int) -> float:
         return abs(rows * width / (columns * height) - 1)
@@ -70,11 +69,11 @@ def _infer_kind(shape: tuple[int, ...], height: int, width: int) -> Kind:
 
 
 AXES: dict[Kind, int] = {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}
-"""Axes of each kind's output, the images' not counted."""
+"""Number of axes of each kind's output, without the batch axis."""
 
 
 def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer:
-    """A layer's units and grid; its receptive field is the whole input until it is probed."""
+    """A layer with its units and grid; its receptive field is set to the whole input."""
     height, width = preprocess.height, preprocess.width
     fits = kind is not None and AXES[kind] == len(call.shape)
     found = kind if kind is not None and fits else _infer_kind(call.shape, height, width)
@@ -90,7 +89,7 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
 
 
 def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Put in the inputs that patterns ending in `.input` ask for."""
+    """Add taps for the inputs that patterns ending in `.input` match."""
     names = [name for name, _ in module.named_modules() if name]
     for pattern in patterns:
         base, _, last = pattern.rpartition(".")
@@ -101,10 +100,10 @@ def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
-    """The chosen layers with their shapes, from one trial pass."""
+    """The chosen layers with their shapes, found by one trial pass."""
     module = network.module
     _add_taps(module, patterns)
-    calls = trace_modules(module, _blank(network, TRACED_IMAGES))
+    calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls)
     if network.default_layers:
@@ -113,20 +112,13 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     chosen = match_layers(patterns, calls, names, defaults) if patterns else defaults
     layers = [_shape_layer(calls[name], network.preprocess, kind) for name in chosen]
     if not layers:
-        raise LayerError(f"network {network.name} has no layer to probe")
+        raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):
         raise LayerError(
             f"none of the chosen layers can be of kind {kind}: "
-            + ", ".join(f"{layer.name} gives {calls[layer.name].shape}" for layer in layers[:3])
+            + ", ".join(f"{layer.name} outputs {calls[layer.name].shape}" for layer in layers[:3])
         )
     return [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
-
-
-def _blank(network: Network, images: int) -> Tensor:
-    """Grey images as the network takes them, where it is."""
-    parameter = next(network.module.parameters(), torch.empty(0))
-    grey = torch.full((images, *network.input_shape), 128, dtype=torch.uint8, device=parameter.device)
-    return network.normalise(grey).to(parameter.dtype)
 
 
 def choose_layers(
@@ -137,21 +129,25 @@ def choose_layers(
     kind: Kind | None = None,
     cache: Path | None = None,
 ) -> tuple[Layer, ...]:
-    """The layers that names or globs choose, in forward order, with shapes and receptive fields.
+    """Choose layers by names or globs; returns them in forward order, with shapes and receptive fields.
 
     Args:
         network: runs a few trial passes.
         patterns: names or globs, a plain string is one of them; matched against the default
-            layers, or against every module when none of those match or the glob contains `**`;
-            none: the default layers.
-            `NAME.input` is what goes into a module, see `pipeline.networks.extra_modules`.
-        receptive_fields: whether to probe them; without, every layer sees the whole input.
-        kind: of all chosen layers with as many axes, instead of what their shapes suggest.
-        cache: a folder that keeps the receptive fields of known architectures.
+            layers, or against every module if none of those match or the glob contains `**`;
+            empty: the default layers. `NAME.input` is the input of a module, see
+            `pipeline.networks.extra_modules`.
+        receptive_fields: whether to find them; if not, they are set to the whole input.
+        kind: of all chosen layers with the right number of axes, in place of the kind that their
+            shapes suggest.
+        cache: folder in which the receptive fields of known architectures are stored.
+
+    Returns:
+        The layers, numbered in forward order.
 
     Raises:
-        LayerError: a pattern that matches nothing, or a layer that cannot be probed.
-        UsageError: an unknown kind.
+        LayerError: if a pattern matches nothing, or a layer cannot be probed.
+        UsageError: if the kind is unknown.
     """
     if kind is not None and kind not in AXES:
         raise UsageError(f"--kind must be one of {', '.join(AXES)}, got {kind!r}")
@@ -163,7 +159,7 @@ def choose_layers(
         Target(layer.module, (layer.grid_h, layer.grid_w), functools.partial(unit_view, layer))
         for layer in layers
     ]
-    fields = cached_fields(network.module, _blank(network, 1), targets, cache)
+    fields = cached_fields(network.module, grey_input(network), targets, cache)
     return tuple(
         replace(
             layer,

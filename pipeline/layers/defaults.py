@@ -1,9 +1,9 @@
-"""A network's block outputs and classifier, found from its architecture.
+"""Find the default layers of a network, its block outputs and classifier, from the architecture.
 
-A block is a module with layers inside whose class is repeated, outermost first: ResNet's
-bottlenecks, EfficientNet's inverted residuals, a transformer's encoder blocks, GoogLeNet's
-inceptions. A stage, which does nothing but run such blocks one after another, is looked into. In
-a network without blocks (AlexNet, VGG) the activation functions take their place.
+A block is the outermost module with weights whose class occurs several times: ResNet's bottlenecks,
+EfficientNet's inverted residuals, a transformer's encoder blocks, GoogLeNet's inception modules. A
+stage, a module that only runs such blocks one after another, is not a block; its blocks are taken. In
+a network without blocks (AlexNet, VGG) the activation functions are taken instead.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _ACTIVATIONS: tuple[type[nn.Module], ...] = (
 
 
 def _weight_layers(module: nn.Module) -> int:
-    """How many modules inside hold a matrix or kernels of their own."""
+    """The number of modules inside that have a matrix or kernels of their own."""
     return sum(
         any(parameter.dim() >= 2 for parameter in part.parameters(recurse=False)) for part in module.modules()
     )
 
 
 def _is_candidate(module: nn.Module) -> bool:
-    """Whether a module could be a block: not a bare container, with layers inside."""
+    """Whether a module could be a block: not a plain container, and with weights inside."""
     return bool(own_children(module)) and type(module) not in _CONTAINERS and _weight_layers(module) >= 1
 
 
 def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> bool:
-    """Whether a module is a stage: its output is that of the last of several alike blocks."""
+    """Whether a module is a stage: its output is that of the last of several blocks of one class."""
     containers = {name: module}
     containers |= {
         f"{name}.{child_name}": child
@@ -70,7 +70,7 @@ def _runs_blocks(name: str, module: nn.Module, calls: Mapping[str, Call]) -> boo
         alike = len({type(child) for child in blocks}) == 1 and all(map(_is_candidate, blocks))
         if alike and len(blocks) == len(children):
             last = calls[children[-1][0]]
-            if last.storage == calls[name].storage and _size(last) == _size(calls[name]):
+            if last.memory == calls[name].memory and _size(last) == _size(calls[name]):
                 return True
     return False
 
@@ -91,22 +91,22 @@ def _pattern(name: str) -> str:
 
 
 def _size(call: Call) -> int:
-    """Numbers per image."""
+    """Values per image."""
     return math.prod(call.shape)
 
 
 def find_classifier(module: nn.Module, calls: Mapping[str, Call]) -> str | None:
-    """The innermost module with weights whose output is the network's, or None."""
+    """The innermost module with weights whose output is that of the network, or None."""
     final = calls[""]
     for name, call in calls.items():
-        same = call.storage == final.storage and _size(call) == _size(final) and call.runs == 1
+        same = call.memory == final.memory and _size(call) == _size(final) and call.runs == 1
         if name and same and _weight_layers(module.get_submodule(name)):
             return name
     return None
 
 
 def _find_blocks(module: nn.Module, calls: Mapping[str, Call], usable: set[str]) -> set[str]:
-    """Names of the blocks; also of modules beside them of which there is only one."""
+    """Names of the blocks, and of single modules beside them whose class occurs only once."""
     candidates = {name for name in usable if _is_candidate(module.get_submodule(name))}
     counts = Counter(type(part) for part in module.modules() if _is_candidate(part))
     repeated = {kind for kind, count in counts.items() if count >= 2}
@@ -126,7 +126,7 @@ def _find_blocks(module: nn.Module, calls: Mapping[str, Call], usable: set[str])
 
 
 def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
-    """Names of the activation functions, or of the layers with weights where there are none."""
+    """Names of the activation functions; if there are none, of the layers with weights."""
     parts = {name: module.get_submodule(name) for name in usable}
     activations = {name for name, part in parts.items() if isinstance(part, _ACTIVATIONS)}
     return activations or {
@@ -135,11 +135,11 @@ def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
 
 
 def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
-    """The block outputs, the classifier and added directions, in forward order.
+    """Names of the block outputs, the classifier and added directions, in forward order.
 
     Args:
         module: in eval mode.
-        calls: of `trace_modules`.
+        calls: its trace by `trace_modules`.
     """
     usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
     chosen = _find_blocks(module, calls, usable) or _find_activations(module, usable)

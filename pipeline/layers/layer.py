@@ -1,4 +1,4 @@
-"""A probed layer: its name, the shape of its units, and where its positions look."""
+"""A probed layer: its name, the shape of its units, and its receptive field."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Layer:
 
     Args:
         name: dotted name of the module.
-        ordinal: place among the chosen layers, in forward order, from 0.
-        kind: where units and positions lie.
-        units: how many.
-        prefix: tokens before the grid.
+        ordinal: index among the chosen layers, in forward order, from 0.
+        kind: which axes of the output are units and positions.
+        units: number of units.
+        prefix: number of tokens before the grid.
         grid_h: rows of positions; 1 for vectors.
         grid_w: columns of positions.
-        rf_h: rows of the input that one position sees, in pixels.
-        rf_w: columns likewise.
-        stride_y: rows of the input between neighbouring positions; 0 where all see everything.
-        stride_x: columns likewise.
-        start_y: first input row that grid row 0 sees; negative where padding is.
+        rf_h: height of the receptive field of one position, in input pixels.
+        rf_w: its width.
+        stride_y: input rows between neighbouring positions; 0 if each sees the whole input.
+        stride_x: input columns likewise.
+        start_y: first input row of the receptive field of grid row 0; negative inside padding.
         start_x: first input column likewise.
     """
 
@@ -51,22 +51,22 @@ class Layer:
 
     @property
     def module(self) -> str:
-        """Dotted name of the module to hook."""
+        """Dotted name of the module whose output is probed."""
         return self.name
 
     def box(self, y: int, x: int) -> Box:
-        """The pixels of the input that grid position (y, x) sees, not clipped to the input."""
+        """The receptive field of grid position (y, x) in input pixels, not clipped to the input."""
         top = self.start_y + y * self.stride_y
         left = self.start_x + x * self.stride_x
         return Box(left, top, left + self.rf_w, top + self.rf_h)
 
 
 LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix")
-"""The columns of `listed`."""
+"""Column names of `listed`."""
 
 
 def listed(layer: Layer) -> tuple[str | int, ...]:
-    """A layer as a row to read; `all` is a field that is the whole input."""
+    """A layer as a row for display; the field `all` is the whole input."""
     whole = not layer.stride_y and not layer.stride_x
     return (
         layer.name,
@@ -80,23 +80,23 @@ def listed(layer: Layer) -> tuple[str | int, ...]:
 
 
 def unit_view(layer: Layer, output: Any) -> Tensor:
-    """A layer's output with its axes in the order image, unit, y, x; a view, never a copy.
+    """View a layer's output with its axes in the order image, unit, y, x, without a copy.
 
     Args:
-        layer: says where the axes are.
-        output: what the module gave; of a tuple, list or dictionary the first tensor.
+        layer: its kind determines the axes.
+        output: of the module; of a tuple, list or dictionary the first tensor is used.
 
     Returns:
         (image, unit, y, x), with one position for vectors.
 
     Raises:
-        LayerError: when the output is not what the layer's kind says.
+        LayerError: if the output does not match the layer's kind.
     """
     tensor = first_tensor(output)
     axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
     if tensor is None or tensor.dim() != axes:
         found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
-        raise LayerError(f"layer {layer.name} gave {found}, expected {axes} axes ({layer.kind})")
+        raise LayerError(f"layer {layer.name} returned {found}, expected {axes} axes ({layer.kind})")
     if layer.kind == "map":
         return tensor
     if layer.kind == "map_last":

@@ -1,9 +1,8 @@
-"""The search for the edges of receptive fields along one axis, by margins that are tried.
+"""Search for the edges of receptive fields along one axis, by testing margins.
 
-A margin is a number of pixels at one side of the input that are made useless; a position is clean
-when its output does not notice. A search is a generator: it yields the margins that it wants
-tried, is resumed when its edges have learnt which positions stayed clean, and returns a field.
-Nothing here knows of a network.
+A margin is a number of pixels at one side of the input that are overwritten; a position is clean if
+its output does not depend on them. A search is a generator: it yields the margins to test, is resumed
+when the results have been recorded in its edges, and returns a field. The caller runs the network.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ __all__ = ["Edge", "Field", "Search", "Side", "Wanted", "search_field"]
 Side = Literal["near", "far"]
 
 Wanted = set[tuple[Side, int]]
-"""Margins to try, each from the near (top, left) or the far side."""
+"""Margins to test, each at the near (top, left) or the far side."""
 
 Positions = npt.NDArray[np.int64]
-"""One number per grid position along one axis, or some of the positions."""
+"""One value per grid position along one axis, or the indices of some positions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What position p of one axis sees: `size` pixels from `start + p * stride` on.
+    """The receptive fields along one axis: of position p, `size` pixels from `start + p * stride` on.
 
-    A field that is the whole input for every position has stride 0 and start 0.
+    If every position sees the whole input, stride and start are 0.
     """
 
     size: int
@@ -42,9 +41,9 @@ class Field:
 class Edge:
     """The edges of all positions along one axis, counted in pixels from one side of the input.
 
-    What is known so far: `at_least[p] <= edge of p < less_than[p]`. The first `border` pixels are
-    seen by no position, because strides do not come out even; an edge that lies there may in truth
-    be in the padding.
+    The bounds known so far: `at_least[p] <= edge of p < less_than[p]`. The first `border` pixels are
+    seen by no position, because the length is not a multiple of the strides; the true edge of a
+    position that starts there may be in the padding.
     """
 
     side: Side
@@ -59,22 +58,22 @@ class Edge:
         self.less_than = np.full(self.positions, self.length + 1, np.int64)
 
     def exclude(self, blind: npt.NDArray[np.bool_]) -> None:
-        """Leave out positions that see nothing but padding."""
+        """Exclude positions that see only padding."""
         self.at_least[blind], self.less_than[blind] = self.length, self.length + 1
 
     def learn(self, margin: int, clean: npt.NDArray[np.bool_]) -> None:
-        """Take in which positions stayed clean when the first `margin` pixels were NaN."""
+        """Record which positions were clean when the first `margin` pixels were NaN."""
         clean = clean | (self.at_least == self.length)
         self.at_least[clean] = np.maximum(self.at_least[clean], margin)
         self.less_than[~clean] = np.minimum(self.less_than[~clean], margin)
 
     @property
     def inside(self) -> Positions:
-        """Positions whose edge lies inside the input, nearest first.
+        """Positions whose edge is inside the input, nearest first.
 
-        Dilation makes holes: a position whose field begins in the padding can touch the input
-        behind its border. So only positions beyond the last one at the border count; one that is
-        beyond the middle while the middle is not is there because windows wrap around.
+        Dilation leaves gaps: a position whose field begins in the padding may first touch the input
+        behind its border. So only positions behind the last one at the border count. If windows wrap
+        around, a position behind the middle can be at the border although the middle is not.
         """
         behind = self.at_least > self.border
         middle = self.positions // 2
@@ -88,9 +87,12 @@ class Edge:
         """Find the edge of one position.
 
         Args:
-            position: whose edge.
-            guess: what it probably is; tried first.
-            most: what it probably is at most; halving starts below.
+            position: index of the position.
+            guess: probable edge, tested first.
+            most: probable upper bound; bisection starts below it.
+
+        Returns:
+            The edge.
         """
         while True:
             low, high = int(self.at_least[position]), int(self.less_than[position])
@@ -105,7 +107,7 @@ class Edge:
             yield {(self.side, margin) for margin in margins}
 
     def rises_by(self, stride: int, first: int) -> bool:
-        """Whether all edges inside agree with a steady rise from position `first` on."""
+        """Whether the bounds of all edges inside allow a constant stride from position `first` on."""
         edges = self.at_least[first] + (self.inside - first) * stride
         low, high = self.at_least[self.inside], self.less_than[self.inside]
         return bool(np.all((low <= edges) & (edges < high)))
@@ -114,11 +116,11 @@ class Edge:
 Found = TypeVar("Found")
 
 Search = Generator[Wanted, None, Found]
-"""Yields the margins it wants tried, is resumed when the edges have learnt, returns its finding."""
+"""Yields margins to test, is resumed when the edges are updated, and returns its result."""
 
 
 def _together(searches: Sequence[Search[Found]]) -> Search[list[Found]]:
-    """Run searches side by side and gather what they find."""
+    """Run searches in parallel and collect their results."""
     found: dict[int, Found] = {}
     while len(found) < len(searches):
         wanted: Wanted = set()
@@ -134,7 +136,7 @@ def _together(searches: Sequence[Search[Found]]) -> Search[list[Found]]:
 
 
 def _first_inside(edge: Edge, stride: int) -> Search[int | None]:
-    """The first position whose edge lies inside the input, with its edge known; or None."""
+    """Find the first position whose edge is inside the input, and its edge; None if there is none."""
     yield {(edge.side, 1)}
     seeing = int(np.argmax(edge.at_least < edge.length))
     if edge.at_least[seeing] >= 1:
@@ -148,11 +150,11 @@ def _first_inside(edge: Edge, stride: int) -> Search[int | None]:
 
 
 def search_field(near: Edge, far: Edge) -> Search[Field]:
-    """The field along one axis.
+    """Find the field along one axis.
 
     Args:
-        near: learns from margins at the top or left side.
-        far: likewise at the bottom or right side, its positions mirrored.
+        near: edges at the top or left side.
+        far: edges at the bottom or right side, with positions in reverse order.
     """
     length, positions = near.length, near.positions
     whole = Field(length, 0, 0)
@@ -174,5 +176,5 @@ def search_field(near: Edge, far: Edge) -> Search[Field]:
     top, bottom = yield from _together([near.settle(middle), far.settle(positions - 1 - middle)])
     stride = max(1, round(length / positions))
     size = length - bottom - top
-    # Where the middle sees nothing but padding there is no field to tell.
+    # A middle position that sees only padding has no field.
     return whole if size == length or size < 1 else Field(size, stride, top - middle * stride)

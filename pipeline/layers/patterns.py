@@ -1,4 +1,4 @@
-"""Which modules a user's patterns mean."""
+"""Match the user's patterns with module names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["match_layers"]
 
 
 def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Names that a glob matches: among the defaults, or else, and for `**`, among all."""
+    """Names that a glob matches: among the defaults; if none, or for `**`, among all."""
     near = [] if "**" in pattern else fnmatch.filter(defaults, pattern)
     return [pattern] if pattern in names else near or fnmatch.filter(names, pattern)
 
@@ -23,18 +23,22 @@ def match_layers(
     names: Sequence[str],
     defaults: Sequence[str],
 ) -> list[str]:
-    """Module names that patterns match, in forward order.
+    """Match patterns with module names.
 
-    A plain name must be usable; of those that a glob matches, the usable ones are taken.
+    A plain name must be a layer that can be probed; of the matches of a glob, those that can be
+    probed are taken.
 
     Args:
         patterns: names or globs over dotted names.
-        calls: of `pipeline.networks.trace.trace_modules`.
+        calls: from `pipeline.networks.trace.trace_modules`.
         names: of all modules, shared ones under each of their names.
         defaults: matched first, unless a glob contains `**`.
 
+    Returns:
+        The names of the modules in forward order.
+
     Raises:
-        LayerError: for a pattern that matches nothing, or nothing that can be probed.
+        LayerError: if a pattern matches nothing, or nothing that can be probed.
     """
     chosen: set[str] = set()
     first = {alias: call.name for call in calls.values() for alias in (call.name, *call.also)}
@@ -58,5 +62,5 @@ def _why_unusable(call: Call | None) -> str:
     if call is None:
         return "does not run in a forward pass"
     if call.runs > 1:
-        return f"runs {call.runs} times in one pass; choose the modules around it"
+        return f"runs {call.runs} times in one pass; choose the module that contains it"
     return call.trouble

@@ -1,20 +1,19 @@
-"""Receptive fields, by asking the network itself.
+"""Measure receptive fields by running the network.
 
 A NaN in the input reaches exactly the outputs that depend on it: convolution, pooling, addition,
-concatenation and normalisation all pass it on. So with the first `margin` rows and columns of the
-input NaN, a position stays clean as long as its field begins at `margin` or later. No rule per
-module type is needed; branches, ceil-mode pooling and dilation come out right, and attention or
-global pooling shows itself as a field that is the whole input.
+concatenation and normalisation all propagate it. So if the first `margin` rows and columns of the
+input are NaN, a position is clean (not NaN) if its field begins at `margin` or later. No rules per
+module type are needed: branches, ceil-mode pooling and dilation are measured correctly, and attention
+or global pooling gives a field that is the whole input.
 
-The margins are searched by bisection, for all layers, both axes and both sides at once:
-neighbouring layers share them, and a pass ends at the last layer that is still undecided.
+The edges are found by bisection of margins, for all layers, both axes and both sides at once:
+layers share the forward passes, and each pass ends at the last layer that is not finished.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,21 +23,22 @@ from torch.nn import functional
 
 from pipeline.errors import LayerError
 from pipeline.layers.margin_search import Edge, Field, Search, Side, Wanted, search_field
+from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
 __all__ = ["Field", "Target", "find_fields"]
 
 BATCH = 8
-"""Margins tried per forward pass."""
+"""Margins tested per forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A layer whose fields are wanted.
+    """A layer whose receptive fields are measured.
 
     Args:
         module: dotted name.
         grid: rows and columns of its positions.
-        view: from the module's output to (image, unit, y, x).
+        view: converts the module's output to (image, unit, y, x).
     """
 
     module: str
@@ -46,13 +46,9 @@ class Target:
     view: Callable[[Any], Tensor]
 
 
-class _Decided(Exception):
-    """Ends a pass behind the last undecided layer."""
-
-
 @dataclass(slots=True)
 class _Layer:
-    """One layer under search."""
+    """The search for the fields of one layer."""
 
     target: Target
     near: Edge
@@ -73,7 +69,7 @@ class _Layer:
         return layer
 
     def resume(self) -> None:
-        """Let the search look at what has been learnt."""
+        """Resume the search with the recorded results."""
         try:
             self.wanted = next(self.search)
         except StopIteration as stop:
@@ -81,89 +77,84 @@ class _Layer:
 
     @property
     def result(self) -> Field:
-        """What the search found."""
+        """The field that the search found."""
         assert self.found is not None
         return self.found
 
-    def exclude(self, plain: Tensor, spoilt: Tensor, axes: tuple[int, ...]) -> None:
-        """Find the positions (y, x) that see nothing of the input: clean even when all is NaN."""
+    def exclude(self, plain: Tensor, all_nan: Tensor, axes: tuple[int, ...]) -> None:
+        """Exclude positions (y, x) that see nothing of the input: clean even if all of it is NaN."""
         if not plain.all():
-            raise LayerError(f"layer {self.target.module} gives NaN on a plain grey image; check the weights")
-        if spoilt.all():
+            raise LayerError(f"layer {self.target.module} outputs NaN on a grey image; check the weights")
+        if all_nan.all():
             self.found = Field(self.near.length, 0, 0)
-        self.sighted = ~spoilt.all(1), ~spoilt.all(0)
+        self.sighted = ~all_nan.all(1), ~all_nan.all(0)
         blind = (~self.sighted[axes[0]]).numpy()
         self.near.exclude(blind)
         self.far.exclude(blind[::-1])
 
-    def learn(self, tries: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]) -> None:
-        """Take in which positions (try, y, x) stayed clean."""
+    def learn(self, margins: Sequence[tuple[Side, int]], clean: Tensor, axes: tuple[int, ...]) -> None:
+        """Record which positions (margin, y, x) were clean."""
         sighted_rows, sighted_columns = self.sighted
         rows, columns = clean[:, :, sighted_columns].any(2), clean[:, sighted_rows].any(1)
         self.uneven |= len(axes) == 2 and not torch.equal(rows, columns)
         known = (columns if axes == (1,) else rows).numpy()
-        for (side, margin), positions in zip(tries, known, strict=True):
+        for (side, margin), positions in zip(margins, known, strict=True):
             if side == "near":
                 self.near.learn(margin, positions)
             else:
                 self.far.learn(margin, positions[::-1])
 
 
-def _spoil(blank: Tensor, tries: Sequence[tuple[Side, int]], axes: tuple[int, ...]) -> Tensor:
-    """One image per try, NaN along the margin of the given axes (0: rows, 1: columns)."""
-    images = blank.expand(len(tries), *blank.shape[1:]).clone()
-    for image, (side, margin) in zip(images, tries, strict=True):
+def _overwrite(blank: Tensor, margins: Sequence[tuple[Side, int]], axes: tuple[int, ...]) -> Tensor:
+    """One image per margin, which is NaN along the given axes (0: rows, 1: columns)."""
+    images = blank.expand(len(margins), *blank.shape[1:]).clone()
+    for image, (side, margin) in zip(images, margins, strict=True):
         for axis in axes:
             length = image.shape[1 + axis]
             image.narrow(1 + axis, 0 if side == "near" else length - margin, margin).fill_(torch.nan)
     return images
 
 
-def _watch(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tuple[_Layer, Tensor]]:
-    """One pass up to the last of the layers: which positions (image, y, x) stay clean."""
+def _run(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tuple[_Layer, Tensor]]:
+    """Run the module up to the last of the layers; returns their clean positions (image, y, x)."""
     seen: list[tuple[_Layer, Tensor]] = []
 
-    def hook_for(layer: _Layer) -> Callable[[nn.Module, Any, Any], None]:
+    def hook_for(layer: _Layer) -> ForwardHook:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             seen.append((layer, ~layer.target.view(output).amax(1).isnan()))
             if len(seen) == len(layers):
-                raise _Decided
+                raise StopForward
 
         return hook
 
-    with ExitStack() as hooks, torch.no_grad():
-        for layer in layers:
-            submodule = module.get_submodule(layer.target.module)
-            hooks.callback(submodule.register_forward_hook(hook_for(layer)).remove)
-        try:
-            module(images)
-        except _Decided:
-            return seen
+    hooks = [(module.get_submodule(layer.target.module), hook_for(layer)) for layer in layers]
+    with add_hooks(forward=hooks), torch.no_grad():
+        run_until_stopped(module, images)
     return seen
 
 
-def _probe(
+def _search(
     module: nn.Module, blank: Tensor, targets: Sequence[Target], axes: tuple[int, ...]
 ) -> list[_Layer]:
-    """Search all layers along one axis, or along both at once where they are alike."""
+    """Search all layers along one axis, or along both at once as long as both give the same."""
     length = blank.shape[2 + axes[0]]
     layers = [_Layer.begin(target, length, axes[0]) for target in targets]
     images = torch.cat([blank, torch.full_like(blank, torch.nan)])
-    for layer, clean in _watch(module, layers, images):
+    for layer, clean in _run(module, layers, images):
         layer.exclude(clean[0], clean[1], axes)
     while open_layers := [layer for layer in layers if layer.found is None and not layer.uneven]:
         wanted = sorted(set().union(*(layer.wanted for layer in open_layers)))
         for offset in range(0, len(wanted), BATCH):
-            tries = wanted[offset : offset + BATCH]
-            for layer, clean in _watch(module, open_layers, _spoil(blank, tries, axes)):
-                layer.learn(tries, clean, axes)
+            margins = wanted[offset : offset + BATCH]
+            for layer, clean in _run(module, open_layers, _overwrite(blank, margins, axes)):
+                layer.learn(margins, clean, axes)
         for layer in open_layers:
             layer.resume()
     return layers
 
 
 def _spreads_nan(blank: Tensor) -> bool:
-    """Whether this machine's convolution lets a NaN reach more outputs than depend on it."""
+    """Whether convolution on this machine propagates a NaN to outputs that do not depend on it."""
     images = torch.zeros(16, 32, 32, 32, dtype=blank.dtype)
     images[..., 16] = torch.nan
     kernels = torch.ones(32, 32, 3, 3, dtype=blank.dtype)
@@ -173,19 +164,22 @@ def _spreads_nan(blank: Tensor) -> bool:
 
 
 def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> list[tuple[Field, Field]]:
-    """The fields of every target along y and along x.
+    """Measure the fields of every target along y and along x.
 
-    A grid whose fields do not advance in even steps (windowed attention) gets the field of its
-    middle position and the mean step.
+    If the fields of a grid do not have a constant stride (windowed attention), the field of its
+    middle position and the mean stride are used.
 
     Args:
-        module: in eval mode; probed on the CPU, in float64 where float32 convolution spreads a
-            NaN (Winograd).
+        module: in eval mode; run on the CPU, in float64 if float32 convolution spreads a NaN
+            (Winograd).
         blank: (1, channel, y, x) normalised grey input.
         targets: in forward order.
 
+    Returns:
+        The fields along y and x, one pair per target.
+
     Raises:
-        LayerError: when a layer gives NaN even without one in the input.
+        LayerError: if a layer outputs NaN even without one in the input.
     """
     if blank.device.type != "cpu":
         module, blank = copy.deepcopy(module).cpu(), blank.cpu()
@@ -193,11 +187,11 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
         if _spreads_nan(blank):
             module, blank = copy.deepcopy(module).double(), blank.double()
         even = blank.shape[2] == blank.shape[3]
-        joint = _probe(module, blank, targets, (0, 1)) if even else []
+        joint = _search(module, blank, targets, (0, 1)) if even else []
         fields = {layer.target: (layer.result, layer.result) for layer in joint if not layer.uneven}
         rest = [target for target in targets if target not in fields]
         if rest:
-            rows, columns = (_probe(module, blank, rest, (axis,)) for axis in (0, 1))
+            rows, columns = (_search(module, blank, rest, (axis,)) for axis in (0, 1))
             for row, column in zip(rows, columns, strict=True):
                 fields[row.target] = (row.result, column.result)
     return [fields[target] for target in targets]

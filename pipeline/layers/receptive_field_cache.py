@@ -1,7 +1,7 @@
-"""Receptive fields kept by architecture: they do not depend on the weights.
+"""Cache of receptive fields by architecture: they do not depend on the weights.
 
-The key is made of what the architecture prints, of the shapes of its tensors, of the source code
-of its classes and of the input's size: a changed forward pass is another architecture.
+The key is computed from the module's representation, the shapes of its tensors, the source code of
+its classes and the size of the input, so that a changed forward pass has another key.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pipeline.store.files import atomic_path
 __all__ = ["architecture_key", "cached_fields"]
 
 VERSION = 1
-"""Raised when `pipeline.layers.receptive_field` would find other fields."""
+"""To be increased when `pipeline.layers.receptive_field` gives other results than before."""
 
 
 def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
-    """SHA-256 of everything that the receptive fields depend on; None where code is not at hand."""
+    """SHA-256 of all that receptive fields depend on; None if source code is not available."""
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {tuple(shape)}\n{module!r}".encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
@@ -45,7 +45,7 @@ def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
 
 
 def _read(path: Path) -> dict[str, tuple[Field, Field]]:
-    """What is kept; nothing where the file is missing or damaged, since it can be made again."""
+    """Read cached fields; none if the file is missing or damaged, since they can be measured again."""
     try:
         content = json.loads(path.read_text())
         return {name: (Field(*rows), Field(*columns)) for name, (rows, columns) in content.items()}
@@ -54,7 +54,7 @@ def _read(path: Path) -> dict[str, tuple[Field, Field]]:
 
 
 def _write(path: Path, known: Mapping[str, tuple[Field, Field]]) -> None:
-    """Keep the fields; a folder that cannot be written only means probing again next time."""
+    """Write fields to the cache; failures are ignored, since they can be measured again."""
     content = {name: [astuple(rows), astuple(columns)] for name, (rows, columns) in known.items()}
     with suppress(OSError, StoreError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,13 +65,13 @@ def _write(path: Path, known: Mapping[str, tuple[Field, Field]]) -> None:
 def cached_fields(
     module: nn.Module, blank: Tensor, targets: Sequence[Target], folder: Path | None
 ) -> list[tuple[Field, Field]]:
-    """As `pipeline.layers.receptive_field.find_fields`, probing only what is not kept yet.
+    """As `pipeline.layers.receptive_field.find_fields`, but measures only fields that are not cached.
 
     Args:
         module: in eval mode.
         blank: (1, channel, y, x) normalised grey input.
         targets: in forward order.
-        folder: where the fields are kept, made if missing; None keeps nothing.
+        folder: of the cache, created if missing; None disables the cache.
     """
     key = None if folder is None else architecture_key(module, blank.shape[1:])
     if folder is None or key is None:

@@ -1,5 +1,5 @@
-"""Networks by name, file or factory: module, weights, preprocessing and class names.
+"""Load networks by name, file or factory: module, weights, preprocessing and class names.
 
-Goes in: what the user types. Comes out: `Network`.
+Input: the name a user gives. Output: a `Network`.
 Imports: assignments, errors, images, vision_libraries.
 """

@@ -1,4 +1,4 @@
-"""What a network's name stands for, before any weights are in it."""
+"""The definition of a network that a name refers to, before it is built and weights are loaded."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Blueprint"]
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A named architecture and where its published weights are.
+    """A named architecture and the source of its published weights.
 
     Args:
         name: as a user would give it, in full (`torchvision:resnet50`).
-        build: makes the module for an input, with fresh random weights.
-        publish: makes the module for an input with its published weights, and says where they came
-            from; None where there are none to fetch.
-        source: where `publish` takes the weights from, in words.
-        preprocess: how images become its input.
-        classes: the names of the classifier's units, where known.
-        default_layers: names or globs; empty where they are found from the architecture.
-        renames: makes the keys of a foreign weights file those of the module, where they differ.
+        build: builds the module for some preprocessing, with random weights.
+        publish: builds it with the published weights, and returns the module and a description of
+            their source; None if no weights can be downloaded.
+        source: description of where `publish` gets the weights, shown to the user.
+        preprocess: default preprocessing.
+        classes: names of the classifier's units, if known.
+        default_layers: names or globs; empty if they are found from the architecture.
+        renames: maps the keys of a foreign weights file to those of the module, if they differ.
     """
 
     name: str

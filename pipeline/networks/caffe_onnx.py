@@ -1,9 +1,9 @@
-"""Weights in the files of Caffe and ONNX.
+"""Read weights from Caffe and ONNX files.
 
-Both are protocol buffers. Only the few fields that hold tensors are declared here, by their
-numbers in `caffe.proto` and `onnx.proto`; all others are skipped. Packed numbers look like bytes
-on the wire and are declared so, which reads half a gigabyte without making a Python object per
-number.
+Both formats are protocol buffers. Only the few fields that contain tensors are declared here, with
+their numbers from `caffe.proto` and `onnx.proto`; all others are skipped. Packed numbers are declared
+as bytes, which have the same encoding, so that half a gigabyte is read without creating a Python
+object per number.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CAFFE: Schema = {
     },
     "BlobShape": {"dim": (1, "*int64")},
 }
-"""The part of `caffe.proto` that holds weights: V1 files have `layers`, later ones `layer`."""
+"""The part of `caffe.proto` that describes weights: V1 files have `layers`, later ones `layer`."""
 
 ONNX: Schema = {
     "ModelProto": {"graph": (7, "GraphProto")},
@@ -70,7 +70,7 @@ ONNX: Schema = {
         "data_location": (14, "int32"),
     },
 }
-"""The part of `onnx.proto` that holds initialisers."""
+"""The part of `onnx.proto` that describes initialisers."""
 
 INNER_PRODUCT = ("InnerProduct", 14)
 """Caffe's fully connected layer, by its name and by its number in V1 files."""
@@ -80,14 +80,14 @@ ONNX_FLOATS: Mapping[int, npt.DTypeLike] = {
     10: np.dtype("<f2"),
     11: np.dtype("<f8"),
 }
-"""ONNX's numbers for the floating-point types that can be read."""
+"""ONNX's codes of the floating-point types that can be read."""
 
 
 def message_class(schema: Schema) -> Any:
     """The protobuf class of a schema's first message.
 
     Raises:
-        WeightsError: when the protobuf package is not installed.
+        WeightsError: if the protobuf package is not installed.
     """
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -116,10 +116,10 @@ def message_class(schema: Schema) -> Any:
 
 
 def _parse(path: Path, schema: Schema) -> Any:
-    """The file's message.
+    """Parse a file.
 
     Raises:
-        WeightsError: when the file is cut short or of another format.
+        WeightsError: if the file is truncated or has another format.
     """
     from google.protobuf.message import DecodeError
 
@@ -132,22 +132,22 @@ def _parse(path: Path, schema: Schema) -> Any:
 
 
 def _tensor(chunks: Sequence[bytes], kind: npt.DTypeLike, shape: Sequence[int], where: str) -> Tensor:
-    """Packed little-endian numbers as a float32 tensor.
+    """Convert packed little-endian numbers to a float32 tensor.
 
     Raises:
-        WeightsError: when there are more or fewer numbers than the shape says.
+        WeightsError: if the shape does not match the count of numbers.
     """
     numbers = np.frombuffer(b"".join(chunks), dtype=kind)
     if numbers.size != math.prod(shape):
         raise WeightsError(
-            f"{where} holds {numbers.size} numbers, its shape {tuple(shape)} says "
+            f"{where} contains {numbers.size} numbers, its shape {tuple(shape)} requires "
             f"{math.prod(shape)}; the file is damaged"
         )
     return torch.from_numpy(numbers.astype(np.float32).reshape(tuple(shape)))
 
 
 def _blob(blob: Any, kind: str | int, index: int, where: str) -> Tensor:
-    """One of a Caffe layer's tensors: its weight (index 0), its bias (1) or another."""
+    """Read one tensor of a Caffe layer: its weight (index 0), its bias (1) or another."""
     shape = list(blob.shape.dim)
     if not shape:
         shape = [blob.num, blob.channels, blob.height, blob.width]
@@ -161,10 +161,10 @@ def _blob(blob: Any, kind: str | int, index: int, where: str) -> Tensor:
 
 
 def read_caffemodel(path: Path) -> dict[str, Tensor]:
-    """The tensors of a Caffe model, V1 or later: `LAYER.weight`, `LAYER.bias`, `LAYER.blob2` ...
+    """Read the tensors of a Caffe model, V1 or later: `LAYER.weight`, `LAYER.bias`, `LAYER.blob2` ...
 
     Raises:
-        WeightsError: when it is damaged or holds no layers with weights.
+        WeightsError: if it is damaged or contains no layers with weights.
     """
     net = _parse(path, CAFFE)
     state = {}
@@ -173,21 +173,21 @@ def read_caffemodel(path: Path) -> dict[str, Tensor]:
             name = f"{layer.name}.{('weight', 'bias')[index] if index < 2 else f'blob{index}'}"
             state[name] = _blob(blob, layer.type, index, f"{path}, {name},")
     if not state:
-        raise WeightsError(f"{path} holds no layers with weights; is it a .caffemodel file?")
+        raise WeightsError(f"{path} contains no layers with weights; is it a .caffemodel file?")
     return state
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
-    """The floating-point initialisers of an ONNX model, by name, in the file's order.
+    """Read the floating-point initialisers of an ONNX model, by name, in the file's order.
 
     Raises:
-        WeightsError: when it is damaged, keeps its tensors in other files, or holds none.
+        WeightsError: if it is damaged, stores its tensors in other files, or contains none.
     """
     state = {}
     for tensor in _parse(path, ONNX).graph.initializer:
         if tensor.data_location:
             raise WeightsError(
-                f"{path} keeps {tensor.name} in another file; save the model with its weights "
+                f"{path} stores {tensor.name} in another file; save the model with its weights "
                 "inside (onnx.save_model(..., save_as_external_data=False))"
             )
         kind = ONNX_FLOATS.get(tensor.data_type)
@@ -196,5 +196,5 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
         chunks = [tensor.raw_data] if tensor.raw_data else tensor.float_data or tensor.double_data
         state[tensor.name] = _tensor(chunks, kind, tensor.dims, f"{path}, {tensor.name},")
     if not state:
-        raise WeightsError(f"{path} holds no floating-point initialisers; is it an .onnx file?")
+        raise WeightsError(f"{path} contains no floating-point initialisers; is it an .onnx file?")
     return state

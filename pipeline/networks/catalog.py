@@ -1,4 +1,4 @@
-"""From a network's name to its blueprint: maxact's own, torchvision's, timm's, or a factory's."""
+"""Look up the blueprint of a network by name: maxact's own, torchvision's, timm's, or a factory's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["find_blueprint", "list_networks"]
 
 
 def _user_blueprint(name: str) -> Blueprint:
-    """The blueprint behind `module:factory`; the factory gives a module, alone or with more."""
+    """The blueprint of `module:factory`; the factory returns a module, or a pair with its preprocessing."""
     factory = find_factory(
         name,
         what="network factory",
@@ -33,23 +33,23 @@ def _user_blueprint(name: str) -> Blueprint:
     module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
         raise NetworkError(
-            f"network factory {name} gave {type(made).__name__}, "
+            f"network factory {name} returned {type(made).__name__}, "
             "expected an nn.Module or a pair (nn.Module, Preprocess)"
         )
     return Blueprint(
         name=name,
         build=lambda _: module,
-        publish=lambda _: (module, f"as {name} gives them"),
+        publish=lambda _: (module, f"set by {name}"),
         source="the factory",
         preprocess=preprocess or Preprocess(),
     )
 
 
 def find_blueprint(name: str) -> Blueprint:
-    """What a network's name stands for.
+    """Find a network by name.
 
     Raises:
-        NetworkError: when nothing is known by that name; the message suggests near ones.
+        NetworkError: if the name is unknown; the message suggests similar names.
     """
     prefix, _, rest = name.partition(":")
     if name in KNOWN:
@@ -69,13 +69,16 @@ def find_blueprint(name: str) -> Blueprint:
 
 
 def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
-    """Names that `load_network` takes: name, default layers, where the weights come from.
+    """List the networks that `load_network` accepts: name, default layers, source of the weights.
 
     Args:
         pattern: a glob over the names; without one, timm's many architectures are one row.
 
+    Returns:
+        One row per network.
+
     Raises:
-        NetworkError: when the pattern matches nothing.
+        NetworkError: if the pattern matches nothing.
     """
     found = "block outputs and classifier"
     blueprints = [make() for make in KNOWN.values()]
@@ -88,7 +91,7 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
             found,
             f"downloaded by timm ({len(many):,}; `maxact networks 'timm:*'`)",
         )
-        yours = ("MODULE:FACTORY", found, "as your function gives them")
+        yours = ("MODULE:FACTORY", found, "set by your function")
         return [*rows, some, yours]
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]

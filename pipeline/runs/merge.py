@@ -1,4 +1,4 @@
-"""Several runs over shards of one dataset become one index."""
+"""Merges runs over shards of one dataset into one index."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def merge_runs(
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
     Args:
-        out: the folder to write; what it holds already counts too.
-        sources: folders that `maxact index` wrote, of the same fingerprint.
-        reporter: told of the progress.
+        out: the folder to write; a run that is there already is merged too.
+        sources: folders written by `maxact index`, of the same fingerprint.
+        reporter: shows the progress.
 
     Raises:
         FingerprintMismatch: when the runs differ in more than their shards.
-        StoreError: when parts overlap so that some shards cannot be counted exactly once.
+        StoreError: when parts overlap so that not every shard can be counted exactly once.
     """
     reporter = reporter or Silent()
     started = time.monotonic()
@@ -59,9 +59,9 @@ def merge_runs(
     if lost:
         raise StoreError(
             f"{len(lost)} shards ({', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}) were "
-            "committed together with shards that another run holds too, and can be neither "
-            "counted twice nor taken apart; index the runs with --shards-per-part 1, or over "
-            "shards that do not overlap"
+            "committed in parts that also have shards of another run; such a part can be neither "
+            "counted twice nor split. Index the runs with --shards-per-part 1, or over shards that "
+            "do not overlap"
         )
     with locked(out):
         content = _content(runs, chosen)
@@ -81,7 +81,7 @@ def merge_runs(
 
 
 def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dict[str, Any]:
-    """What run.json would say had one run done it all."""
+    """The content of run.json as a single run over all shards would write it."""
     records = sorted((shard for commit in chosen for shard in commit.shards), key=lambda shard: shard.name)
     listing = listing_digest((shard.name, shard.size, shard.digest) for shard in records)
     identity = run_identity(runs[0]["fields"], len(records), listing)
@@ -97,12 +97,12 @@ def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dic
 
 
 def _commits(source: Path) -> tuple[Commit, ...]:
-    """Those of a run that another process may be adding to."""
+    """The commits of a run to which another process may be adding."""
     return list_commits(source / "parts", clear=False)
 
 
 def _remove_others(out: Path, kept: Collection[Path]) -> None:
-    """Remove the parts of which all shards are in others too."""
+    """Remove the parts whose shards are all in other parts."""
     for commit in list_commits(out / "parts"):
         if commit.path not in kept:
             commit.path.unlink(missing_ok=True)

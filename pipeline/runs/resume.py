@@ -1,4 +1,4 @@
-"""What OUT holds already, and whether a run can go on from there."""
+"""The run that OUT holds already, and whether a new run can resume it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "u
 _TABLES = tuple(f"{name}.parquet" for name in SCHEMAS)
 
 _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
-"""What `pipeline.state.commit` leaves in OUT/parts."""
+"""Names that `pipeline.state.commit` uses in OUT/parts."""
 
 
 def previous_run(
     out: Path, identity: Mapping[str, Any], fields: Mapping[str, Any], shards: Sequence[Shard]
 ) -> dict[str, Any] | None:
-    """The run that OUT holds, which must be this one; None when there is none.
+    """The run that OUT holds, which must have the same fields; None when there is none.
 
-    A run that is not finished goes on although its dataset was mended or grew meanwhile, as long
-    as what is committed is still there as it was.
+    An unfinished run can be resumed after its dataset was repaired or extended, as long as the
+    shards that are committed have not changed.
 
     Args:
-        out: the index's folder.
-        identity: of the run to do: its fields and its dataset's listing.
-        fields: of the run to do: all but the dataset that changes a result.
+        out: folder of the index.
+        identity: of the run to do: its fields and the listing of its dataset.
+        fields: of the run to do: everything except the dataset that affects a result.
         shards: of the dataset.
 
     Raises:
         FingerprintMismatch: when OUT holds another run.
-        StoreError: when it cannot be told what OUT holds.
+        StoreError: when run.json is missing or incomplete, so that the runs cannot be compared.
     """
     if not (out / RUN_FILE).exists():
         if _own_parts(out) or any((out / name).exists() for name in _TABLES):
@@ -50,8 +50,8 @@ def previous_run(
     run = read_run(out)
     if missing := {"status", "identity", "fields", "counts", "config"} - run.keys():
         raise StoreError(
-            f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so this run cannot be "
-            "told from another; give another --out, or --fresh to start over"
+            f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so it cannot be compared "
+            "with this run; give another --out, or --fresh to start over"
         )
     refuse_mismatch(out, run["fields"], fields)
     if run["status"] != "complete" and run["identity"] != identity:
@@ -60,19 +60,19 @@ def previous_run(
         raise FingerprintMismatch(
             f"{out} holds the finished index of another dataset: it had "
             f"{run['identity']['dataset']}, now {identity['dataset']}. To add shards, index them "
-            "into another --out and join both with `maxact merge`; --fresh starts over"
+            "into another --out and merge both with `maxact merge`; --fresh starts over"
         )
     return run
 
 
 def is_finished(out: Path, run: Mapping[str, Any], classes: int | None) -> bool:
-    """Whether a run is complete, with as many classes per unit, and its tables are still there."""
+    """Whether a run is complete, with that number of classes per unit, and its tables exist."""
     tables = all((out / name).exists() for name in _TABLES)
     return run["status"] == "complete" and run["config"].get("classes") == classes and tables
 
 
 def recorded_compile(out: Path) -> bool | None:
-    """What the run in OUT decided about compiling; None when it holds none."""
+    """Whether the run in OUT was compiled; None when OUT holds no run."""
     try:
         compiled = read_run(out)["fields"]["compiled"]
     except (StoreError, KeyError, TypeError):
@@ -81,13 +81,13 @@ def recorded_compile(out: Path) -> bool | None:
 
 
 def usable_commits(parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
-    """The commits that a run can build on; a damaged part is dropped and done again."""
+    """The commits that a run can resume from; a damaged part is removed, to be indexed again."""
     usable = []
     for commit in list_commits(parts):
         try:
             commit.verify()
         except StoreError as error:
-            reporter.note(f"{error.args[0].split(';')[0]}; its shards are done again")
+            reporter.note(f"{error.args[0].split(';')[0]}; its shards are indexed again")
             commit.path.unlink()
             shutil.rmtree(commit.folder, ignore_errors=True)
         else:
@@ -96,7 +96,7 @@ def usable_commits(parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
 
 
 def remove_index(out: Path) -> None:
-    """Remove what an index owns in OUT, the mark that it is one last; nothing else.
+    """Remove the files of an index from OUT and nothing else; run.json is removed last.
 
     Raises:
         StoreError: when a file cannot be removed.
@@ -107,7 +107,7 @@ def remove_index(out: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        with contextlib.suppress(OSError):  # somebody else's files
+        with contextlib.suppress(OSError):  # it has other files
             (out / "parts").rmdir()
         for name in (*_TABLES, RUN_FILE):
             (out / name).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def remove_index(out: Path) -> None:
 
 
 def _own_parts(out: Path) -> list[Path]:
-    """What in OUT/parts is an index's."""
+    """The files in OUT/parts that belong to an index."""
     parts = out / "parts"
     found = parts.iterdir() if parts.is_dir() else ()
     return [path for path in found if _PART_NAME.fullmatch(path.name)]
@@ -128,8 +128,8 @@ def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:
     present = {shard.name: (shard.size, shard.digest) for shard in shards}
     for record in (shard for commit in list_commits(out / "parts") for shard in commit.shards):
         if present.get(record.name) != (record.size, record.digest):
-            change = "has changed" if record.name in present else "is gone"
+            change = "has changed" if record.name in present else "no longer exists"
             raise FingerprintMismatch(
-                f"shard {record.name}, which is committed in {out}, {change} since. Give another "
-                "--out, or --fresh to remove what is there and start over"
+                f"shard {record.name}, which is committed in {out}, {change}. Give another --out, or "
+                "--fresh to remove that run and start over"
             )

@@ -1,8 +1,8 @@
-"""A run from its configuration to its tables: plan, index what is missing, merge.
+"""A run from its configuration to its tables: plan, index missing shards, merge.
 
-OUT/run.json is written when the run starts, with status `incomplete`, and again when the tables
-are there, with status `complete`. Between the two only parts are added, so the same command picks
-an interrupted run up where its last commit left it.
+OUT/run.json is written when the run starts, with status `incomplete`, and again when the tables are
+written, with status `complete`. Between the two only parts are added, so the same command resumes an
+interrupted run after its last commit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from pipeline.stream.compiled_probes import can_compile
 __all__ = ["run_index"]
 
 COMPILE_IMAGES = 20_000
-"""Images from which compiling pays: it takes about a minute, and saves some 10 ms an image."""
+"""Images from which compiling saves time: it takes about a minute and saves some 10 ms an image."""
 
 _PARTS_PER_RUN = 32
 _MAX_SHARDS_PER_PART = 64
@@ -61,7 +61,7 @@ class _Plan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields, and the dataset's listing."""
+        """The fields and the listing of the dataset."""
         return run_identity(self.fields, len(self.dataset.shards), self.dataset.listing)
 
 
@@ -75,13 +75,13 @@ def run_index(
     """Index a dataset, or finish an interrupted run of the same configuration.
 
     Args:
-        config: what to do.
+        config: of the run.
         network: used instead of loading `config.network`.
         dataset: used instead of opening `config.data`.
-        reporter: told of the progress.
+        reporter: shows the progress.
 
     Raises:
-        MaxactError: see `pipeline.errors`; the parts committed so far stay.
+        MaxactError: see `pipeline.errors`; parts committed so far are kept.
     """
     reporter = reporter or Silent()
     started = time.monotonic()
@@ -93,7 +93,7 @@ def run_index(
 def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
-    # A network handed in may be of code that changes from run to run: its fields are not kept.
+    # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
     network = network or recorded_network(config.as_json())
     reporter.note(
@@ -178,11 +178,11 @@ def _check_shards(dataset: Dataset) -> None:
         raise SourceError(f"{dataset.name} holds no images")
     for name, count in Counter(shard.name for shard in dataset.shards).items():
         if count > 1:
-            raise ShardError(name, "is named twice in the dataset; every shard counts once")
+            raise ShardError(name, "occurs twice in the dataset; names of shards must be unique")
 
 
 def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
-    """The shards still to do, in the groups that an undisturbed run would commit."""
+    """The shards still to index, in the groups that an uninterrupted run would commit."""
     shards = plan.dataset.shards
     size = plan.config.shards_per_part or min(_MAX_SHARDS_PER_PART, math.ceil(len(shards) / _PARTS_PER_RUN))
     groups = [shards[first : first + size] for first in range(0, len(shards), size)]
@@ -225,18 +225,18 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
 
 
 def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[bool, str]:
-    """Whether to compile, and the reason in words."""
+    """Whether to compile, and a message with the reason."""
     if config.compile != "auto":
-        return config.compile == "on", f"compile {config.compile}, as asked"
+        return config.compile == "on", f"compile {config.compile}, as requested"
     decided = None if config.fresh else recorded_compile(config.out)
     if decided is not None:
-        return decided, f"compile {'on' if decided else 'off'}, as the run in {config.out} began"
+        return decided, f"compile {'on' if decided else 'off'}, as in the run in {config.out}"
     if not can_compile(device):
         return False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found"
     images = dataset.estimated_images
     if images is None:
-        return False, "compile off: the dataset's size is not known"
-    pays = images >= COMPILE_IMAGES
-    return pays, (
-        f"compile {'on' if pays else 'off'}: about {images:,} images, it pays from {COMPILE_IMAGES:,}"
+        return False, "compile off: the size of the dataset is not known"
+    large = images >= COMPILE_IMAGES
+    return large, (
+        f"compile {'on' if large else 'off'}: about {images:,} images; it saves time from {COMPILE_IMAGES:,}"
     )

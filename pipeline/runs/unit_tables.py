@@ -1,8 +1,8 @@
-"""The final tables of an index, from its committed parts.
+"""Writes the final tables of an index from its committed parts.
 
-Parts are read one after another in the order of their shards and merged in memory, where a state
-is as large as the network has units, not as the dataset has images; the tables of images and
-errors are streamed through DuckDB.
+Parts are read one after another in the order of their shards and merged in memory: the size of a
+state depends on the number of units, not of images. The tables of images and errors are streamed
+(see `pipeline.runs.image_tables`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.state.commit import Commit
 from pipeline.state.part import Part, merge_parts
 from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.run_file import Totals
 from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
@@ -44,12 +45,12 @@ def write_index(
     """Merge committed parts and write every table of an index.
 
     Args:
-        out: the index's folder.
-        layers: in forward order; their units lie one after another in the parts.
-        commits: over disjoint shards.
-        fingerprint: goes into the footers.
+        out: folder of the index.
+        layers: in forward order, as their units are in the parts.
+        commits: of disjoint shards.
+        fingerprint: written into the footers.
         classes: labels kept per unit; None keeps all.
-        reporter: told of the parts as they are read.
+        reporter: shows the progress.
 
     Raises:
         StoreError: when a part is damaged or a table cannot be written.
@@ -62,12 +63,12 @@ def write_index(
         def loaded() -> Iterator[Part]:
             for commit in commits:
                 if commit.units != units:
-                    raise StoreError(f"{commit.path} holds {commit.units} units, the layers have {units}")
+                    raise StoreError(f"{commit.path} has {commit.units} units, the layers have {units}")
                 commit.verify()
                 yield commit.load(records=False)
                 task.advance()
 
-        merged = merge_parts(loaded(), units, commits[0].k if commits else 1)
+        merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state
     footer = {"maxact.fingerprint": fingerprint}
     write_records(out, commits, shards, footer)
     tables = {
@@ -95,7 +96,7 @@ def _layer_table(layers: Sequence[Layer]) -> pa.Table:
 
 
 def _spans(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int, slice]]:
-    """Pieces of every layer: the layer, its first unit, and the units on the common axis."""
+    """Batches of units: the layer, its first unit in the batch, and the span on the common axis."""
     offset = 0
     for layer in layers:
         for first in range(0, layer.units, _UNITS_PER_BATCH):
@@ -117,7 +118,7 @@ def _peak_columns(layer: Layer, image_id: np.ndarray, position: np.ndarray) -> d
     }
 
 
-def _top_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _top_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     for layer, first, span in _spans(layers):
         pieces = [
             _side(layer, first, side, sign, getattr(merged, side), span)
@@ -144,8 +145,8 @@ def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: s
     ).cast(TOP)
 
 
-def _labels_of_top(out: Path, merged: Part) -> list[list[str | None]]:
-    """The labels of every unit's top images, best first, from the table just written."""
+def _labels_of_top(out: Path, merged: UnitState) -> list[list[str | None]]:
+    """The labels of every unit's top images, best first, read from images.parquet."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -167,7 +168,7 @@ def _labels_of_top(out: Path, merged: Part) -> list[list[str | None]]:
 
 
 def _majority(labels: list[str | None]) -> tuple[str | None, float | None]:
-    """The commonest label of a unit's top images (ties: the one that comes first), its share."""
+    """The most common label of a unit's top images (of equal ones the first) and its share."""
     known = [label for label in labels if label is not None]
     if not known:
         return None, None
@@ -176,7 +177,7 @@ def _majority(labels: list[str | None]) -> tuple[str | None, float | None]:
 
 
 def _unit_tables(
-    layers: Sequence[Layer], merged: Part, top_labels: list[list[str | None]]
+    layers: Sequence[Layer], merged: UnitState, top_labels: list[list[str | None]]
 ) -> Iterator[pa.Table]:
     moments = merged.moments
     images = max(moments.images, 1)
@@ -207,7 +208,7 @@ def _unit_tables(
         ).cast(UNITS)
 
 
-def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _strata_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     edges = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
     for layer, first, span in _spans(layers):
         sample = merged.sample.columns(span)
@@ -226,7 +227,7 @@ def _strata_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
         ).cast(STRATA)
 
 
-def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) -> Iterator[pa.Table]:
+def _class_tables(layers: Sequence[Layer], merged: UnitState, classes: int | None) -> Iterator[pa.Table]:
     sums = merged.labels
     if not sums.labels:
         return
@@ -247,7 +248,7 @@ def _class_tables(layers: Sequence[Layer], merged: Part, classes: int | None) ->
         ).cast(CLASSES)
 
 
-def _histogram_tables(layers: Sequence[Layer], merged: Part) -> Iterator[pa.Table]:
+def _histogram_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Table]:
     lower, upper = stats.bucket_bounds()
     for layer, first, span in _spans(layers):
         counts = merged.histogram[span]

@@ -1,4 +1,4 @@
-"""Parts: what a group of shards added up to, committed to disk once and never changed.
+"""Parts on disk: the result of a group of shards, committed once and never changed.
 
     parts/NAME/            state.parquet, histogram.parquet, labels.parquet, sample.parquet,
                            images.parquet, errors.parquet
@@ -29,8 +29,9 @@ import pyarrow as pa
 from pipeline.errors import StoreError
 from pipeline.state import statistics as stats
 from pipeline.state.part import Part, ShardRecord
-from pipeline.state.sample import Sample
+from pipeline.state.sample import PeakSample
 from pipeline.state.topk import Ranked
+from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file, sync_file, sync_folder
 from pipeline.store.schemas import ERRORS, IMAGES
@@ -53,11 +54,11 @@ class Commit:
 
     @property
     def folder(self) -> Path:
-        """Where the tables lie."""
+        """The folder of its tables."""
         return self.path.with_suffix("")
 
     def verify(self) -> None:
-        """Compare every table with the SHA-256 noted when it was committed.
+        """Compare every table with the SHA-256 recorded in the commit file.
 
         Raises:
             StoreError: when one is missing or differs.
@@ -67,7 +68,7 @@ class Commit:
             if not path.exists() or sha256_file(path) != expected:
                 raise StoreError(
                     f"{path} is missing or was changed after it was committed; delete {self.path} "
-                    "and run `maxact index` again to redo its shards"
+                    "and run `maxact index` again to index its shards again"
                 )
 
     def load(self, *, records: bool = True) -> Part:
@@ -80,24 +81,24 @@ class Commit:
 
 
 def part_name(fingerprint: str, shards: Iterable[tuple[str, int]]) -> str:
-    """A name made of the work itself: the fingerprint and the shards' names and sizes."""
+    """A name derived from the fingerprint and the names and sizes of the shards."""
     text = json.dumps([fingerprint, sorted(shards)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
-    """Write a part and commit it; killed at any moment, it is either whole or not there.
+    """Write a part and commit it; interrupted at any moment, the part is complete or does not exist.
 
     Args:
         parts: the folder of all parts.
         part: what to write.
-        fingerprint: of the run that made it.
+        fingerprint: of the run.
 
     Raises:
         StoreError: when it cannot be written.
     """
     name = part_name(fingerprint, [(shard.name, shard.size) for shard in part.shards])
-    with _whole_folder(parts, name) as temporary:
+    with _atomic_folder(parts, name) as temporary:
         for table, content in _tables(part).items():
             store.write_table(temporary / f"{table}.parquet", content.schema, [content])
         tables = {table: sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)}
@@ -106,15 +107,14 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
         fingerprint,
         part.shards,
         tables,
-        part.high.score.shape[0],
-        part.high.score.shape[1],
+        *part.state.high.score.shape,
     )
     _write_commit(commit)
     return commit
 
 
 def copy_part(commit: Commit, parts: Path) -> Commit:
-    """Bring a committed part into another run's folder, whole or not at all.
+    """Copy a committed part into another run's folder; it is copied completely or not at all.
 
     Raises:
         StoreError: when it cannot be read or written.
@@ -122,7 +122,7 @@ def copy_part(commit: Commit, parts: Path) -> Commit:
     copy = replace(commit, path=parts / commit.path.name)
     if copy.path == commit.path or copy.path.exists():
         return copy
-    with _whole_folder(parts, commit.folder.name) as temporary:
+    with _atomic_folder(parts, commit.folder.name) as temporary:
         shutil.copytree(commit.folder, temporary, dirs_exist_ok=True)
         for path in temporary.iterdir():
             sync_file(path)
@@ -131,8 +131,8 @@ def copy_part(commit: Commit, parts: Path) -> Commit:
 
 
 @contextlib.contextmanager
-def _whole_folder(parts: Path, name: str) -> Iterator[Path]:
-    """A folder beside `parts/name` that gets its name on success and is removed on failure."""
+def _atomic_folder(parts: Path, name: str) -> Iterator[Path]:
+    """A temporary folder that is renamed to `parts/name` on success and removed on failure."""
     folder, temporary = parts / name, parts / f".{name}.tmp"
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -145,8 +145,8 @@ def _whole_folder(parts: Path, name: str) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(
-            f"cannot write {folder}: {reason}; the parts committed before are intact, free some "
-            "space or fix the permissions and run the same command again"
+            f"cannot write {folder}: {reason}; parts committed earlier are intact. Free some space "
+            "or fix the permissions, and run the same command again"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -157,8 +157,7 @@ def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
 
     Args:
         parts: the folder of all parts.
-        clear: remove the leftovers of interrupted commits; not where another process may be
-            committing.
+        clear: remove what interrupted commits have left; not safe while another process commits.
 
     Raises:
         StoreError: when a commit file cannot be read.
@@ -175,7 +174,7 @@ def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
             commits.append(Commit(path=path, shards=shards, **content))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(
-                f"{path} is not a commit file ({error}); delete it to redo its shards"
+                f"{path} is not a commit file ({error}); delete it to index its shards again"
             ) from error
     return tuple(sorted(commits, key=lambda commit: [shard.name for shard in commit.shards]))
 
@@ -193,42 +192,43 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
 
 
 def _tables(part: Part) -> dict[str, pa.Table]:
-    unit, bucket = part.histogram.nonzero()
+    state = part.state
+    unit, bucket = state.histogram.nonzero()
     return {
         "state": pa.table(
             {
                 **{
-                    f"{side}_{field}": _lists(getattr(getattr(part, side), field))
+                    f"{side}_{field}": _lists(getattr(getattr(state, side), field))
                     for side in ("high", "low")
                     for field in ("score", "image_id", "position")
                 },
-                "mean": part.moments.mean,
-                "m2": part.moments.m2,
-                "low": part.moments.low,
-                "high": part.moments.high,
-                "active": part.moments.active,
+                "mean": state.moments.mean,
+                "m2": state.moments.m2,
+                "low": state.moments.low,
+                "high": state.moments.high,
+                "active": state.moments.active,
             }
         ),
         "histogram": pa.table(
             {
                 "unit": pa.array(unit.astype(np.int32)),
                 "bucket": pa.array(bucket.astype(np.int32)),
-                "images": part.histogram[unit, bucket],
+                "images": state.histogram[unit, bucket].astype(np.int64),
             }
         ),
         "labels": pa.table(
             {
-                "label": pa.array(part.labels.labels, pa.string()),
-                "images": part.labels.images,
-                "total": _lists(part.labels.total),
+                "label": pa.array(state.labels.labels, pa.string()),
+                "images": state.labels.images,
+                "total": _lists(state.labels.total),
             }
         ),
         "sample": pa.table(
             {
-                "hash": part.sample.hashes,
-                "image_id": part.sample.image_id,
-                "peak": _lists(part.sample.peak),
-                "position": _lists(part.sample.position),
+                "hash": state.sample.hashes,
+                "image_id": state.sample.image_id,
+                "peak": _lists(state.sample.peak),
+                "position": _lists(state.sample.position),
             }
         ),
         "images": part.images,
@@ -255,8 +255,7 @@ def _read_part(commit: Commit, records: bool) -> Part:
         return Ranked(*(_matrix(state[f"{side}_{field}"], units, k) for field in fields))
 
     moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
-    return Part(
-        commit.shards,
+    unit_state = UnitState(
         ranked("high"),
         ranked("low"),
         stats.Moments(sum(shard.images for shard in commit.shards), *moments),
@@ -266,25 +265,30 @@ def _read_part(commit: Commit, records: bool) -> Part:
             labels["images"].to_numpy(),
             _matrix(labels["total"], labels.num_rows, units),
         ),
-        Sample(
+        PeakSample(
             sample["hash"].to_numpy(),
             sample["image_id"].to_numpy(),
             _matrix(sample["peak"], sample.num_rows, units),
             _matrix(sample["position"], sample.num_rows, units),
         ),
+    )
+    return Part(
+        commit.shards,
+        unit_state,
         table("images") if records else IMAGES.empty_table(),
         table("errors") if records else ERRORS.empty_table(),
     )
 
 
 def choose_disjoint(commits: Iterable[Commit]) -> tuple[tuple[Commit, ...], tuple[str, ...]]:
-    """Choose committed parts so that no shard counts twice.
+    """Choose committed parts so that no shard is counted twice.
 
-    A part whose shards are all counted already is left out; of two that overlap in part, the one
-    with more shards stays. What only a dropped part held is left to be indexed again.
+    A part whose shards are all in other parts is left out. Of two parts that share some shards, the
+    one with more shards is kept; shards of the other one only must be indexed again.
 
     Returns:
-        The chosen commits, by their first shard, and the names of the shards that were lost.
+        The chosen commits, by the name of their first shard, and the names of the shards that no
+        chosen commit has.
     """
     chosen: list[Commit] = []
     covered: set[str] = set()

@@ -1,4 +1,4 @@
-"""What is known from a set of shards: lists, statistics, records; and how two such sets meet."""
+"""Parts: the state, images and errors of a set of shards, and how two parts merge."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
-from pipeline.state import statistics as stats
-from pipeline.state.sample import Sample, merge_samples
-from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
+from pipeline.state.topk import NO_IMAGE
+from pipeline.state.unit_state import UnitState
 from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["Part", "ShardRecord", "merge_parts"]
@@ -21,9 +20,14 @@ __all__ = ["Part", "ShardRecord", "merge_parts"]
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """One shard as it was read: its name, its bytes, its good images and its bad ones.
+    """One shard as it was read.
 
-    `digest` is that of its listing, where it has one (see `pipeline.data.shard.Shard`).
+    Args:
+        name: of the shard.
+        size: in bytes.
+        images: that were indexed.
+        errors: members that cannot be used.
+        digest: of its listing, where it has one (see `pipeline.data.shard.Shard`).
     """
 
     name: str
@@ -35,47 +39,27 @@ class ShardRecord:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Everything known from a set of shards. Units of all layers lie on one axis.
+    """What indexing a set of shards gives.
 
     Args:
         shards: sorted by name; the ordinals in every image_id count these.
-        high: the k highest peaks of each unit.
-        low: the k lowest; its scores are negated activations.
-        moments: of all peaks.
-        histogram: (unit, bucket) int64.
-        labels: sums per label.
-        sample: the images of lowest hash.
+        state: of all units.
         images: `IMAGES`, by image_id; `duplicate_of` is null.
         errors: `ERRORS`.
     """
 
     shards: tuple[ShardRecord, ...]
-    high: Ranked
-    low: Ranked
-    moments: stats.Moments
-    histogram: npt.NDArray[np.int64]
-    labels: stats.LabelSums
-    sample: Sample
+    state: UnitState
     images: pa.Table
     errors: pa.Table
 
     @classmethod
     def empty(cls, units: int, k: int) -> Part:
         """The identity of `merge`."""
-        return cls(
-            (),
-            Ranked.empty(units, k),
-            Ranked.empty(units, k),
-            stats.Moments.empty(units),
-            np.zeros((units, stats.BUCKETS), np.int64),
-            stats.LabelSums.empty(units),
-            Sample.empty(units),
-            IMAGES.empty_table(),
-            ERRORS.empty_table(),
-        )
+        return cls((), UnitState.empty(units, k), IMAGES.empty_table(), ERRORS.empty_table())
 
     def merge(self, other: Part) -> Part:
-        """The part of both sets of shards, which must not overlap.
+        """The part of the union of both sets of shards, which must not overlap.
 
         Associative and commutative, with `Part.empty` as identity: exactly for lists, counts,
         histograms and samples, to about 1e-12 for means and sums.
@@ -87,25 +71,20 @@ class Part:
         if both:
             raise StoreError(f"shard {both[0]} is in both parts; it would be counted twice")
         shards = tuple(sorted((*self.shards, *other.shards), key=lambda item: item.name))
-        # Adding floats in one order, whichever way round merge was called, keeps it commutative.
+        # Floats are added in the order of the shards, whichever part is `self`: so merge commutes.
         first, second = self, other
         if not first.shards or (second.shards and second.shards[0].name < first.shards[0].name):
             first, second = second, first
         first, second = first.with_ordinals(shards), second.with_ordinals(shards)
         return Part(
             shards,
-            merge_ranked(first.high, second.high),
-            merge_ranked(first.low, second.low),
-            stats.merge_moments(first.moments, second.moments),
-            first.histogram + second.histogram,
-            stats.merge_labels(first.labels, second.labels),
-            merge_samples(first.sample, second.sample),
+            first.state.merge(second.state),
             pa.concat_tables([first.images, second.images]).sort_by("image_id"),
             pa.concat_tables([first.errors, second.errors]).sort_by("shard"),
         )
 
     def with_ordinals(self, shards: Sequence[ShardRecord]) -> Part:
-        """The same part with every image_id counting `shards`, which must hold its own."""
+        """The same part with its shards' ordinals in `shards`, a superset of its own, in every image_id."""
         place = {shard.name: ordinal for ordinal, shard in enumerate(shards)}
         ordinals = np.array([place[shard.name] for shard in self.shards], np.int64)
         if np.array_equal(ordinals, np.arange(len(ordinals))):
@@ -122,15 +101,13 @@ class Part:
         ids = renumber(self.images["image_id"].to_numpy())
         return replace(
             self,
-            high=replace(self.high, image_id=renumber(self.high.image_id)),
-            low=replace(self.low, image_id=renumber(self.low.image_id)),
-            sample=replace(self.sample, image_id=renumber(self.sample.image_id)),
+            state=self.state.renumber(renumber),
             images=self.images.set_column(column, IMAGES.field("image_id"), pa.array(ids)),
         )
 
 
 def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
-    """The part of all shards; parts of the same shards count once.
+    """Merge parts; of parts with the same shards only the first counts.
 
     Args:
         parts: over sets of shards that are disjoint or equal.
@@ -138,7 +115,7 @@ def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
         k: images kept per unit and side.
 
     Raises:
-        StoreError: when two parts share some shards, but not all.
+        StoreError: when two parts share some of their shards, but not all.
     """
     merged = Part.empty(units, k)
     seen: set[tuple[str, ...]] = set()

@@ -1,9 +1,9 @@
 """A fixed-size sample of images, chosen by hash, from which each unit's strata are drawn.
 
-The images with the lowest hashes form a uniform sample that does not depend on the order in which
-they were seen, on the grouping of shards or on the machine; merging two samples is keeping the
-lowest hashes of both (bottom-k sampling, Cohen and Kaplan 2007). Every unit's peak is kept for
-the sampled images; when all is merged, the unit's own quantiles sort them into tenths.
+The images with the lowest hashes form a uniform sample that does not depend on the order of the
+images, the grouping of shards or the machine; two samples are merged by keeping the lowest hashes of
+both (bottom-k sampling, Cohen and Kaplan 2007). Every unit's peak is kept for the sampled images.
+When all parts are merged, the unit's own quantiles divide them into tenths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SAMPLE_SIZE", "STRATA_COUNT", "Sample", "image_hash", "merge_samples", "strata_rows"]
+__all__ = ["SAMPLE_SIZE", "STRATA_COUNT", "PeakSample", "image_hash", "merge_samples", "strata_rows"]
 
 SAMPLE_SIZE = 128
 """Images in the sample: 12.8 expected in each tenth of a unit's range."""
@@ -33,7 +33,7 @@ def image_hash(shard: str, position: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PeakSample:
     """The sampled images and every unit's peak on them, in rising order of hash.
 
     Args:
@@ -49,22 +49,22 @@ class Sample:
     position: npt.NDArray[np.int32]
 
     @classmethod
-    def empty(cls, units: int) -> Sample:
+    def empty(cls, units: int) -> PeakSample:
         """The identity of `merge_samples`."""
         none = np.zeros(0, np.int64)
         return cls(none, none, np.zeros((0, units), np.float32), np.zeros((0, units), np.int32))
 
-    def columns(self, units: slice) -> Sample:
+    def columns(self, units: slice) -> PeakSample:
         """The same images, some of the units."""
-        return Sample(self.hashes, self.image_id, self.peak[:, units], self.position[:, units])
+        return PeakSample(self.hashes, self.image_id, self.peak[:, units], self.position[:, units])
 
 
-def merge_samples(first: Sample, second: Sample) -> Sample:
+def merge_samples(first: PeakSample, second: PeakSample) -> PeakSample:
     """The lowest hashes of two samples of disjoint images; associative and commutative."""
     hashes = np.concatenate([first.hashes, second.hashes])
     image_id = np.concatenate([first.image_id, second.image_id])
     order = np.lexsort((image_id, hashes))[:SAMPLE_SIZE]
-    return Sample(
+    return PeakSample(
         hashes[order],
         image_id[order],
         np.concatenate([first.peak, second.peak])[order],
@@ -73,9 +73,9 @@ def merge_samples(first: Sample, second: Sample) -> Sample:
 
 
 def strata_rows(
-    sample: Sample, edges: npt.NDArray[np.float32]
+    sample: PeakSample, edges: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Sort the sampled images of each unit into tenths and keep a few of each.
+    """Divide the sampled images of each unit into tenths and keep a few of each.
 
     Args:
         sample: of the whole dataset.

@@ -1,12 +1,13 @@
-"""Statistics of every unit's peaks, all mergeable: moments, histogram, sums per label.
+"""Statistics of every unit's peaks: moments, histogram, sums per label.
 
-A statistic has three verbs: empty, update by a block of peaks (image, unit), merge. Counts and
-histograms merge exactly; means and sums merge in float64, so another grouping of the same images
-agrees to about 1e-12, and the same grouping bit for bit.
+Each statistic has three operations: empty, update by a block of peaks (image, unit), and merge.
+Counts and histograms merge exactly. Means and sums merge in float64: the same grouping of images
+gives the same bits, another grouping agrees to about 1e-12.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "block_moments",
     "bucket_bounds",
     "bucket_of",
+    "column_spans",
     "merge_labels",
     "merge_moments",
     "quantiles",
@@ -29,17 +31,20 @@ __all__ = [
 ]
 
 _SUB_BITS = 5
-"""Mantissa bits kept per bucket: 32 buckets an octave, so a bucket's middle is within 1/64 (1.6 %)
-of every value in it."""
+"""Mantissa bits kept per bucket: 32 buckets an octave, so the middle of a bucket is within 1/64
+(1.6 %) of every value in it."""
 
 _LOWEST_EXPONENT = -16
 _OCTAVES = 36
 """Magnitudes from 2**-16 (1.5e-5) to 2**20 (1e6) have buckets; smaller ones count as zero, larger
-ones into the last bucket, of which only the lower bound and the maximum are known."""
+ones go into the last bucket, of which only the lower bound and the maximum are known."""
 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1
 """Buckets per unit: negative, one for zero, positive; in rising order of value."""
+
+_UPDATED_UNITS = 4096
+"""Units that are updated at once; the temporary arrays take 28 KB for each with 1,024 images."""
 
 _SHIFT = 23 - _SUB_BITS
 _FIRST = (127 + _LOWEST_EXPONENT) << _SUB_BITS
@@ -48,8 +53,8 @@ _FIRST = (127 + _LOWEST_EXPONENT) << _SUB_BITS
 def bucket_of(values: Tensor) -> Tensor:
     """The histogram bucket of each value.
 
-    The exponent and the top mantissa bits of a float32 are its logarithm, cut into equal steps
-    inside each octave; reading them costs one shift and is exact on every machine.
+    The exponent and the upper mantissa bits of a float32 approximate its logarithm, with equal
+    steps inside each octave; reading them costs one shift and is exact on every machine.
 
     Args:
         values: float32, any shape, finite.
@@ -78,19 +83,27 @@ def add_to_histogram(histogram: Tensor, block: Tensor) -> None:
         histogram: (unit, BUCKETS) counts.
         block: (image, unit) float32, finite.
     """
-    units = torch.arange(block.shape[1], device=block.device) * BUCKETS
-    index = (bucket_of(block) + units).flatten()
-    ones = torch.ones((), dtype=histogram.dtype, device=block.device).expand(index.shape)
-    histogram.view(-1).index_add_(0, index, ones)
+    one = torch.ones((), dtype=histogram.dtype, device=block.device)
+    for span in column_spans(block.shape[1]):
+        counts = histogram[span]
+        units = torch.arange(len(counts), device=block.device) * BUCKETS
+        index = (bucket_of(block[:, span]) + units).flatten()
+        counts.view(-1).index_add_(0, index, one.expand(index.shape))
+
+
+def column_spans(units: int) -> Iterator[slice]:
+    """Slices of at most 4096 units, which bound the temporary arrays of an update."""
+    for first in range(0, units, _UPDATED_UNITS):
+        yield slice(first, min(first + _UPDATED_UNITS, units))
 
 
 def quantiles(
-    histogram: npt.NDArray[np.int64],
+    histogram: npt.NDArray[np.int64 | np.int32],
     levels: tuple[float, ...],
     low: npt.NDArray[np.float32],
     high: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Quantiles read off a histogram, within 2 % of the value at that rank.
+    """Quantiles estimated from a histogram, within 2 % of the value at that rank.
 
     Args:
         histogram: (unit, BUCKETS) counts.

@@ -1,10 +1,10 @@
-"""The exact top k of every unit, kept while images stream by.
+"""The exact top k of every unit over a stream of images.
 
-Order: score descending, then image number ascending. `torch.topk` breaks ties as it likes, and
-ties are common (a ReLU6 saturates at 6), so score and number are packed into one int64 whose
-natural order is the wanted one: keys are unique, and any top-k of unique keys is exact.
+Order: score descending, then image number ascending. `torch.topk` breaks ties in no fixed order,
+and ties are common (a ReLU6 saturates at 6), so score and number are packed into one int64 key that
+sorts in this order. Keys are unique, so any top-k of them is exact.
 
-State -> update -> merge are pure functions of tensors; nothing here knows of files or networks.
+Empty, update and merge are pure functions of tensors, independent of files and networks.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 EMPTY_KEY = torch.iinfo(torch.int64).min
-"""The key of a slot that holds nothing: below every packed key, minus infinity included."""
+"""The key of an empty slot: below every packed key, minus infinity included."""
 
 NO_IMAGE = np.iinfo(np.int64).max
-"""The image_id of a slot that holds nothing: above every real one."""
+"""The image_id of an empty slot: above every image's."""
 
 _LOW_HALF = 0xFFFF_FFFF
 
@@ -39,8 +39,8 @@ _LOW_HALF = 0xFFFF_FFFF
 def pack(scores: Tensor, numbers: Tensor) -> Tensor:
     """Pack scores and image numbers into keys that sort as (score, -number) does.
 
-    The bits of an IEEE 754 number, read as a signed integer, already sort rightly when it is
-    positive; flipping all but the sign bit of a negative one makes the whole line monotone.
+    The bits of a positive IEEE 754 number, read as a signed integer, sort as the number does; for
+    a negative one all bits but the sign are flipped.
 
     Args:
         scores: float32, any shape, no NaN; -0.0 counts as 0.0.
@@ -69,7 +69,7 @@ def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def empty_keys(units: int, k: int, device: torch.device | None = None) -> Tensor:
-    """A state that has seen nothing: (unit, k) int64."""
+    """The keys before the first image: (unit, k) int64."""
     return torch.full((units, k), EMPTY_KEY, dtype=torch.int64, device=device)
 
 
@@ -83,10 +83,10 @@ def entrants(keys: Tensor, floor: Tensor, scores: Tensor, numbers: Tensor) -> tu
         numbers: (image,) int64, rising, all above those already in `keys`.
 
     Returns:
-        units (changed,) int64; their new keys (changed, k) int64, descending; and where each came
-        from (changed, k) int64: below k the old slot, else k + the image's row in the batch.
+        units (changed,) int64; their new keys (changed, k) int64, descending; and the origin of
+        each (changed, k) int64: below k the old slot, else k + the image's row in the batch.
     """
-    # Numbers rise, so an image that ties with the k-th loses to it; but an empty slot takes any.
+    # Numbers rise, so an image that ties with the k-th image comes after it.
     units = (scores > floor).any(0).nonzero().squeeze(1)
     fresh = pack(scores.index_select(1, units).T, numbers)
     both = torch.cat([keys.index_select(0, units), fresh], dim=1)

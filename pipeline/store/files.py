@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their digests."""
+"""Files written atomically, and their digests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["atomic_path", "sha256_file", "sync_file", "sync_folder"]
 
 
 def sync_file(path: Path) -> None:
-    """Make what was written into a file durable."""
+    """Flush a file to the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames inside a folder durable."""
+    """Flush the renames inside a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; synced and renamed on success, removed on failure.
+    """A temporary path beside `path`: flushed and renamed on success, removed on failure.
 
     Raises:
         StoreError: when the disk is full or the folder cannot be written.
@@ -43,8 +43,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; what was committed before is intact, "
-            "free some space or fix the permissions and run the same command again"
+            f"cannot write {path}: {error.strerror or error}; files written earlier are intact. Free "
+            "some space or fix the permissions, and run the same command again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""OUT/run.json: what a run is, and whether its tables are there."""
+"""OUT/run.json: the description of a run and its status; the lock on a folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the final tables hold."""
+    """Numbers of rows of a finished index."""
 
     images: int
     errors: int
@@ -42,7 +42,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run left behind."""
+    """The result of a run, in numbers."""
 
     out: Path
     images: int
@@ -60,12 +60,12 @@ def read_run(out: Path) -> dict[str, Any]:
         StoreError: when OUT holds no run, or one of another schema version.
     """
     if not out.exists():
-        raise StoreError(f"{out} does not exist; make an index with `maxact index DATA --out {out}`")
+        raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     try:
         content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
-            f"{out} holds no index ({RUN_FILE} is missing); make one with `maxact index DATA --out {out}`"
+            f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
@@ -80,19 +80,19 @@ def read_run(out: Path) -> dict[str, Any]:
 
 
 def read_finished_run(out: Path) -> dict[str, Any]:
-    """The content of OUT/run.json of a run whose tables are there.
+    """The content of OUT/run.json of a finished run.
 
     Raises:
         StoreError: when OUT holds no finished index.
     """
     run = read_run(out)
     if run.get("status", "complete") != "complete":
-        raise StoreError(f"{out} holds an index that is not finished; run the same `maxact index` again")
+        raise StoreError(f"the index in {out} is not finished; run the same `maxact index` again")
     return run
 
 
 def write_run(out: Path, content: Mapping[str, Any]) -> None:
-    """Replace OUT/run.json, whole or not at all.
+    """Replace OUT/run.json atomically.
 
     Raises:
         StoreError: when it cannot be written.
@@ -104,14 +104,14 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
 def finish_run(
     out: Path, content: dict[str, Any], totals: Totals, resumed: int, seconds: float
 ) -> RunSummary:
-    """Mark a run as complete, now that its tables are there.
+    """Mark a run as complete once its tables are written.
 
     Args:
-        out: the index's folder.
+        out: folder of the index.
         content: of run.json so far.
-        totals: what the tables hold.
+        totals: of the tables.
         resumed: shards that were committed before this run.
-        seconds: that this run took.
+        seconds: duration of this run.
 
     Raises:
         StoreError: when run.json cannot be written.
@@ -131,21 +131,21 @@ def finish_run(
 
 @contextlib.contextmanager
 def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
-    """Keep a second run out of the same folder while the context is open.
+    """Lock a folder against other processes while the context is open.
 
     Args:
-        out: the folder; made where it is not there.
-        name: of the lock's file in it; locks of different names do not meet.
-        wait: for the other process to end, where there is one.
+        out: the folder; created if it does not exist.
+        name: of the lock file in it; locks of different names are independent.
+        wait: until another process releases the lock.
 
     Raises:
-        StoreError: when another process works there, or the folder cannot be made.
+        StoreError: when another process holds the lock, or the folder cannot be created.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / name, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{out} is not a folder; give one that is, or a new name") from error
+        raise StoreError(f"{out} is not a folder; give a folder or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

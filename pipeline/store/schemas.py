@@ -21,8 +21,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-"""Raised whenever a column changes its name, type or meaning."""
-
+"""Increased whenever a column changes its name, type or meaning."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 """Strings that repeat in long runs: layers, sides, shards, labels."""
@@ -151,7 +150,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "histograms": HISTOGRAMS,
     "errors": ERRORS,
 }
-"""The tables of an index; each lies in OUT as NAME.parquet."""
+"""The tables of an index; each is OUT/NAME.parquet."""
 
 
 RENDERS = pa.schema(
@@ -184,4 +183,4 @@ RENDERS = pa.schema(
         pa.field("trace", pa.list_(pa.float32())),
     ]
 )
-"""Columns of the table; see `Rendered`."""
+"""One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`."""

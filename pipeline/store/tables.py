@@ -1,8 +1,7 @@
-"""Parquet tables: their schemas, written and read.
+"""Reads and writes Parquet tables.
 
-A table is written as a stream of record batches to a temporary name, synced, and renamed: a file
-that has its final name is whole. The footer carries the schema version, the fingerprint of the run
-and the version of maxact.
+A table is written as a stream of record batches to a temporary file, flushed, and renamed: a file
+with its final name is complete. The footer has the schema version and the fingerprint of the run.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pipeline.store.schemas import SCHEMA_VERSION
 __all__ = ["ROW_GROUP_ROWS", "read_table", "write_table"]
 
 ROW_GROUP_ROWS = 100_000
-"""Rows per row group: one unit's images come back in 5 ms out of 5 million rows; 10,000-row
-groups take five times as long (measured with DuckDB 2.0)."""
+"""Rows per row group: one unit's images are selected from 5 million rows in 5 ms; groups of 10,000
+rows take five times as long (measured with DuckDB 2.0)."""
 
 _DELTA = frozenset({"unit", "rank", "image_id", "offset", "bytes", "ordinal"})
 """Sorted or nearly sorted integers: DELTA_BINARY_PACKED."""
 
 _UNIQUE = frozenset({"key", "digest", "phash"})
-"""Columns whose values hardly repeat: a dictionary of them would only cost memory."""
+"""Columns whose values rarely repeat: a dictionary would only take memory."""
 
 
 def write_table(
@@ -37,11 +36,11 @@ def write_table(
     *,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Stream record batches into one Parquet file, atomically.
+    """Write record batches to one Parquet file, atomically.
 
     Args:
-        path: the final name.
-        schema: one of `SCHEMAS`, or another.
+        path: of the file.
+        schema: of the table.
         batches: cast to `schema`; their order is kept.
         metadata: added to the footer beside `maxact.schema_version`.
 
@@ -80,7 +79,7 @@ def write_table(
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same rows in tables of ROW_GROUP_ROWS, the last one smaller, however they come in."""
+    """The rows in tables of ROW_GROUP_ROWS, the last one smaller."""
     waiting = schema.empty_table()
     for batch in batches:
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch

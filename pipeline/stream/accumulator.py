@@ -1,13 +1,12 @@
-"""What one group of shards adds up to: the watcher that turns peaks into a `Part`'s arrays.
+"""Accumulates the peaks of one group of shards into the `UnitState` of its part.
 
-The units of all layers lie on one axis, so that statistics are computed once per block of images
-and lists are brought up to date for all of them at once: statistics after a block of images, the
-top-k lists after a batch. Only grid positions are looked up layer by layer, while a layer's output
-is alive.
+The units of all layers share one axis, so that statistics and lists are updated for all of them at
+once: statistics after a block of images, the top-k lists after a batch. Only grid positions are
+looked up layer by layer, while a layer's output is alive.
 
 Everything stays on the network's device until the group ends. On a GPU all positions are found and
-all lists are updated, with fixed shapes, so that no layer waits for the host; on a CPU only what
-beats the k-th best so far is located, and only the lists that change are touched.
+all lists are updated, with fixed shapes, so that no layer waits for the host. On a CPU only peaks
+that enter a list are located, and only the lists that change are updated.
 """
 
 from __future__ import annotations
@@ -19,43 +18,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.errors import ActivationError
+from pipeline.data.shard import Sample
+from pipeline.errors import ActivationError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
-from pipeline.state.sample import SAMPLE_SIZE, Sample, image_hash
+from pipeline.state.sample import SAMPLE_SIZE, PeakSample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
+from pipeline.state.unit_state import UnitState
 from pipeline.stream.memory import move
 from pipeline.stream.probes import Peaks
 
-__all__ = ["BLOCK_IMAGES", "Accumulator", "GroupState", "ImageRef"]
+__all__ = ["BLOCK_IMAGES", "MAX_GROUP_IMAGES", "Accumulator"]
 
 BLOCK_IMAGES = 1024
-"""Images whose peaks are held before they join the statistics; blocks do not depend on the batch
-size, so neither do the statistics."""
+"""Images whose peaks are held before they are added to the statistics; blocks do not depend on the
+batch size, so neither do the statistics."""
 
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """What the accumulator needs to know of an image."""
-
-    image_id: int
-    shard: str
-    key: str
-    position: int
-    label: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupState:
-    """The arrays of a finished group; see `pipeline.state.commit.Part`."""
-
-    high: Ranked
-    low: Ranked
-    moments: stats.Moments
-    histogram: np.ndarray
-    labels: stats.LabelSums
-    sample: Sample
+MAX_GROUP_IMAGES = (1 << 31) - 1
+"""Images that the int32 histograms of one group can count."""
 
 
 @dataclass(slots=True)
@@ -66,7 +47,7 @@ class _Lists:
         sign: 1 where the highest peaks are kept, -1 where the lowest are.
         keys: (unit, k) int64, packed.
         positions: (unit, k) int32, flat.
-        floor: (unit,) float32, the score that an image has to beat.
+        floor: (unit,) float32, the k-th best score; an image enters the list above it.
     """
 
     sign: int
@@ -100,9 +81,9 @@ class Accumulator:
         )
         self._images: list[int] = []
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
-        self._block_refs: list[ImageRef] = []
+        self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int64, device=device)
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
         self._label_rows: dict[str, int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
@@ -110,76 +91,84 @@ class Accumulator:
         self._sample_images: list[int] = []
         self._sample_peak = torch.empty((SAMPLE_SIZE, self.units), device=device)
         self._sample_position = torch.empty((SAMPLE_SIZE, self.units), dtype=torch.int32, device=device)
-        self._refs: Sequence[ImageRef] = ()
+        self._batch_samples: tuple[Sample, ...] = ()
         self._numbers = torch.empty(0, dtype=torch.int64, device=device)
         self._positions = torch.empty((0, self.units), dtype=torch.int32, device=device)
         self._sampled = torch.empty(0, dtype=torch.int64, device=device)
         self._slots = torch.empty(0, dtype=torch.int64, device=device)
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
-        """Announce the images of the next batch, in rising order of image_id."""
-        if len(self._block_refs) + len(refs) > BLOCK_IMAGES:
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Begin a batch of these images, in rising order of image_id.
+
+        Raises:
+            UsageError: when the group has more than `MAX_GROUP_IMAGES`.
+        """
+        if len(self._block_samples) + len(samples) > BLOCK_IMAGES:
             raise AssertionError("a batch must not cross a block")
-        self._refs = refs
+        self._batch_samples = tuple(samples)
         first = len(self._images)
-        self._numbers = torch.arange(first, first + len(refs), device=self.device)
-        self._images.extend(ref.image_id for ref in refs)
-        if len(self._positions) < len(refs):
-            self._positions = self._positions.new_zeros((len(refs), self.units))
-        self._choose_sampled(refs)
+        if first + len(samples) > MAX_GROUP_IMAGES:
+            raise UsageError(
+                f"one part would have more than {MAX_GROUP_IMAGES:,} images; give a smaller --shards-per-part"
+            )
+        self._numbers = torch.arange(first, first + len(samples), device=self.device)
+        self._images.extend(sample.image_id for sample in samples)
+        if len(self._positions) < len(samples):
+            self._positions = self._positions.new_zeros((len(samples), self.units))
+        self._choose_sampled(samples)
 
     def watch(self, index: int, peaks: Peaks) -> None:
-        """Take one layer's peaks; images past those announced are padding and are ignored."""
-        peaks = peaks.first(len(self._refs))
+        """Take one layer's peaks; images beyond those of `begin` are padding and are ignored."""
+        peaks = peaks.first(len(self._batch_samples))
         columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         self._batch()[:, columns] = peaks.values
-        positions = self._positions[: len(self._refs), columns]
+        positions = self._positions[: len(self._batch_samples), columns]
         locate = self._locate_all if self.device.type == "cuda" else self._locate_wanted
         locate(peaks, columns, positions)
 
     def end(self) -> None:
-        """Close the batch; statistics are brought up to date when a block is full.
+        """End the batch; statistics are updated when a block is full.
 
         Raises:
             ActivationError: on NaN or infinity, naming layer, unit and image.
         """
-        values, positions = self._batch(), self._positions[: len(self._refs)]
+        values, positions = self._batch(), self._positions[: len(self._batch_samples)]
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for lists in self._lists:
             update(lists, values if lists.sign > 0 else -values, positions)
         if len(self._sampled):
             self._sample_peak[self._slots] = values[self._sampled]
             self._sample_position[self._slots] = positions[self._sampled]
-        self._block_refs.extend(self._refs)
-        self._refs = ()
-        if len(self._block_refs) == BLOCK_IMAGES:
+        self._block_samples.extend(self._batch_samples)
+        self._batch_samples = ()
+        if len(self._block_samples) == BLOCK_IMAGES:
             self.flush()
 
     def room(self) -> int:
         """Images that still fit the current block."""
-        return BLOCK_IMAGES - len(self._block_refs)
+        return BLOCK_IMAGES - len(self._block_samples)
 
     def flush(self) -> None:
-        """Bring the statistics up to date; called at the end of every shard.
+        """Add the block to the statistics; called at the end of every shard.
 
         Raises:
             ActivationError: on NaN or infinity, naming layer, unit and image.
         """
-        if not self._block_refs:
+        if not self._block_samples:
             return
-        block = self._block[: len(self._block_refs)]
+        block = self._block[: len(self._block_samples)]
         self._check_finite(block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
         stats.add_to_histogram(self._histogram, block)
         self._add_labels(block)
-        self._block_refs = []
+        self._block_samples = []
 
-    def finish(self) -> GroupState:
-        """The group's arrays, on the host."""
+    def finish(self) -> UnitState:
+        """The group's state, on the host."""
         self.flush()
         ids = np.array(self._images, np.int64)
         high, low = (self._ranked(lists, ids) for lists in self._lists)
-        return GroupState(
+        return UnitState(
             high,
             low,
             self._moments,
@@ -189,15 +178,15 @@ class Accumulator:
         )
 
     def _batch(self) -> Tensor:
-        """The rows of the block that the announced images have, (image, unit)."""
-        row = len(self._block_refs)
-        return self._block[row : row + len(self._refs)]
+        """The rows of the block that belong to the batch, (image, unit)."""
+        row = len(self._block_samples)
+        return self._block[row : row + len(self._batch_samples)]
 
     def _locate_all(self, peaks: Peaks, columns: slice, positions: Tensor) -> None:
         positions.copy_(peaks.locate_all())
 
     def _locate_wanted(self, peaks: Peaks, columns: slice, positions: Tensor) -> None:
-        """Find the positions of what may enter a list, and of the sampled images."""
+        """Find the positions of peaks that may enter a list, and of the sampled images."""
         high, low = self._lists
         wanted = peaks.values > high.floor[columns]
         wanted |= peaks.values < -low.floor[columns]
@@ -224,10 +213,10 @@ class Accumulator:
         lists.positions = torch.cat([lists.positions, positions.T], dim=1).gather(1, best.indices)
         lists.floor = topk.unpack(best.values[:, -1])[0]
 
-    def _choose_sampled(self, refs: Sequence[ImageRef]) -> None:
-        """Give slots to the images of the batch that belong to the lowest hashes so far."""
+    def _choose_sampled(self, samples: Sequence[Sample]) -> None:
+        """Assign slots to the images of the batch whose hashes are among the lowest so far."""
         old = list(enumerate(self._sample_hashes))
-        new = [(image_hash(ref.shard, ref.position), row) for row, ref in enumerate(refs)]
+        new = [(image_hash(image.shard, image.position), row) for row, image in enumerate(samples)]
         floor = max(self._sample_hashes) if len(old) == SAMPLE_SIZE else None
         new = [item for item in new if floor is None or item[0] < floor]
         ranked = sorted(
@@ -242,10 +231,10 @@ class Accumulator:
             slots.append(slot)
             if slot == len(self._sample_hashes):
                 self._sample_hashes.append(value)
-                self._sample_images.append(refs[row].image_id)
+                self._sample_images.append(samples[row].image_id)
             else:
                 self._sample_hashes[slot] = value
-                self._sample_images[slot] = refs[row].image_id
+                self._sample_images[slot] = samples[row].image_id
         self._sampled = move(torch.tensor(rows, dtype=torch.int64), self.device)
         self._slots = move(torch.tensor(slots, dtype=torch.int64), self.device)
 
@@ -255,22 +244,22 @@ class Accumulator:
             return
         row, column = (int(number) for number in (~finite).nonzero()[0])
         layer = int(np.searchsorted(self.offsets, column, side="right")) - 1
-        ref = self._block_refs[row]
+        image = self._block_samples[row]
         raise ActivationError(
             f"layer {self.layers[layer].name} unit {column - int(self.offsets[layer])} gives "
-            f"{float(block[row, column])} for image {ref.key!r} of shard {ref.shard}; the weights "
-            "or the precision are at fault: check the weights, or use --precision fp32"
+            f"{float(block[row, column])} for image {image.key!r} of shard {image.shard}; the cause is "
+            "the weights or the precision: check the weights, or use --precision fp32"
         )
 
     def _add_labels(self, block: Tensor) -> None:
         rows, images = [], []
-        for number, ref in enumerate(self._block_refs):
-            if ref.label is None:
+        for number, image in enumerate(self._block_samples):
+            if image.label is None:
                 continue
-            if ref.label not in self._label_rows:
-                self._label_rows[ref.label] = len(self._label_rows)
+            if image.label not in self._label_rows:
+                self._label_rows[image.label] = len(self._label_rows)
                 self._label_images.append(0)
-            rows.append(self._label_rows[ref.label])
+            rows.append(self._label_rows[image.label])
             images.append(number)
             self._label_images[rows[-1]] += 1
         missing = len(self._label_rows) - self._label_total.shape[0]
@@ -278,9 +267,10 @@ class Accumulator:
             fresh = self._label_total.new_zeros((missing, self.units))
             self._label_total = torch.cat([self._label_total, fresh])
         if rows:
-            picked = block if len(images) == len(block) else block[images]
+            labelled = block if len(images) == len(block) else block[images]
             index = torch.tensor(rows, device=self.device)
-            self._label_total.index_add_(0, index, picked.double())
+            for span in stats.column_spans(self.units):
+                self._label_total[:, span].index_add_(0, index, labelled[:, span].double())
 
     def _labels(self) -> stats.LabelSums:
         labels = sorted(self._label_rows)
@@ -291,9 +281,9 @@ class Accumulator:
             self._label_total.cpu().numpy()[order],
         )
 
-    def _sample(self) -> Sample:
+    def _sample(self) -> PeakSample:
         order = np.argsort(np.array(self._sample_hashes, np.int64), kind="stable")
-        return Sample(
+        return PeakSample(
             np.array(self._sample_hashes, np.int64)[order],
             np.array(self._sample_images, np.int64)[order],
             self._sample_peak.cpu().numpy()[order],

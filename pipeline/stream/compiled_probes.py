@@ -1,9 +1,9 @@
-"""The network and its probes as one compiled graph.
+"""Compile a network and its probes into one graph.
 
-Inductor freezes the weights into the graph, fuses normalisation and activation into the
-convolutions, and drops everything after the last probe; on a CPU, `pipeline.stream.winograd` saves
-arithmetic. The graph gives each layer's peaks and its output; the watcher is then told of each, as
-by the hooks of `pipeline.stream.probes`.
+Inductor includes the weights in the graph as constants, fuses normalisation and activation into the
+convolutions, and removes everything after the last probe; on a CPU, `pipeline.stream.winograd` saves
+arithmetic. The graph outputs the peaks and the output of each layer; the watcher is then called with
+each, as by `pipeline.stream.probes`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from pipeline.choices import Score
 from pipeline.errors import NetworkError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
+from pipeline.networks.hooks import ForwardHook, add_hooks
+from pipeline.networks.network import device_of
 from pipeline.stream.probes import Peaks, Watcher, reduce_view
-from pipeline.stream.winograd import quicken
+from pipeline.stream.winograd import use_winograd
 
 __all__ = ["CompiledProbes", "can_compile"]
 
@@ -30,7 +32,7 @@ _COMPILERS = ("c++", "g++", "clang++")
 
 
 def can_compile(device: str) -> bool:
-    """Whether inductor finds what it needs: a C++ compiler on a CPU, Triton on a GPU."""
+    """Whether inductor's backend is installed: a C++ compiler for the CPU, Triton for a GPU."""
     if device == "cuda":
         return importlib.util.find_spec("triton") is not None
     return bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _COMPILERS)
@@ -45,18 +47,23 @@ class _Probed(nn.Module):
         self.layers = tuple(layers)
         self.score: Score = score
         self.outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
-        for index, layer in enumerate(self.layers):
-            find_module(module, layer.module).register_forward_hook(self._hook(index, layer))
+        # The hooks are never removed: the module is a copy that is used for nothing else.
+        add_hooks(
+            forward=(
+                (find_module(module, layer.module), self._hook(index, layer))
+                for index, layer in enumerate(self.layers)
+            )
+        )
 
     def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         self.outputs = {}
         self.module(batch)
         return [self.outputs[index] for index in range(len(self.layers))]
 
-    def _hook(self, index: int, layer: Layer) -> Any:
+    def _hook(self, index: int, layer: Layer) -> ForwardHook:
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
-            # The copy is taken before an in-place operation can follow; inductor drops it where
-            # none does.
+            # Copy the output before an in-place operation changes it; inductor removes the copy if
+            # there is none.
             view = unit_view(layer, output).clone()
             peaks = reduce_view(view, self.score)
             self.outputs[index] = (peaks.values, view, peaks.lines)
@@ -68,12 +75,11 @@ class CompiledProbes:
     """Compile a network with its probes; called like `pipeline.stream.probes.Probes`.
 
     Args:
-        module: the network, which is compiled and hooked for good: hand in a copy.
+        module: the network; pass a copy, since it is modified.
         layers: in forward order.
-        watcher: told of every layer's peaks, padding included.
+        watcher: called with the peaks of every layer, including those of padding.
         score: how positions are reduced.
-        batch_size: the one batch size of the graph; smaller batches are padded with their last
-            image.
+        batch_size: fixed batch size of the graph; smaller batches are padded with their last image.
     """
 
     def __init__(
@@ -86,15 +92,15 @@ class CompiledProbes:
     ) -> None:
         self.watcher = watcher
         self.batch_size = batch_size
-        if all(parameter.device.type == "cpu" for parameter in module.parameters()):
-            quicken(module)
+        if device_of(module).type == "cpu":
+            use_winograd(module)
         self._run = torch.compile(_Probed(module, layers, score), dynamic=False, fullgraph=True)
 
     def __call__(self, batch: Tensor) -> None:
-        """Show one normalised batch (image, channel, y, x) to the network.
+        """Run the network on one normalised batch (image, channel, y, x).
 
         Raises:
-            NetworkError: when the network cannot be compiled.
+            NetworkError: if the network cannot be compiled.
         """
         missing = self.batch_size - len(batch)
         if missing:

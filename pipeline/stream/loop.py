@@ -1,28 +1,26 @@
-"""The only dataset loop: shards through a network with probes, into a `Part`."""
+"""The dataset loop: runs shards through a network with probes and returns their `Part`."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from pipeline.choices import MemoryFormat, Precision
 from pipeline.config import RunConfig
-from pipeline.data.dataset import Shard, image_id
-from pipeline.errors import TooManyBadImages
+from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Task
-from pipeline.state.part import Part, ShardRecord
-from pipeline.store.schemas import ERRORS, IMAGES
-from pipeline.stream.accumulator import Accumulator, ImageRef
+from pipeline.state.part import Part
+from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.compiled_probes import CompiledProbes
-from pipeline.stream.feed import Bad, Event, Good
+from pipeline.stream.feed import Event
+from pipeline.stream.group import GroupRecords
 from pipeline.stream.memory import keep_memory, move
 from pipeline.stream.probes import Peaks, Probes
 
@@ -34,30 +32,24 @@ MEMORY_FORMATS: Mapping[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,
 }
 
-MIN_BAD_IMAGES = 10
-"""Bad images in a group of shards that never stop a run, whatever their share."""
-
-_PACKED_ROWS = 4096
-"""Rows of the images table that are held as Python objects."""
-
 
 @dataclass(slots=True)
 class Runner:
-    """A network that is ready to be shown batches: on its device, hooked or compiled."""
+    """A network that is ready to run batches: on its device, hooked or compiled."""
 
     network: Network
     layers: tuple[Layer, ...]
     config: RunConfig
     device: torch.device
     probes: Probes | CompiledProbes
-    accumulator: Accumulator
-    _memory: tuple[Tensor, Tensor] | None = None
+    _accumulator: Accumulator | None = None
+    _buffer: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, pixels: Sequence[Tensor]) -> Tensor:
         """Normalised input (image, channel, y, x) from uint8 images, on the device.
 
-        On a CPU it lies in memory that the next call overwrites: what is fetched anew from the
-        system for every batch costs more than the arithmetic.
+        On a CPU it is a buffer that the next call overwrites: to allocate one for every batch
+        costs more than the arithmetic.
         """
         lines = [image.permute(1, 2, 0) for image in pixels]
         if self.device.type == "cpu":
@@ -74,19 +66,32 @@ class Runner:
 
     def _buffers(self, count: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """Memory for a batch: uint8 (image, y, x, channel) and float32 (image, channel, y, x)."""
-        if self._memory is None or len(self._memory[0]) < count:
+        if self._buffer is None or len(self._buffer[0]) < count:
             size = max(count, self.config.batch_size)
             raw = torch.empty((size, *shape), dtype=torch.uint8)
             values = torch.empty((size, shape[0], shape[1], len(self.network.preprocess.mean)))
-            self._memory = raw, values.permute(0, 3, 1, 2)
-        raw, values = self._memory
+            self._buffer = raw, values.permute(0, 3, 1, 2)
+        raw, values = self._buffer
         return raw[:count], values[:count]
 
-    def show(self, refs: Sequence[ImageRef], pixels: Sequence[Tensor]) -> None:
-        """Run one batch; every probed layer's peaks reach the accumulator."""
-        self.accumulator.begin(refs)
+    def run(self, accumulator: Accumulator, samples: Sequence[Sample], pixels: Sequence[Tensor]) -> None:
+        """Run one batch and add every probed layer's peaks to an accumulator.
+
+        Args:
+            accumulator: of the runner's layers, on its device.
+            samples: the images of the batch, in rising order of image_id.
+            pixels: (channel, y, x) uint8 of each.
+        """
+        accumulator.begin(samples)
+        self._accumulator = accumulator
         self.probes(self.prepare(pixels))
-        self.accumulator.end()
+        self._accumulator = None  # so that a finished group's arrays are freed
+        accumulator.end()
+
+    def watch(self, index: int, peaks: Peaks) -> None:
+        """The probes' watcher: pass one layer's peaks on to the batch's accumulator."""
+        assert self._accumulator is not None
+        self._accumulator.watch(index, peaks)
 
 
 def place_module(network: Network, precision: Precision, memory_format: MemoryFormat) -> torch.nn.Module:
@@ -112,7 +117,7 @@ def open_runner(
     On a CPU the process keeps the memory it frees from then on, see `pipeline.stream.memory`.
 
     Args:
-        network: left as it was found.
+        network: not changed.
         layers: to probe, in forward order.
         config: the run.
         device: where it runs.
@@ -121,93 +126,23 @@ def open_runner(
     if device.type == "cpu":
         keep_memory()
     module = place_module(network, config.precision, config.memory_format).to(device)
-    accumulator = Accumulator(layers, config.top, device)
     runner: Runner
 
     def watch(index: int, peaks: Peaks) -> None:
-        runner.accumulator.watch(index, peaks)
+        runner.watch(index, peaks)
 
     if compiled:
         probes = CompiledProbes(module, layers, watch, config.score, config.batch_size)
-        runner = Runner(network, tuple(layers), config, device, probes, accumulator)
+        runner = Runner(network, tuple(layers), config, device, probes)
         yield runner
         return
     with Probes(module, layers, watch, config.score) as eager:
-        runner = Runner(network, tuple(layers), config, device, eager, accumulator)
+        runner = Runner(network, tuple(layers), config, device, eager)
         yield runner
 
 
-@dataclass(slots=True)
-class _Group:
-    """What has been read of one group of shards."""
-
-    ordinals: dict[str, int]
-    records: list[ShardRecord] = field(default_factory=list)
-    packed: list[pa.Table] = field(default_factory=list)
-    images: list[dict[str, object]] = field(default_factory=list)
-    errors: list[dict[str, str]] = field(default_factory=list)
-    shard_images: int = 0
-    shard_errors: int = 0
-
-    def note(self, good: Good) -> ImageRef:
-        number = image_id(self.ordinals[good.shard], good.position)
-        self.images.append(
-            {
-                "image_id": number,
-                "key": good.key,
-                "shard": good.shard,
-                "offset": good.offset,
-                "bytes": good.size,
-                "width": good.width,
-                "height": good.height,
-                "label": good.label,
-                "origin": good.origin,
-                "digest": good.digest,
-                "phash": good.phash,
-                "duplicate_of": None,
-            }
-        )
-        self.shard_images += 1
-        if len(self.images) == _PACKED_ROWS:
-            self.pack()
-        return ImageRef(number, good.shard, good.key, good.position, good.label)
-
-    def pack(self) -> None:
-        """Move the rows so far into an Arrow table, which takes a tenth of their memory."""
-        self.packed.append(pa.Table.from_pylist(self.images, IMAGES))
-        self.images.clear()
-
-    def tables(self) -> tuple[pa.Table, pa.Table]:
-        """All images, all errors."""
-        self.pack()
-        return pa.concat_tables(self.packed), pa.Table.from_pylist(self.errors, ERRORS)
-
-    def note_bad(self, bad: Bad) -> None:
-        self.errors.append({"shard": bad.shard, "key": bad.key, "error": bad.error, "message": bad.message})
-        self.shard_errors += 1
-
-    def close_shard(self, shard: Shard) -> None:
-        self.records.append(
-            ShardRecord(shard.name, shard.size, self.shard_images, self.shard_errors, shard.digest)
-        )
-        self.shard_images = self.shard_errors = 0
-
-    def check_bad(self, allowed: float) -> None:
-        """Raises TooManyBadImages when the group's share of bad images is above `allowed`."""
-        bad = len(self.errors)
-        seen = sum(record.images + record.errors for record in self.records)
-        if bad > MIN_BAD_IMAGES and bad > allowed * seen:
-            last = self.errors[-1]
-            names = dict.fromkeys((min(self.ordinals), max(self.ordinals)))
-            raise TooManyBadImages(
-                f"{bad} of {seen} images of {' to '.join(names)} "
-                f"cannot be used, more than --max-bad-fraction {allowed:g}; the last is "
-                f"{last['key']!r}: {last['message']}. Look at the dataset, or raise the fraction"
-            )
-
-
 def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event], task: Task) -> Part:
-    """Show one group of shards to the network.
+    """Run one group of shards through the network.
 
     Batches do not cross shards, so what a shard adds does not depend on the others.
 
@@ -220,45 +155,36 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
     Raises:
         ShardError: when a shard is damaged.
         ActivationError: on NaN or infinity.
-        TooManyBadImages: when the group is going wrong.
+        TooManyBadImages: when more images are bad than the configuration allows.
     """
-    group = _Group({shard.name: ordinal for ordinal, shard in enumerate(shards)})
-    runner.accumulator = Accumulator(runner.layers, runner.config.top, runner.device)
-    refs: list[ImageRef] = []
+    records = GroupRecords(shards)
+    accumulator = Accumulator(runner.layers, runner.config.top, runner.device)
+    batch: list[Sample] = []
     pixels: list[Tensor] = []
 
-    def show() -> None:
-        if refs:
-            runner.show(refs, pixels)
-            task.advance(len(refs))
-            refs.clear()
+    def run_batch() -> None:
+        if batch:
+            runner.run(accumulator, batch, pixels)
+            task.advance(len(batch))
+            batch.clear()
             pixels.clear()
 
     for event in events:
-        if isinstance(event, Good):
-            refs.append(group.note(event))
+        if isinstance(event, Sample):
+            assert event.pixels is not None
+            batch.append(records.add(event))
             pixels.append(event.pixels)
-            if len(refs) == min(runner.config.batch_size, runner.accumulator.room()):
-                show()
-        elif isinstance(event, Bad):
-            group.note_bad(event)
+            if len(batch) == min(runner.config.batch_size, accumulator.room()):
+                run_batch()
+        elif isinstance(event, BadSample):
+            records.add_bad(event)
             task.advance()
         else:
-            show()
-            runner.accumulator.flush()
-            group.close_shard(event.shard)
+            run_batch()
+            accumulator.flush()
+            records.end_shard(event.shard)
             task.describe(event.shard.name)
-            if len(group.records) == len(shards):
+            if len(records.shards) == len(shards):
                 break
-    group.check_bad(runner.config.max_bad_fraction)
-    state = runner.accumulator.finish()
-    return Part(
-        tuple(group.records),
-        state.high,
-        state.low,
-        state.moments,
-        state.histogram,
-        state.labels,
-        state.sample,
-        *group.tables(),
-    )
+    records.check_bad(runner.config.max_bad_fraction)
+    return Part(tuple(records.shards), accumulator.finish(), *records.tables())

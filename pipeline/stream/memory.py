@@ -1,9 +1,8 @@
-"""Memory that a network on the CPU uses again for every batch.
+"""Memory: reuse between batches on a CPU, transfers to a GPU.
 
-glibc fetches every large array anew from the system and hands it back when it is freed. Its pages
-are then filled with zeros and mapped one by one for each layer of each batch: a tenth of a forward
-pass on the machine this was measured on, more on virtual ones. Told to keep what it has, glibc
-serves the next batch with the pages of the last one.
+By default glibc maps every large array anew and unmaps it when it is freed, so that the kernel
+clears and maps its pages again for each layer of each batch: a tenth of a forward pass on the
+machine where this was measured, more on virtual ones. `keep_memory` makes it reuse the pages.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _M_MMAP_MAX = -4
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory it frees, for its own next use.
+    """Make this process keep freed memory for reuse instead of returning it to the system.
 
-    It holds for the whole process, and until its end: what a batch took at most stays taken. With
-    ResNet-18 and EfficientNet-Lite0 the peak was reached in the first three batches, within 5 % of
-    what it is without this, and page faults fell from 3,200 an image to 2.
+    This holds for the whole process until it ends: its memory stays at the peak of a batch. With
+    ResNet-18 and EfficientNet-Lite0 the peak was reached in the first three batches and was within
+    5 % of the peak without this setting; page faults fell from 3,200 an image to 2.
 
     Returns:
-        Whether the allocator took the setting; False where it is not glibc's.
+        Whether the allocator accepted the setting; False where it is not glibc's.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -39,11 +38,11 @@ def keep_memory() -> bool:
 
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host tensor on the device.
+    """Copy a host tensor to the device.
 
-    On CUDA the copy leaves from pinned memory on a stream of its own: while the network still
-    works on one batch, the next is on its way, and the host waits for neither. Each call has a
-    fresh pinned buffer from torch's cache, which takes it back when the copy is done.
+    On CUDA the copy is made from pinned memory on a separate stream: it overlaps with the network's
+    work on the previous batch, and the host waits for neither. Each call uses another pinned buffer
+    of torch's cache, which gets it back when the copy is done.
     """
     if device.type != "cuda" or not tensor.numel():
         return tensor.to(device)

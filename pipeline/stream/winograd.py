@@ -1,11 +1,10 @@
 """3 x 3 convolutions with 2.25 times fewer multiplications, for compiled networks on a CPU.
 
-On a processor whose convolutions already run as fast as its arithmetic allows, only less
-arithmetic is quicker. Winograd's F(2x2, 3x3) (Lavin and Gray 2016, "Fast Algorithms for
-Convolutional Neural Networks", arXiv:1509.09308) gives 2 x 2 outputs from 4 x 4 inputs with 16
-multiplications in place of 36. Its transforms are sums and differences, which the compiler fuses
-with normalisation and activation. In float32 it is about as exact as the direct sum: both differ
-from float64 in the last bits.
+Where convolutions are limited by arithmetic, only less arithmetic is faster. Winograd's F(2x2, 3x3)
+(Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308) computes
+2 x 2 outputs from 4 x 4 inputs with 16 multiplications in place of 36. Its transforms are sums and
+differences, which the compiler fuses with normalisation and activation. In float32 it is about as
+accurate as the direct sum: both differ from float64 in the last bits.
 """
 
 from __future__ import annotations
@@ -16,23 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["MAX_TRANSFORMED_BYTES", "MIN_CHANNELS", "WinogradConv2d", "quicken"]
+__all__ = ["MAX_TRANSFORMED_BYTES", "MIN_CHANNELS", "WinogradConv2d", "use_winograd"]
 
 MIN_CHANNELS = 128
-"""Channels, in and out, from which the multiplications saved outweigh the transforms: 64 channels
-gained 2 %, 128 gained 16 %, 256 gained 29 % of two convolutions in a ResNet-18."""
+"""Fewest input and output channels for which it is used: below, the transforms cost as much as it
+saves. 64 channels gained 2 %, 128 gained 16 %, 256 gained 29 % of two convolutions in a ResNet-18."""
 
 MAX_TRANSFORMED_BYTES = 1 << 28
-"""Transformed inputs take four times the inputs' memory; above this the direct sum is kept."""
+"""Largest size of the transformed inputs, which take four times the memory of the inputs; above it
+the direct convolution is used."""
 
 _KERNEL = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
 
 class WinogradConv2d(nn.Conv2d):
-    """Takes the place of a 3 x 3 convolution of stride 1 and padding 1, with its parameters.
+    """Winograd's algorithm for a 3 x 3 convolution of stride 1 and padding 1, with its parameters.
 
     Args:
-        conv: see `quicken` for what it may be.
+        conv: the convolution it replaces; see `use_winograd`.
     """
 
     transformed: Tensor
@@ -44,7 +44,7 @@ class WinogradConv2d(nn.Conv2d):
         self.register_buffer("transformed", _transform_kernels(conv.weight.detach()))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(image, channel, y, x) to (image, unit, y, x), units side by side in memory."""
+        """(image, channel, y, x) to (image, unit, y, x), channels-last."""
         images, channels, height, width = input.shape
         rows, columns = (height + 1) // 2, (width + 1) // 2
         widest = max(channels, self.out_channels)
@@ -69,14 +69,13 @@ class WinogradConv2d(nn.Conv2d):
         return result.permute(0, 3, 1, 2)
 
 
-def quicken(module: nn.Module) -> None:
-    """Replace, in place, the convolutions of a network that this makes quicker.
+def use_winograd(module: nn.Module) -> None:
+    """Replace the convolutions of a network that Winograd's algorithm makes faster (3 x 3, stride 1).
 
-    Which they are depends on the network alone, so that a run that is taken up again computes
-    what it computed before.
+    The choice depends only on the network, so that a resumed run computes the same as before.
 
     Args:
-        module: on a CPU, in evaluation mode.
+        module: on a CPU, in eval mode; changed in place.
     """
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

@@ -1,5 +1,5 @@
-"""A forward and a backward pass over part of a network: hooks, ReLU rules, faster operations.
+"""Forward and backward passes through part of a network: hooks, ReLU rules, faster operations.
 
-Goes in: pictures and objectives. Comes out: scores and gradients.
+Input: pictures and objectives. Output: scores and gradients.
 Imports: canvas, objectives, recipes.
 """

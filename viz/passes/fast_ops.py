@@ -1,17 +1,17 @@
-"""Quicker convolutions and batch norms of frozen weights, with the same result.
+"""Faster convolutions and batch norms of frozen weights, with the same result.
 
 Layout: pooling takes ten times longer on planes (NCHW) than on channels-last tensors, and a network
-may fall back to planes by itself, as torchvision's GoogLeNet does when it shifts its input from one
+may return to planes by itself, as torchvision's GoogLeNet does when it shifts its input from one
 normalisation to another. So every convolution gets its input channels-last.
 
 Strided grouped convolutions in bfloat16: oneDNN has no fast kernel for their gradient. The strided
-depthwise convolutions of EfficientNet-Lite0 took 40 % of a whole climb, 59 ms for 8 x 96 x 112 x
-112. That gradient is also the forward convolution of the output's gradient, spread out with zeros,
-with the turned kernel: 14 ms. Weights are frozen, so that it is the only gradient there is.
+depthwise convolutions of EfficientNet-Lite0 took 40 % of the time of gradient ascent, 59 ms for
+8 x 96 x 112 x 112. That gradient is also the convolution of the output's gradient, spread out with
+zeros, with the flipped kernel: 14 ms. Weights are frozen, so that no other gradient is needed.
 
 Strided convolutions of a picture: with three channels oneDNN has little to multiply at a time, and
-the gradient of GoogLeNet's first convolution took 30 ms for 8 x 64 x 88 x 88. The pixels that lie
-under one step of the stride become channels, so that nothing is strided any more: 11 ms.
+the gradient of GoogLeNet's first convolution took 30 ms for 8 x 64 x 88 x 88. Moving the pixels under
+one step of the stride into channels (a pixel unshuffle) removes the stride: 11 ms.
 
 Batch norms and weights: see `viz.passes.frozen`.
 """
@@ -31,7 +31,7 @@ from viz.passes.frozen import Folding, Norm
 __all__ = ["QuickConvolutions"]
 
 FEW_CHANNELS = 4
-"""A strided convolution of so few channels is done without the stride."""
+"""Strided convolutions of at most this many channels are computed without the stride."""
 
 
 class _StridedConvolution(torch.autograd.Function):
@@ -57,7 +57,7 @@ class _StridedConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.options
-        turned = _turned(weight.to(gradient.dtype), groups)
+        flipped = _flipped(weight.to(gradient.dtype), groups)
         reach = [dilation[axis] * (weight.shape[2 + axis] - 1) for axis in range(2)]
         size = (*gradient.shape[:2], ctx.shape[2] + reach[0], ctx.shape[3] + reach[1])
         spread = torch.empty(size, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
@@ -71,22 +71,22 @@ class _StridedConvolution(torch.autograd.Function):
             )
         )
         spread[:, :, rows, columns] = gradient
-        slope = torch.conv2d(spread, turned, None, 1, 0, dilation, groups)
+        slope = torch.conv2d(spread, flipped, None, 1, 0, dilation, groups)
         return slope.to(ctx.dtype), None, None, None, None, None, None
 
 
-def _turned(weight: Tensor, groups: int) -> Tensor:
-    """The kernel of the gradient: inputs and outputs change places within each group."""
+def _flipped(weight: Tensor, groups: int) -> Tensor:
+    """The kernel of the gradient: flipped, with inputs and outputs swapped within each group."""
     grouped = weight.unflatten(0, (groups, -1))  # type: ignore[no-untyped-call]
-    turned: Tensor = grouped.transpose(1, 2).flatten(0, 1).flip(2, 3)
-    return turned
+    flipped: Tensor = grouped.transpose(1, 2).flatten(0, 1).flip(2, 3)
+    return flipped
 
 
 class QuickConvolutions(TorchFunctionMode):
-    """Inside the context, convolutions and batch norms of frozen weights are quick.
+    """A context in which convolutions and batch norms of frozen weights are faster.
 
     Args:
-        folding: what stands in for the network's own weights.
+        folding: replacements of the network's own weights.
     """
 
     def __init__(self, folding: Folding | None = None) -> None:
@@ -108,12 +108,12 @@ class QuickConvolutions(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _norm(self, norm: Norm) -> Tensor:
-        return norm.input if id(norm.mean) in self.folding.idle else norm.run()
+        return norm.input if norm.mean in self.folding.means else norm.run()
 
     def _convolution(self, call: _Call) -> Tensor:
-        ready = self.folding.weights.get(id(call.weight))
-        if ready is not None:
-            call.weight, call.bias = ready.weight, ready.bias
+        folded = self.folding.convolutions.get(call.weight)
+        if folded is not None:
+            call.weight, call.bias = folded.weight, folded.bias
         if call.input.ndim != 4 or call.input.device.type != "cpu":
             return torch.conv2d(*call.arguments)
         if call.is_of_a_picture:
@@ -125,7 +125,7 @@ class QuickConvolutions(TorchFunctionMode):
 
 
 class _Call:
-    """The arguments of a `torch.conv2d`, by name."""
+    """The arguments of `torch.conv2d`, by name."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Call:
 
     @property
     def is_slow(self) -> bool:
-        """Whether oneDNN would be slow and the quick way is right."""
+        """Whether oneDNN would be slow and `_StridedConvolution` applies."""
         reach = [self.dilation[axis] * (self.weight.shape[2 + axis] - 1) for axis in range(2)]
         return (
             self.groups > 1
@@ -156,7 +156,7 @@ class _Call:
 
     @property
     def is_of_a_picture(self) -> bool:
-        """Whether it has a stride, few channels, and a kernel that leaves out no pixel."""
+        """Whether it has a stride, few input channels, and a kernel that skips no pixel."""
         kernel = (self.weight.shape[2], self.weight.shape[3])
         return (
             self.groups == 1
@@ -169,7 +169,7 @@ class _Call:
         )
 
     def unshuffle(self) -> None:
-        """Make the pixels under a step of the stride channels, of the input and of the kernel."""
+        """Move the pixels under a step of the stride into channels, in the input and the kernel."""
         step = self.stride[0]
         before, after, more = [], [], []
         for axis in (0, 1):
@@ -187,7 +187,7 @@ class _Call:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """As `torch.conv2d` takes them."""
+        """In the order of `torch.conv2d`."""
         return (
             self.input,
             self.weight,

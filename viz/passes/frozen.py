@@ -1,9 +1,9 @@
-"""Frozen weights and batch norms: what a climb does with them instead of what training would.
+"""Batch norms of frozen networks in gradient ascent, and convolutions that include them.
 
 A batch norm in eval mode multiplies each channel and adds to it; its gradient is a product with
 that scale, which takes a fraction of the time of PyTorch's kernel for mixed precision. Where it
-reads the output of a convolution, the convolution can do both at no cost. `viz.passes.folding` finds out
-where.
+reads the output of a convolution, the convolution can do both at no cost; `viz.passes.folding` finds
+these pairs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Folding", "Norm", "Ready"]
+__all__ = ["FoldedConv", "Folding", "Norm"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What a convolution uses instead of its own.
+class FoldedConv:
+    """The weight and bias that a convolution uses in place of its own.
 
     Args:
         weight: (unit, channel, y, x), channels-last.
@@ -31,27 +31,27 @@ class Ready:
     weight: Tensor
     bias: Tensor | None
 
-    def to(self, dtype: torch.dtype) -> Ready:
+    def to(self, dtype: torch.dtype) -> FoldedConv:
         """The same in another precision."""
         weight = self.weight.to(dtype, memory_format=torch.channels_last)
-        return Ready(weight, None if self.bias is None else self.bias.to(dtype))
+        return FoldedConv(weight, None if self.bias is None else self.bias.to(dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """What stands in for a network's own weights.
+    """Replacements of a network's weights. Tensors are keys by identity, as in an optimiser's state.
 
     Args:
-        weights: by the identity of a convolution's weight.
-        idle: identities of the running means of the batch norms that are folded in.
+        convolutions: by the convolution's own weight.
+        means: running means of the batch norms that are folded into them, and do nothing.
     """
 
-    weights: Mapping[int, Ready] = field(default_factory=dict)
-    idle: frozenset[int] = frozenset()
+    convolutions: Mapping[Tensor, FoldedConv] = field(default_factory=dict)
+    means: frozenset[Tensor] = frozenset()
 
     def to(self, dtype: torch.dtype) -> Folding:
         """The same in another precision."""
-        return Folding({key: ready.to(dtype) for key, ready in self.weights.items()}, self.idle)
+        return Folding({weight: conv.to(dtype) for weight, conv in self.convolutions.items()}, self.means)
 
 
 class _FrozenNorm(torch.autograd.Function):
@@ -70,7 +70,7 @@ class _FrozenNorm(torch.autograd.Function):
 
 
 class Norm:
-    """The arguments of a `batch_norm`, by name."""
+    """The arguments of `torch.nn.functional.batch_norm`, by name."""
 
     def __init__(
         self,
@@ -92,21 +92,21 @@ class Norm:
 
     @property
     def scale(self) -> Tensor:
-        """(unit,) factor of each unit."""
+        """The factor of each unit, (unit,)."""
         assert self.variance is not None
         scale = torch.rsqrt(self.variance + self.eps)
         return scale if self.weight is None else scale * self.weight
 
-    def folded(self, weight: Tensor, bias: Tensor | None) -> Ready:
-        """A convolution's weight and bias with this behind them."""
+    def folded(self, weight: Tensor, bias: Tensor | None) -> FoldedConv:
+        """The weight and bias of a convolution that is followed by this norm, as one convolution."""
         assert self.mean is not None
         scale = self.scale
         shift = -self.mean if bias is None else bias - self.mean
         shift = shift * scale if self.bias is None else shift * scale + self.bias
-        return Ready(weight * scale.view(-1, 1, 1, 1), shift)
+        return FoldedConv(weight * scale.view(-1, 1, 1, 1), shift)
 
     def plain(self, values: Tensor) -> Tensor:
-        """What PyTorch makes of values."""
+        """PyTorch's batch norm of some values."""
         return F.batch_norm(
             values,
             self.mean,
@@ -119,7 +119,7 @@ class Norm:
         )
 
     def run(self) -> Tensor:
-        """The batch norm of the input."""
+        """The batch norm of the input; its gradient reaches only the input."""
         if not self.is_frozen or not self.input.requires_grad:
             return self.plain(self.input)
         return _FrozenNorm.apply(self.input, self)  # type: ignore[no-untyped-call,no-any-return]

@@ -1,16 +1,16 @@
-"""Other gradients, and other slopes, for every ReLU of a network, with no surgery on its modules.
+"""Change the gradient or slope of every ReLU of a network without changing its modules.
 
     with relu_rule("leaky"):
         scores = network(images)          # forward and backward follow the rule
 
-One `TorchFunctionMode` catches the calls, so that `nn.ReLU` modules, `nn.ReLU6` and functional
-calls (torchvision's GoogLeNet) are covered alike. All rules speak of the gradient of a score that
-is to rise.
+A `TorchFunctionMode` intercepts the calls, so that `nn.ReLU` modules, `nn.ReLU6` and functional calls
+(torchvision's GoogLeNet) are all covered. In all rules, the gradient is that of a score that is
+maximised.
 
     plain        as the network was trained
     leaky        slope 0.01 outside the linear part, forward and backward
-    redirected   where no gradient at all comes back to an image, let through what would push the
-                 ReLU out of its flat part (Lucid, `redirected_relu_grad`)
+    redirected   if the gradient of an image would be zero everywhere, pass on what moves the ReLU
+                 out of its flat part (Lucid, `redirected_relu_grad`)
     deconvnet    only positive gradients pass, wherever the input was (Zeiler and Fergus 2014)
     guided       only positive gradients pass, and only where the input was in the linear part
                  (Springenberg et al. 2015)
@@ -34,7 +34,7 @@ from viz.recipes.kinds import RULES, ReluRule
 __all__ = ["LEAKY_SLOPE", "relu_rule"]
 
 LEAKY_SLOPE = 0.01
-"""Slope of the leaky rule outside the linear part, as in the post."""
+"""Slope of the leaky rule outside the linear part."""
 
 
 class _Leaky(torch.autograd.Function):
@@ -53,7 +53,7 @@ class _Leaky(torch.autograd.Function):
 
 
 class _Redirected(torch.autograd.Function):
-    """Plain, but an image whose gradient would be all zero gets what leads back to the slope."""
+    """Plain, but an image whose gradient would be all zero gets the one that leads to the linear part."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
@@ -67,13 +67,13 @@ class _Redirected(torch.autograd.Function):
         (result,) = ctx.saved_tensors
         low, high = ctx.bounds
         plain: Tensor = torch.ops.aten.hardtanh_backward(gradient, result, low, high)
-        # Nearly always the position in the middle tells that every image is lively.
+        # Nearly always the middle position is enough to see that no image has a zero gradient.
         height, width = plain.shape[2:] if plain.ndim == 4 else (0, 0)
-        if _lively(plain[:, :, height // 2, width // 2] if height else plain).all():
+        if _has_gradient(plain[:, :, height // 2, width // 2] if height else plain).all():
             return plain, None, None
-        lively = _lively(plain).view(-1, *[1] * (plain.ndim - 1))
+        passes = _has_gradient(plain).view(-1, *[1] * (plain.ndim - 1))
         pushes_out = ((result <= low) & (gradient < 0)) | ((result >= high) & (gradient > 0))
-        return torch.where(lively, plain, gradient.masked_fill(pushes_out, 0)), None, None
+        return torch.where(passes, plain, gradient.masked_fill(pushes_out, 0)), None, None
 
 
 class _RedirectedInPlace(_Redirected):
@@ -88,8 +88,8 @@ class _RedirectedInPlace(_Redirected):
         return values
 
 
-def _lively(gradient: Tensor) -> Tensor:
-    """(image,) whether any gradient is not zero."""
+def _has_gradient(gradient: Tensor) -> Tensor:
+    """Whether any value of an image's gradient is not zero, (image,)."""
     return gradient.ne(0).flatten(1).any(1)
 
 
@@ -134,7 +134,7 @@ _RELU6 = frozenset({F.relu6})
 
 
 class _Rule(TorchFunctionMode):
-    """Sends every ReLU to one autograd function."""
+    """Replaces every ReLU by one autograd function."""
 
     def __init__(self, function: type[torch.autograd.Function]) -> None:
         super().__init__()
@@ -160,14 +160,14 @@ class _Rule(TorchFunctionMode):
         result = self.function.apply(values, *bounds)  # type: ignore[no-untyped-call]
         if not in_place:
             return result
-        # The caller may go on with the tensor it passed instead of the one it gets back.
+        # The caller may use the tensor that it passed instead of the returned one.
         return values.copy_(result)
 
 
 def _bounds(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[float, float] | None:
-    """The linear part of a ReLU-like function, None for any other; only those that start at 0."""
+    """The linear part of a ReLU-like function; None for other functions, and if it does not start at 0."""
     if func in _RELU or func in _RELU_IN_PLACE:
         return 0.0, math.inf
     if func in _RELU6:
@@ -187,10 +187,13 @@ def _in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
 
 
 def relu_rule(rule: ReluRule) -> AbstractContextManager[object]:
-    """Run every ReLU called inside the context, and its backward pass, by a rule.
+    """A context in which every ReLU, and its backward pass, follows a rule.
 
     Args:
         rule: one of `viz.recipes.kinds.RULES`.
+
+    Returns:
+        The context manager.
 
     Raises:
         RenderError: for an unknown rule.

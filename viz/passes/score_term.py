@@ -1,17 +1,14 @@
-"""The interface of what is added to a batch's scores."""
+"""The interface of additional terms of a batch's scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from pipeline.layers.layer import Layer
 from viz.objectives.objective import View
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Extra", "Look", "Views"]
 
@@ -20,33 +17,36 @@ Views = Mapping[str, View]
 
 
 Look = Callable[[Tensor, Sequence[str]], Views]
-"""Shows pictures (image, channel, y, x) to the network, for some of the watched layers."""
+"""Runs the network on pictures (image, channel, y, x); returns some of the watched layers."""
 
 
 class Extra(Protocol):
-    """Something that a batch's scores are changed by."""
+    """A term that changes the scores of a batch, such as diversity."""
 
     @property
     def group(self) -> int:
-        """Images of the batch that belong together and must share a pass."""
+        """Number of consecutive images that must be in the same pass."""
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Layers that it may look at, besides those that the objectives read."""
+        """Layers that the term reads, besides those of the objectives."""
 
     @property
     def window_layers(self) -> Sequence[str]:
-        """Names of those of them that every pass over the pictures reads."""
+        """Names of those of its layers that are read in every pass over the pictures."""
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
     ) -> Tensor:
-        """Changed scores.
+        """Change the scores of a pass.
 
         Args:
-            scores: (image,) of a pass.
-            views: of the objectives' layers and of `window_layers`.
-            pictures: (image, channel, y, x) that the pass saw.
-            images: the pass's numbers in the whole batch.
-            look: at other pictures that depend on these.
+            scores: (image,).
+            views: activations of the objectives' layers and of `window_layers`.
+            pictures: (image, channel, y, x), the input of the pass.
+            images: indices of the pictures in the whole batch.
+            look: runs the network on other pictures that depend on these.
+
+        Returns:
+            The changed scores, (image,).
         """

@@ -1,9 +1,9 @@
-"""A network as a function from pictures to scores and gradients, stopped at the last layer read.
+"""Compute scores of pictures and their gradients, running the network up to the last layer needed.
 
-Hooks are there while the context is open. Weights are frozen, so that a backward pass ends at the
-picture. A batch goes through in passes of a few images; convolutions on the CPU give an image the
-same bits in a pass of 2 as in a pass of 8, but not in a pass of 1 (measured: oneDNN 3, float32,
-one thread), so that a pass never has one image; see `viz.passes.workers` for the threads.
+Weights are frozen, so that a backward pass ends at the picture. A batch is split into passes of a few
+images. Convolutions on the CPU give an image the same bits in a pass of 2 as in a pass of 8, but not
+in a pass of 1 (measured: oneDNN 3, float32, one thread), so that a pass never has one image; see
+`viz.passes.workers` for the threads.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from pipeline.choices import RenderPrecision
 from pipeline.errors import RenderError
+from pipeline.networks.network import device_of
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.folding import find_folding
+from viz.passes.folding import cached_folding
 from viz.passes.relu import relu_rule
 from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
@@ -30,10 +31,10 @@ __all__ = ["Scorer", "resolve_precision"]
 
 
 def resolve_precision(precision: RenderPrecision, device: torch.device) -> RenderPrecision:
-    """`auto` is bf16 where the processor computes in it, fp32 elsewhere.
+    """Replace `auto` by bf16 if the processor supports it, otherwise by fp32.
 
     Raises:
-        RenderError: for another word.
+        RenderError: if the precision is unknown.
     """
     if precision not in get_args(RenderPrecision):
         known = ", ".join(get_args(RenderPrecision))
@@ -47,15 +48,15 @@ def resolve_precision(precision: RenderPrecision, device: torch.device) -> Rende
 
 
 class Scorer:
-    """Scores of pictures under objectives, and the gradients that raise them.
+    """Scores of pictures under objectives, and their gradients.
 
     Args:
         watch: open.
-        relu: rule during the climb.
-        relu_steps: the rule holds for this many steps; 0 means always.
-        precision: of the network's pass.
-        extra: changes the scores.
-        workers: open; passes run side by side on them. None: one after another.
+        relu: rule for the ReLUs.
+        relu_steps: number of steps that follow the rule; 0 means all.
+        precision: of the network's passes.
+        extra: an additional term of the scores.
+        workers: open; run passes in parallel. None: one after another.
     """
 
     def __init__(
@@ -73,11 +74,14 @@ class Scorer:
         self.relu_steps = relu_steps
         self.extra = extra
         self.workers = workers
-        parameter = next(watch.network.module.parameters(), None)
-        self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.device = device_of(watch.network)
         self.precision = resolve_precision(precision, self.device)
-        folding = find_folding(watch.network.module, self._glance)
-        self.folding = folding.to(torch.bfloat16) if self.precision == "bf16" else folding
+        self.folding = cached_folding(
+            watch.network.module,
+            self._sample_activations,
+            key=(watch.layers, watch.canvas, self._sample_size),
+            dtype=torch.bfloat16 if self.precision == "bf16" else torch.float32,
+        )
 
     def gradient(
         self,
@@ -86,13 +90,13 @@ class Scorer:
         step: int,
         images: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Score a batch and differentiate each score by its own picture.
+        """Score a batch, and differentiate each score with respect to its own picture.
 
         Args:
-            pictures: (image, channel, y, x) on 0..255, no graph needed.
+            pictures: (image, channel, y, x) on 0..255; detached.
             objectives: one per image.
-            step: number of the step, from 0.
-            images: numbers of the pictures in the whole batch, where it is not all of it.
+            step: index of the step, from 0.
+            images: indices of the pictures in the whole batch, if they are a part of it.
 
         Returns:
             scores (image,) and gradients (image, channel, y, x), both float32.
@@ -109,7 +113,7 @@ class Scorer:
     def features(
         self, pictures: Tensor, objectives: Sequence[Objective], layer: str
     ) -> list[tuple[Tensor, Tensor]]:
-        """Each picture's score and its features (unit, y, x) at a layer, without a gradient."""
+        """Each picture's score and its activations (unit, y, x) at a layer, without gradients."""
         found: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad(), QuickConvolutions(self.folding), self._autocast():
             for part in self._parts(len(pictures)):
@@ -121,23 +125,28 @@ class Scorer:
         return found
 
     def look(self, pictures: Tensor, names: Sequence[str]) -> dict[str, View]:
-        """Activations of some of the watched layers, without a gradient, as the climb sees them."""
+        """Activations of some of the watched layers, without gradients, in the scorer's precision."""
         with torch.no_grad(), QuickConvolutions(self.folding), self._autocast():
             return self.watch(pictures.to(self.device), names)
 
-    def _glance(self) -> list[Tensor]:
-        """Activations of the same two random pictures whenever called."""
-        canvas, shape = self.watch.canvas, self.watch.network.input_shape
-        # Layers beyond the target may not fit a window that was cut for it.
+    @property
+    def _sample_size(self) -> tuple[int, int]:
+        """Rows and columns of the pictures on which a folding is verified."""
+        canvas, (_, height, width) = self.watch.canvas, self.watch.network.input_shape
+        # Layers behind the target may not fit a window that was cut for it.
         whole = canvas is None or (self.extra is not None and len(self.extra.layers) > 0)
-        size = shape[1:] if canvas is None or whole else (canvas.height, canvas.width)
+        return (height, width) if canvas is None or whole else (canvas.height, canvas.width)
+
+    def _sample_activations(self) -> list[Tensor]:
+        """The watched layers' activations on two random pictures, the same at every call."""
         generator = torch.Generator().manual_seed(0)
-        pictures = 255 * torch.rand((2, shape[0], *size), generator=generator)
+        shape = (2, self.watch.network.input_shape[0], *self._sample_size)
+        pictures = 255 * torch.rand(shape, generator=generator)
         views = self.watch(pictures.to(self.device))
         return [view.values.float() for view in views.values()]
 
     def _parts(self, images: int) -> list[slice]:
-        """Passes that keep together what belongs together."""
+        """The slices of the batch that are run in one pass; groups are not split."""
         width = PASS_IMAGES if self.device.type == "cpu" else PASS_IMAGES_CUDA
         if self.workers and images < width * self.workers.count:
             width = max(2, math.ceil(images / self.workers.count))
@@ -148,7 +157,7 @@ class Scorer:
     def _never_one(
         self, pictures: Tensor, objectives: Sequence[Objective]
     ) -> tuple[Tensor, Sequence[Objective], int]:
-        """A pass of two instead of one on the CPU, and how many of its images are real."""
+        """Duplicate a single image on the CPU; returns the number of distinct images too."""
         if len(pictures) > 1 or self.device.type != "cpu":
             return pictures, objectives, len(pictures)
         return pictures.repeat(2, 1, 1, 1), [objectives[0]] * 2, 1

@@ -1,19 +1,20 @@
-"""Hooks that show a pass's activations and end it where nothing more is needed."""
+"""Forward passes that return activations of some layers, and end at the last of them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import find_module
+from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 from pipeline.networks.network import Network
 from viz.canvas import Canvas, Crop
 from viz.objectives.objective import View
@@ -21,46 +22,49 @@ from viz.objectives.objective import View
 __all__ = ["PASS_IMAGES", "Watch"]
 
 PASS_IMAGES = 8
-"""Images that go through the network together on the CPU: beyond that nothing is gained, and the
-bits change at 16."""
+"""Images per pass on the CPU: more are not faster, and from 16 on the results differ in their last
+bits."""
 
 
 PASS_IMAGES_CUDA = 256
-"""Likewise on a GPU."""
+"""Images per pass on a GPU."""
 
 
-class _Stop(Exception):
-    """Ends a forward pass at the last layer watched; never leaves this module."""
+class _Pass(threading.local):
+    """The state of the current pass in this thread; outside a pass, no layer is wanted.
+
+    Args:
+        wanted: names of the layers to return.
+        views: activations of those that have run.
+    """
+
+    wanted: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.views: dict[str, View] = {}
 
 
 class Watch:
-    """Forward passes that end at the last of the watched layers and give back all of them.
+    """Runs forward passes that end at the last of the watched layers, and returns their activations.
+
+    Its hooks are registered while the context is open.
 
     Args:
         network: in eval mode, parameters frozen.
         layers: in forward order.
-        canvas: the window that pictures show; gives the views their place in the whole grid, and
-            its crops are made.
+        canvas: the window that the pictures show, which determines the position of the views in
+            the whole grid, and its crops; None for the whole input.
     """
 
     def __init__(self, network: Network, layers: Sequence[Layer], canvas: Canvas | None) -> None:
         self.network = network
         self.layers = tuple(layers)
         self.canvas = canvas
-        self._seen = threading.local()
-        self._handles: list[Any] = []
+        self._pass = _Pass()
+        self._hooks = ExitStack()
 
     def __enter__(self) -> Self:
-        try:
-            for crop in self.canvas.crops if self.canvas else ():
-                module = find_module(self.network.module, crop.module)
-                self._handles.append(module.register_forward_hook(_cropped(crop)))
-            for layer in self.layers:
-                module = find_module(self.network.module, layer.module)
-                self._handles.append(module.register_forward_hook(self._hook(layer)))
-        except LayerError:
-            self._remove()
-            raise
+        self._hooks = add_hooks(forward=self._hooked())
         return self
 
     def __exit__(
@@ -69,55 +73,59 @@ class Watch:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._remove()
+        self._hooks.close()
 
     def __call__(self, pictures: Tensor, names: Sequence[str] = ()) -> dict[str, View]:
-        """Show pictures to the network.
+        """Run the network on pictures.
 
         Args:
             pictures: (image, channel, y, x) on 0..255.
-            names: of the watched layers that are wanted; all for none.
+            names: of the layers to return; empty for all watched layers.
 
         Returns:
-            The wanted layers' activations by name.
+            Activations by layer name.
 
         Raises:
-            LayerError: when a watched layer did not run.
+            LayerError: if one of these layers did not run.
         """
-        wanted = set(names) or {layer.name for layer in self.layers}
-        self._seen.views, self._seen.wanted = {}, wanted
+        wanted = frozenset(names) or frozenset(layer.name for layer in self.layers)
         batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
-        with suppress(_Stop):
-            self.network.module(batch)
-        views: dict[str, View] = self._seen.views
-        self._seen.views = {}
+        self._pass.views, self._pass.wanted = {}, wanted
+        try:
+            run_until_stopped(self.network.module, batch)
+        finally:
+            views = self._pass.views
+            self._pass.views, self._pass.wanted = {}, frozenset()
         for name in wanted:
             if name not in views:
                 raise LayerError(f"{name} did not run in a forward pass of the network")
         return views
 
-    def _hook(self, layer: Layer) -> Callable[[Any, Any, Any], None]:
+    def _hooked(self) -> Iterator[tuple[nn.Module, ForwardHook]]:
+        module = self.network.module
+        for crop in self.canvas.crops if self.canvas else ():
+            yield find_module(module, crop.module), _cropped(crop)
+        for layer in self.layers:
+            yield find_module(module, layer.module), self._hook(layer)
+
+    def _hook(self, layer: Layer) -> ForwardHook:
         top = self.canvas.grid_top if self.canvas else 0
         left = self.canvas.grid_left if self.canvas else 0
 
         def keep(module: Any, inputs: Any, output: Any) -> None:
-            views, wanted = self._seen.views, self._seen.wanted
+            views, wanted = self._pass.views, self._pass.wanted
             if layer.name not in wanted:
                 return
             values = unit_view(layer, output)
             last = len(views) + 1 >= len(wanted)
-            # What runs on may overwrite its input in place.
+            # If the pass continues, the next module may change its input in place.
             views.setdefault(layer.name, View(values if last else values.clone(), top, left))
             if len(views) == len(wanted):
-                raise _Stop
+                raise StopForward
 
         return keep
 
-    def _remove(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
 
-
-def _cropped(crop: Crop) -> Callable[[Any, Any, Tensor], Tensor]:
-    """A hook that passes on only a part of its module's output."""
+def _cropped(crop: Crop) -> ForwardHook:
+    """A hook that replaces the output of its module by a crop."""
     return lambda module, inputs, output: crop(output)

@@ -1,9 +1,9 @@
-"""Passes side by side, one core each.
+"""Run passes in parallel, each on one thread.
 
-A convolution spread over several threads gives an image other low bits in another batch; on one
-thread it does not. So while pictures climb on the CPU torch computes on one thread, and passes that
-do not depend on each other run on as many threads as torch would have used: the same picture
-whatever the batch, and no time lost waiting at the end of every operator.
+A convolution on several threads gives an image other low bits in another batch; on one thread it does
+not. So during gradient ascent on the CPU, torch computes on one thread, and independent passes run on
+as many threads as torch would have used: a picture does not depend on its batch, and no thread waits
+at the end of every operator.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A pool of threads, each of which computes alone; torch's own setting comes back on leaving.
+    """A pool of threads that each compute on one thread; torch's setting is restored on leaving.
 
     Args:
-        device: where the network is; off the CPU everything runs in the calling thread.
+        device: of the network; if it is not the CPU, everything runs in the calling thread.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Workers:
         if self.count > 1:
             torch.set_num_threads(1)
             self._pool = ThreadPoolExecutor(
-                self.count, "climb", initializer=torch.set_num_threads, initargs=(1,)
+                self.count, "pass", initializer=torch.set_num_threads, initargs=(1,)
             )
         return self
 
@@ -52,7 +52,7 @@ class Workers:
             torch.set_num_threads(self._before)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """The results in the order of the items; of several errors the first is raised."""
+        """Apply a function to items; returns results in order, and raises the first of several errors."""
         if self._pool is None:
             return [function(item) for item in items]
         return list(self._pool.map(function, items))

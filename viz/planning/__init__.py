@@ -1,5 +1,5 @@
-"""How much of the input and of every map on the way an objective needs.
+"""Find the part of the input and of every intermediate map that an objective needs.
 
-Goes in: a network and an objective. Comes out: a `Canvas`.
+Input: a network and an objective. Output: a `Canvas`.
 Imports: canvas, objectives, passes.
 """

@@ -1,21 +1,21 @@
-"""What one grid position needs of every map on the way to it: a cone through the network.
+"""Find the part of every intermediate map that one grid position needs: a cone through the network.
 
-A unit at one position sees its receptive field, and of an earlier map only those positions whose
-own receptive fields lie inside that. Where every path from the input to the layer goes through a
-module, its output can be cut to them, and all that follows is as much smaller, forward and
-backward. GoogLeNet's inception4c at its centre needs 1 of 14 x 14 positions of itself, 3 x 3 of
-inception4b, 5 x 5 of inception4a, 7 x 7 of maxpool3.
+A unit at one position sees its receptive field, and in an earlier map only those positions whose own
+receptive fields are inside it. If every path from the input to the layer goes through a module, its
+output can be cropped to them, and all that follows, forward and backward, is smaller in proportion.
+GoogLeNet's inception4c at its centre needs 1 of 14 x 14 positions of itself, 3 x 3 of inception4b,
+5 x 5 of inception4a, 7 x 7 of maxpool3.
 
     input    ├──────────────────────────┤
     block    · · ├──────────────────┤ · ·
     block    ·   ·   ├─────────┤    ·   ·
     layer                  ┼
 
-The modules are found by `viz.planning.chokepoints`, and their receptive fields are asked of the
-network, so that no rule per architecture is needed. A cut starts at a multiple of the stride that
-is still to come and has the map's size modulo it, so that what follows keeps its alignment; a
-position that is needed then sees no padding that it does not see on the whole input.
-`viz.planning.plan` tries a cone before it is used.
+The modules are found by `viz.planning.chokepoints`, and their receptive fields are measured, so that
+no rules per architecture are needed. A crop starts at a multiple of the stride from its map to the
+next one, and its size is congruent to the map's modulo that stride, so that the following layers keep
+their alignment; a position that is needed then sees no padding that it does not see on the whole
+input. `viz.planning.plan` verifies a cone before it is used.
 """
 
 from __future__ import annotations
@@ -24,29 +24,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from pipeline.layers.receptive_field import Field, Target, find_fields
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, grey_input
 from viz.canvas import Canvas, Crop, cut_canvas, cut_interval
-from viz.planning.chokepoints import maps_on_the_way
+from viz.planning.chokepoints import chokepoint_maps
 
 __all__ = ["cone_canvas"]
 
 WORTHWHILE = 0.96
-"""A cut that leaves more than this share of a map is not made: it would cost as much as it saves,
-since the gradient of a cut is written out in full."""
+"""Largest share of a map that a crop may leave; larger ones would cost as much as they save, since
+the gradient of a crop is written to a whole map."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """A map on the way, from the input (whose name is empty) to the layer itself.
+    """A map between the input and the layer, both included.
 
     Args:
-        module: dotted name.
+        module: dotted name; empty for the input.
         grid: rows and columns on the whole input.
         fields: along y and along x.
     """
@@ -56,10 +55,11 @@ class _Map:
     fields: tuple[Field, Field]
 
     def needed(self, axis: int, start: int, end: int) -> tuple[int, int] | None:
-        """First and behind the last of the positions that together see [start, end) of the input.
+        """The range of positions whose fields together are [start, end) of the input.
 
-        They lie outside the grid where the layer sees padding. None when the fields do not come
-        out even.
+        Returns:
+            The first position and the one after the last; outside the grid where the layer sees
+            padding. None if no range of positions matches exactly.
         """
         field = self.fields[axis]
         if field.stride < 1:
@@ -76,13 +76,13 @@ class _Map:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What is kept of a map along one axis, counted on the whole input's grid.
+    """The part of a map along one axis that is kept, in positions of the whole input's grid.
 
     Args:
-        base: the position that comes first when all maps before are cut.
-        natural: about how many positions come then.
-        offset: the first that is kept.
-        size: how many are.
+        base: first position of the map after all earlier crops.
+        natural: approximate number of positions of the map after all earlier crops.
+        offset: first position that is kept.
+        size: number of positions that are kept.
     """
 
     base: int
@@ -92,11 +92,11 @@ class _Cut:
 
 
 Ends = tuple[tuple[int, int], tuple[int, int]]
-"""First row and the one behind the last that the target sees; likewise for columns."""
+"""First row that the target sees and the one after the last; likewise for columns."""
 
 
 def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None:
-    """The window of one grid position, with crops inside the network.
+    """Find the window of one grid position, with crops inside the network.
 
     Args:
         network: runs a few trial passes.
@@ -104,7 +104,7 @@ def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None
         y, x: grid position.
 
     Returns:
-        The canvas, to be tried before it is used; None where no cut inside is worthwhile.
+        The canvas, to be verified before it is used; None if no crop saves time.
     """
     if layer.stride_y < 1 or layer.stride_x < 1:
         return None
@@ -136,19 +136,17 @@ def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None
 
 
 def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
-    """The input, the maps that can be cut in forward order, and the layer."""
-    shape = network.input_shape
-    parameter = next(network.module.parameters(), torch.empty(0))
-    blank = network.normalise(torch.full((1, *shape), 128.0, device=parameter.device))
-    grids = maps_on_the_way(network, layer.module)
-    targets = [Target(name, grid, _as_it_is) for name, grid in grids.items()]
+    """The input, the maps that can be cropped, in forward order, and the layer."""
+    grids = chokepoint_maps(network, layer.module)
+    targets = [Target(name, grid, _unchanged) for name, grid in grids.items()]
     own = (
         Field(layer.rf_h, layer.stride_y, layer.start_y),
         Field(layer.rf_w, layer.stride_x, layer.start_x),
     )
     last = _Map(layer.module, (layer.grid_h, layer.grid_w), own)
-    maps = [_Map("", shape[1:], (Field(1, 1, 0), Field(1, 1, 0)))]
-    for target, fields in zip(targets, find_fields(network.module, blank, targets), strict=True):
+    maps = [_Map("", network.input_shape[1:], (Field(1, 1, 0), Field(1, 1, 0)))]
+    found_fields = find_fields(network.module, grey_input(network), targets)
+    for target, fields in zip(targets, found_fields, strict=True):
         found = _Map(target.module, target.grid, fields)
         even = all(found.needed(axis, *ends[axis]) is not None for axis in (0, 1))
         new = fields != maps[-1].fields
@@ -157,12 +155,12 @@ def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
     return [*maps, last]
 
 
-def _as_it_is(output: Tensor) -> Tensor:
+def _unchanged(output: Tensor) -> Tensor:
     return output
 
 
 def _worthwhile(maps: list[_Map], ends: Ends) -> list[tuple[_Map, _Cut, _Cut]]:
-    """The cuts of maps along both axes; between the first and the last only those that save."""
+    """The cuts of maps along both axes, without those that would not save time."""
     while True:
         rows, columns = (_cut_axis(maps, axis, *ends[axis]) for axis in (0, 1))
         cuts = list(zip(maps, rows, columns, strict=True))
@@ -174,10 +172,10 @@ def _worthwhile(maps: list[_Map], ends: Ends) -> list[tuple[_Map, _Cut, _Cut]]:
 
 
 def _cut_axis(maps: Sequence[_Map], axis: int, start: int, end: int) -> list[_Cut]:
-    """Cut maps along one axis to what the last one needs to see [start, end) of the input.
+    """Cut maps along one axis to the positions that the last one needs to see [start, end) of the input.
 
-    From the layer back to the input, since a map must also reach to where the next one's cut
-    begins and ends; those positions need not be right, only there.
+    From the layer back to the input, since a map must also contain the positions where the next
+    one's cut begins and ends; the values at those positions do not matter.
     """
     strides = [part.fields[axis].stride for part in maps]
     ratios = [after // before for before, after in pairwise([*strides, strides[-1]])]

@@ -1,10 +1,10 @@
-"""The effective receptive field: the part of what a unit could see that it does look at.
+"""Effective receptive fields: the part of a receptive field that most of the gradient comes from.
 
-The receptive field of a late layer is the whole input, but a unit's gradient falls off like a bell
-around its centre (Luo et al. 2016, "Understanding the Effective Receptive Field in Deep
-Convolutional Neural Networks"). In EfficientNet-Lite0 95 % of the squared gradient at `blocks.4.2`
-lies in about 84 of 339 pixels. A patch of that size tells what the unit looks for; the whole image
-mostly tells what else was there.
+The receptive field of a late layer is the whole input, but a unit's gradient falls off like a
+Gaussian around its centre (Luo et al. 2016, "Understanding the Effective Receptive Field in Deep
+Convolutional Neural Networks"). In EfficientNet-Lite0 95 % of the squared gradient at `blocks.4.2` is
+within about 84 of 339 pixels. A patch of that size shows what activates the unit; the whole image
+mostly shows its surroundings.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from viz.passes.watch import Watch
 __all__ = ["SHARE", "effective_layer", "narrowed"]
 
 SHARE = 0.95
-"""Of the squared gradient that an effective receptive field holds."""
+"""Share of the squared gradient inside an effective receptive field."""
 
 
 def effective_layer(network: Network, layer: Layer, pictures: Tensor, share: float = SHARE) -> Layer:
-    """A layer whose receptive field is the effective one: the same centre, fewer pixels.
+    """Narrow a layer's receptive field to the effective one, with the same centre.
 
     Args:
         network: in eval mode, frozen.
         layer: of that network.
-        pictures: (image, channel, y, x) uint8 or float on 0..255, in the network's geometry; some
-            two dozen photographs do.
-        share: of the squared gradient that the field holds, mean over pictures, each for another
+        pictures: (image, channel, y, x) uint8 or float on 0..255, in the network's geometry; about
+            two dozen photographs are enough.
+        share: of the squared gradient inside the field, averaged over pictures, each for another
             unit at the grid's centre.
 
     Returns:
-        The layer narrowed; the layer itself where its receptive field has no known place.
+        The narrowed layer; the layer itself if every position sees the whole input.
     """
     if layer.stride_y < 1 or layer.stride_x < 1:
         return layer
@@ -62,9 +62,9 @@ def effective_layer(network: Network, layer: Layer, pictures: Tensor, share: flo
 
 
 def narrowed(layer: Layer, side: float) -> Layer:
-    """A layer with a receptive field of at most `side` pixels around the same centre.
+    """A layer with a receptive field of at most `side` pixels and the same centre.
 
-    A pixel is added where the centre would move by half of one.
+    A pixel is added if the centre would move by half a pixel otherwise.
     """
     height, width = (_fitted(length, side) for length in (layer.rf_h, layer.rf_w))
     return replace(
@@ -77,6 +77,6 @@ def narrowed(layer: Layer, side: float) -> Layer:
 
 
 def _fitted(length: int, side: float) -> int:
-    """The smallest length of the same parity that is not under `side`, at most `length`."""
+    """The smallest length of the same parity that is at least `side`; at most `length`."""
     wanted = math.ceil(side)
     return min(length, wanted + (length - wanted) % 2)

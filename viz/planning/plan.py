@@ -1,4 +1,4 @@
-"""Which canvas an objective is painted on, after a trial: a cone, a window or the whole input."""
+"""Choose the canvas of an objective, and verify it: a cone, a window or the whole input."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from viz.planning.effective_field import narrowed
 __all__ = ["matches_whole_input", "plan_canvas", "plan_field"]
 
 TOLERANCE = 1e-4
-"""Largest difference between a canvas's activations and the whole input's, relative to the largest
-activation of the target's position."""
+"""Largest difference between the activations on a canvas and on the whole input, relative to the
+largest activation at the target's position."""
 
 NEARLY = 0.5
-"""The same of a window around the effective receptive field, on pictures of noise, where what is
-left out matters more than in photographs."""
+"""The same for a window around the effective receptive field, on random noise, which depends more on
+the surroundings than photographs do."""
 
 ROOM = 1.6
-"""Side of such a window, in sides of the field: its bell's tails, and what jitter moves in."""
+"""Side of such a window, in sides of the field: room for the tails of the gradient and for jitter."""
 
 LEAST_ROOM = 32
-"""Pixels by which it is larger at least."""
+"""Pixels by which the window is larger than the field at least."""
 
 
 def plan_canvas(network: Network, objective: Objective, *, whole_layer: bool = False) -> Canvas:
-    """The least work on which an objective is what it is on the whole input.
+    """Find the smallest canvas on which an objective has the same value as on the whole input.
 
-    One position of one layer gets a cone, or else the window of its receptive field, after a trial
-    that the activations there are the same; everything else gets the whole input.
+    For one position of one layer it is a cone, or else the window of its receptive field, if the
+    activations there are verified to be the same; for other objectives it is the whole input.
 
     Args:
         network: in eval mode, frozen.
-        objective: whose terms may differ in unit and weight.
-        whole_layer: the rest of the layer's map on the window is read too, so that nothing inside
-            the network may be cut.
+        objective: its terms may differ in unit and weight.
+        whole_layer: whether other positions of the layer on the window are read too, so that maps
+            inside the network must not be cropped.
     """
     height, width = network.preprocess.height, network.preprocess.width
     places = {(term.layer, term.y, term.x) for term in objective.terms}
@@ -62,7 +62,7 @@ def plan_canvas(network: Network, objective: Objective, *, whole_layer: bool = F
 
 
 def plan_field(network: Network, objective: Objective, field: Layer) -> Canvas:
-    """The window around what a unit does look at, for recipes that paint no more than that.
+    """Find a window around an effective receptive field, for recipes that optimise only that.
 
     Args:
         network: in eval mode, frozen.
@@ -70,9 +70,8 @@ def plan_field(network: Network, objective: Objective, field: Layer) -> Canvas:
         field: that layer, narrowed to its effective receptive field.
 
     Returns:
-        A window with room around the field, whose activations are nearly those of the whole input;
-        its box is the field. Where that does not hold, or the field has no place, what
-        `plan_canvas` gives.
+        A window with room around the field, with nearly the activations of the whole input; its box
+        is the field. If they differ, or every position sees the whole input, as `plan_canvas`.
     """
     height, width = network.preprocess.height, network.preprocess.width
     exact = plan_canvas(network, objective, whole_layer=True)
@@ -98,11 +97,11 @@ def plan_field(network: Network, objective: Objective, field: Layer) -> Canvas:
 def matches_whole_input(
     network: Network, objective: Objective, canvas: Canvas, tolerance: float = TOLERANCE
 ) -> bool:
-    """Whether a canvas gives all units at the target's position the same activations as the whole
-    input does, by trying it.
+    """Test whether all units at the target's position have the same activations on a canvas as on
+    the whole input.
 
-    A network that only takes inputs of one size, or whose padding depends on the size in a way
-    that the alignment of windows and crops does not respect, gives False.
+    They do not if the network accepts inputs of one size only, or if its padding depends on the size
+    in a way that the alignment of windows and crops does not preserve.
     """
     term = objective.terms[0]
     generator = torch.Generator().manual_seed(0)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.errors import BadImage, RenderError
+from pipeline.errors import BadImage, MaxactError, RenderError
 from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_images import read_images, sample_image_ids
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.watch import PASS_IMAGES, Watch
 
@@ -128,18 +130,20 @@ def dataset_statistics(
         RenderError: if no image can be decoded.
     """
     grid = (code_shape[1], code_shape[2]) if len(code_shape) == 3 else (1, 1)
-    chosen = index.sql(
-        "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n", n=SAMPLED_IMAGES
-    )
+    chosen = sample_image_ids(index, SAMPLED_IMAGES)
+    decoder = partial(decode, preprocess=network.preprocess)
     codes, waiting = [], []
     title = f"compute the code range of {layer.name}"
-    with (reporter or Silent()).task(title, len(chosen.rows), "images") as task:
-        for _, data in index.iterate_bytes([row[0] for row in chosen.rows]):
+    with (reporter or Silent()).task(title, len(chosen), "images") as task:
+
+        def skip_bad(image_id: int, error: MaxactError) -> None:
+            if not isinstance(error, BadImage):
+                raise error
             task.advance()
-            try:
-                waiting.append(decode(data, network.preprocess).pixels)
-            except BadImage:
-                continue
+
+        for _, pixels in read_images(index, chosen, decoder, problem=skip_bad):
+            task.advance()
+            waiting.append(pixels)
             if len(waiting) == PASS_IMAGES:
                 codes.append(encode(network, layer, torch.stack(waiting), grid))
                 waiting = []
@@ -147,7 +151,7 @@ def dataset_statistics(
         codes.append(encode(network, layer, torch.stack(waiting), grid))
     if not codes:
         raise RenderError(
-            f"none of the {len(chosen.rows)} sampled images of {index.out} can be decoded; "
+            f"none of the {len(chosen)} sampled images of {index.out} can be decoded; "
             f"run `maxact check {index.out}`"
         )
     return CodeStatistics.of(torch.cat(codes).view(-1, *code_shape))

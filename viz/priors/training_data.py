@@ -163,7 +163,7 @@ class Examples:
 
     def _decode(self, data: bytes) -> Tensor | None:
         try:
-            return decode(data, self.network.preprocess).pixels
+            return decode(data, self.network.preprocess)
         except BadImage:
             # The decoder of the index may have accepted it.
             return None

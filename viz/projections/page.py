@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
+from pipeline.query.indexed_images import read_images
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
@@ -122,8 +124,9 @@ def _columns(
     """Compute the tiles of each top image."""
     if not top:
         return []
-    data = dict(index.iterate_bytes(image.image_id for image in top))
-    pictures = torch.stack([decode(data[image.image_id], network.preprocess).pixels for image in top])
+    decoder = partial(decode, preprocess=network.preprocess)
+    decoded = dict(read_images(index, (image.image_id for image in top), decoder))
+    pictures = torch.stack([decoded[image.image_id] for image in top])
     peaks = [(image.y, image.x) for image in top]
     rows = [_patches(pictures, layer, peaks)]
     for method in methods:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pipeline.layers.layer import Layer
+from pipeline.networks.hooks import add_hooks
 from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas
 from viz.passes.fast_ops import QuickConvolutions
@@ -35,23 +36,18 @@ def penultimate(network: Network, pictures: Tensor) -> Tensor:
     Returns:
         (image, feature) float32 on the CPU.
     """
-    linear = [module for module in network.module.modules() if isinstance(module, nn.Linear)]
+    last = [module for module in network.module.modules() if isinstance(module, nn.Linear)][-1:]
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         seen.append(inputs[0].detach())
 
-    handle = linear[-1].register_forward_pre_hook(keep) if linear else None
-    try:
-        with torch.no_grad(), QuickConvolutions():
-            for first in range(0, len(pictures), PASS_IMAGES):
-                chunk = pictures[first : first + PASS_IMAGES].to(device_of(network))
-                output = network.module(network.normalise(chunk))
-                if handle is None:
-                    seen.append(output)
-    finally:
-        if handle is not None:
-            handle.remove()
+    with add_hooks(pre=[(module, keep) for module in last]), torch.no_grad(), QuickConvolutions():
+        for first in range(0, len(pictures), PASS_IMAGES):
+            chunk = pictures[first : first + PASS_IMAGES].to(device_of(network))
+            output = network.module(network.normalise(chunk))
+            if not last:
+                seen.append(output)
     return torch.cat([each.float().flatten(1).cpu() for each in seen])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from pipeline.images.decode import decode, open_original
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, mean_colour
 from pipeline.query.index import Index, TopImage
+from pipeline.query.indexed_images import read_images, sample_image_ids
 from viz.ascent.likeness import Patches, statistics_layers
 from viz.ascent.parametrisation import mean_magnitudes
 from viz.ascent.task import Supplies
@@ -41,8 +43,6 @@ TOP_IMAGES = 200
 
 USUAL_IMAGES = 64
 """Photographs that stand for the dataset, where a spread or a field is measured."""
-
-_BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $n"
 
 
 class Material:
@@ -182,8 +182,7 @@ class Material:
     def _usual_pictures(self, recipe: Recipe) -> Tensor:
         """(image, channel, y, x) uint8: photographs of the index, chosen by hash."""
         if self._usual is None:
-            found = self._opened(recipe).sql(_BY_HASH, n=USUAL_IMAGES)
-            pixels = self._pixels(recipe, [row[0] for row in found.rows])
+            pixels = self._pixels(recipe, sample_image_ids(self._opened(recipe), USUAL_IMAGES))
             self._usual = torch.stack([pixels[image_id] for image_id in sorted(pixels)])
         return self._usual
 
@@ -202,11 +201,8 @@ class Material:
 
     def _pixels(self, recipe: Recipe, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Images in network geometry: (channel, y, x) uint8 by image_id."""
-        index = self._opened(recipe)
-        return {
-            image_id: decode(data, self.network.preprocess).pixels
-            for image_id, data in index.iterate_bytes(image_ids)
-        }
+        decoder = partial(decode, preprocess=self.network.preprocess)
+        return dict(read_images(self._opened(recipe), image_ids, decoder))
 
     def _unit_starts(
         self, recipe: Recipe, objective: Objective, layer: Layer, unit: int, canvas: Canvas
@@ -241,12 +237,12 @@ class Material:
         key = (height, width, recipe.images)
         if key not in self._magnitudes:
             index = self._opened(recipe)
-            chosen = index.sql(_BY_HASH, n=recipe.images)
+            chosen = sample_image_ids(index, recipe.images)
             mode = "RGB" if self.network.input_shape[0] == 3 else "L"
             self._magnitudes[key] = torch.stack(
                 [
-                    mean_magnitudes(_cover(_to_tensor(open_original(data), mode), height, width))
-                    for _, data in index.iterate_bytes([row[0] for row in chosen.rows])
+                    mean_magnitudes(_cover(_to_tensor(image, mode), height, width))
+                    for _, image in read_images(index, chosen, open_original)
                 ]
             ).mean(0)
         return self._magnitudes[key]

@@ -10,7 +10,7 @@ from pipeline.errors import RenderError, StoreError
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.query.selection import ALL_UNITS, Patterns, Units
+from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.objectives.text import WHOLE_LAYER, parse_objective
 from viz.priors.prior import Prior, load_prior, parse_code_shape
 from viz.recipes.code import Latent
@@ -87,7 +87,9 @@ def render_index(
         MaxactError: for a layer, unit, objective or network that is not there.
     """
     reporter = reporter or Silent()
-    classes = _class_units(index)
+    # Class names in an objective are those of the classifier, the last layer.
+    last = index.layers[-1].name if index.layers else ""
+    classes = ClassUnits(index.class_names(last) or ())
     network = index_network(index, network=network, weights=weights)
     network.module.to(find_device(device))
     prior = None
@@ -143,13 +145,3 @@ def _prior(
         return load_prior(trained[0])
     shape = None if code is None else parse_code_shape(code)
     return load_prior(source, weights, code_shape=shape, network=network, index=index, reporter=reporter)
-
-
-def _class_units(index: Index) -> dict[str, int]:
-    """Class names in lower case, and their first word groups, to units of the classifier."""
-    last = index.layers[-1].name if index.layers else ""
-    found: dict[str, int] = {}
-    for unit, name in enumerate(index.class_names(last) or ()):
-        for spelling in (name, *name.split(",")):
-            found.setdefault(spelling.strip().casefold(), unit)
-    return found

@@ -43,9 +43,8 @@ class Rendered:
         ratio: activation over best_real, where that is positive (for the lowest: negative).
         steps: taken.
         best_step: the step whose score was the highest, from 0.
-        status: `ok`; `retried` when only a second try with the redirected rule and another seed
-            was; `weak` when both stayed below the dataset's 90th percentile; `grey` when they show
-            nothing.
+        status: `ok`; `retried`: the second attempt succeeded, with the redirected rule and another
+            seed; `weak`: both stayed below the dataset's 90th percentile; `grey`: they show nothing.
         relu: the rule during the climb.
         precision: of the climb.
         file: the PNG, relative to OUT.

@@ -9,10 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.errors import BadImage, StoreError
+from pipeline.errors import StoreError
 from pipeline.images.decode import open_original
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index, TopImage
+from pipeline.query.indexed_images import read_images
 from viz.render.table import Rendered
 from viz.render.top_images import choose_images
 from viz.sheets.content import Bucket, Cell, Synthetic, Tile
@@ -114,14 +115,7 @@ def _cut_patches(
         for image in images:
             wanted[image.image_id].append(image)
     patches: dict[tuple[int, int], Image.Image] = {}
-    for image_id, data in index.iterate_bytes(wanted):
-        try:
-            photograph = open_original(data)
-        except BadImage as error:
-            raise StoreError(
-                f"image {wanted[image_id][0].key} can no longer be decoded ({error}); "
-                "the dataset has changed since it was indexed: index it again"
-            ) from error
+    for image_id, photograph in read_images(index, wanted, open_original):
         for image in wanted[image_id]:
             window = seen_window(layer, image.y, image.x, index.preprocess)
             patch = crop_patch(photograph, window, index.preprocess, TILE)

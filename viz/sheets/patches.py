@@ -1,7 +1,6 @@
-"""Which real images stand for a unit, and the patch of each that the unit saw.
+"""Patches of real images: the receptive field of a peak, cut out of the original photograph.
 
-Patches are cut out of the original photograph at its own resolution, never out of the small
-squashed copy that the network was fed.
+Patches have the resolution of the original, not that of the resized copy which the network took.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from pipeline.layers.layer import Layer
 __all__ = ["NEUTRAL", "crop_patch", "seen_window"]
 
 NEUTRAL = (236, 234, 229)
-"""What lies outside the network's input: nothing was seen there."""
+"""RGB colour of what is outside the network's input."""
 
 SQUARE_TOLERANCE = 0.02
-"""Aspects closer to 1 than this fill a square: rounding of the resize, not a shape."""
+"""Aspect ratios closer to 1 than this fill a square: the difference is rounding of the resize."""
 
 
 def seen_window(layer: Layer, y: int, x: int, preprocess: Preprocess) -> Box:
-    """What grid position (y, x) sees, in pixels of the network's input.
+    """The receptive field of grid position (y, x), in pixels of the network's input.
 
-    It may reach beyond the input, where the network sees its own padding. Where the receptive
-    field is as large as the input or larger, it is the input.
+    It may extend beyond the input, into padding. A receptive field as large as the input or larger
+    is replaced by the input, along each axis.
     """
     box = layer.box(y, x)
     left, right = (box.left, box.right) if layer.rf_w < preprocess.width else (0, preprocess.width)
@@ -38,17 +37,17 @@ def crop_patch(photograph: Image.Image, window: Box, preprocess: Preprocess, siz
     Args:
         photograph: the original, RGB, upright.
         window: from `seen_window`.
-        preprocess: how the photograph became the input.
-        size: side of the square that comes back, in pixels.
+        preprocess: from the photograph to the input.
+        size: side of the returned square, in pixels.
 
     Returns:
-        An RGB image of size x size; what lies outside the input is `NEUTRAL`, and so are the
-        bars beside a window that is not square in the photograph.
+        An RGB image of size x size; what is outside the input is `NEUTRAL`, and so are the bars
+        beside a window that is not square in the photograph.
     """
     width, height = photograph.size
     inside = preprocess.to_original(window, width, height)
-    resized_width, resized_height = preprocess.resized(width, height)
-    scale_x, scale_y = width / resized_width, height / resized_height
+    placement = preprocess.placement(width, height)
+    scale_x, scale_y = placement.scale_x, placement.scale_y
     whole_width = (window.right - window.left) * scale_x
     whole_height = (window.bottom - window.top) * scale_y
     aspect = whole_width / whole_height

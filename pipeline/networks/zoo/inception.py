@@ -1,8 +1,8 @@
-"""The Inception v1 that Lucid, OpenAI Microscope and the Circuits articles show.
+"""The Inception v1 of Lucid, OpenAI Microscope and the Circuits articles.
 
-Google's own training of GoogLeNet, known as `inception5h`: 508 channels in mixed4a, 1008 classes,
+Google's own trained GoogLeNet, known as `inception5h`: 508 channels in mixed4a, 1008 classes,
 TensorFlow's asymmetric padding, and local response normalisation with a radius of 5, bias 2,
-alpha 1e-4 (per channel, not divided by their number) and beta 0.5, as its published graph says.
+alpha 1e-4 (per channel, not divided by their number) and beta 0.5, as in its published graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MIXED: dict[str, tuple[int, ...]] = {
 """Channels in, 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection, from the published graph."""
 
 NORMALISED = 11
-"""Channels that are normalised together: TensorFlow's depth_radius of 5 on both sides."""
+"""Size of the normalisation window in channels: TensorFlow's depth_radius of 5 on both sides."""
 
 MEAN = (117.0, 117.0, 117.0)
 """On 0..255; the network's input runs from -117 to 138."""
@@ -43,11 +43,11 @@ PARTS = {
     "5x5_bottleneck": "5x5_reduce",
     "pool_reduce": "pool_proj",
 }
-"""The published graph's names of an inception's parts, and those here."""
+"""Names of the parts of an inception module: in the published graph, and here."""
 
 
 def _pool() -> nn.MaxPool2d:
-    """Rounding up is TensorFlow's `SAME` for an even grid: padding on the far side only."""
+    """TensorFlow's `SAME` padding on an even grid, which pads only at the bottom and right."""
     return nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
@@ -77,7 +77,7 @@ def _build() -> nn.Sequential:
 
 
 def _name(name: str) -> str:
-    """`mixed3a_3x3_bottleneck_pre_relu_conv.weight` becomes `mixed3a.3x3_reduce.weight`."""
+    """Rename `mixed3a_3x3_bottleneck_pre_relu_conv.weight` to `mixed3a.3x3_reduce.weight`."""
     layer, _, part = name.rpartition(".")
     layer = layer.removesuffix("_conv").removesuffix("_pre_relu")
     layer = layer.removesuffix("_pre_activation_matmul")

@@ -1,4 +1,4 @@
-"""A second look finds nothing in a true index and every lie in a changed one."""
+"""A check finds nothing in an intact index and every discrepancy in a changed one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nothing_is_wrong_with_a_true_index(true: Path) -> None:
     audit = check(true)
     assert audit.images == sum(SIZES)
     assert audit.peaks == pq.read_table(true / "top.parquet").num_rows
-    assert audit.lies == ()
+    assert audit.discrepancies == ()
     assert audit.worst == 0  # whole numbers are exact
     units = pq.read_table(true / "units.parquet").num_rows
     assert audit.absences == 2 * units * sum(SIZES) - audit.peaks
@@ -56,7 +56,7 @@ def test_nothing_is_wrong_with_other_scores_and_precisions(
     data = sorted((true.parent / "data").glob("*.tar"))
     asked = config(data, tmp_path, score=score, precision=precision, memory_format="contiguous")
     run_index(asked, network=tiny_network())
-    assert check(tmp_path).lies == ()
+    assert check(tmp_path).discrepancies == ()
 
 
 def test_a_sample_looks_at_fewer_images(true: Path) -> None:
@@ -77,9 +77,11 @@ def test_a_changed_activation_is_found(out: Path, layer: str, side: str) -> None
 
     self: list[Row] = []
     rewrite(out, "top", change)
-    lies = check(out).lies
-    assert (layer, 1, self[0]["image_id"]) in [(lie.layer, lie.unit, lie.image_id) for lie in lies]
-    assert any(f"{side} peak" in lie.what for lie in lies)
+    discrepancies = check(out).discrepancies
+    assert (layer, 1, self[0]["image_id"]) in [
+        (found.layer, found.unit, found.image_id) for found in discrepancies
+    ]
+    assert any(f"{side} peak" in found.what for found in discrepancies)
 
 
 def test_a_changed_position_is_found(out: Path) -> None:
@@ -91,9 +93,9 @@ def test_a_changed_position_is_found(out: Path) -> None:
 
     self: list[Row] = []
     rewrite(out, "top", change)
-    (lie,) = check(out).lies
-    assert (lie.layer, lie.unit, lie.image_id) == ("second", 0, self[0]["image_id"])
-    assert lie.what.startswith(f"position ({self[0]['y']}, {self[0]['x']}) gives")
+    (found,) = check(out).discrepancies
+    assert (found.layer, found.unit, found.image_id) == ("second", 0, self[0]["image_id"])
+    assert found.what.startswith(f"position ({self[0]['y']}, {self[0]['x']}) gives")
 
 
 def test_a_position_outside_the_grid_is_found(out: Path) -> None:
@@ -102,8 +104,8 @@ def test_a_position_outside_the_grid_is_found(out: Path) -> None:
         return rows
 
     rewrite(out, "top", change)
-    (lie,) = check(out).lies
-    assert "outside the grid" in lie.what
+    (found,) = check(out).discrepancies
+    assert "outside the grid" in found.what
 
 
 @pytest.mark.parametrize("side", ["high", "low"])
@@ -115,9 +117,11 @@ def test_a_dropped_row_is_found(out: Path, side: str) -> None:
 
     self: list[Row] = []
     rewrite(out, "top", change)
-    lies = check(out).lies
-    assert ("head", 2, self[0]["image_id"]) in [(lie.layer, lie.unit, lie.image_id) for lie in lies]
-    assert any(f"belongs on the {side} list" in lie.what for lie in lies)
+    discrepancies = check(out).discrepancies
+    assert ("head", 2, self[0]["image_id"]) in [
+        (found.layer, found.unit, found.image_id) for found in discrepancies
+    ]
+    assert any(f"belongs on the {side} list" in found.what for found in discrepancies)
 
 
 def test_a_list_that_lost_its_last_row_is_found(out: Path) -> None:
@@ -126,7 +130,7 @@ def test_a_list_that_lost_its_last_row_is_found(out: Path) -> None:
         "top",
         lambda rows: [row for row in rows if (row["unit"], row["rank"]) != (0, 5)],
     )
-    assert any("4 images, expected 5" in lie.what for lie in check(out).lies)
+    assert any("4 images, expected 5" in found.what for found in check(out).discrepancies)
 
 
 def test_a_swapped_image_is_found(out: Path) -> None:
@@ -140,7 +144,7 @@ def test_a_swapped_image_is_found(out: Path) -> None:
 
     rewrite(out, "images", change)
     audit = check(out)
-    assert {lie.image_id for lie in audit.lies} == {2, 9}
+    assert {found.image_id for found in audit.discrepancies} == {2, 9}
 
 
 def test_an_image_under_anothers_number_is_found(out: Path) -> None:
@@ -151,7 +155,7 @@ def test_an_image_under_anothers_number_is_found(out: Path) -> None:
         return rows
 
     rewrite(out, "top", change)
-    assert {lie.image_id for lie in check(out).lies} == {0, 1}
+    assert {found.image_id for found in check(out).discrepancies} == {0, 1}
 
 
 def test_a_changed_photograph_is_an_error_that_names_it(true: Path, tmp_path: Path) -> None:
@@ -161,7 +165,7 @@ def test_a_changed_photograph_is_an_error_that_names_it(true: Path, tmp_path: Pa
         (folder / f"{number}.png").write_bytes(picture(number))
     asked = config([tmp_path / "photos"], tmp_path / "out")
     run_index(asked, network=tiny_network())
-    assert check(tmp_path / "out").lies == ()
+    assert check(tmp_path / "out").discrepancies == ()
     (folder / "3.png").unlink()
     with pytest.raises(AuditError, match=r"image 3 cannot be read back: .*cat/3.png"):
         check(tmp_path / "out")
@@ -171,9 +175,9 @@ def test_bytes_that_changed_in_place_are_found(tmp_path: Path) -> None:
     data = write_tars(tmp_path / "data", [14, 11])
     run_index(config(data, tmp_path / "index"), network=tiny_network())
     write_tars(tmp_path / "data", [14, 11], seed=100)
-    lies = check(tmp_path / "index").lies
-    assert len(lies) == sum(SIZES)
-    assert str(lies[0]) == "image 0: the bytes read back are not those that were indexed"
+    discrepancies = check(tmp_path / "index").discrepancies
+    assert len(discrepancies) == sum(SIZES)
+    assert str(discrepancies[0]) == "image 0: the bytes read back are not those that were indexed"
 
 
 def test_another_network_is_refused(true: Path) -> None:
@@ -196,4 +200,4 @@ def test_statistics_that_were_changed_are_found(out: Path) -> None:
         return rows
 
     rewrite(out, "units", change)
-    assert any("maximum" in lie.what for lie in check(out).lies)
+    assert any("maximum" in found.what for found in check(out).discrepancies)

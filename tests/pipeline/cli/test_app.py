@@ -52,6 +52,19 @@ def test_every_command_has_a_sentence_and_an_example(name: str) -> None:
     assert f"maxact {name}" in result.output
 
 
+def test_layers_keeps_receptive_fields_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    first = run("layers", "tests.fixtures.tiny:factory")
+    assert first.exit_code == 0
+    (kept,) = (tmp_path / "cache/fields").iterdir()
+    assert "rectify" in kept.read_text()
+    assert not (tmp_path / "home").exists()
+    assert run("layers", "tests.fixtures.tiny:factory").stdout == first.stdout
+
+
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
 def test_every_option_is_explained(name: str) -> None:
     command = dict(commands())[name]
@@ -231,15 +244,6 @@ def test_a_reader_that_leaves_is_no_error(out: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=30) in (0, 1, -signal.SIGPIPE)
-
-
-def test_layers_keep_receptive_fields_in_the_cache_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path))
-    result = run("layers", "tests.fixtures.tiny:factory", "--layers", "first", "--json")
-    assert json.loads(result.stdout)[0]["layer"] == "first"
-    assert list((tmp_path / "fields").iterdir())
 
 
 def test_the_version_is_printed() -> None:

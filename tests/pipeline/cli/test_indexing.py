@@ -55,7 +55,7 @@ def test_index_ends_in_a_line_of_what_is_there(tars: list[Path], tmp_path: Path)
     assert result.exit_code == 0
     assert re.fullmatch(rf"{tmp_path / 'out'}: 15 images, 9 units in 2 layers, 0:0\d\n", result.stdout)
     assert "3 shards" in result.stderr
-    assert "2 layers, 9 units; compile off, as asked" in result.stderr
+    assert "2 layers, 9 units; compile off, as requested" in result.stderr
     assert "indexing: 15 of 15 images" in result.stderr
     assert "error" not in result.output
 
@@ -331,11 +331,11 @@ import signal, sys, time
 # A shell's background job, and what it starts, ignores the signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline.stream.loop import Runner
-show = Runner.show
-def slowly(self, refs, pixels):
+run = Runner.run
+def slowly(self, *arguments):
     time.sleep(0.1)
-    show(self, refs, pixels)
-Runner.show = slowly
+    run(self, *arguments)
+Runner.run = slowly
 from viz.cli import main
 sys.argv[0] = "maxact"
 main()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import io
+import sys
 from pathlib import Path
 
+import aiohttp
+import botocore.exceptions
 import pytest
+import urllib3
 
 from pipeline.data import files as remote
 from pipeline.data.dataset import Sample, open_dataset
 from pipeline.data.files import RangeReader, expand
-from pipeline.data.retry import is_transient, retrying
+from pipeline.data.retry import TRANSIENT, is_transient, retrying
 from pipeline.errors import ShardError, SourceError
 from tests.fixtures.corpus import PNG, named, tar
 from tests.fixtures.serving import Files, server
@@ -26,10 +32,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-class ReadTimeoutError(Exception):
-    """Named as botocore's, which is no OSError."""
-
-
 class Status(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -37,7 +39,8 @@ class Status(Exception):
 
 
 def test_a_read_that_fails_for_a_while_is_repeated(pauses: list[float]) -> None:
-    failures = iter([OSError("reset"), TimeoutError(), ReadTimeoutError(), Status(503)])
+    cut_off = botocore.exceptions.ResponseStreamingError(error="cut off")  # no OSError
+    failures = iter([OSError("reset"), TimeoutError(), cut_off, Status(503)])
 
     def action() -> str:
         for failure in failures:
@@ -57,12 +60,46 @@ def test_a_read_that_keeps_failing_says_so(pauses: list[float]) -> None:
     assert len(pauses) == 4
 
 
-class NoCredentialsError(Exception):
-    """Named as botocore's."""
+class ConnectTimeoutError(Exception):
+    """Named as a transient error, but of no library's type."""
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(), PermissionError("no"), Status(404), NoCredentialsError("none")]
+    "error",
+    [
+        aiohttp.ClientPayloadError("cut off"),
+        aiohttp.ServerDisconnectedError(),
+        asyncio.IncompleteReadError(b"", 5),
+        botocore.exceptions.ConnectionClosedError(endpoint_url="https://x"),
+        botocore.exceptions.EndpointConnectionError(endpoint_url="https://x"),
+        botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        botocore.exceptions.ReadTimeoutError(endpoint_url="https://x"),
+        http.client.IncompleteRead(b""),
+        urllib3.exceptions.ReadTimeoutError(None, "https://x", "too late"),
+        urllib3.exceptions.ProtocolError("cut off"),
+    ],
+    ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",
+)
+def test_interrupted_connections_are_transient(error: Exception) -> None:
+    assert is_transient(error)
+
+
+def test_libraries_that_are_not_imported_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in TRANSIENT:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert is_transient(OSError("reset"))
+    assert not is_transient(KeyError("a fault of ours"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(),
+        PermissionError("no"),
+        Status(404),
+        botocore.exceptions.NoCredentialsError(),
+        ConnectTimeoutError(),
+    ],
 )
 def test_a_lasting_failure_is_not_repeated(error: Exception, pauses: list[float]) -> None:
     def action() -> None:

@@ -38,7 +38,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
 
 
 def hash_of(data: bytes) -> int | None:
-    return perceptual_hash(decode(data, PREPROCESS).pixels)
+    return perceptual_hash(decode(data, PREPROCESS))
 
 
 def distance(first: int | None, second: int | None) -> int:

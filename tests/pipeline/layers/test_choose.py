@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import choose_layers
+from pipeline.layers.defaults import find_classifier, find_default_layers
 from pipeline.layers.layer import LISTED, Layer, listed, unit_view
 from pipeline.networks.network import Network
+from pipeline.networks.trace import trace_modules
 from tests.fixtures.modules import Staged, Transformer, network
 
 
@@ -55,6 +57,51 @@ def test_a_classifier_that_is_a_convolution() -> None:
     )
     (_, head) = choose_layers(network(module), receptive_fields=False)
     assert (head.name, head.kind, head.units, head.grid_h) == ("2", "map", 7, 1)
+
+
+class Normalised(nn.Module):
+    """Two towers whose output comes from no module, as CLIP's does; memory is freed on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(48, 48) for _ in range(3))
+        self.garbage: list[Tensor] = []
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        x = images[:, :, ::4, ::4].flatten(1)
+        for layer in (self.first, self.second, self.third):
+            x = layer(x).relu()
+            # What is left lying about decides which address the next tensor gets.
+            self.garbage += [torch.empty(2, 48) for _ in range(self.passes % 4)]
+            del self.garbage[: self.passes % 3]
+        x = x * 2
+        return x / x.norm(dim=1, keepdim=True)
+
+
+def test_an_output_that_no_module_gives_has_no_classifier_however_often_it_is_asked() -> None:
+    module = Normalised()
+    for _ in range(20):
+        calls = trace_modules(module.eval(), torch.rand(2, 3, 16, 16))
+        assert find_classifier(module, calls) is None
+        assert find_default_layers(module, calls) == ("first", "second", "third")
+
+
+class InPlace(nn.Module):
+    """The classifier's output is changed in place and given back as a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(True), nn.Conv2d(4, 4, 3), nn.ReLU(True))
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.blocks(images).mean((2, 3))).mul_(2).view(-1, 5)
+
+
+def test_a_classifier_whose_output_goes_on_in_the_same_memory_is_found() -> None:
+    assert all(names(InPlace()) == ["blocks.1", "blocks.3", "head"] for _ in range(20))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +166,7 @@ def test_a_kind_given_by_hand_wins_where_it_fits() -> None:
     assert choose_layers(ambiguous, ["first"], receptive_fields=False)[0].kind == "map"
     (layer,) = choose_layers(ambiguous, ["first"], kind="map_last")
     assert (layer.kind, layer.rf_h) == ("map_last", 1)
-    with pytest.raises(LayerError, match=r"can be of kind tokens: first gives \(16, 16, 16\)"):
+    with pytest.raises(LayerError, match=r"can be of kind tokens: first outputs \(16, 16, 16\)"):
         choose_layers(ambiguous, ["first"], kind="tokens")
     with pytest.raises(UsageError, match="--kind must be one of map, map_last, tokens, vector"):
         choose_layers(ambiguous, kind="maps")  # type: ignore[arg-type]
@@ -189,9 +236,9 @@ def test_unit_views_are_views_in_one_order() -> None:
 
 
 def test_an_output_that_is_not_of_its_kind_is_refused() -> None:
-    with pytest.raises(LayerError, match=r"layer here gave shape \(2, 6\), expected 4 axes \(map\)"):
+    with pytest.raises(LayerError, match=r"layer here returned shape \(2, 6\), expected 4 axes \(map\)"):
         unit_view(layer_of("map"), torch.zeros(2, 6))
-    with pytest.raises(LayerError, match="layer here gave str"):
+    with pytest.raises(LayerError, match="layer here returned str"):
         unit_view(layer_of("map"), "text")
 
 
@@ -271,13 +318,13 @@ def test_tuples_dictionaries_and_shared_modules_are_handled() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("twice", "runs 2 times in one pass; choose the modules around it"),
+        ("twice", "runs 2 times in one pass; choose the module that contains it"),
         ("never", "does not run in a forward pass"),
-        ("words", "gives no tensor but str"),
-        ("whole", r"does not keep the images on its first axis: \(\) for 2 images"),
-        ("numbers", "gives torch.int64, not activations"),
-        ("five", "gives 5 axes"),
-        ("tokens_first", "does not keep the images on its first axis"),
+        ("words", "outputs str, not a tensor"),
+        ("whole", r"does not have the images on its first axis: shape \(\) for 2 images"),
+        ("numbers", "outputs torch.int64, not floating-point activations"),
+        ("five", "outputs 5 axes"),
+        ("tokens_first", "does not have the images on its first axis"),
     ],
 )
 def test_what_cannot_be_probed_is_named(name: str, reason: str) -> None:
@@ -307,7 +354,7 @@ def test_a_network_without_modules_has_nothing_to_probe() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    with pytest.raises(LayerError, match="network Bare has no layer to probe"):
+    with pytest.raises(LayerError, match="network Bare has no layer that can be probed"):
         names(Bare())
 
 

@@ -15,7 +15,14 @@ from pipeline.errors import NetworkError, UsageError, WeightsError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.catalog import find_blueprint
 from pipeline.networks.libraries import imagenet_classes, timm_preprocess, torchvision_names
-from pipeline.networks.network import Network, list_networks, load_network, recorded_network
+from pipeline.networks.network import (
+    Network,
+    device_of,
+    grey_input,
+    list_networks,
+    load_network,
+    recorded_network,
+)
 from pipeline.networks.zoo import KNOWN
 from pipeline.networks.zoo.efficientnet_lite import packaged_weights
 from pipeline.vision_libraries import torchvision
@@ -164,7 +171,7 @@ def test_a_plain_name_is_found_where_it_is_known() -> None:
         ("timm:convnext_tinyy", "timm has no model 'convnext_tinyy'; did you mean 'convnext_tiny'"),
         ("timm:resnet18.nowhere", r"timm has no weights 'resnet18\.nowhere'; known: .*resnet18"),
         ("no.such:thing", "cannot import 'no.such'"),
-        ("nowhere.py:thing", "nowhere.py is not a Python file that exists"),
+        ("nowhere.py:thing", "there is no Python file nowhere.py"),
         ("math:tau", "math has no function 'tau'"),
     ],
 )
@@ -181,7 +188,7 @@ def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (network.name, network.input_shape) == ("zoo_of_mine:both", (3, 32, 32))
     assert load_network("zoo_of_mine:alone").preprocess == Preprocess()
     assert load_network("zoo_of_mine.py:both").input_shape == (3, 32, 32)
-    with pytest.raises(NetworkError, match=r"gave str, expected an nn\.Module or a pair"):
+    with pytest.raises(NetworkError, match=r"returned str, expected an nn\.Module or a pair"):
         load_network("zoo_of_mine:neither")
     with pytest.raises(NetworkError, match="no function 'value'"):
         load_network("zoo_of_mine:value")
@@ -193,10 +200,13 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", unreachable)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    with pytest.raises(NetworkError, match=r"could not be had: .*no route to host.*--weights FILE"):
+    with pytest.raises(
+        NetworkError,
+        match=r"could not download the published .*: .*no route to host.*--weights FILE",
+    ):
         load_network("torchvision:squeezenet1_1")
     monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
-    with pytest.raises(NetworkError, match=r"could not be had: .*--weights random"):
+    with pytest.raises(NetworkError, match=r"could not download the published weights of .*--weights random"):
         load_network("timm:convnextv2_atto")
 
 
@@ -268,3 +278,20 @@ def test_the_list_of_networks() -> None:
 
 def test_the_thousand_classes() -> None:
     assert len(set(imagenet_classes())) in (998, 999, 1000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_grey_trial_images_are_normalised_like_any_others(dtype: torch.dtype) -> None:
+    preprocess = Preprocess(8, 6, 8, mean=(100.0, 128.0, 108.0), std=(4.0, 2.0, 10.0), channels="bgr")
+    network = Network.from_module(nn.Conv2d(3, 2, 1).to(dtype), preprocess)
+    grey = grey_input(network, 2)
+    assert (grey.shape, grey.dtype) == ((2, 3, 8, 6), dtype)
+    assert grey[1, :, 7, 5].tolist() == [7.0, 0.0, 2.0]
+    assert network.module(grey).shape == (2, 2, 8, 6)
+
+
+def test_the_device_of_a_network_or_of_a_module() -> None:
+    assert device_of(nn.Linear(2, 2, device="meta")) == torch.device("meta")
+    network = Network.from_module(nn.Sequential(nn.ReLU()))
+    assert device_of(network) == device_of(network.module) == torch.device("cpu")
+    assert grey_input(network).dtype == torch.float32

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
-from pipeline.query.views import RENDERS_COLUMNS, create_views
+from pipeline.query.views import create_views
 from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
+
+TABLES = {**SCHEMAS, "renders": RENDERS}
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +56,27 @@ def test_missing_tables_are_empty_views_with_the_right_columns_and_types(out: Pa
             described = index.sql(f"DESCRIBE {name}").rows
             assert [row[:2] for row in described] == [row[:2] for row in whole[name]]
         assert index.sql("SELECT * FROM strata").rows == []
-        assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS_COLUMNS)
+        assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS.names)
 
 
-def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index) -> None:
-    described = {row[0]: row[1] for row in index.sql("DESCRIBE renders").rows}
-    kinds = {"int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT"}
-    for name, kind in described.items():
-        assert kinds.get(str(RENDERS.field(name).type), "VARCHAR") == kind
+def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index, tmp_path: Path) -> None:
+    pq.write_table(RENDERS.empty_table(), tmp_path / "renders.parquet")
+    with duckdb.connect() as connection:
+        written = connection.execute(f"DESCRIBE FROM '{tmp_path / 'renders.parquet'}'").fetchall()
+    described = index.sql("DESCRIBE renders").rows
+    assert [row[:2] for row in described] == [row[:2] for row in written]
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [(table, column) for table, schema in TABLES.items() for column in schema.names],
+)
+def test_every_documented_column_can_be_selected_before_anything_is_rendered(
+    index: Index, table: str, column: str
+) -> None:
+    """`tests/test_docs.py` compares the documents' columns with these schemas."""
+    assert not (index.out / "renders.parquet").exists()
+    assert index.sql(f'SELECT "{column}" FROM {table}').columns == (column,)
 
 
 def test_patches_agree_with_preprocess(index: Index) -> None:

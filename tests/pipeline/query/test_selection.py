@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import LayerError, UsageError
-from pipeline.query.selection import choose_names, choose_units, select
+from pipeline.query.selection import ClassUnits, choose_names, choose_units, class_units, select
 
 CLASSES = ("tench, Tinca tinca", "tabby, tabby cat", "tiger cat", "crane", "crane")
 NAMES = ("stem", "blocks.0", "blocks.1", "head")
@@ -29,6 +29,27 @@ def test_numbers_and_ranges(text: str, units: tuple[int, ...]) -> None:
 def test_class_names_and_their_synonyms() -> None:
     assert choose_units("tabby cat, Tiger Cat,0", 5, classes=CLASSES) == (1, 2, 0)
     assert choose_units("crane", 5, classes=CLASSES) == (3, 4)
+
+
+def test_a_full_name_takes_precedence_over_a_part_of_another() -> None:
+    classes = ("crane, machine", "crane", "tabby, cat", "Cat, Tabby")
+    found = class_units(classes)
+    assert found["crane"] == (1,)
+    assert found["crane, machine"] == found["machine"] == (0,)
+    assert found["tabby"] == found["cat"] == (2, 3)
+    assert found["tabby, cat"] == (2,)
+    assert choose_units("crane", 4, classes=classes) == (1,)
+    assert choose_units("CAT,0", 4, classes=classes) == (2, 3, 0)
+
+
+def test_a_name_that_classes_share_means_all_of_them_and_is_refused_where_one_is_needed() -> None:
+    units = ClassUnits(CLASSES)
+    assert class_units(CLASSES)["crane"] == (3, 4)
+    assert (units["tiger cat"], units["tench"], len(units)) == (2, 0, 8)
+    with pytest.raises(UsageError, match=r"'crane' is ambiguous: units 3 \(crane\), 4 \(crane\)"):
+        units["crane"]
+    assert "cranes" not in units
+    assert units.get("cranes") is None
 
 
 @pytest.mark.parametrize(

@@ -302,18 +302,18 @@ def test_ctrl_c_stops_every_thread_and_the_next_run_ends_the_same(
     tars = write_tars(tmp_path, [6, 6, 6])
     run(config(tars, tmp_path / "whole", shards_per_part=1, batch_size=3))
     asked = config(tars, tmp_path / "out", shards_per_part=1, batch_size=3)
-    shown: list[int] = []
-    show = Runner.show
+    done: list[int] = []
+    run_batch = Runner.run
 
     def interrupted(self: Runner, *arguments: Any) -> None:
-        if len(shown) == batch:
+        if len(done) == batch:
             raise KeyboardInterrupt
-        shown.append(1)
-        show(self, *arguments)
+        done.append(1)
+        run_batch(self, *arguments)
 
     threads = threading.active_count()
     with monkeypatch.context() as patch:
-        patch.setattr(Runner, "show", interrupted)
+        patch.setattr(Runner, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(asked)
     assert threading.active_count() == threads

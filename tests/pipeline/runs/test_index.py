@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,17 @@ import torch
 from torch import Tensor
 
 from pipeline.choices import Score
-from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages
+from pipeline.data.shard import Sample
+from pipeline.errors import ActivationError, FingerprintMismatch, StoreError, TooManyBadImages, UsageError
 from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import unit_view
 from pipeline.networks.network import Network
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
+from pipeline.state.unit_state import UnitState
 from pipeline.store.schemas import SCHEMAS
+from pipeline.stream import accumulator
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.compiled_probes import can_compile
 from pipeline.stream.probes import Peaks, Probes, reduce_view
@@ -42,7 +47,7 @@ def all_activations(network: Network, count: int) -> dict[str, list[Tensor]]:
     ]
     with torch.no_grad():
         for number in range(count):
-            pixels = decode(picture(number), network.preprocess).pixels
+            pixels = decode(picture(number), network.preprocess)
             network.module(network.normalise(pixels[None]))
     for handle in handles:
         handle.remove()
@@ -278,7 +283,7 @@ def test_nan_and_infinity_stop_the_run_naming_layer_unit_and_image(
     def poisoned(self: Accumulator, index: int, peaks: Peaks) -> None:
         if self.layers[index].name == "second":
             values = peaks.values.clone()
-            for row, ref in enumerate(self._refs):
+            for row, ref in enumerate(self._batch_samples):
                 values[row, 2] = value if ref.key == "00003" else values[row, 2]
             peaks = replace(peaks, values=values)
         watch(self, index, peaks)
@@ -377,3 +382,35 @@ def test_positions_are_those_of_a_search_in_the_whole_map(
     wanted = maps.flatten(2).argmax(2)
     assert torch.equal(peaks.locate(images, units).view(4, 6), wanted)
     assert torch.equal(peaks.locate_all(), wanted)
+
+
+def test_one_group_s_arrays_are_in_memory_at_a_time(
+    tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Accumulator] = weakref.WeakSet()
+    states: list[weakref.ref[np.ndarray]] = []
+    most = [0, 0]
+    begin, finish = Accumulator.begin, Accumulator.finish
+
+    def counted(self: Accumulator, samples: Sequence[Sample]) -> None:
+        alive.add(self)
+        most[:] = max(most[0], len(alive)), max(most[1], sum(state() is not None for state in states))
+        begin(self, samples)
+
+    def finished(self: Accumulator) -> UnitState:
+        state = finish(self)
+        states.append(weakref.ref(state.histogram))
+        return state
+
+    monkeypatch.setattr(Accumulator, "begin", counted)
+    monkeypatch.setattr(Accumulator, "finish", finished)
+    run_index(config(tars, tmp_path, shards_per_part=1), network=tiny_network())
+    assert most == [1, 0], "accumulators, finished states"
+
+
+def test_a_part_of_more_images_than_its_histograms_count_is_refused(
+    tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accumulator, "MAX_GROUP_IMAGES", 20)
+    with pytest.raises(UsageError, match="more than 20 images; give a smaller --shards-per-part"):
+        run_index(config(tars, tmp_path, shards_per_part=2), network=tiny_network())

@@ -58,7 +58,7 @@ def check_whole(out: Path, at_home: Path) -> None:
     assert hashes(out) == hashes(at_home)
     audit = check_index(out, sample=150, network=tiny_network())
     assert audit.peaks >= 150
-    assert audit.lies == ()
+    assert audit.discrepancies == ()
     with open_index(out) as index:
         assert index.image_bytes((2 << 24) + 3) == picture(9 + 7 + 3)
 
@@ -170,7 +170,7 @@ def test_parquet_over_http(server: Server, tmp_path: Path) -> None:
     run_index(asked([path], tmp_path / "a"), network=tiny_network())
     run_index(asked([f"{url}/train-0.parquet"], tmp_path / "b"), network=tiny_network())
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
-    assert check_index(tmp_path / "b", network=tiny_network()).lies == ()
+    assert check_index(tmp_path / "b", network=tiny_network()).discrepancies == ()
 
 
 @pytest.mark.filterwarnings("ignore")  # boto3 and moto warn of each other's habits

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.shard import Sample
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
@@ -19,9 +20,10 @@ from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_commits
 from pipeline.state.part import Part, ShardRecord, merge_parts
 from pipeline.state.sample import SAMPLE_SIZE
+from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, IMAGES
-from pipeline.stream.accumulator import Accumulator, ImageRef
+from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.probes import reduce_view
 
 K = 3
@@ -47,37 +49,36 @@ def make_part(shards: dict[str, int], batch: int = 4) -> Part:
     images, records = [], []
     for ordinal, (shard, count) in enumerate(sorted(shards.items())):
         outputs = activations(shard, count)
-        refs = [ImageRef(image_id(ordinal, n), shard, f"{shard}/{n}", n, "ab"[n % 2]) for n in range(count)]
+        samples = [
+            Sample(f"{shard}/{n}", "ab"[n % 2], n, 0, b"", shard=shard, image_id=image_id(ordinal, n))
+            for n in range(count)
+        ]
         for first in range(0, count, batch):
             chosen = slice(first, first + batch)
-            accumulator.begin(refs[chosen])
+            accumulator.begin(samples[chosen])
             for index, output in enumerate(outputs):
                 accumulator.watch(index, reduce_view(output[chosen], "max"))
             accumulator.end()
         accumulator.flush()
         records.append(ShardRecord(shard, 10 * count, count, 0))
         images += [
-            {"image_id": ref.image_id, "key": ref.key, "shard": shard, "label": ref.label} for ref in refs
+            {"image_id": each.image_id, "key": each.key, "shard": shard, "label": each.label}
+            for each in samples
         ]
-    state = accumulator.finish()
-    return Part(
-        tuple(records),
-        state.high,
-        state.low,
-        state.moments,
-        state.histogram,
-        state.labels,
-        state.sample,
-        pa.Table.from_pylist(images, IMAGES),
-        ERRORS.empty_table(),
-    )
+    images_table = pa.Table.from_pylist(images, IMAGES)
+    return Part(tuple(records), accumulator.finish(), images_table, ERRORS.empty_table())
 
 
 def assert_same(first: Part, second: Part) -> None:
     assert first.shards == second.shards
+    assert first.images.to_pylist() == second.images.to_pylist()
+    assert_same_state(first.state, second.state)
+
+
+def assert_same_state(first: UnitState, second: UnitState) -> None:
     for side in ("high", "low"):
         for field in ("score", "image_id", "position"):
-            one, other = (getattr(getattr(part, side), field) for part in (first, second))
+            one, other = (getattr(getattr(state, side), field) for state in (first, second))
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(first.histogram, second.histogram)
     for field in ("low", "high", "active", "images"):
@@ -91,7 +92,6 @@ def assert_same(first: Part, second: Part) -> None:
     np.testing.assert_allclose(first.labels.total, second.labels.total, rtol=1e-12, atol=1e-12)
     for field in ("hashes", "image_id", "peak", "position"):
         np.testing.assert_array_equal(getattr(first.sample, field), getattr(second.sample, field))
-    assert first.images.to_pylist() == second.images.to_pylist()
 
 
 datasets = st.dictionaries(
@@ -127,13 +127,13 @@ def test_a_shard_is_never_counted_twice() -> None:
 
 def test_a_committed_part_comes_back_as_it_was(tmp_path: Path) -> None:
     part = make_part({"shard-0": 7, "shard-3": 200})
-    assert len(part.sample.hashes) == SAMPLE_SIZE
+    assert len(part.state.sample.hashes) == SAMPLE_SIZE
     commit = commit_part(tmp_path, part, "f" * 64)
     (listed,) = list_commits(tmp_path)
     assert listed == commit
     listed.verify()
     assert_same(listed.load(), part)
-    np.testing.assert_array_equal(listed.load().moments.mean, part.moments.mean)
+    np.testing.assert_array_equal(listed.load().state.moments.mean, part.state.moments.mean)
     assert listed.load(records=False).images.num_rows == 0
 
 
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_earlier_parts_intact(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.pq, "ParquetWriter", full)
-    with pytest.raises(StoreError, match="No space left on device; what was committed before"):
+    with pytest.raises(StoreError, match="No space left on device; files written earlier are intact"):
         commit_part(tmp_path, make_part({"shard-1": 4}), "f" * 64)
     assert list_commits(tmp_path) == (kept,)
     kept.verify()
@@ -200,10 +200,10 @@ def test_disjoint_parts_are_chosen_and_what_is_lost_is_named() -> None:
 
 
 def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:
-    from pipeline.state.sample import PER_STRATUM, Sample, strata_rows
+    from pipeline.state.sample import PER_STRATUM, PeakSample, strata_rows
 
     peak = np.arange(SAMPLE_SIZE, dtype=np.float32)[:, None]
-    sample = Sample(np.arange(SAMPLE_SIZE), np.arange(SAMPLE_SIZE), peak, np.zeros_like(peak, np.int32))
+    sample = PeakSample(np.arange(SAMPLE_SIZE), np.arange(SAMPLE_SIZE), peak, np.zeros_like(peak, np.int32))
     edges = np.quantile(peak[:, 0], np.arange(1, 10) / 10).astype(np.float32)[None]
     unit, stratum, row = strata_rows(sample, edges)
     assert (unit == 0).all()
@@ -218,6 +218,6 @@ def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:
 
 def test_buckets_survive_the_sparse_table(tmp_path: Path) -> None:
     part = make_part({"shard-0": 50})
-    loaded = commit_part(tmp_path, part, "f" * 64).load()
+    loaded = commit_part(tmp_path, part, "f" * 64).load().state
     assert loaded.histogram.shape == (UNITS, stats.BUCKETS)
     assert loaded.histogram.sum() == 50 * UNITS

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import BadImage, ShardError, UsageError
+from pipeline.images.hashes import byte_digest
 from pipeline.stream import feed as feed_module
-from pipeline.stream.feed import Bad, Event, Good, ShardEnd, feed
+from pipeline.stream.feed import Event, ShardEnd, feed
 from tests.fixtures.tiny import PREPROCESS, picture
 
 PICTURES = [picture(seed) for seed in range(7)]
@@ -66,45 +67,48 @@ def test_samples_come_in_order_and_every_shard_ends(workers: int) -> None:
     for each in shards:
         wanted += [f"{each.name}/{position}" for position in range(each.count)] + [each.name]
     assert names(events) == wanted
-    bad = [event for event in events if isinstance(event, Bad)]
-    assert bad == [Bad("c", "c/1", "label", "no label")]
+    bad = [event for event in events if isinstance(event, BadSample)]
+    assert bad == [BadSample("c/1", 1, "label", "no label", shard="c")]
 
 
 def test_order_is_kept_when_decoding_takes_unequal_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = feed_module.decode
+    decode = feed_module.decode_original
 
     def slow(data: bytes, *arguments: object, **options: object) -> object:
         time.sleep(0.02 if data == PICTURES[0] else 0)
         return decode(data, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(feed_module, "decode", slow)
+    monkeypatch.setattr(feed_module, "decode_original", slow)
     events = list(feed([shard("a", 30)], PREPROCESS, workers=4))
     assert names(events) == [f"a/{position}" for position in range(30)] + ["a"]
 
 
 def test_a_good_sample_carries_what_the_index_records() -> None:
     good, end = feed([shard("a", 1)], PREPROCESS, workers=1)
-    assert isinstance(good, Good)
+    assert isinstance(good, Sample)
     assert isinstance(end, ShardEnd)
     assert (good.shard, good.key, good.label, good.offset) == ("a", "a/0", "a", 0)
-    assert (good.size, good.width, good.height) == (len(PICTURES[0]), 20, 20)
+    assert (good.nbytes, good.width, good.height) == (len(PICTURES[0]), 20, 20)
+    assert good.digest == byte_digest(PICTURES[0])
+    assert good.data == b""
+    assert good.pixels is not None
     assert good.pixels.shape == (3, PREPROCESS.height, PREPROCESS.width)
 
 
 def test_what_cannot_be_decoded_takes_its_place_among_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decode = feed_module.decode
+    decode = feed_module.decode_original
 
     def picky(data: bytes, *arguments: object, **options: object) -> object:
         if data == PICTURES[2]:
             raise BadImage("corrupt", "cannot be decoded: so it is")
         return decode(data, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(feed_module, "decode", picky)
+    monkeypatch.setattr(feed_module, "decode_original", picky)
     events = list(feed([shard("a", 4)], PREPROCESS, workers=2))
     assert names(events) == ["a/0", "a/1", "a/2", "a/3", "a"]
-    assert events[2] == Bad("a", "a/2", "corrupt", "cannot be decoded: so it is")
+    assert events[2] == BadSample("a/2", 2, "corrupt", "cannot be decoded: so it is", shard="a")
 
 
 @pytest.mark.parametrize("failure", [ShardError("b", "is damaged"), KeyError("a fault of ours")])
@@ -125,7 +129,7 @@ def test_a_fault_in_decoding_reaches_the_consumer_and_names_the_image(
     def broken(data: bytes, *_: object, **__: object) -> object:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(feed_module, "decode", broken)
+    monkeypatch.setattr(feed_module, "decode_original", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         list(feed([shard("a", 50)], PREPROCESS, workers=2))
     assert caught.value.__notes__ == ["while decoding 'a/0' of shard a"]
@@ -135,7 +139,7 @@ def test_an_error_of_ours_in_decoding_is_not_a_bad_image(monkeypatch: pytest.Mon
     def missing(data: bytes, *_: object, **__: object) -> object:
         raise UsageError("the simplejpeg decoder is not installed")
 
-    monkeypatch.setattr(feed_module, "decode", missing)
+    monkeypatch.setattr(feed_module, "decode_original", missing)
     with pytest.raises(UsageError, match="not installed"):
         list(feed([shard("a", 5)], PREPROCESS, workers=2))
 

@@ -12,7 +12,7 @@ from pipeline.networks.network import Network
 from pipeline.stream import winograd
 from pipeline.stream.compiled_probes import CompiledProbes, can_compile
 from pipeline.stream.probes import Peaks, Probes
-from pipeline.stream.winograd import MIN_CHANNELS, WinogradConv2d, quicken
+from pipeline.stream.winograd import MIN_CHANNELS, WinogradConv2d, use_winograd
 
 
 def conv(channels: int = MIN_CHANNELS, units: int = MIN_CHANNELS, **options: object) -> nn.Conv2d:
@@ -54,7 +54,7 @@ def test_it_is_as_exact_as_the_direct_sum(height: int, width: int, bias: bool) -
 )
 def test_other_convolutions_stay(options: dict[str, object]) -> None:
     network = nn.Sequential(conv(**options))  # type: ignore[arg-type]
-    quicken(network)
+    use_winograd(network)
     assert type(network[0]) is nn.Conv2d
 
 
@@ -63,7 +63,7 @@ def test_hooks_names_and_parameters_stay() -> None:
     weight = network[1][0].weight
     seen: list[torch.Size] = []
     network[1][0].register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
-    quicken(network)
+    use_winograd(network)
     assert type(network[1][0]) is WinogradConv2d
     assert network[1][0].weight is weight
     network(torch.zeros(1, MIN_CHANNELS, 4, 4))

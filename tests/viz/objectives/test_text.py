@@ -1,6 +1,7 @@
 import pytest
 
-from pipeline.errors import RenderError
+from pipeline.errors import RenderError, UsageError
+from pipeline.query.selection import ClassUnits
 from tests.fixtures.climbers import climber, layer_of
 from viz.objectives.objective import channel, energy, logit, point
 from viz.objectives.text import parse_objective
@@ -37,6 +38,13 @@ def layers():
 def test_text_becomes_the_objective(layers, text, expected):
     classes = {"leopard": 2, "snow leopard": 4}
     assert parse_objective(text, layers[0], layers, classes)(3) == expected(*layers)
+
+
+def test_a_class_name_that_two_units_share_is_refused(layers):
+    classes = ClassUnits(["crane", "tench", "crane"])
+    assert parse_objective("logit:head/tench", layers[0], layers, classes)(3) == logit(layers[1], 1)
+    with pytest.raises(UsageError, match=r"'crane' is ambiguous: units 0 \(crane\), 2 \(crane\)"):
+        parse_objective("logit:head/crane", layers[0], layers, classes)
 
 
 @pytest.mark.parametrize(

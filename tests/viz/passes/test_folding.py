@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.fixtures.climbers import climber
 from viz.passes.fast_ops import QuickConvolutions
-from viz.passes.folding import find_folding
+from viz.passes.folding import cached_folding, find_folding
 from viz.passes.frozen import Folding
 
 
@@ -82,13 +86,13 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_activations_and_gradients_stay(name: str) -> None:
-    make, idle = NETWORKS[name]
+    make, norms = NETWORKS[name]
     torch.manual_seed(0)
     module = make().eval().requires_grad_(False)
     pictures = torch.randn(2, 3, 9, 9, requires_grad=True)
     before = {key: value.clone() for key, value in module.state_dict().items()}
     folding = find_folding(module, lambda: [module(pictures)])
-    assert len(folding.idle) == idle
+    assert len(folding.means) == norms
     expected = module(pictures)
     slope = torch.randn_like(expected)
     (wanted,) = torch.autograd.grad(expected, pictures, slope)
@@ -111,17 +115,56 @@ def test_a_convolution_that_is_looked_at_itself_is_not_folded() -> None:
         seen.clear()
         return [module(torch.ones(2, 3, 48, 48)), *seen]
 
-    assert not find_folding(module, run).idle
+    assert not find_folding(module, run).means
     handle.remove()
-    assert len(find_folding(module, run).idle) == 1
+    assert len(find_folding(module, run).means) == 1
+
+
+def test_a_folding_is_found_again_only_for_another_key_or_other_weights() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4)).eval().requires_grad_(False)
+    pictures = torch.randn(2, 3, 9, 9)
+    runs: list[Tensor] = []
+
+    def find(key: object, dtype: torch.dtype = torch.float32) -> Folding:
+        def run() -> list[Tensor]:
+            runs.append(pictures)
+            return [module(pictures)]
+
+        return cached_folding(module, run, key=key, dtype=dtype)
+
+    first = find("a layer")
+    assert find("a layer") is first
+    assert len(runs) == 2
+    assert find("another") is not first
+    assert len(runs) == 4
+    module[0].weight.mul_(2)
+    changed = find("another")
+    assert len(runs) == 6
+    with QuickConvolutions(changed):
+        found = module(pictures)
+    torch.testing.assert_close(found, module(pictures))
+    (before,), (after,) = first.convolutions.values(), changed.convolutions.values()
+    torch.testing.assert_close(after.weight, 2 * before.weight)
+    assert find("another", torch.bfloat16).convolutions[module[0].weight].weight.dtype == torch.bfloat16
+
+
+def test_a_folding_does_not_outlive_its_network() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4)).eval().requires_grad_(False)
+    pictures = torch.randn(2, 3, 9, 9)
+    run = partial(lambda module: [module(pictures)], module)
+    (folded,) = cached_folding(module, run, key=None, dtype=torch.float32).convolutions.values()
+    weak = weakref.ref(folded.weight)
+    del module, run, folded
+    gc.collect()
+    assert weak() is None
 
 
 def test_weights_are_cast_once() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4)).eval().requires_grad_(False)
     pictures = torch.randn(2, 3, 9, 9)
     folding = find_folding(module, lambda: [module(pictures)]).to(torch.bfloat16)
-    (ready,) = folding.weights.values()
-    assert ready.weight.dtype == ready.bias.dtype == torch.bfloat16
+    (folded,) = folding.convolutions.values()
+    assert folded.weight.dtype == folded.bias.dtype == torch.bfloat16
     with QuickConvolutions(folding), torch.autocast("cpu", torch.bfloat16):
         found = module(pictures)
     assert found.dtype == torch.bfloat16

@@ -15,7 +15,7 @@ from tests.fixtures.climbers import SIDE, climber, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.objectives.objective import channel, evaluate, point
 from viz.passes.watch import Watch
-from viz.planning.chokepoints import maps_on_the_way
+from viz.planning.chokepoints import chokepoint_maps
 from viz.planning.cone import cone_canvas
 from viz.planning.plan import matches_whole_input, plan_canvas
 
@@ -147,9 +147,9 @@ def wrapped(module: nn.Module, side: int = 24) -> Network:
 def test_only_what_every_path_goes_through_is_on_the_way() -> None:
     network = wrapped(Branches(skip=False))
     found = {"first": (24, 24), "pair.0": (12, 12), "pair.1": (12, 12), "last": (12, 12)}
-    assert maps_on_the_way(network, "after") == found
-    assert list(maps_on_the_way(network, "pair")) == ["first", "relu", "pair.0"]
-    assert list(maps_on_the_way(wrapped(Branches(skip=True)), "after")) == ["last"]
+    assert chokepoint_maps(network, "after") == found
+    assert list(chokepoint_maps(network, "pair")) == ["first", "relu", "pair.0"]
+    assert list(chokepoint_maps(wrapped(Branches(skip=True)), "after")) == ["last"]
     assert not any(module._forward_hooks for module in network.module.modules())
 
 

@@ -134,7 +134,7 @@ def test_the_range_of_features_comes_from_the_dataset(
     bounds = code_range(module, (units, *grid), network, index)
     ids = [row[0] for row in index.sql("SELECT image_id FROM images").rows]
     assert len(ids) == 9
-    pixels = torch.stack([decode(data, network.preprocess).pixels for _, data in index.iterate_bytes(ids)])
+    pixels = torch.stack([decode(data, network.preprocess) for _, data in index.iterate_bytes(ids)])
     features = encode(network, layer_of(network, layer), pixels, grid or (1, 1)).double()
     features = features.view(9, units, *grid)
     mean = features.mean(0)

@@ -1,4 +1,4 @@
-"""What must hold inside an index whatever the network gives: looked at in all rows, by SQL."""
+"""Consistency of the tables of an index: what must hold for any network, checked in all rows by SQL."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from pipeline.query.index import Index
 
-__all__ = ["Lie", "find_contradictions"]
+__all__ = ["Discrepancy", "find_inconsistencies"]
 
 
 @dataclass(frozen=True, slots=True)
-class Lie:
-    """One thing that an index says and that is not so.
+class Discrepancy:
+    """One inconsistency found in an index.
 
     Args:
-        layer: that it is said of; empty when it is said of an image.
-        unit: likewise; -1.
-        image_id: that it is said of; -1 when it is said of a unit.
-        what: what is wrong, in words.
+        layer: of the unit that it is about; empty when it is about an image only.
+        unit: likewise; -1 when it is about an image only.
+        image_id: of the image that it is about; -1 when it is about a unit only.
+        what: the inconsistency, in words.
     """
 
     layer: str
@@ -45,7 +45,7 @@ _LENGTHS = """
 """
 
 _ORDER = """
-    SELECT layer, unit, image_id, format('stands on rank {} of the {} list, expected {}', rank,
+    SELECT layer, unit, image_id, format('is on rank {} of the {} list, expected {}', rank,
         side, place)
     FROM (
         SELECT *, row_number() OVER (
@@ -58,7 +58,7 @@ _ORDER = """
 """
 
 _EXTREMES = """
-    SELECT t.layer, t.unit, t.image_id, format('leads the {} list with {:g}, but the {} is {:g}',
+    SELECT t.layer, t.unit, t.image_id, format('is first on the {} list with {:g}, but the {} is {:g}',
         t.side, t.activation, CASE t.side WHEN 'high' THEN 'maximum' ELSE 'minimum' END,
         CASE t.side WHEN 'high' THEN u.max ELSE u.min END)
     FROM top AS t JOIN units AS u ON u.layer = t.layer AND u.unit = t.unit
@@ -66,7 +66,7 @@ _EXTREMES = """
 """
 
 _GRID = """
-    SELECT t.layer, t.unit, t.image_id, format('position ({}, {}) lies outside the grid of {} x {}',
+    SELECT t.layer, t.unit, t.image_id, format('position ({}, {}) is outside the grid of {} x {}',
         t.y, t.x, greatest(l.grid_h, 1), greatest(l.grid_w, 1))
     FROM top AS t JOIN layers AS l ON l.layer = t.layer
     WHERE t.y NOT BETWEEN 0 AND greatest(l.grid_h, 1) - 1
@@ -74,27 +74,27 @@ _GRID = """
 """
 
 _UNKNOWN = """
-    SELECT layer, unit, image_id, 'is listed, but is not among the images'
+    SELECT layer, unit, image_id, 'is on a list, but is not in the images table'
     FROM top WHERE image_id NOT IN (SELECT image_id FROM images)
 """
 
 _COUNTS = """
-    SELECT u.layer, u.unit, -1, format('has seen {} images, the index holds {}', u.images, i.images)
+    SELECT u.layer, u.unit, -1, format('has statistics over {} images, the index has {}', u.images, i.images)
     FROM units AS u CROSS JOIN (SELECT count(*) AS images FROM images) AS i
     WHERE u.images <> i.images
 """
 
 
-def find_contradictions(index: Index, *, top: int) -> tuple[Lie, ...]:
+def find_inconsistencies(index: Index, *, top: int) -> tuple[Discrepancy, ...]:
     """Compare the tables of an index with each other.
 
     Args:
-        index: to be looked at.
+        index: open.
         top: images kept per unit and side.
     """
     found = []
     for query in (_LENGTHS, _ORDER, _EXTREMES, _GRID, _UNKNOWN, _COUNTS):
         parameters = {"top": top} if "$top" in query else {}
         result = index.sql(f"SELECT * FROM ({query}) ORDER BY ALL", **parameters)
-        found += [Lie(str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in result.rows]
+        found += [Discrepancy(str(row[0]), int(row[1]), int(row[2]), str(row[3])) for row in result.rows]
     return tuple(found)

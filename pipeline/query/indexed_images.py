@@ -1,0 +1,92 @@
+"""Images of an index: chosen by hash, read back from the dataset, and decoded.
+
+for image_id, image in read_images(index, sample_image_ids(index, 64), open_original):
+    print(image_id, image.size)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from pipeline.errors import BadImage, MaxactError, SourceError, StoreError
+from pipeline.images.hashes import byte_digest
+from pipeline.query.index import Index
+
+__all__ = ["ChangedImage", "read_images", "sample_image_ids"]
+
+T = TypeVar("T")
+
+Problem = Callable[[int, MaxactError], None]
+"""Called with the image_id and the error of an image that is left out; may raise."""
+
+_BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $count"
+
+_DIGESTS = "SELECT image_id, digest FROM images WHERE image_id IN (SELECT unnest($ids))"
+
+
+class ChangedImage(StoreError):
+    """The file of an image is not the one that was indexed."""
+
+
+def sample_image_ids(index: Index, count: int) -> list[int]:
+    """Up to `count` image_ids, chosen by hash: for one dataset always the same."""
+    return [row[0] for row in index.sql(_BY_HASH, count=count).rows]
+
+
+def read_images(
+    index: Index,
+    image_ids: Iterable[int],
+    decode: Callable[[bytes], T],
+    *,
+    verify: bool = False,
+    problem: Problem | None = None,
+) -> Iterator[tuple[int, T]]:
+    """Read images back from the indexed dataset and decode them, in rising order of image_id.
+
+    Args:
+        index: open.
+        image_ids: which; each is read once.
+        decode: from the encoded image, such as `pipeline.images.decode.open_original`.
+        verify: compare each file with the digest that was recorded when it was indexed.
+        problem: called for an image that cannot be read (`SourceError`), has changed
+            (`ChangedImage`) or cannot be decoded (`BadImage`); when it returns, the image is left
+            out. By default such an image is an error.
+
+    Yields:
+        The image_id and what `decode` returned.
+
+    Raises:
+        QueryError: when the index has no such image.
+        SourceError: when the dataset has moved or changed.
+        ChangedImage: when the digest of a verified image differs.
+        StoreError: when an image can no longer be decoded.
+    """
+    wanted = sorted(set(image_ids))
+    digests = dict(index.sql(_DIGESTS, ids=wanted).rows) if verify else {}
+    report = problem or partial(_raise_problem, index)
+    files = index.iterate_bytes(wanted)
+    for number, image_id in enumerate(wanted):
+        try:
+            _, data = next(files)
+            if verify and byte_digest(data) != digests[image_id]:
+                raise ChangedImage("the bytes read back are not those that were indexed")
+            decoded = decode(data)
+        except SourceError as error:
+            report(image_id, error)
+            files = index.iterate_bytes(wanted[number + 1 :])  # an error has ended the last one
+        except (ChangedImage, BadImage) as error:
+            report(image_id, error)
+        else:
+            yield image_id, decoded
+
+
+def _raise_problem(index: Index, image_id: int, error: MaxactError) -> None:
+    if isinstance(error, BadImage):
+        ((key,),) = index.sql("SELECT key FROM images WHERE image_id = $id", id=image_id).rows
+        raise StoreError(
+            f"image {key} can no longer be decoded ({error}); "
+            "the dataset has changed since it was indexed, index again"
+        ) from error
+    raise error

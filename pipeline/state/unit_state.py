@@ -1,0 +1,68 @@
+"""The state of all units over a set of images: top-k lists, statistics and a sample of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.state import statistics as stats
+from pipeline.state.sample import PeakSample, merge_samples
+from pipeline.state.topk import Ranked, merge_ranked
+
+__all__ = ["UnitState"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """What is kept of every unit's peaks. The units of all layers share one axis.
+
+    Args:
+        high: the k highest peaks of each unit.
+        low: the k lowest; its scores are negated activations.
+        moments: of all peaks.
+        histogram: (unit, bucket) int64; int32 of one group of shards, to halve its memory.
+        labels: sums per label.
+        sample: the images of lowest hash.
+    """
+
+    high: Ranked
+    low: Ranked
+    moments: stats.Moments
+    histogram: npt.NDArray[np.int64 | np.int32]
+    labels: stats.LabelSums
+    sample: PeakSample
+
+    @classmethod
+    def empty(cls, units: int, k: int) -> UnitState:
+        """The identity of `merge`."""
+        return cls(
+            Ranked.empty(units, k),
+            Ranked.empty(units, k),
+            stats.Moments.empty(units),
+            np.zeros((units, stats.BUCKETS), np.int64),
+            stats.LabelSums.empty(units),
+            PeakSample.empty(units),
+        )
+
+    def merge(self, other: UnitState) -> UnitState:
+        """The state over both sets of images, which must not overlap."""
+        return UnitState(
+            merge_ranked(self.high, other.high),
+            merge_ranked(self.low, other.low),
+            stats.merge_moments(self.moments, other.moments),
+            np.add(self.histogram, other.histogram, dtype=np.int64),
+            stats.merge_labels(self.labels, other.labels),
+            merge_samples(self.sample, other.sample),
+        )
+
+    def renumber(self, number: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> UnitState:
+        """The same state with every array of image_ids replaced by `number(image_ids)`."""
+        return replace(
+            self,
+            high=replace(self.high, image_id=number(self.high.image_id)),
+            low=replace(self.low, image_id=number(self.low.image_id)),
+            sample=replace(self.sample, image_id=number(self.sample.image_id)),
+        )
