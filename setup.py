@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-MAPPED = {"pipeline.queries": "queries"}
+MAPPED = {"maxact": "viz/public/maxact", "pipeline.queries": "queries"}
 """Installed name to folder of the repository."""
 
 setup(

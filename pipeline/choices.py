@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Compile", "Decoder", "Device", "Kind", "MemoryFormat", "Precision", "Score"]
+__all__ = [
+    "Compile",
+    "Decoder",
+    "Device",
+    "Kind",
+    "MemoryFormat",
+    "Precision",
+    "RenderPrecision",
+    "Score",
+    "Side",
+]
 
 Precision = Literal["fp32", "bf16"]
+"""Number format of weights and activations."""
 
+RenderPrecision = Literal["auto", Precision]
+"""Number format of gradient ascent; `auto` is bf16 where the processor computes in it. What is
+measured on the saved picture is always fp32."""
 
 MemoryFormat = Literal["channels_last", "contiguous"]
-
+"""Memory format of a network's parameters and inputs."""
 
 Decoder = Literal["pil", "simplejpeg"]
-
+"""Library that decodes JPEGs."""
 
 Compile = Literal["auto", "on", "off"]
-
+"""Whether torch.compile is used; `auto` decides from the dataset's size."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-
+"""Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
 
-
 Kind = Literal["map", "map_last", "tokens", "vector"]
-"""Where the units and the positions lie in a layer's output."""
+"""Which axes of a layer's output are units and which are positions."""
+
+Side = Literal["high", "low"]
+"""The highest or the lowest peaks of a unit."""

@@ -1,7 +1,8 @@
-"""What a run is asked to do, and the fingerprint of everything that changes its result."""
+"""What a run is asked to do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,10 +14,24 @@ __all__ = ["RunConfig"]
 
 _MAX_TOP = 1024
 
+_WORDS = {
+    "kind": Kind,
+    "score": Score,
+    "precision": Precision,
+    "memory_format": MemoryFormat,
+    "compile": Compile,
+    "decoder": Decoder,
+    "device": Device,
+}
+"""Fields to the words that they take."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """One indexing run.
+
+    Where several values can be given (`data`, `input`, `directions`, `layers`), a single string
+    or path is one value.
 
     Args:
         data: folders, tar shards, Parquet files, URLs, brace patterns, or `demo`.
@@ -25,37 +40,39 @@ class RunConfig:
         weights: a file, `random`, or None for the published weights.
         input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.networks.preprocess_options`.
         directions: files whose rows become units of extra layers, see `pipeline.networks.extra_modules`.
-        layers: globs over layer names; empty for the network's defaults.
-        kind: of the chosen layers, instead of what their shapes suggest.
+        layers: names or globs; empty for the network's defaults.
+        kind: kind of the chosen layers, instead of what their shapes suggest.
         top: images kept per unit and side, 1..1024.
         score: what is kept of a layer's positions, per image and unit.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass, 1..1024.
         precision: fp32, or bf16 for weights and activations.
-        memory_format: of the network and its input.
+        memory_format: memory format of the network and its input.
         compile: whether torch.compile is used; `auto` decides from the dataset's size.
-        decoder: what decodes JPEGs.
+        decoder: library that decodes JPEGs.
         device: where the network runs.
         workers: decoding threads; None for one per core.
         threads: torch's own threads on a CPU; None leaves torch's choice.
         classes: labels kept per unit in `classes.parquet`; None keeps all.
         shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
-        max_bad_fraction: of a group of shards, the share of bad images that stops the run, when
-            it is more than 10 images.
-        fresh: remove what OUT holds and start over.
+        max_bad_fraction: share of bad images in a group of shards, 0..1, above which the run stops,
+            when they are more than 10.
+        fresh: remove the index that OUT holds and start over.
+        cache: folder of the demo data, of downloaded datasets and of receptive fields; None for
+            `~/.cache/maxact`.
 
     Raises:
-        UsageError: when a value is out of range.
+        UsageError: when a value is out of range, or not one of the words that its field takes.
     """
 
-    data: tuple[str, ...]
+    data: Path | Sequence[str | Path]
     out: Path
     network: str = "efficientnet_lite0"
     weights: str | None = None
-    input: tuple[str, ...] = ()
-    directions: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
+    input: Sequence[str] = ()
+    directions: Sequence[str] = ()
+    layers: Sequence[str] = ()
     kind: Kind | None = None
-    top: int = 16
+    top: int = 64
     score: Score = "max"
     batch_size: int = 32
     precision: Precision = "fp32"
@@ -72,6 +89,9 @@ class RunConfig:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("data", "input", "directions", "layers"):
+            object.__setattr__(self, name, _texts(getattr(self, name)))
+        object.__setattr__(self, "out", Path(self.out))
         if not self.data:
             raise UsageError("no dataset given; name a folder, tar shards, Parquet files or `demo`")
         _check_range("top", self.top, 1, _MAX_TOP)
@@ -81,29 +101,24 @@ class RunConfig:
             if value is not None:
                 _check_range(name.replace("_", "-"), value, 1, 1 << 20)
         if not 0 <= self.max_bad_fraction <= 1:
-            raise UsageError(f"--max-bad-fraction must lie in 0..1, got {self.max_bad_fraction}")
-        for name, kind in (
-            ("score", Score),
-            ("precision", Precision),
-            ("memory_format", MemoryFormat),
-            ("compile", Compile),
-            ("decoder", Decoder),
-            ("device", Device),
-        ):
+            raise UsageError(f"--max-bad-fraction must be in 0..1, got {self.max_bad_fraction}")
+        for name, words in _WORDS.items():
             value = getattr(self, name)
-            if value not in get_args(kind):
-                option = name.replace("_", "-")
-                known = " or ".join(get_args(kind))
-                raise UsageError(f"--{option} must be {known}, got {value!r}")
+            if value not in get_args(words) and (name, value) != ("kind", None):
+                known = " or ".join(get_args(words))
+                raise UsageError(f"--{name.replace('_', '-')} must be {known}, got {value!r}")
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain values, for run.json."""
-        content = asdict(self)
-        content["out"] = str(self.out)
-        content["cache"] = None if self.cache is None else str(self.cache)
-        return content
+        cache = None if self.cache is None else str(self.cache)
+        return {**asdict(self), "out": str(self.out), "cache": cache}
+
+
+def _texts(values: Path | Iterable[str | Path]) -> tuple[str, ...]:
+    """One or several texts or paths as a tuple of texts."""
+    return (str(values),) if isinstance(values, str | Path) else tuple(map(str, values))
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise UsageError(f"--{option} must lie in {low}..{high}, got {value}")
+        raise UsageError(f"--{option} must be in {low}..{high}, got {value}")

@@ -1,19 +1,20 @@
-"""Every error that maxact raises on purpose.
+"""The errors that maxact raises.
 
-    MaxactError                 one clear line; the command line exits with 1
-    ├── UsageError              the call itself is wrong; exits with 2
+    MaxactError                 base class; the command line exits with 1
+    ├── UsageError              an invalid argument or option; exits with 2
     ├── SourceError             a dataset is missing, empty or unreadable
-    │   └── ShardError          one shard is damaged: named, never read half-way
-    ├── BadImage                one sample is unusable: becomes a row in `errors`, the run goes on
-    ├── TooManyBadImages        so many that something else must be wrong
-    ├── NetworkError            an unknown network, or a factory that does not give one
+    │   └── ShardError          one shard is damaged
+    ├── BadImage                one sample cannot be used: it becomes a row in `errors`
+    ├── TooManyBadImages        more bad images than `--max-bad-fraction` allows
+    ├── NetworkError            an unknown network, or a factory that does not return one
     │   ├── WeightsError        weights that do not fit the architecture
     │   └── LayerError          a layer that does not exist or cannot be probed
+    ├── DeviceError             a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
-    ├── StoreError              a table or an output folder that is not what it should be
+    ├── StoreError              a table or an output folder that cannot be read or written
     │   └── FingerprintMismatch an output folder that holds another run
     ├── QueryError              an unknown query, a missing parameter, SQL that does not run
-    ├── AuditError              recorded peaks that a second look does not confirm
+    ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError             an objective, a recipe or an option that cannot be rendered
 
 A message says what was wrong, what was found, what was expected, where, and what to do next.
@@ -28,6 +29,7 @@ __all__ = [
     "ActivationError",
     "AuditError",
     "BadImage",
+    "DeviceError",
     "FingerprintMismatch",
     "LayerError",
     "MaxactError",
@@ -45,13 +47,13 @@ __all__ = [
 
 
 class MaxactError(Exception):
-    """The base of all; `exit_code` is what the command line returns."""
+    """Base class of all errors; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(MaxactError):
-    """The call itself is wrong: an option out of range, two options that exclude each other."""
+    """An invalid argument: out of range, unknown, or in conflict with another."""
 
     exit_code = 2
 
@@ -70,7 +72,7 @@ class ShardError(SourceError):
 
 
 class BadImage(MaxactError):
-    """One sample cannot be used; `kind` is a short stable word, the message says why."""
+    """One sample cannot be used; `kind` is a short stable word for the reason."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -82,7 +84,7 @@ class TooManyBadImages(MaxactError):
 
 
 class NetworkError(MaxactError):
-    """An unknown network, or a factory that does not give one."""
+    """An unknown network, or a factory that does not return one."""
 
 
 class WeightsError(NetworkError):
@@ -93,12 +95,16 @@ class LayerError(NetworkError):
     """A layer that does not exist or cannot be probed."""
 
 
+class DeviceError(MaxactError):
+    """A device that this machine does not have."""
+
+
 class ActivationError(MaxactError):
     """NaN or infinity in an activation."""
 
 
 class StoreError(MaxactError):
-    """A table or an output folder that is not what it should be."""
+    """A table or an output folder that cannot be read or written."""
 
 
 class FingerprintMismatch(StoreError):
@@ -110,7 +116,7 @@ class QueryError(MaxactError):
 
 
 class AuditError(MaxactError):
-    """Recorded peaks that a second look does not confirm."""
+    """Recorded images that can no longer be read for a check."""
 
 
 class RenderError(MaxactError):
@@ -118,6 +124,6 @@ class RenderError(MaxactError):
 
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
-    """A hint such as `; did you mean 'blocks.4.2'?`, or an empty string when nothing is near."""
+    """A hint such as `; did you mean 'blocks.4.2'?`, or an empty string when no known word is similar."""
     near = difflib.get_close_matches(word, sorted(set(known)), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -1,7 +1,7 @@
-"""Progress of long work, as a small protocol the library talks to and the command line shows.
+"""Progress of long work: a protocol that the library reports to, and a reporter for the console.
 
-Library code never prints: it is handed a `Reporter`, opens a task and advances it. The command
-line hands it a bar on a terminal, or a line every few seconds in a log.
+Library code never prints: it takes a `Reporter`, opens a task and advances it. The command line
+passes a `ConsoleReporter`, which shows a bar on a terminal, or writes a line every few seconds.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ LOG_INTERVAL_S = 5.0
 
 
 class Task(Protocol):
-    """One piece of long work under way."""
+    """A piece of long work in progress."""
 
     def advance(self, count: int = 1) -> None:
-        """Say that `count` more units of work are done."""
+        """Report that `count` more units of work are done."""
 
     def describe(self, text: str) -> None:
-        """Say, in a few words, what is being worked on now."""
+        """Report, in a few words, what is being worked on."""
 
     def expect(self, total: int | None) -> None:
-        """Say of how many units the task now seems to be; None when that is not known."""
+        """Report the number of units that the task is now expected to have; None when not known."""
 
 
 class Reporter(Protocol):
-    """Where work reports to."""
+    """Receives the progress of work."""
 
     def task(self, title: str, total: int | None, unit: str) -> AbstractContextManager[Task]:
-        """Open a task of `total` units (None when not known), closed on leaving the context."""
+        """Open a task of `total` units (None when not known) for the length of the context."""
 
     def note(self, text: str) -> None:
-        """Say one thing worth reading, once."""
+        """Report a message of one line."""
 
 
 class _SilentTask:
@@ -51,15 +51,15 @@ class _SilentTask:
 
 
 class Silent:
-    """A reporter that says nothing: the default of every library function."""
+    """A reporter that discards everything: the default of every library function."""
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
-        """A task nobody watches."""
+        """A task that discards its progress."""
         yield _SilentTask()
 
     def note(self, text: str) -> None:
-        """Dropped."""
+        """Discard the message."""
 
 
 def readable_duration(seconds: float) -> str:
@@ -111,68 +111,29 @@ class _LogTask:
 
 
 class ConsoleReporter:
-    """A rich bar on a terminal, a line every few seconds otherwise; both on standard error."""
+    """Shows a bar on a terminal, and writes a line every few seconds otherwise.
+
+    Args:
+        stream: by default standard error.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
 
     def note(self, text: str) -> None:
-        """Write one line."""
+        """Write the message."""
         print(text, file=self.stream, flush=True)
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
         """Show the task until the context is left."""
         if self.stream.isatty():
-            with self._bar(title, total, unit) as task:
+            from pipeline.progress_bar import open_bar
+
+            with open_bar(self.stream, title, total, unit) as task:
                 yield task
             return
         now = time.monotonic()
-        task = _LogTask(title, total, unit, self.stream, now, now)
-        yield task
-        task.write(time.monotonic())
-
-    @contextmanager
-    def _bar(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Task as RichTask
-        from rich.text import Text
-
-        class Rate(ProgressColumn):
-            def render(self, task: RichTask) -> Text:
-                return Text(f"{task.speed or 0:.1f} {unit}/s")
-
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=Console(file=self.stream),
-        )
-        with bar:
-            number = bar.add_task(title, total=total, text="")
-
-            class BarTask:
-                def advance(self, count: int = 1) -> None:
-                    bar.advance(number, count)
-
-                def describe(self, text: str) -> None:
-                    bar.update(number, text=text)
-
-                def expect(self, total: int | None) -> None:
-                    bar.update(number, total=total)
-
-            yield BarTask()
+        log = _LogTask(title, total, unit, self.stream, now, now)
+        yield log
+        log.write(time.monotonic())

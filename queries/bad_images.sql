@@ -1,7 +1,7 @@
 -- The samples that could not be used, grouped by reason.
 --
 -- Parameters
---   $n: count = 50            number of reasons
+--   $n: integer 1.. = 50      number of reasons
 -- Columns
 --   error                     the reason as one short word
 --   samples                   number of samples

@@ -3,9 +3,9 @@
 --
 -- Parameters
 --   $other: index             folder of the other index
---   $layer: layer             a layer of this index
+--   $layer: text              a layer of this index
 --   $other_layer: text        a layer of the other index
---   $n: count = 50            number of units
+--   $n: integer 1.. = 50      number of units
 -- Columns
 --   unit                      a unit of this index
 --   best                      the most similar unit of the other index

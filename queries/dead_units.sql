@@ -1,8 +1,8 @@
 -- Units that never respond: active in no image of the dataset, or constant over all images.
 --
 -- Parameters
---   $layer: layer = any       only this layer
---   $at_most: share = 0       also include units active in at most this share of images
+--   $layer: text = any        only this layer
+--   $at_most: number 0..1 = 0  also include units active in at most this share of images
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit

@@ -1,9 +1,9 @@
 -- Hub images: the images that appear in the top lists of most units.
 --
 -- Parameters
---   $layer: layer = any       only this layer
---   $side: side = high        `high` for the highest peaks, `low` for the lowest
---   $n: count = 20            number of images
+--   $layer: text = any        only this layer
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 20      number of images
 -- Columns
 --   image_id                  number of the image in `images`
 --   key                       name of the image in the dataset

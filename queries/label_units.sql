@@ -1,9 +1,9 @@
 -- The units that respond to a label: those with the largest share of it among their top images.
 --
 -- Parameters
---   $label: label             a label of the dataset
---   $layer: layer = any       only this layer
---   $n: count = 20            number of units
+--   $label: text              a label of the dataset
+--   $layer: text = any        only this layer
+--   $n: integer 1.. = 20      number of units
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit

@@ -1,8 +1,8 @@
 -- The distribution of the peaks of a layer, or of one of its units.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $unit: unit = any         only this unit
+--   $layer: text              name of the layer
+--   $unit: integer 0.. = any   only this unit
 -- Columns
 --   lower                     lower edge of the bucket
 --   upper                     upper edge of the bucket

@@ -1,8 +1,8 @@
 -- The units that distinguish labels best, by class selectivity index.
 --
 -- Parameters
---   $layer: layer = any       only this layer
---   $n: count = 20            number of units
+--   $layer: text = any        only this layer
+--   $n: integer 1.. = 20      number of units
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit

@@ -1,10 +1,10 @@
 -- Pairs of units of one layer that share top images, and may therefore respond to the same thing.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $at_least: count = 3      number of images that a pair must share
---   $side: side = high        `high` for the highest peaks, `low` for the lowest
---   $n: count = 50            number of pairs
+--   $layer: text              name of the layer
+--   $at_least: integer 1.. = 3  number of images that a pair must share
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 50      number of pairs
 -- Columns
 --   unit                      unit with the lower number
 --   other                     unit with the higher number

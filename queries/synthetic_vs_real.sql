@@ -2,9 +2,9 @@
 -- measured on the saved PNG after the dataset's preprocessing.
 --
 -- Parameters
---   $layer: layer = any       only this layer
+--   $layer: text = any        only this layer
 --   $recipe: text = any       only this recipe
---   $n: count = 50            number of renderings
+--   $n: integer 1.. = 50      number of renderings
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit

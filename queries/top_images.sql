@@ -2,10 +2,10 @@
 -- original photograph.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $unit: unit               number of the unit
---   $side: side = high        `high` for the highest peaks, `low` for the lowest
---   $n: count = 16            number of images
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
+--   $side: high|low = high    `high` for the highest peaks, `low` for the lowest
+--   $n: integer 1.. = 16      number of images
 -- Columns
 --   rank                      from 1, the most extreme
 --   activation                peak of the unit on the image

@@ -1,8 +1,8 @@
 -- All statistics of one unit, in one row.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $unit: unit               number of the unit
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit

@@ -1,9 +1,9 @@
 -- The labels with the highest mean peaks of a unit.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $unit: unit               number of the unit
---   $n: count = 20            number of labels
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
+--   $n: integer 1.. = 20      number of labels
 -- Columns
 --   label                     the label
 --   images                    number of images with that label

@@ -2,8 +2,8 @@
 -- activation can say as much about a unit as its top images.
 --
 -- Parameters
---   $layer: layer             name of the layer
---   $unit: unit               number of the unit
+--   $layer: text              name of the layer
+--   $unit: integer 0..        number of the unit
 -- Columns
 --   stratum                   from 0, the lowest tenth, to 9, the highest
 --   activation                peak of the unit on the image

@@ -25,7 +25,7 @@ README_WORDS = 900
 TABLES = {**SCHEMAS, "renders": RENDERS}
 
 STAND_INS = {
-    '("demo",)': '("shards",)',
+    'data="demo"': 'data="shards"',
     '"efficientnet_lite0"': '"tests.fixtures.tiny:factory"',
     '"blocks.4.2"': '"rectify"',
     'get_recipe("typical")': 'get_recipe("typical", {"steps": "4"})',

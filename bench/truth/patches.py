@@ -9,11 +9,12 @@ import torch
 from torch import Generator, Tensor
 
 from bench.truth.halves import TOP
+from pipeline.choices import Side
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from pipeline.query.index import Index, Side, TopImage
+from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images, sample_image_ids
 from viz.inputs.top_images import choose_images
 from viz.objectives.objective import centre

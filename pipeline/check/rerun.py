@@ -79,7 +79,7 @@ class _Records:
 
 
 def check_index(
-    out: Path,
+    out: Path | str,
     *,
     sample: int = 1000,
     seed: int = 0,
@@ -99,7 +99,7 @@ def check_index(
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
     """
-    reporter = reporter or Silent()
+    reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
     config = run["config"]
     network = network or recorded_network(config)

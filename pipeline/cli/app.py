@@ -1,8 +1,8 @@
-"""The command line: flags become one call into the library, and what comes back is printed.
+"""The command line: flags become one call into the library, and the result is printed.
 
-`app` holds the commands that need no drawing; `viz.cli` adds its own to the same app. Heavy
-packages are imported inside the commands, so that `maxact --help` starts at once. Data goes to
-standard output, progress and errors to standard error.
+`app` has the commands that do not draw; `viz.cli` adds its own to the same app. Heavy packages are
+imported inside the commands, so that `maxact --help` starts at once. Data goes to standard output,
+progress and errors to standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli import indexing as cli_index
+from pipeline.cli import indexing
 from pipeline.cli.options import (
     ASK,
     LOOK,
@@ -34,7 +34,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Turns the library's errors into one line and an exit code, for every command alike."""
+    """Print an error of the library as one line, and exit with its code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -43,9 +43,15 @@ class _Commands(TyperGroup):
         except MaxactError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except typer.BadParameter as error:
+            if type(error) is not typer.BadParameter or error.param is None:
+                raise  # a missing argument: the usage line helps more
+            reason = error.message.removeprefix("Value error, ").rstrip(".")
+            typer.echo(f"error: {error.param.opts[0]}: {reason}", err=True)
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(
-                "\nstopped: what was finished is kept; run the same command to go on from there",
+                "\nstopped; finished work is kept: run the same command again to continue",
                 err=True,
             )
             raise typer.Exit(130) from error
@@ -64,12 +70,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from pipeline.version import installed_version
 
-        try:
-            typer.echo(f"maxact {version('maxact')}")
-        except PackageNotFoundError:
-            typer.echo("maxact (run from a checkout, not installed)")
+        typer.echo(f"maxact {installed_version() or '(run from a checkout, not installed)'}")
         raise typer.Exit
 
 
@@ -77,29 +80,33 @@ def _print_version(wanted: bool) -> None:
 def maxact(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """What does each unit of an image network look for?
 
-    Index a dataset once, ask for any unit's top images in SQL, render synthetic images of what
-    drives it, and draw both side by side.
+    Index a dataset once, query any unit's top images in SQL, render synthetic images that activate
+    it, and draw both side by side.
     """
 
 
-cli_index.register(app)
+indexing.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
 def networks(
     pattern: Annotated[
         str | None,
-        typer.Argument(metavar="[GLOB]", help="Only names like this one.", show_default=False),
+        typer.Argument(
+            metavar="[GLOB]",
+            help="List only the names that match.",
+            show_default=False,
+        ),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the networks that are known, their default layers and where weights come from.
+    """List the known networks, their default layers and the source of their weights.
 
     \b
     Examples:
@@ -115,11 +122,11 @@ def networks(
 @app.command(rich_help_panel=LOOK)
 def layers(
     network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="See `maxact networks`; or module:factory.")
+        str, typer.Argument(metavar="NETWORK", help="Name that `maxact networks` lists, or module:factory.")
     ] = "efficientnet_lite0",
     patterns: LayerGlobs = None,
     weights: Annotated[
-        str, typer.Option(metavar="FILE|random", help="Shapes do not depend on them.")
+        str, typer.Option(metavar="FILE|random", help="Weights to load; shapes do not depend on them.")
     ] = "random",
     input: Input = None,
     directions: Directions = None,
@@ -143,7 +150,7 @@ def layers(
     found = choose_layers(
         loaded,
         patterns or (),
-        kind=kind,  # type: ignore[arg-type]  # choose_layers checks the word
+        kind=kind,
         cache=(cache_folder() or default_cache()) / "fields",
     )
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
@@ -152,14 +159,14 @@ def layers(
 @app.command(rich_help_panel=ASK)
 def top(
     out: Out,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="The layer's name.")],
-    unit: Annotated[str, typer.Argument(metavar="UNIT", help="The unit's number, or its class.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
-    low: Annotated[bool, typer.Option("--low", help="The lowest peaks instead.")] = False,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Name of the layer.")],
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Images to show.")] = 16,
+    low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """The images that drive a unit most, with the patch of each that it saw.
+    """Show the images that activate a unit most, and the patch of each that the unit saw.
 
     \b
     Examples:
@@ -178,15 +185,15 @@ def top(
 @app.command(rich_help_panel=ASK)
 def query(
     out: Out,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="See `maxact queries`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists.")],
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="The query's parameters.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Ask a named query.
+    """Run a named query.
 
     \b
     Examples:
@@ -194,23 +201,23 @@ def query(
       maxact query out/demo unit_card layer=blocks.4.2 unit=17
       maxact query out/demo label_units label=checks n=5 --csv
     """
+    from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
-    from pipeline.query.named_queries import parse_assignments
 
     with open_index(out) as index:
-        result = index.query(name, **parse_assignments(values or []))
+        result = index.query(name, **parse_assignments(values or [], "maxact query"))
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 
 
 @app.command(rich_help_panel=ASK)
 def queries(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One query in full.", show_default=False)
+        str | None, typer.Argument(metavar="[NAME]", help="Query to show in full.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the named queries, or show one: its parameters, its columns and its SQL.
+    """List the named queries, or show the parameters, columns and SQL of one.
 
     \b
     Examples:
@@ -230,12 +237,12 @@ def queries(
 @app.command(rich_help_panel=ASK)
 def sql(
     out: Out,
-    text: Annotated[str, typer.Argument(metavar="SELECT", help="SQL over the views.")],
+    text: Annotated[str, typer.Argument(metavar="SELECT", help="Query over the views, in DuckDB's SQL.")],
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Run SQL (DuckDB's) over an index: layers, images, top, patches, units, strata, classes,
-    histograms, errors, renders, preprocess.
+    """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
+    histograms, errors, renders and preprocess.
 
     \b
     Examples:
@@ -250,7 +257,7 @@ def sql(
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool) -> None:
-    """Rows on standard output, in the form that the flags ask for."""
+    """Write rows to standard output, in the form that the flags ask for."""
     from pipeline.cli.output import choose_form, write_rows
 
     write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv))
@@ -261,14 +268,14 @@ def main() -> None:
     try:
         app()
     except BrokenPipeError:
-        _leave_quietly()
+        _discard_output()
     finally:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _leave_quietly()
+            _discard_output()
 
 
-def _leave_quietly() -> None:
-    """The reader of our output has gone (`| head`): close it without a word."""
+def _discard_output() -> None:
+    """Discard further output, as its reader (`| head`) has exited, without an error message."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

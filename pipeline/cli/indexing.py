@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
 from pipeline.cli.options import (
     INDEX,
+    Device,
     Directions,
     Input,
     Kind,
@@ -20,54 +22,66 @@ from pipeline.cli.options import (
 )
 from pipeline.progress import ConsoleReporter, readable_duration
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from pipeline.store.run_file import RunSummary
 
-Data = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="DATA...",
-        help="Class folders, a folder of images, tar shards (brace patterns, URLs), Parquet files "
-        "with an image column, or `demo`.",
-    ),
-]
+__all__ = ["register"]
 
 
 def index(
-    data: Data,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Folders of images, tar shards (brace patterns, URLs), Parquet files with an image "
+            "column, or `demo`.",
+        ),
+    ],
     out: NewOut,
     network: Annotated[
-        str, typer.Option(help="A network's name; `maxact networks` lists them.")
+        str, typer.Option(help="Network to run; `maxact networks` lists the names.")
     ] = "efficientnet_lite0",
     weights: Annotated[
-        str | None, typer.Option(help="A weights file, or `random`.", show_default="published")
+        str | None,
+        typer.Option(metavar="FILE|random", help="Weights of the network.", show_default="published"),
     ] = None,
     layers: LayerGlobs = None,
     input: Input = None,
     directions: Directions = None,
     kind: Kind = None,
-    top: Annotated[int, typer.Option(help="Images kept per unit, highest and lowest.")] = 16,
-    score: Annotated[str, typer.Option(help="max or mean over a layer's positions.")] = "max",
+    top: Annotated[
+        int, typer.Option(help="Images to keep per unit, of the highest and of the lowest activations.")
+    ] = 64,
+    score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    memory_format: Annotated[str, typer.Option(help="channels_last or contiguous.")] = "channels_last",
+    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
+    memory_format: Annotated[
+        MemoryFormat, typer.Option(help="Memory format of the network.")
+    ] = "channels_last",
     compile: Annotated[
-        str, typer.Option(help="torch.compile: on, off, or auto (on when the run is long).")
+        Compile, typer.Option(help="Use torch.compile; auto turns it on for long runs.")
     ] = "auto",
-    decoder: Annotated[str, typer.Option(help="pil, or simplejpeg (faster; extra `fast`).")] = "pil",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    decoder: Annotated[
+        Decoder, typer.Option(help="JPEG decoder; simplejpeg is faster and needs the extra `fast`.")
+    ] = "pil",
+    device: Device = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Decoding threads.", show_default="one per core")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="torch's threads on a CPU.", show_default="torch's choice")
+        int | None, typer.Option(help="CPU threads of torch.", show_default="torch's choice")
     ] = None,
-    classes: Annotated[str, typer.Option(help="Labels kept per unit in classes.parquet, or `all`.")] = "20",
+    classes: Annotated[
+        str, typer.Option(metavar="N|all", help="Labels to keep per unit in classes.parquet.")
+    ] = "20",
     shards_per_part: Annotated[
-        int | None, typer.Option(help="Shards committed together.", show_default="a 32nd")
+        int | None, typer.Option(help="Shards to commit together.", show_default="a 32nd of the dataset")
     ] = None,
     max_bad_fraction: Annotated[
         float,
-        typer.Option(help="Share of bad images in a group of shards that stops the run (over 10)."),
+        typer.Option(
+            help="Stop when more than this share of a group of shards, and more than 10, are bad images."
+        ),
     ] = 0.01,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
@@ -75,7 +89,7 @@ def index(
 ) -> None:
     """Stream a dataset through a network and keep each unit's top images and statistics.
 
-    An interrupted run is picked up by the same command; what is committed is never done twice.
+    Run the same command again to resume an interrupted run; committed work is not repeated.
 
     \b
     Examples:
@@ -87,22 +101,22 @@ def index(
     from pipeline.runs.run import run_index
 
     config = RunConfig(
-        data=tuple(data),
+        data=data,
         out=out,
         network=network,
         weights=weights,
-        input=tuple(input or ()),
-        directions=tuple(directions or ()),
-        kind=kind,  # type: ignore[arg-type]
-        layers=tuple(layers or ()),
+        input=input or (),
+        directions=directions or (),
+        kind=kind,
+        layers=layers or (),
         top=top,
-        score=score,  # type: ignore[arg-type]  # RunConfig checks the words
+        score=score,
         batch_size=batch_size,
-        precision=precision,  # type: ignore[arg-type]
-        memory_format=memory_format,  # type: ignore[arg-type]
-        compile=compile,  # type: ignore[arg-type]
-        decoder=decoder,  # type: ignore[arg-type]
-        device=device,  # type: ignore[arg-type]
+        precision=precision,
+        memory_format=memory_format,
+        compile=compile,
+        decoder=decoder,
+        device=device,
         workers=workers,
         threads=threads,
         classes=_classes(classes),
@@ -115,12 +129,12 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
     sources: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Indexes over shards of one dataset.")
+        list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
 ) -> None:
-    """Merge indexes made on several machines; a shard that two of them hold counts once.
+    """Merge indexes that were made on several machines; a shard in two of them counts once.
 
     \b
     Examples:
@@ -133,10 +147,10 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to look at again.")] = 1000,
+    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
     seed: Seed = 0,
 ) -> None:
-    """Run recorded images through the network again and compare; non-zero exit on a difference.
+    """Run recorded images through the network again and compare; exits with 1 on a difference.
 
     \b
     Examples:
@@ -149,7 +163,7 @@ def check(
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         typer.echo(str(discrepancy))
     typer.echo(
-        f"{audit.images:,} images looked at again: {audit.peaks:,} recorded peaks and "
+        f"{audit.images:,} images run again: {audit.peaks:,} recorded peaks and "
         f"{audit.absences:,} absences compared, {len(audit.discrepancies):,} disagree; "
         f"largest relative difference {audit.worst:.1e}"
     )
@@ -173,8 +187,8 @@ def _classes(text: str) -> int | None:
     return int(text)
 
 
-def _summarise(summary: Any) -> None:
-    resumed = f", {summary.resumed_shards} shards from before" if summary.resumed_shards else ""
+def _summarise(summary: RunSummary) -> None:
+    resumed = f", {summary.resumed_shards} shards from an earlier run" if summary.resumed_shards else ""
     typer.echo(
         f"{summary.out}: {summary.images:,} images, {summary.units:,} units in "
         f"{summary.layers} layers, {readable_duration(summary.seconds)}{resumed}"

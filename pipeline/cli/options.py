@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from pipeline import choices
 
 __all__ = [
     "ASK",
@@ -32,29 +34,29 @@ __all__ = [
     "cache_folder",
 ]
 
-LOOK = "Look around"
-"""Help panel of the commands that show what there is to choose from."""
+LOOK = "See what there is"
+"""Help panel of the commands that list networks, layers and recipes."""
 
 INDEX = "Index a dataset"
 """Help panel of the commands that write or check an index."""
 
-ASK = "Ask an index"
+ASK = "Query an index"
 """Help panel of the commands that read an index."""
 
 DRAW = "Draw"
 """Help panel of the commands that make pictures."""
 
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder of an index.")]
-NewOut = Annotated[Path, typer.Option("--out", "-o", help="The folder to write the index into.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one array of objects.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of an index.")]
+NewOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index into.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
 
 LayerGlobs = Annotated[
     list[str] | None,
     typer.Option(
         "--layers",
-        metavar="GLOB",
-        help="Layers of these names; `**` looks at every module; may be repeated.",
+        metavar="NAME|GLOB",
+        help="Layers to probe, such as 'blocks.*'; a glob with ** matches every module; repeatable.",
         show_default="block outputs and classifier",
     ),
 ]
@@ -62,7 +64,7 @@ Input = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="Another preprocessing: size=160, mean=.., channels=bgr ..; may be repeated.",
+        help="Change the preprocessing: size=160, mean=0,0,0, channels=bgr and the like; repeatable.",
         show_default=False,
     ),
 ]
@@ -70,26 +72,34 @@ Directions = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LAYER=]FILE",
-        help="A safetensors file whose rows become units of an extra layer.",
+        help="safetensors file whose rows become units of an extra layer; repeatable.",
         show_default=False,
     ),
 ]
 Kind = Annotated[
-    str | None,
-    typer.Option(help="map, map_last, tokens or vector.", show_default="found by a trial pass"),
+    choices.Kind | None,
+    typer.Option(
+        help="Kind of the chosen layers: which axes of their output are units.",
+        show_default="found by a trial pass",
+    ),
 ]
 
 LayersOfIndex = Annotated[
     list[str] | None,
-    typer.Option("--layer", help="A layer of the index, or a glob; may be repeated.", show_default="all"),
+    typer.Option(
+        "--layer",
+        metavar="NAME|GLOB",
+        help="Layer of the index, such as 'blocks.*'; repeatable.",
+        show_default="all",
+    ),
 ]
-Units = Annotated[str, typer.Option(help="As 0-23,40, class names, or all.")]
+Units = Annotated[str, typer.Option(help="Units: numbers and ranges such as 0-23,40, class names, or all.")]
 MovedWeights = Annotated[
     Path | None,
-    typer.Option(help="The network's weights file, where it has moved.", show_default=False),
+    typer.Option(help="Weights file of the indexed network, if it has moved.", show_default=False),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")]
-Seed = Annotated[int, typer.Option(help="Of all that is drawn at random.")]
+Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 def cache_folder() -> Path | None:

@@ -17,22 +17,22 @@ Form = Literal["table", "csv", "json"]
 """How rows are written."""
 
 CARD_COLUMNS = 8
-"""A single row of more columns than this is written as a card, one line per column."""
+"""A single row with more columns than this is written vertically, one line per column."""
 
 PLAIN_WIDTH = 4096
-"""Characters per line when the output is no terminal: never folded."""
+"""Characters per line when the output is not a terminal, so that no line is folded."""
 
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 
 
 def choose_form(*, as_json: bool, as_csv: bool) -> Form:
-    """The form that two flags ask for.
+    """The form that the flags `--json` and `--csv` ask for.
 
     Raises:
         UsageError: when both are set.
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other; give one of them")
+        raise UsageError("--json and --csv exclude each other; give only one")
     return "json" if as_json else "csv" if as_csv else "table"
 
 
@@ -40,8 +40,8 @@ def write_rows(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[A
     """Write rows to a text stream.
 
     Args:
-        stream: where to.
-        columns: their names.
+        stream: where to write.
+        columns: names of the columns.
         rows: one sequence per row, as long as `columns`.
         form: CSV has a header line and empty fields for missing values; JSON is one array of
             objects; both keep every digit, a table rounds.
@@ -61,7 +61,7 @@ def write_rows(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[A
 
 
 def _json_value(value: Any) -> Any:
-    """JSON has no infinity, no dates and no bytes."""
+    """A value that JSON can hold: null for infinity and NaN, text for dates and bytes."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -117,7 +117,7 @@ def _fold_boxes(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[
 
 
 def _readable(value: Any) -> str:
-    """One cell: rounded, and nothing that could steer the terminal."""
+    """The text of one cell: rounded, and without control characters."""
     if value is None:
         return "-"
     if isinstance(value, bool):

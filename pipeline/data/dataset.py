@@ -133,13 +133,14 @@ def default_cache() -> Path:
 
 
 def open_dataset(
-    data: Sequence[str], *, cache: Path | None = None, reporter: Reporter | None = None
+    data: Path | Sequence[str | Path], *, cache: Path | None = None, reporter: Reporter | None = None
 ) -> Dataset:
     """List the shards of a dataset.
 
     Args:
         data: paths, URLs, globs or brace patterns of folders, tars and Parquet files;
-            `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`).
+            `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`). A single string or
+            path is one of them.
         cache: folder for datasets that are built or downloaded; `default_cache()` if None.
         reporter: receives the progress of building the demo dataset.
 
@@ -147,6 +148,7 @@ def open_dataset(
         UsageError: if `data` is empty.
         SourceError: if a path does not exist, contains no images, or has an unknown format.
     """
+    data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     if not data:
         raise UsageError("no data given; pass a folder, tar files, Parquet files, or 'demo'")
     cache = default_cache() if cache is None else cache

@@ -129,13 +129,14 @@ def choose_layers(
     kind: Kind | None = None,
     cache: Path | None = None,
 ) -> tuple[Layer, ...]:
-    """Choose layers by globs; returns them in forward order, with their shapes and receptive fields.
+    """Choose layers by names or globs; returns them in forward order, with shapes and receptive fields.
 
     Args:
         network: runs a few trial passes.
-        patterns: globs over dotted names, matched against the default layers, or against every
-            module if none of those match or the glob contains `**`; empty: the default layers.
-            `NAME.input` is the input of a module, see `pipeline.networks.extra_modules`.
+        patterns: names or globs, a plain string is one of them; matched against the default
+            layers, or against every module if none of those match or the glob contains `**`;
+            empty: the default layers. `NAME.input` is the input of a module, see
+            `pipeline.networks.extra_modules`.
         receptive_fields: whether to find them; if not, they are set to the whole input.
         kind: of all chosen layers with the right number of axes, in place of the kind that their
             shapes suggest.
@@ -150,6 +151,7 @@ def choose_layers(
     """
     if kind is not None and kind not in AXES:
         raise UsageError(f"--kind must be one of {', '.join(AXES)}, got {kind!r}")
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
     layers = _find_layers(network, patterns, kind)
     if not receptive_fields:
         return tuple(layers)

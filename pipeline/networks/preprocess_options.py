@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
+from pipeline.assignments import parse_assignments
 from pipeline.errors import UsageError, did_you_mean
 from pipeline.images.preprocess import Channels, Fit, Interpolation, Preprocess
 
@@ -46,11 +47,10 @@ def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> P
         assignments: KEY=VALUE, see `KEYS`.
 
     Raises:
-        UsageError: if a key is unknown or a value is invalid.
+        UsageError: if a key is unknown or given twice, or a value is invalid.
     """
     values: dict[str, Any] = asdict(preprocess)
-    for assignment in assignments:
-        key, _, text = (part.strip() for part in assignment.partition("="))
+    for key, text in parse_assignments(assignments, "--input").items():
         if key == "size":
             size = _number(key, text)
             scale = size / max(values["height"], values["width"])
@@ -65,8 +65,5 @@ def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> P
                 raise UsageError(f"--input {key} must be one of {', '.join(WORDS[key])}, got {text!r}")
             values[key] = text
         else:
-            raise UsageError(
-                f"--input expects KEY=VALUE with one of {', '.join(KEYS)}; "
-                f"got {assignment!r}{did_you_mean(key, KEYS)}"
-            )
+            raise UsageError(f"--input takes {', '.join(KEYS)}; got {key!r}{did_you_mean(key, KEYS)}")
     return Preprocess(**values)

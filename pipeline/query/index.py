@@ -9,7 +9,7 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
+from pipeline.choices import Side
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
-from pipeline.query.named_queries import NamedQuery, Value, load_query
-from pipeline.query.results import QueryResult, Side, TopImage
-from pipeline.query.selection import match_names, parse_units
+from pipeline.query.named_queries import Value, load_query
+from pipeline.query.results import QueryResult, TopImage
+from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.views import create_views, read_preprocess
 from pipeline.store.run_file import read_finished_run
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["Index", "QueryResult", "Side", "TopImage", "open_index"]
+__all__ = ["Index", "QueryResult", "TopImage", "open_index"]
 
 _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
@@ -46,8 +47,11 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
 
-def open_index(out: Path) -> Index:
+def open_index(out: Path | str) -> Index:
     """Open a finished index; use it as a context manager, or close it.
+
+    Args:
+        out: folder of the index.
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
@@ -73,7 +77,7 @@ class Index:
             raise
 
     def __enter__(self) -> Self:
-        """Nothing more to open."""
+        """The index itself."""
         return self
 
     def __exit__(
@@ -86,7 +90,7 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Give the database back."""
+        """Close the database."""
         self._connection.close()
 
     @cached_property
@@ -101,7 +105,7 @@ class Index:
         )
 
     def layer(self, name: str) -> Layer:
-        """One layer by its name.
+        """The layer of that name.
 
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
@@ -110,7 +114,7 @@ class Index:
         return next(layer for layer in self.layers if layer.name == name)
 
     def unit_count(self, layer: str) -> int:
-        """How many units a layer has.
+        """The number of units of a layer.
 
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
@@ -120,40 +124,38 @@ class Index:
             raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
         return self._units[layer]
 
-    def choose(self, patterns: Sequence[str], units: str) -> list[tuple[Layer, tuple[int, ...]]]:
-        """Layers by names or globs (all for none), and the units meant of each.
+    def choose(self, layers: Patterns = (), units: Units = ALL_UNITS) -> list[tuple[Layer, tuple[int, ...]]]:
+        """Layers, and the units meant of each.
 
         One layer must have all the units; of several, each gives those that it has.
+
+        Args:
+            layers: names or globs, a plain string is one of them; all layers for none.
+            units: numbers, or text such as `0-23,40`; see `pipeline.query.selection`.
 
         Raises:
             LayerError: when a pattern matches nothing.
             UsageError: when no layer has such units.
         """
-        names = match_names(patterns, list(self._units), where=str(self.out))
-        if len(names) == 1:
-            return [(self.layer(names[0]), self.units(names[0], units))]
-        found = [
-            (self.layer(name), parse_units(units, self._units[name], where=name, clip=True)) for name in names
-        ]
-        if not any(chosen for _, chosen in found):
-            raise UsageError(f"none of {', '.join(names)} has units {units}")
-        return [(layer, chosen) for layer, chosen in found if chosen]
+        classes = {name: names for name in self._units if (names := self.class_names(name))}
+        chosen = select(layers, units, self._units, where=str(self.out), classes=classes)
+        return [(self.layer(name), numbers) for name, numbers in chosen.items()]
 
-    def units(self, layer: str, text: str) -> tuple[int, ...]:
-        """Units as a command line writes them; see `parse_units`."""
+    def units(self, layer: str, units: Units = ALL_UNITS) -> tuple[int, ...]:
+        """Units of a layer, as numbers; see `pipeline.query.selection.choose_units`."""
         count, classes = self.unit_count(layer), self.class_names(layer)
-        return parse_units(text, count, where=layer, classes=classes)
+        return choose_units(units, count, where=layer, classes=classes)
 
     def unit(self, layer: str, text: str) -> int:
         """One unit by its number, or by its class name in a classifier.
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: when that is not one unit of the layer.
+            UsageError: when the text does not name exactly one unit of the layer.
         """
         units = self.units(layer, text)
         if len(units) != 1:
-            raise UsageError(f"{text!r} are {len(units)} units of {layer}; give one of them")
+            raise UsageError(f"{text!r} names {len(units)} units of {layer}; give one of them")
         return units[0]
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
@@ -168,12 +170,14 @@ class Index:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
 
         Raises:
-            QueryError: when it does not run.
+            QueryError: when DuckDB cannot run it.
         """
         return self._fetch(text, params)
 
     def query(self, name: str, **params: object) -> QueryResult:
         """Run a named query (see `pipeline.query.named_queries`).
+
+        Its `layer`, `unit` and `label` must exist in the index.
 
         Raises:
             QueryError: when there is no such query.
@@ -182,7 +186,7 @@ class Index:
         """
         query = load_query(name)
         values = query.values(params)
-        self._check(query, values)
+        self._check(values)
         for parameter in query.parameters:
             if parameter.kind == "index":
                 self._attach(parameter.name, Path(str(values.pop(parameter.name))))
@@ -198,13 +202,12 @@ class Index:
         return self.tops(layer, [unit], n=n, side=side)[unit]
 
     def tops(
-        self, layer: str, units: Sequence[int], *, n: int = 9, side: Side = "high"
+        self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
     ) -> dict[int, list[TopImage]]:
         """As `top`, for several units of a layer in one query."""
-        for unit in units:
-            self._check_unit(layer, unit)
-        bound = {"layer": layer, "units": list(units), "side": side, "n": n}
-        found: dict[int, list[TopImage]] = {unit: [] for unit in units}
+        chosen = self.units(layer, units)
+        bound = {"layer": layer, "units": list(chosen), "side": side, "n": n}
+        found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
         for row in self._fetch(_TOP, bound).dicts():
             box = Box(*(row.pop(f"box_{edge}") for edge in ("left", "top", "right", "bottom")))
             found[row["unit"]].append(TopImage(box=box, **row))
@@ -212,7 +215,7 @@ class Index:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The indexed dataset, opened where the run found it.
+        """The indexed dataset, opened where it was indexed.
 
         Raises:
             SourceError: when it is no longer there.
@@ -223,7 +226,7 @@ class Index:
         return open_dataset(tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache))
 
     def image_bytes(self, image_id: int) -> bytes:
-        """The file of one image, read back by its offset.
+        """The encoded bytes of one image, read from the dataset by its offset.
 
         Raises:
             QueryError: when the index has no such image.
@@ -232,7 +235,7 @@ class Index:
         return next(data for _, data in self.iterate_bytes([image_id]))
 
     def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """As `image_bytes`, for several images, in rising order of image_id."""
+        """As `image_bytes`, for several images, in the order of their numbers."""
         wanted = sorted(set(image_ids))
         rows = self._fetch(_PLACES, {"ids": wanted}).rows
         missing = sorted(set(wanted) - {row[0] for row in rows})
@@ -241,23 +244,13 @@ class Index:
         for image_id, *place in rows:
             yield image_id, self.dataset.read(*place)
 
-    def _check(self, query: NamedQuery, values: Mapping[str, Value]) -> None:
-        """Layers, units and labels must exist: a query that gives no row explains nothing."""
-        for parameter in query.parameters:
-            value = values[parameter.name]
-            if value is None:
-                continue
-            if parameter.kind == "layer":
-                self.unit_count(str(value))
-            elif parameter.kind == "label":
-                self._check_label(str(value))
-            elif parameter.kind == "unit" and values.get("layer") is not None:
-                self._check_unit(str(values["layer"]), int(value))
-
-    def _check_unit(self, layer: str, unit: int) -> None:
-        count = self.unit_count(layer)
-        if not 0 <= unit < count:
-            raise UsageError(f"{layer} has {count:,} units, numbered 0-{count - 1}; got {unit}")
+    def _check(self, values: Mapping[str, Value]) -> None:
+        """Raise where layer, unit or label does not exist, rather than return no rows."""
+        layer, unit, label = (values.get(name) for name in ("layer", "unit", "label"))
+        if layer is not None:
+            self.units(str(layer), () if unit is None else [int(unit)])
+        if label is not None:
+            self._check_label(str(label))
 
     def _check_label(self, label: str) -> None:
         rows = self._fetch(
@@ -269,10 +262,10 @@ class Index:
             raise UsageError(f"{self.out} has no image labelled {label!r}{hint}")
 
     def _attach(self, schema: str, out: Path) -> None:
-        """Make a second index's views in a schema of their own.
+        """Create a second index's views in a schema of their own.
 
         Raises:
-            StoreError: when it is of another dataset, so that its image numbers mean others.
+            StoreError: when it is of another dataset, so that its image numbers are others.
         """
         run = read_finished_run(out)
         create_views(self._connection, out, read_preprocess(run, out), schema=schema)
@@ -282,22 +275,23 @@ class Index:
         )
         if ours != theirs:
             raise StoreError(
-                f"{out} was made from another dataset than {self.out} ({theirs[0][0]:,} images "
-                f"against {ours[0][0]:,}); two indexes are compared on one dataset"
+                f"{out} and {self.out} are indexes of different datasets ({theirs[0][0]:,} and "
+                f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
             )
 
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
-        """Run on a cursor of its own: a second execute would end an earlier result."""
+        """Run SQL on a new cursor, as a second execute on the same one would end an earlier result."""
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(text, dict(params))
-                columns = tuple(column[0] for column in cursor.description or ())
-                return QueryResult(columns, cursor.fetchall())
+                description = cursor.description or ()
+                columns, types = (tuple(str(each[i]) for each in description) for i in (0, 1))
+                return QueryResult(columns, cursor.fetchall(), types)
             except duckdb.Error as error:
                 raise QueryError(_one_line(error)) from error
 
 
 def _one_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the drawing of the statement."""
+    """DuckDB's message without the copy of the statement."""
     text = str(error).split("\nLINE ")[0]
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())

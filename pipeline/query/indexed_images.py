@@ -61,7 +61,7 @@ def read_images(
         QueryError: when the index has no such image.
         SourceError: when the dataset has moved or changed.
         ChangedImage: when the digest of a verified image differs.
-        StoreError: when an image cannot be decoded any more.
+        StoreError: when an image can no longer be decoded.
     """
     wanted = sorted(set(image_ids))
     digests = dict(index.sql(_DIGESTS, ids=wanted).rows) if verify else {}
@@ -86,7 +86,7 @@ def _raise_problem(index: Index, image_id: int, error: MaxactError) -> None:
     if isinstance(error, BadImage):
         ((key,),) = index.sql("SELECT key FROM images WHERE image_id = $id", id=image_id).rows
         raise StoreError(
-            f"image {key} cannot be decoded any more ({error}); "
+            f"image {key} can no longer be decoded ({error}); "
             "the dataset has changed since it was indexed, index again"
         ) from error
     raise error

@@ -5,19 +5,29 @@ A file is one SELECT under a header of comments:
     -- What it answers, in a line or two.
     --
     -- Parameters
-    --   $layer: layer             of which layer
-    --   $n: count = 20            how many rows
+    --   $layer: text              the layer's name
+    --   $side: high|low = high    high for the highest peaks, low for the lowest
+    --   $n: integer 1.. = 20      how many rows
     -- Columns
-    --   unit                      the unit
+    --   unit                      the unit's number
 
 A parameter is `$name: kind`, with `= default` where it may be left out (`= any`: no restriction).
+The kind is one of
+
+    text            any text
+    high|low        one of these words
+    integer 1..     a whole number of at least 1; `0..9` has an upper limit too
+    number 0..1     a number within these limits
+    index           the folder of a second index, whose views are in the schema of that name
+
+Parameters called `layer`, `unit` and `label` must exist in the index, see `Index.query`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,15 +44,13 @@ __all__ = [
     "Value",
     "describe_query",
     "load_query",
-    "parse_assignments",
     "parse_query",
     "query_folder",
     "query_names",
 ]
 
-Kind = Literal["layer", "unit", "side", "label", "text", "count", "number", "share", "index"]
-"""What a parameter may hold: `count` is an integer from 1, `share` a number from 0 to 1, `index`
-the folder of a second index, whose views the query finds in the schema of the parameter's name."""
+Kind = Literal["text", "word", "integer", "number", "index"]
+"""What a parameter may hold; a `word` is one of those that the header lists."""
 
 Value = str | int | float | None
 """What a parameter is bound to; None is `any`."""
@@ -50,23 +58,66 @@ Value = str | int | float | None
 ANY = "any"
 """Written for a parameter that should not restrict anything."""
 
-_PARAMETER = re.compile(r"\$(\w+): (\w+)(?: = (\S+))?\s{2,}(\S.*)")
+_PARAMETER = re.compile(r"\$(\w+): (\S+)(?: (-?[\d.]+?)\.\.(-?[\d.]+)?)?(?: = (\S+))?\s{2,}(\S.*)")
 _COLUMN = re.compile(r"(\w+)\s{2,}(\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One `$name` of a query; `default` is None where it must be given."""
+    """One `$name` of a query.
+
+    Args:
+        name: without the `$`.
+        kind: what it may hold.
+        default: as written; None where it must be given.
+        about: its meaning.
+        words: of a `word`, those it may be.
+        lowest, highest: of an `integer` or `number`, both included.
+    """
 
     name: str
     kind: Kind
     default: str | None
     about: str
+    words: tuple[str, ...] = ()
+    lowest: float = -math.inf
+    highest: float = math.inf
 
     @property
     def optional(self) -> bool:
         """Whether it may be left out."""
         return self.default is not None
+
+    @property
+    def written(self) -> str:
+        """As on the command line: `n=20`, or `layer=LAYER` where it must be given."""
+        return f"{self.name}={self.name.upper() if self.default is None else self.default}"
+
+    @property
+    def expected(self) -> str:
+        """What it may be, in words."""
+        if self.kind not in ("integer", "number"):
+            return " or ".join(self.words) or "text that is not empty"
+        what = "an integer" if self.kind == "integer" else "a number"
+        if math.isinf(self.highest):
+            return what if math.isinf(self.lowest) else f"{what} of at least {self.lowest:g}"
+        return f"{what} from {self.lowest:g} to {self.highest:g}"
+
+    def read(self, text: str) -> Value:
+        """A value from its text; None for `any` where that is the default.
+
+        Raises:
+            ValueError: when it cannot be one.
+        """
+        if text == ANY and self.default == ANY:
+            return None
+        if self.kind in ("integer", "number"):
+            number = int(text) if self.kind == "integer" else float(text)
+            if math.isfinite(number) and self.lowest <= number <= self.highest:
+                return number
+        elif text and (not self.words or text in self.words):
+            return text
+        raise ValueError(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +140,11 @@ class NamedQuery:
 
     @property
     def signature(self) -> str:
-        """Its parameters as they are written on the command line, optional ones in brackets."""
-        return " ".join(
-            f"[{each.name}={each.default}]" if each.optional else f"{each.name}={each.kind.upper()}"
-            for each in self.parameters
-        )
+        """Its parameters as on the command line, optional ones in brackets."""
+        return " ".join(f"[{each.written}]" if each.optional else each.written for each in self.parameters)
 
     def values(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Check and convert what was given; fill in the defaults.
+        """The values to bind: those given, checked and converted, and the defaults.
 
         Raises:
             UsageError: for an unknown parameter, a missing one, a value of the wrong kind.
@@ -114,13 +162,24 @@ class NamedQuery:
                 f"or see `maxact queries {self.name}`"
             )
         return {
-            name: _convert(self.name, parameter, given.get(name, parameter.default))
+            name: self._read(parameter, given.get(name, parameter.default))
             for name, parameter in known.items()
         }
 
+    def _read(self, parameter: Parameter, given: object) -> Value:
+        text = str(given).strip()
+        try:
+            return parameter.read(text)
+        except (ValueError, OverflowError):
+            any_too = f" or {ANY}" if parameter.default == ANY else ""
+            raise UsageError(
+                f"query {self.name}: {parameter.name} ({parameter.about}) must be "
+                f"{parameter.expected}{any_too}, got {text!r}"
+            ) from None
+
 
 def query_folder() -> Path:
-    """Where the .sql files lie: beside the package's modules when installed, else in the checkout.
+    """The folder of the .sql files: inside the package when installed, else in the checkout.
 
     Raises:
         QueryError: when the installation is incomplete.
@@ -129,7 +188,7 @@ def query_folder() -> Path:
     for folder in (package / "queries", package.parent / "queries"):
         if any(folder.glob("*.sql")):
             return folder
-    raise QueryError(f"no .sql files beside {package}; the installation is incomplete, install again")
+    raise QueryError(f"no .sql files in {package}; the installation is incomplete, install maxact again")
 
 
 def query_names() -> tuple[str, ...]:
@@ -142,7 +201,7 @@ def load_query(name: str) -> NamedQuery:
     """One named query.
 
     Raises:
-        QueryError: when there is none of that name; the nearest are suggested.
+        QueryError: when there is none of that name; similar names are suggested.
     """
     names = query_names()
     if name not in names:
@@ -152,10 +211,10 @@ def load_query(name: str) -> NamedQuery:
 
 
 def parse_query(name: str, text: str) -> NamedQuery:
-    """Read one query file.
+    """Parse one query file.
 
     Raises:
-        QueryError: when its header does not have the form above.
+        QueryError: when its header is not as described at the top of this module.
     """
     lines = text.strip().splitlines()
     cut = next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
@@ -178,8 +237,8 @@ def parse_query(name: str, text: str) -> NamedQuery:
 
 
 def describe_query(query: NamedQuery) -> str:
-    """A query in full: call, purpose, parameters, columns and SQL."""
-    parameters = [(f"{p.name}={p.default or p.kind.upper()}", p.about) for p in query.parameters]
+    """The description of a query: call, purpose, parameters, columns and SQL."""
+    parameters = [(p.written, p.about) for p in query.parameters]
     columns = [(column.name, column.about) for column in query.columns]
     width = max(len(word) for word, _ in parameters + columns)
     blocks = [f"maxact query OUT {query.name} {query.signature}".rstrip(), query.purpose]
@@ -192,10 +251,14 @@ def describe_query(query: NamedQuery) -> str:
 
 def _read_parameter(query: str, line: str) -> Parameter:
     match = _PARAMETER.fullmatch(line)
-    kind = match[2] if match else ""
-    for known in get_args(Kind):
-        if match and kind == known:
-            return Parameter(match[1], known, match[3], match[4])
+    if match:
+        name, kind, lowest, highest, default, about = match.groups()
+        if "|" in kind:
+            return Parameter(name, "word", default, about, words=tuple(kind.split("|")))
+        for known in get_args(Kind):
+            if kind == known != "word":
+                limits = float(lowest or -math.inf), float(highest or math.inf)
+                return Parameter(name, known, default, about, (), *limits)
     raise QueryError(f"{query}.sql: expected `$name: kind = default  about`, got {line!r}")
 
 
@@ -208,83 +271,3 @@ def _read_column(query: str, line: str) -> Column:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
-
-
-def _convert(query: str, parameter: Parameter, given: object) -> Value:
-    """One value as its kind wants it."""
-    text = str(given).strip()
-    if text == ANY and parameter.default == ANY:
-        return None
-    read, wanted = _KINDS[parameter.kind]
-    try:
-        return read(text)
-    except ValueError:
-        extra = f", or {ANY}" if parameter.default == ANY else ""
-        raise UsageError(f"query {query}: {parameter.name} should be {wanted}{extra}, got {text!r}") from None
-
-
-def _count(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _at_least(lowest: int, text: str) -> int:
-    number = int(text)
-    if number < lowest:
-        raise ValueError(text)
-    return number
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _share(text: str) -> float:
-    number = _number(text)
-    if not 0 <= number <= 1:
-        raise ValueError(text)
-    return number
-
-
-def _text(text: str) -> str:
-    if not text:
-        raise ValueError(text)
-    return text
-
-
-def _side(text: str) -> str:
-    if text not in ("high", "low"):
-        raise ValueError(text)
-    return text
-
-
-_KINDS: Mapping[str, tuple[Callable[[str], Value], str]] = {
-    "layer": (_text, "the name of a layer"),
-    "unit": (lambda text: _at_least(0, text), "the number of a unit"),
-    "side": (_side, "high or low"),
-    "label": (_text, "a label of the dataset"),
-    "text": (_text, "a word"),
-    "count": (_count, "an integer of at least 1"),
-    "number": (_number, "a number"),
-    "share": (_share, "a number from 0 to 1"),
-    "index": (_text, "the folder of an index"),
-}
-
-
-def parse_assignments(words: Sequence[str]) -> dict[str, str]:
-    """Read `key=value` words of a command line.
-
-    Raises:
-        UsageError: for a word without `=`, or a key given twice.
-    """
-    values: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise UsageError(f"parameters are written key=value, got {word!r}")
-        if name in values:
-            raise UsageError(f"parameter {name!r} is given twice: {values[name]} and {value}")
-        values[name] = value
-    return values

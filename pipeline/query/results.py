@@ -2,35 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import QueryError
 from pipeline.images.preprocess import Box
 
-__all__ = ["QueryResult", "Side", "TopImage"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-Side = Literal["high", "low"]
-"""The highest or the lowest peaks of a unit."""
+__all__ = ["QueryResult", "TopImage"]
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What a SELECT gave: column names, and one tuple per row."""
+    """The result of a SELECT.
+
+    Args:
+        columns: their names.
+        rows: one tuple per row, as long as `columns`.
+        types: DuckDB's type of each column, such as `VARCHAR`.
+    """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    types: tuple[str, ...]
 
     def dicts(self) -> list[dict[str, Any]]:
         """One dict per row."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
+    def arrow(self) -> pa.Table:
+        """A pyarrow.Table with DuckDB's types, also where there are no rows."""
+        import pyarrow as pa
+
+        values = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        arrays = [_array(*each) for each in zip(values, self.types, _arrow_types(self.types), strict=True)]
+        return pa.Table.from_arrays(arrays, names=list(self.columns))
+
+    def df(self) -> Any:
+        """A pandas.DataFrame of the Arrow table.
+
+        Raises:
+            QueryError: when pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise QueryError(
+                "df() needs pandas, which is not installed; run `pip install pandas`, "
+                "or use arrow(), dicts() or rows"
+            ) from error
+        return self.arrow().to_pandas()
+
+
+def _arrow_types(types: Sequence[str]) -> list[pa.DataType]:
+    """Arrow's types for DuckDB's, as DuckDB itself converts them."""
+    import duckdb
+
+    if not types:
+        return []
+    columns = ", ".join(f"NULL::{kind} AS c{number}" for number, kind in enumerate(types))
+    with duckdb.connect() as connection:
+        schema = connection.sql(f"SELECT {columns} LIMIT 0").to_arrow_table().schema
+    return [field.type for field in schema]
+
+
+def _array(values: Sequence[Any], duck_type: str, arrow_type: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if duck_type == "HUGEINT" and all(value is None or abs(value) < 1 << 63 for value in values):
+        arrow_type = pa.int64()  # a sum of integers, which DuckDB makes a 38-digit decimal
+    try:
+        return pa.array(values, arrow_type)
+    except pa.ArrowTypeError:  # a UUID, which Arrow has as text
+        return pa.array([None if value is None else str(value) for value in values])
+
 
 @dataclass(frozen=True, slots=True)
 class TopImage:
-    """One of the images that drive a unit most (or least, on the low side).
+    """One of the images that activate a unit most (or least, on the low side).
 
-    `(y, x)` is the grid position of the peak, `box` the patch that this position saw, in pixels
-    of the original photograph; `duplicate_of` is the image_id of the same photograph seen before.
+    Args:
+        layer, unit, rank, activation: the entry of the unit's list; ranks start at 1.
+        image_id: the image's number in `images`.
+        y, x: grid position of the peak.
+        key, label, width, height, origin: the image's row of `images`; sizes in pixels.
+        box: the patch that the position sees, in pixels of the original photograph.
+        duplicate_of: image_id of the first image of the same photograph, None for the first.
     """
 
     layer: str

@@ -1,24 +1,84 @@
-"""Which layers and units are meant: `blocks.*`; `0-23,40`, class names, or all of them."""
+"""Which layers and units are meant: `blocks.*`; `0-23,40`, class names, numbers, or all of them."""
 
 from __future__ import annotations
 
 import fnmatch
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.errors import LayerError, UsageError, did_you_mean
 
-__all__ = ["ClassUnits", "class_units", "match_names", "parse_units"]
+__all__ = [
+    "ALL_UNITS",
+    "ClassUnits",
+    "Patterns",
+    "Units",
+    "choose_names",
+    "choose_units",
+    "class_units",
+    "select",
+]
+
+Patterns = str | Iterable[str]
+"""Names or globs; a plain string is one of them."""
+
+Units = str | Iterable[int]
+"""Units as text (see `choose_units`) or as numbers."""
+
+ALL_UNITS = "all"
+"""The text that stands for every unit of a layer."""
 
 _RANGE = re.compile(r"(\d+)\s*(?:-\s*(\d+))?")
 
 
-def match_names(patterns: Sequence[str], names: Sequence[str], *, where: str) -> tuple[str, ...]:
+def select(
+    patterns: Patterns,
+    units: Units,
+    counts: Mapping[str, int],
+    *,
+    where: str,
+    classes: Mapping[str, Sequence[str]],
+) -> dict[str, tuple[int, ...]]:
+    """The units that are meant of the layers that are meant.
+
+    One layer must have all the units; of several, each gives those that it has.
+
+    Args:
+        patterns: see `choose_names`.
+        units: see `choose_units`; class names can be given for one layer only.
+        counts: how many units each layer has, in forward order.
+        where: what has these layers, for the error.
+        classes: of the layers whose units have names.
+
+    Raises:
+        LayerError: when a pattern matches nothing.
+        UsageError: when no layer has such units.
+    """
+    names = choose_names(patterns, list(counts), where=where)
+    asked = units if isinstance(units, str) else _numbers(units, where)
+    if len(names) == 1:
+        (name,) = names
+        return {name: choose_units(asked, counts[name], where=name, classes=classes.get(name))}
+    found = {name: choose_units(asked, counts[name], where=name, clip=True) for name in names}
+    if not any(found.values()):
+        text = asked if isinstance(asked, str) else ", ".join(map(str, asked))
+        raise UsageError(f"none of {', '.join(names)} has units {text}")
+    return {name: chosen for name, chosen in found.items() if chosen}
+
+
+def choose_names(patterns: Patterns, names: Sequence[str], *, where: str) -> tuple[str, ...]:
     """The layers that names or globs choose, in the order of `names`; all of them for none.
+
+    Args:
+        patterns: names or globs; a plain string is one of them.
+        names: of all layers.
+        where: what has these layers, for the error.
 
     Raises:
         LayerError: when a pattern matches nothing; the nearest names are suggested.
     """
+    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             hint = did_you_mean(pattern, names) or f"; it has {', '.join(names)}"
@@ -30,19 +90,20 @@ def match_names(patterns: Sequence[str], names: Sequence[str], *, where: str) ->
     )
 
 
-def parse_units(
-    text: str,
+def choose_units(
+    units: Units,
     count: int,
     *,
     where: str = "the layer",
     classes: Sequence[str] | None = None,
     clip: bool = False,
 ) -> tuple[int, ...]:
-    """Read a choice of units: numbers, inclusive ranges and class names, separated by commas.
+    """The units of a layer that are meant.
 
     Args:
-        text: for example `7`, `0-23,40`, `leopard,tiger cat`, or `all`; class names are looked up
-            as described at `class_units`.
+        units: numbers; or text of numbers, inclusive ranges and class names separated by commas,
+            such as `7`, `0-23,40` or `leopard,tiger cat`; or `all`. Class names are looked up as
+            described at `class_units`.
         count: how many units the layer has; they are numbered 0..count-1.
         where: the layer's name, for the error.
         classes: one name per unit, where the layer is a classifier and its classes are known.
@@ -54,13 +115,34 @@ def parse_units(
     Raises:
         UsageError: for a unit out of range, a range that runs backwards, an unknown class name.
     """
-    if text.strip() == "all":
+    if isinstance(units, str):
+        return _parse_units(units, count, where, classes or (), clip)
+    chosen: dict[int, None] = {}
+    for number in _numbers(units, where):
+        chosen.update(dict.fromkeys(_span(number, number, str(number), count, where, clip)))
+    return tuple(chosen)
+
+
+def _numbers(units: Iterable[int], where: str) -> tuple[int, ...]:
+    """Whole numbers of any kind (NumPy's too) as Python's."""
+    try:
+        return tuple(operator.index(unit) for unit in units)
+    except TypeError:
+        raise UsageError(f"units of {where} are numbers, or text such as 0-23,40; got {units!r}") from None
+
+
+def _parse_units(text: str, count: int, where: str, classes: Sequence[str], clip: bool) -> tuple[int, ...]:
+    if text.strip() == ALL_UNITS:
         return tuple(range(count))
-    named = class_units((classes or ())[:count])
+    named = class_units(classes[:count])
     chosen: dict[int, None] = {}
     for item in (part.strip() for part in text.split(",")):
-        match = _RANGE.fullmatch(item)
-        found = _span(match, count, where, clip) if match else named.get(item.casefold())
+        if match := _RANGE.fullmatch(item):
+            first = int(match[1])
+            last = first if match[2] is None else int(match[2])
+            found: Iterable[int] | None = _span(first, last, item, count, where, clip)
+        else:
+            found = named.get(item.casefold())
         if found is None:
             hint = did_you_mean(item.casefold(), named) if named else ""
             raise UsageError(
@@ -120,13 +202,10 @@ class ClassUnits(Mapping[str, int]):
         return len(self._units)
 
 
-def _span(match: re.Match[str], count: int, where: str, clip: bool) -> range:
-    first = int(match[1])
-    last = first if match[2] is None else int(match[2])
+def _span(first: int, last: int, text: str, count: int, where: str, clip: bool) -> range:
+    """Units first..last of a layer; `text` is how they were asked for."""
     if last < first:
-        raise UsageError(f"the range {match[0]} runs backwards; write {last}-{first}")
-    if clip:
-        return range(first, min(last + 1, count))
-    if last >= count:
-        raise UsageError(f"{where} has {count:,} units, numbered 0-{count - 1}; got {match[0]}")
-    return range(first, last + 1)
+        raise UsageError(f"the range {text} runs backwards; write {last}-{first}")
+    if first < 0 or (last >= count and not clip):
+        raise UsageError(f"{where} has {count:,} units, numbered 0-{count - 1}; got {text}")
+    return range(first, min(last + 1, count))

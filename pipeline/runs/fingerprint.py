@@ -20,6 +20,9 @@ __all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity
 STATE_VERSION = 2
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
+_OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
+"""Fields that one option sets."""
+
 _VERSIONED = ("torch", "pillow", "numpy")
 
 
@@ -78,23 +81,43 @@ def fingerprint(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_mismatch(where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def refuse_mismatch(
+    where: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], *, advice: str | None = None
+) -> None:
     """Compare the fields of the run in a folder with those of the run to do.
+
+    Args:
+        where: the folder that holds the run of `found`.
+        found: fields of that run.
+        wanted: fields that it should have.
+        advice: what to do where they differ; by default how to index nevertheless.
 
     Raises:
         FingerprintMismatch: lists the fields that differ, with both values.
     """
     found, wanted = _plain(found), _plain(wanted)
-    different = [
-        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
-    ]
-    if different:
-        raise FingerprintMismatch(
-            f"{where} holds another run: {'; '.join(different)}. Give another OUT, or --fresh to "
-            "remove that run and start over"
+    names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    if names:
+        different = "; ".join(
+            f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in names
         )
+        raise FingerprintMismatch(
+            f"{where} holds another run: {different}. {advice or _advice(names, found)}"
+        )
+
+
+def _advice(names: Sequence[str], found: Mapping[str, Any]) -> str:
+    """The options to give: those of the run that is there where each field has one, or others."""
+    options = [_option(name, found.get(name)) for name in names]
+    resume = f"Give {' '.join(map(str, options))} to continue that run, " if all(options) else "Give "
+    return f"{resume}another --out to keep it, or --fresh to remove it and start over"
+
+
+def _option(name: str, value: Any) -> str | None:
+    """The option that sets a field to a value, where there is one."""
+    if name == "compiled":
+        return f"--compile {'on' if value else 'off'}"
+    return f"--{name.replace(' ', '-')} {value}" if name in _OPTIONS and value is not None else None
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

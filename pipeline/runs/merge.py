@@ -19,8 +19,12 @@ from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, re
 
 __all__ = ["merge_runs"]
 
+_ADVICE = "Only runs with the same options can be merged: leave this one out, or index it again with them"
 
-def merge_runs(out: Path, sources: Sequence[Path], *, reporter: Reporter | None = None) -> RunSummary:
+
+def merge_runs(
+    out: Path | str, sources: Sequence[Path | str], *, reporter: Reporter | None = None
+) -> RunSummary:
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
     Args:
@@ -34,14 +38,15 @@ def merge_runs(out: Path, sources: Sequence[Path], *, reporter: Reporter | None 
     """
     reporter = reporter or Silent()
     started = time.monotonic()
-    named = {source.resolve(): source for source in sources}
+    out = Path(out)
+    named = {source.resolve(): source for source in map(Path, sources)}
     if (out / RUN_FILE).exists():
         named.setdefault(out.resolve(), out)
-    sources = list(named.values())
-    runs = [read_run(source) for source in sources]
-    for source, run in zip(sources[1:], runs[1:], strict=True):
-        refuse_mismatch(source, run["fields"], runs[0]["fields"])
-    commits = [commit for source in sources for commit in _commits(source)]
+    folders = list(named.values())
+    runs = [read_run(source) for source in folders]
+    for source, run in zip(folders[1:], runs[1:], strict=True):
+        refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
+    commits = [commit for source in folders for commit in _commits(source)]
     sizes: dict[str, int] = {}
     for commit in commits:
         for shard in commit.shards:

@@ -51,7 +51,7 @@ def previous_run(
     if missing := {"status", "identity", "fields", "counts", "config"} - run.keys():
         raise StoreError(
             f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so it cannot be compared "
-            "with this run; give another OUT, or --fresh to start over"
+            "with this run; give another --out, or --fresh to start over"
         )
     refuse_mismatch(out, run["fields"], fields)
     if run["status"] != "complete" and run["identity"] != identity:
@@ -60,7 +60,7 @@ def previous_run(
         raise FingerprintMismatch(
             f"{out} holds the finished index of another dataset: it had "
             f"{run['identity']['dataset']}, now {identity['dataset']}. To add shards, index them "
-            "into another OUT and merge both with `maxact merge`; --fresh starts over"
+            "into another --out and merge both with `maxact merge`; --fresh starts over"
         )
     return run
 
@@ -130,6 +130,6 @@ def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:
         if present.get(record.name) != (record.size, record.digest):
             change = "has changed" if record.name in present else "no longer exists"
             raise FingerprintMismatch(
-                f"shard {record.name}, which is committed in {out}, {change}. Give another OUT, or "
+                f"shard {record.name}, which is committed in {out}, {change}. Give another --out, or "
                 "--fresh to remove that run and start over"
             )

@@ -19,8 +19,9 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
+from pipeline.devices import find_device
 from pipeline.engines.local import run_groups
-from pipeline.errors import NetworkError, ShardError, SourceError
+from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
@@ -100,7 +101,7 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
         f"dataset {dataset.name}, {len(dataset.shards)} shards"
     )
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
-    device = _device(config.device)
+    device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     compiled, why = _decide_compile(config, dataset, device.type)
@@ -221,16 +222,6 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
             },
         },
     }
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise NetworkError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise NetworkError("--device mps: this torch sees no Apple GPU; use --device cpu")
-    return torch.device(name)
 
 
 def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[bool, str]:

@@ -11,13 +11,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from pipeline.choices import Side
 from pipeline.errors import BadImage, RenderError
 from pipeline.images.decode import decode, open_original
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images, sample_image_ids
-from pipeline.query.results import Side
 from viz.ascent.spectrum import mean_magnitudes
 from viz.ascent.statistics_layers import statistics_layers
 from viz.canvas import Canvas

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from pipeline.choices import RenderPrecision
 from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
 from viz.choices import ReluRule
@@ -26,20 +27,17 @@ from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
 from viz.passes.workers import Workers
 
-__all__ = ["Precision", "Scorer", "resolve_precision"]
-
-Precision = Literal["auto", "fp32", "bf16"]
-"""Precision of the network in gradient ascent; activations are always measured in fp32."""
+__all__ = ["Scorer", "resolve_precision"]
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: RenderPrecision, device: torch.device) -> RenderPrecision:
     """Replace `auto` by bf16 if the processor supports it, otherwise by fp32.
 
     Raises:
         RenderError: if the precision is unknown.
     """
-    if precision not in get_args(Precision):
-        known = ", ".join(get_args(Precision))
+    if precision not in get_args(RenderPrecision):
+        known = ", ".join(get_args(RenderPrecision))
         raise RenderError(f"precision must be one of {known}, got {precision!r}")
     if precision != "auto":
         return precision
@@ -67,7 +65,7 @@ class Scorer:
         *,
         relu: ReluRule = "plain",
         relu_steps: int = 0,
-        precision: Precision = "fp32",
+        precision: RenderPrecision = "fp32",
         extra: Extra | None = None,
         workers: Workers | None = None,
     ) -> None:

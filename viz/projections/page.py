@@ -19,9 +19,11 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
+from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path
 from viz.inputs.top_images import choose_images
-from viz.projections.project import Method, activation_maps, project, show_activation, show_signed
+from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
+from viz.render.render_index import index_network
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
 
@@ -48,38 +50,59 @@ class _Column:
 
 def draw_projections(
     index: Index,
-    network: Network,
-    layer: Layer,
-    units: Sequence[int],
-    methods: Sequence[Method],
     *,
+    layers: Patterns = (),
+    units: Units = ALL_UNITS,
+    methods: Sequence[Method] = METHODS,
     images: int = 9,
+    network: Network | None = None,
+    weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Draw one PNG per unit into OUT/projections.
 
     Args:
         index: open.
-        network: the one that made it.
-        layer: of the index.
-        units: which.
+        layers: names or globs, a plain string is one of them; all layers for none.
+        units: numbers, or text such as `0-23`.
         methods: rows, in order.
         images: top images, one a column.
-        reporter: told of every unit.
+        network, weights: see `viz.render.render_index.index_network`.
+        reporter: shown progress.
 
     Returns:
-        The files, in the order of the units.
+        The files, layer by layer, in the order of the units.
 
     Raises:
+        MaxactError: if there is no such layer, unit or network.
         StoreError: if a file cannot be written.
     """
+    chosen = index.choose(layers, units)
+    network = index_network(index, network=network, weights=weights)
+    return [
+        file
+        for layer, numbers in chosen
+        for file in _draw_layer(index, network, layer, numbers, methods, images, reporter or Silent())
+    ]
+
+
+def _draw_layer(
+    index: Index,
+    network: Network,
+    layer: Layer,
+    units: Sequence[int],
+    methods: Sequence[Method],
+    images: int,
+    reporter: Reporter,
+) -> list[Path]:
+    """The pages of one layer."""
     folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot create {folder}: {error.strerror}") from error
     files = []
-    with (reporter or Silent()).task(f"project {layer.name}", len(units), "units") as task:
+    with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
             top = choose_images(index.top(layer.name, unit, n=8 * images), images)
             page = _draw_page(_columns(index, network, layer, unit, top, methods), layer, unit, methods)

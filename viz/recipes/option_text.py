@@ -7,13 +7,12 @@ commas.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pipeline.errors import RenderError, UsageError
+from pipeline.errors import RenderError
 
-__all__ = ["Octave", "parse_settings", "ramp", "read_option", "write_option"]
+__all__ = ["Octave", "ramp", "read_option", "write_option"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,6 @@ def ramp(ends: tuple[float, float], count: int) -> list[float]:
     """So many numbers, linearly from the first to the last; one number is the first."""
     first, last = ends
     return [first + place / max(1, count - 1) * (last - first) for place in range(count)]
-
-
-def parse_settings(settings: Sequence[str], **given: int | None) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dict; what is given by name (and not None) is one more of them.
-
-    Raises:
-        UsageError: for a text without `=`, or a key given twice.
-    """
-    found = {key: str(value) for key, value in given.items() if value is not None}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set takes KEY=VALUE, got {setting!r}")
-        if key.strip() in found:
-            raise UsageError(f"{key.strip()} is set twice: {found[key.strip()]!r} and {value!r}")
-        found[key.strip()] = value
-    return found
 
 
 def write_option(value: Any) -> str:

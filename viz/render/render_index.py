@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-import torch
-
+from pipeline.choices import Device, RenderPrecision
+from pipeline.devices import find_device
 from pipeline.errors import RenderError, StoreError
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.query.selection import ClassUnits
+from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
-from viz.passes.scorer import Precision
 from viz.priors.prior import Prior, load_prior, parse_code_shape
 from viz.recipes.base import Recipe
 from viz.render.render_units import render_units
 from viz.render.table import Rendered
 
-__all__ = ["Device", "find_device", "index_network", "render_index"]
-
-Device = Literal["auto", "cpu", "cuda"]
-"""Where gradient ascent runs; `auto` is a GPU where there is one."""
+__all__ = ["index_network", "render_index"]
 
 
-def index_network(index: Index, weights: str | Path | None = None) -> Network:
+def index_network(
+    index: Index, *, network: Network | None = None, weights: str | Path | None = None
+) -> Network:
     """The network that made an index, checked to have the same weights.
 
     Args:
         index: open.
-        weights: a file, where the index's own record of it no longer holds.
+        network: used instead of loading the one that the index names.
+        weights: a file, where the one that the index names is no longer there.
 
     Raises:
         NetworkError: when it cannot be loaded.
         StoreError: when its weights are others than those indexed.
     """
-    config, recorded = index.run["config"], index.run["network"]
-    network = recorded_network(config, weights=weights)
+    recorded = index.run["network"]
+    network = network or recorded_network(index.run["config"], weights=weights)
     if network.digest != recorded["digest"]:
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
             f"{network.name} now has {network.digest[:12]} ({network.weights}); "
-            "give the file with --weights, or index again"
+            "give the weights file that was indexed (--weights), or index again"
         )
     return network
 
@@ -53,12 +50,13 @@ def render_index(
     index: Index,
     recipe: Recipe,
     *,
-    layers: Sequence[str] = (),
-    units: str = "all",
+    layers: Patterns = (),
+    units: Units = ALL_UNITS,
     seed: int = 0,
     objective: str = "point",
     batch: int | None = None,
-    precision: Precision = "auto",
+    precision: RenderPrecision = "auto",
+    network: Network | None = None,
     weights: str | Path | None = None,
     photograph: Path | None = None,
     generator: str | None = None,
@@ -72,15 +70,15 @@ def render_index(
     Args:
         index: open.
         recipe: see `viz.recipes.catalog`.
-        layers: names or globs; all for none.
-        units: as `pipeline.query.selection.parse_units` reads them.
+        layers: names or globs, a plain string is one of them; all layers for none.
+        units: numbers, or text such as `0-23`; see `pipeline.query.selection`.
         seed, objective, batch, precision: see `viz.render.render_units.render_units`.
-        weights: see `index_network`.
-        photograph: the start, for recipe `dream`.
-        generator: of the recipe `prior`: a checkpoint or `module:factory`, see
+        network, weights: see `index_network`; a network given here is moved to the device.
+        photograph: the image that the recipe `dream` starts from.
+        generator: generator of the recipe `prior`: a checkpoint or `module:factory`, see
             `viz.priors.prior.load_prior`; by default the one trained in OUT.
-        generator_weights: weights file for a `module:factory` generator.
-        generator_code: shape of its codes, such as `256x6x6`, where it does not declare it.
+        generator_weights: weights file of a `module:factory` generator.
+        generator_code: shape of the generator's codes, such as `256x6x6`, where it does not say.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
 
@@ -91,7 +89,7 @@ def render_index(
     # Class names in an objective are those of the classifier, the last layer.
     last = index.layers[-1].name if index.layers else ""
     classes = ClassUnits(index.class_names(last) or ())
-    network = index_network(index, weights)
+    network = index_network(index, network=network, weights=weights)
     network.module.to(find_device(device))
     prior = None
     if recipe.source == "generator":
@@ -147,16 +145,3 @@ def _prior(
         return load_prior(trained[0])
     shape = None if code is None else parse_code_shape(code)
     return load_prior(source, weights, code_shape=shape, network=network, index=index, reporter=reporter)
-
-
-def find_device(name: Device) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        RenderError: when this torch does not see it.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RenderError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

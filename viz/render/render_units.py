@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.choices import Score
+from pipeline.choices import RenderPrecision, Score
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
@@ -26,7 +26,7 @@ from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
-from viz.passes.scorer import Precision, resolve_precision
+from viz.passes.scorer import resolve_precision
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.recipes.base import Recipe
@@ -58,7 +58,7 @@ def render_units(
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
     batch: int | None = None,
-    precision: Precision = "auto",
+    precision: RenderPrecision = "auto",
     score: Score = "max",
     inputs: Inputs | None = None,
     reporter: Reporter | None = None,

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.choices import Score
+from pipeline.choices import RenderPrecision, Score
 from pipeline.layers.layer import Layer
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
-from viz.passes.scorer import Precision
 from viz.passes.workers import Workers
 from viz.recipes.base import Recipe
 from viz.recipes.catalog import recipe_fingerprint
@@ -42,7 +41,7 @@ class RenderRequest:
     objective: str
     seed: int
     out: Path
-    precision: Precision
+    precision: RenderPrecision
     score: Score
     references: Mapping[int, Reference]
     workers: Workers

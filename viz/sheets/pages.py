@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +15,9 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path
+from pipeline.version import installed_version
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
@@ -43,36 +44,56 @@ LEGEND = (
 
 def draw_sheets(
     index: Index,
-    layer_name: str,
-    units: Sequence[int],
     *,
+    layers: Patterns = (),
+    units: Units = ALL_UNITS,
     recipe: str | None = None,
     page_units: int = PAGE_UNITS,
     pdf: bool = False,
-    reporter: Reporter = Silent(),  # noqa: B008
+    reporter: Reporter | None = None,
 ) -> list[Path]:
-    """Draw a layer's units, one PNG per page, into OUT/sheets.
+    """Draw contact sheets of units, one PNG per page, into OUT/sheets.
 
     Args:
         index: open.
-        layer_name: a layer of the index.
-        units: which, in the order they are to be drawn.
-        recipe: of the renderings to show; None takes the one with the most of these units.
-        page_units: on one page, 1 to `MAX_PAGE_UNITS`.
-        pdf: also one PDF of all pages.
-        reporter: told of every page.
+        layers: names or globs, a plain string is one of them; all layers for none.
+        units: numbers, or text such as `0-23`, in the order they are to be drawn.
+        recipe: recipe of the renderings to show; None takes the one with the most of these units.
+        page_units: units on one page, 1 to `MAX_PAGE_UNITS`.
+        pdf: also write one PDF of all pages of a layer.
+        reporter: shown progress.
 
     Returns:
-        The files written: the pages in order, then the PDF.
+        The files written, layer by layer: the pages in order, then the PDF.
 
     Raises:
         LayerError: if the index has no such layer.
         RenderError: if none of the units has a rendering of `recipe`.
         SourceError: if the dataset cannot be found.
+        UsageError: if a layer has no such units, or `page_units` is out of range.
     """
-    if not 1 <= page_units <= MAX_PAGE_UNITS or not units:
-        raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units; got {page_units} for {len(units)} units")
-    layer = index.layer(layer_name)
+    chosen = index.choose(layers, units)
+    if not 1 <= page_units <= MAX_PAGE_UNITS:
+        raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units, got {page_units}")
+    return [
+        file
+        for layer, numbers in chosen
+        for file in _draw_layer(index, layer, numbers, recipe, page_units, pdf, reporter or Silent())
+    ]
+
+
+def _draw_layer(
+    index: Index,
+    layer: Layer,
+    units: Sequence[int],
+    recipe: str | None,
+    page_units: int,
+    pdf: bool,
+    reporter: Reporter,
+) -> list[Path]:
+    """The pages of one layer, and their PDF."""
+    if not units:
+        raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
     seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
@@ -175,10 +196,7 @@ def _format_units(units: Sequence[int]) -> str:
 
 
 def _colophon() -> str:
-    try:
-        return f"maxact {version('maxact')}"
-    except PackageNotFoundError:
-        return "maxact"
+    return f"maxact {installed_version() or ''}".rstrip()
 
 
 def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:

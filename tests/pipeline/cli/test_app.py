@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -75,10 +76,9 @@ OWN_MEANING = {
     "--weights": "of a network to be indexed, of shapes to be listed, or moved since",
     "--layer": "one to be trained on, or any number",
     "--recipe": "to render by, or whose renderings to draw",
-    "--steps": "of a climb, or of training",
+    "--steps": "of an optimisation, or of training",
     "--batch": "renderings, or images",
     "--top": "images kept, or shown",
-    "--device": "mps too, where indexing can use it",
     "--precision": "indexing has no auto",
 }
 """Options that mean something else in another command."""
@@ -160,12 +160,12 @@ def test_lines_of_a_table_do_not_end_in_spaces(out: str) -> None:
     [
         (("top", "{out}", "block.1", "3"), 1, "did you mean 'blocks.1'"),
         (("top", "{out}", "blocks.1", "12"), 2, "blocks.1 has 12 units, numbered 0-11; got 12"),
-        (("top", "{out}", "blocks.1", "3-5"), 2, "3 units of blocks.1; give one"),
+        (("top", "{out}", "blocks.1", "3-5"), 2, "names 3 units of blocks.1; give one"),
         (("top", "{out}", "blocks.1", "x"), 2, "written like 0-23,40"),
         (("top", "{out}", "head", "rigns"), 2, "did you mean 'rings'"),
         (("top", "{out}/nowhere", "a", "0"), 1, "does not exist"),
         (("query", "{out}", "unit_cart"), 1, "did you mean 'unit_card'"),
-        (("query", "{out}", "unit_card", "layer"), 2, "parameters are written key=value"),
+        (("query", "{out}", "unit_card", "layer"), 2, "maxact query takes KEY=VALUE, got 'layer'"),
         (("query", "{out}", "unit_card", "layer=a", "layer=b"), 2, "given twice"),
         (("query", "{out}", "unit_card", "layer=head"), 2, "needs unit; add unit=..."),
         (("query", "{out}", "unit_card", "layr=head"), 2, "did you mean 'layer'"),
@@ -219,7 +219,7 @@ def test_sheets_of_several_layers_take_the_units_that_each_has(out: str) -> None
     [
         (MaxactError("no"), 1, "error: no\n"),
         (UsageError("no"), 2, "error: no\n"),
-        (KeyboardInterrupt(), 130, "run the same command to go on"),
+        (KeyboardInterrupt(), 130, "run the same command again to continue"),
     ],
 )
 def test_errors_and_ctrl_c_end_in_a_line_and_a_code(
@@ -250,11 +250,12 @@ def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("maxact")
 
 
-@pytest.mark.parametrize("module", ["pipeline", "viz"])
-def test_both_packages_run_as_modules(module: str) -> None:
+@pytest.mark.parametrize("module", ["pipeline", "viz", "maxact"])
+def test_the_packages_run_as_modules(module: str) -> None:
     process = subprocess.run(
         [sys.executable, "-m", module, "queries", "--csv"],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((".", "viz/public"))},
         capture_output=True,
         text=True,
         check=True,

@@ -66,7 +66,7 @@ def test_a_finished_index_is_left_alone(tars: list[Path], indexed: Path) -> None
     assert result.exit_code == 0
     assert f"{indexed} is complete; nothing to do (--fresh starts over)" in result.stderr
     assert "15 images" in result.stdout
-    assert "3 shards from before" in result.stdout
+    assert "3 shards from an earlier run" in result.stdout
     assert hashes(indexed) == before
 
 
@@ -89,22 +89,22 @@ def test_an_interrupted_run_says_what_it_skips(
         result = run(*words)
     assert result.exit_code == 130
     assert result.stdout == ""
-    assert result.stderr.endswith(
-        "stopped: what was finished is kept; run the same command to go on from there\n"
-    )
+    assert result.stderr.endswith("stopped; finished work is kept: run the same command again to continue\n")
     result = run(*words)
     assert result.exit_code == 0
     assert "resuming: skipping 2 of 3 shards, already committed" in result.stderr
     assert "indexing: 4 of 4 images" in result.stderr
-    assert "2 shards from before" in result.stdout
+    assert "2 shards from an earlier run" in result.stdout
 
 
 def test_another_run_is_refused_with_the_difference(tars: list[Path], indexed: Path) -> None:
     before = hashes(indexed)
     line = refused(run("index", *tars, "-o", indexed, *OPTIONS, "--top", "6"))
-    assert "holds another run: top was 5, now 6. Give another OUT, or --fresh" in line
+    assert "holds another run: top was 5, now 6. Give --top 5 to continue that run, another --out" in line
+    assert line.endswith("another --out to keep it, or --fresh to remove it and start over")
     line = refused(run("index", *tars, "-o", indexed, *OPTIONS, "--layers", "head"))
     assert "layers was" in line
+    assert "]]. Give another --out to keep it, or --fresh" in line
     line = refused(run("index", *tars[:2], "-o", indexed, *OPTIONS))
     assert "it had 3 shards" in line
     assert "now 2 shards" in line
@@ -182,18 +182,34 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 1, "tiny-000.tar does not exist"),
         (("{data}", "-o", "{tmp}/file"), 1, "{tmp}/file is not a folder"),
         (("{data}", "-o", "{tmp}/file/deeper"), 1, "is not a folder"),
-        (("{data}", "-o", "{tmp}/out", "--top", "0"), 2, "--top must lie in 1..1024, got 0"),
-        (("{data}", "-o", "{tmp}/out", "--score", "sum"), 2, "--score must be max or mean"),
-        (("{data}", "-o", "{tmp}/out", "--workers", "0"), 2, "--workers must lie in"),
-        (("{data}", "-o", "{tmp}/out", "--batch-size", "9999"), 2, "--batch-size must lie in"),
-        (("{data}", "-o", "{tmp}/out", "--precision", "fp16"), 2, "must be fp32 or bf16"),
-        (("{data}", "-o", "{tmp}/out", "--memory-format", "x"), 2, "--memory-format must be"),
-        (("{data}", "-o", "{tmp}/out", "--compile", "yes"), 2, "must be auto or on or off"),
-        (("{data}", "-o", "{tmp}/out", "--decoder", "cv2"), 2, "--decoder must be pil or"),
-        (("{data}", "-o", "{tmp}/out", "--device", "tpu"), 2, "--device must be auto or"),
+        (("{data}", "-o", "{tmp}/out", "--top", "0"), 2, "--top must be in 1..1024, got 0"),
+        (("{data}", "-o", "{tmp}/out", "--score", "sum"), 2, "--score: 'sum' is not one of 'max', 'mean'"),
+        (("{data}", "-o", "{tmp}/out", "--workers", "0"), 2, "--workers must be in"),
+        (("{data}", "-o", "{tmp}/out", "--batch-size", "9999"), 2, "--batch-size must be in"),
+        (
+            ("{data}", "-o", "{tmp}/out", "--precision", "fp16"),
+            2,
+            "--precision: 'fp16' is not one of 'fp32'",
+        ),
+        (
+            ("{data}", "-o", "{tmp}/out", "--memory-format", "x"),
+            2,
+            "--memory-format: 'x' is not one of",
+        ),
+        (("{data}", "-o", "{tmp}/out", "--compile", "yes"), 2, "'yes' is not one of 'auto', 'on', 'off'"),
+        (
+            ("{data}", "-o", "{tmp}/out", "--decoder", "cv2"),
+            2,
+            "--decoder: 'cv2' is not one of 'pil'",
+        ),
+        (
+            ("{data}", "-o", "{tmp}/out", "--device", "tpu"),
+            2,
+            "--device: 'tpu' is not one of 'auto', 'cpu'",
+        ),
         (("{data}", "-o", "{tmp}/out", "--classes", "few"), 2, "must be a number or `all`"),
-        (("{data}", "-o", "{tmp}/out", "--classes", "0"), 2, "--classes must lie in"),
-        (("{data}", "-o", "{tmp}/out", "--max-bad-fraction", "2"), 2, "must lie in 0..1"),
+        (("{data}", "-o", "{tmp}/out", "--classes", "0"), 2, "--classes must be in"),
+        (("{data}", "-o", "{tmp}/out", "--max-bad-fraction", "2"), 2, "must be in 0..1"),
         (("{data}", "-o", "{tmp}/out", "--layers", "secnd"), 1, "did you mean 'second'"),
         (("{data}", "-o", "{tmp}/out", "--network", "resnet5"), 1, "did you mean 'resnet50'"),
         (
@@ -270,7 +286,8 @@ def test_merging_adds_to_what_is_there(tars: list[Path], indexed: Path, tmp_path
 def test_merging_what_does_not_fit_is_refused(tars: list[Path], indexed: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert run("index", tars[0], "-o", other, *OPTIONS, "--top", "4").exit_code == 0
-    assert "top was 4, now 5" in refused(run("merge", tmp_path / "out", indexed, other))
+    line = refused(run("merge", tmp_path / "out", indexed, other))
+    assert "top was 4, now 5. Only runs with the same options can be merged" in line
     assert "does not exist" in refused(run("merge", tmp_path / "out", indexed, tmp_path / "no"))
     assert "holds no index" in refused(run("merge", tmp_path / "out", tars[0].parent))
     assert not (tmp_path / "out").exists()
@@ -280,7 +297,7 @@ def test_check_says_how_much_agrees(indexed: Path) -> None:
     result = run("check", indexed)
     assert result.exit_code == 0
     assert re.search(
-        r"15 images looked at again: 90 recorded peaks and 180 absences compared, 0 disagree",
+        r"15 images run again: 90 recorded peaks and 180 absences compared, 0 disagree",
         result.stdout,
     )
 
@@ -346,7 +363,7 @@ def test_ctrl_c_in_a_real_process_ends_in_130_and_the_next_run_goes_on(tmp_path:
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr.splitlines()[-1].startswith("stopped: what was finished is kept")
+    assert stderr.splitlines()[-1].startswith("stopped; finished work is kept")
     assert "Traceback" not in stderr
     result = run(*words)
     assert result.exit_code == 0

@@ -234,7 +234,7 @@ def test_overrides_reach_the_architecture() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("sise=64", "got 'sise=64'; did you mean 'size'"),
+        ("sise=64", "got 'sise'; did you mean 'size'"),
         ("size=big", "must be a whole number of pixels, got 'big'"),
         ("mean=1,two,3", "numbers separated by commas"),
         ("channels=cmyk", "must be one of rgb, bgr, grey"),

@@ -3,11 +3,13 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -144,8 +146,6 @@ def test_sql_and_python_carry_a_box_back_alike(
 
 
 def _write(out: Path, name: str, rows: list[dict[str, object]]) -> None:
-    import pyarrow as pa
-
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]), out / f"{name}.parquet")
 
 
@@ -206,9 +206,9 @@ def test_values_are_bound_never_pasted(index: Index) -> None:
         ("top_image", {}, QueryError, "no query is called 'top_image'; did you mean 'top_images'"),
         ("top_images", {"layer": "stem"}, UsageError, "needs unit; add unit=..."),
         ("top_images", {"layer": "stem", "unit": 0, "m": 3}, UsageError, "no parameter 'm'"),
-        ("top_images", {"layer": "stem", "unit": "x"}, UsageError, "the number of a unit"),
+        ("top_images", {"layer": "stem", "unit": "x"}, UsageError, "an integer of at least 0"),
         ("top_images", {"layer": "stem", "unit": 6}, UsageError, "stem has 6 units, numbered 0-5"),
-        ("top_images", {"layer": "stem", "unit": -1}, UsageError, "the number of a unit"),
+        ("top_images", {"layer": "stem", "unit": -1}, UsageError, "an integer of at least 0"),
         ("top_images", {"layer": "block.1", "unit": 1}, LayerError, "did you mean 'blocks.1'"),
         ("top_images", {"layer": "stem", "unit": 1, "n": 0}, UsageError, "integer of at least 1"),
         ("top_images", {"layer": "stem", "unit": 1, "n": "1.5"}, UsageError, "at least 1"),
@@ -255,7 +255,7 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
         strange = build_index(tmp_path / "c", data=data)
     finally:
         (data / "disc" / "zz.jpg").unlink()
-    with pytest.raises(StoreError, match="another dataset"):
+    with pytest.raises(StoreError, match="indexes of different datasets"):
         index.query("compare", other=str(strange), **values)
 
 
@@ -337,3 +337,53 @@ def test_hub_and_shared_images_against_plain_counting(index: Index) -> None:
         a, b = lists["blocks.1", pair["unit"]], lists["blocks.1", pair["other"]]
         assert pair["shared"] == len(a & b)
         assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))
+
+
+def test_a_result_as_an_arrow_table(index: Index) -> None:
+    result = index.query("top_images", layer="head", unit=1, n=3)
+    table = result.arrow()
+    assert tuple(table.column_names) == result.columns
+    assert table.to_pylist() == result.dicts()
+    assert table.schema.field("activation").type == pa.float32()
+    empty = index.sql("SELECT layer, unit, activation FROM top WHERE unit = 999").arrow()
+    assert [str(kind) for kind in empty.schema.types] == ["string", "int32", "float"]
+    assert empty.num_rows == 0
+
+
+def test_types_that_arrow_has_otherwise(index: Index) -> None:
+    odd = (
+        "SELECT sum(x) AS s, (1::HUGEINT << 100) AS big, 1.50::DECIMAL(9, 2) AS d, "
+        "'00000000-0000-0000-0000-000000000001'::UUID AS u, [1, NULL] AS l, {'a': 'b'} AS st, "
+        "DATE '2026-01-02' AS day, NULL AS n, true AS yes FROM (VALUES (1), (2)) AS v (x)"
+    )
+    table = index.sql(odd).arrow()
+    (row,) = table.to_pylist()
+    assert (row["s"], table.schema.field("s").type) == (3, pa.int64())
+    assert (row["big"], row["l"], row["st"], row["n"], row["yes"]) == (
+        1 << 100,
+        [1, None],
+        {"a": "b"},
+        None,
+        True,
+    )
+    assert (str(row["d"]), row["u"], str(row["day"])) == (
+        "1.50",
+        f"{'0' * 8}-0000-0000-0000-{'0' * 11}1",
+        "2026-01-02",
+    )
+    twice = index.sql("SELECT 1 AS a, 2 AS a").arrow()
+    assert (twice.column_names, twice.column(1).to_pylist()) == (["a", "a"], [2])
+
+
+def test_a_result_as_a_data_frame(index: Index) -> None:
+    pandas = pytest.importorskip("pandas")
+    result = index.query("dead_units")
+    frame = result.df()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.to_dict("records") == result.dicts()
+
+
+def test_a_missing_pandas_is_named(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(QueryError, match="df\\(\\) needs pandas, which is not installed; run `pip install"):
+        index.sql("SELECT 1").df()

@@ -67,7 +67,7 @@ def test_an_image_that_cannot_be_decoded_is_named(index: Index) -> None:
     file.write_bytes(bytes(len(picture(2))))
     images = read_images(index, range(COUNT), open_original)
     assert [next(images)[0], next(images)[0]] == [0, 1]
-    with pytest.raises(StoreError, match=r"image cat/2.png cannot be decoded any more .*index again"):
+    with pytest.raises(StoreError, match=r"image cat/2.png can no longer be decoded .*index again"):
         next(images)
 
 

@@ -3,10 +3,10 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.choices import Precision as IndexPrecision
+from pipeline.choices import Precision, RenderPrecision
 from pipeline.errors import RenderError
 from tests.fixtures.climbers import climber, layer_of
-from viz.passes.scorer import Precision, resolve_precision
+from viz.passes.scorer import resolve_precision
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
 
@@ -14,8 +14,8 @@ CPU = torch.device("cpu")
 
 
 def test_precision_has_the_words_that_indexing_has():
-    assert get_args(Precision) == ("auto", *get_args(IndexPrecision))
-    assert resolve_precision("auto", CPU) in get_args(IndexPrecision)
+    assert get_args(RenderPrecision) == ("auto", *get_args(Precision))
+    assert resolve_precision("auto", CPU) in get_args(Precision)
     assert [resolve_precision(word, CPU) for word in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 

@@ -118,7 +118,14 @@ def test_a_page_of_projections_is_drawn(tmp_path):
     )
     with open_index(tmp_path / "out") as index:
         for layer in index.layers:
-            (file,) = draw_projections(index, network, layer, [1], ("guided", "activation"), images=3)
+            (file,) = draw_projections(
+                index,
+                layers=layer.name,
+                units=[1],
+                methods=("guided", "activation"),
+                images=3,
+                network=network,
+            )
             with Image.open(file) as page:
                 pixels = np.array(page)
             assert pixels.shape[2] == 3

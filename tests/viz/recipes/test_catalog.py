@@ -1,9 +1,8 @@
 import pytest
 
-from pipeline.errors import RenderError, UsageError
+from pipeline.errors import RenderError
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, recipe_fingerprint
 from viz.recipes.octaves import Octaves
-from viz.recipes.option_text import parse_settings
 
 
 def test_the_posts_schedule_is_as_published():
@@ -62,14 +61,6 @@ def test_what_does_not_fit_is_refused_in_one_line(name, options, message):
     with pytest.raises(RenderError, match=message) as caught:
         get_recipe(name, options)
     assert "\n" not in str(caught.value)
-
-
-def test_settings_are_pairs_each_once():
-    assert parse_settings(["a=1", "b=x=y"], steps=3) == {"steps": "3", "a": "1", "b": "x=y"}
-    with pytest.raises(UsageError, match="KEY=VALUE, got 'a'"):
-        parse_settings(["a"])
-    with pytest.raises(UsageError, match="steps is set twice: '3' and '4'"):
-        parse_settings(["steps=4"], steps=3)
 
 
 def test_the_fingerprint_follows_every_option():

@@ -140,7 +140,7 @@ def test_cells_show_the_content_of_the_index(out: Path) -> None:
 
 def test_sheets_are_divided_into_pages(copy: Path) -> None:
     with open_index(copy) as index:
-        files = draw_sheets(index, "blocks.1", range(12), page_units=5, pdf=True)
+        files = draw_sheets(index, layers="blocks.1", units=range(12), page_units=5, pdf=True)
     assert [file.name for file in files] == [
         "blocks.1-real-0000-0004.png",
         "blocks.1-real-0005-0009.png",
@@ -226,26 +226,26 @@ def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
 def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:
     _add_renders(copy, [_rendered(u, recipe="octaves") for u in (0, 1)] + [_rendered(2)])
     with open_index(copy) as index:
-        assert "octaves" in draw_sheets(index, "blocks.1", range(4))[0].name
-        assert "fourier" in draw_sheets(index, "blocks.1", range(4), recipe="fourier")[0].name
+        assert "octaves" in draw_sheets(index, layers="blocks.1", units=range(4))[0].name
+        assert "fourier" in draw_sheets(index, layers="blocks.1", units=range(4), recipe="fourier")[0].name
         with pytest.raises(RenderError, match="'forier'; did you mean 'fourier'"):
-            draw_sheets(index, "blocks.1", range(4), recipe="forier")
+            draw_sheets(index, layers="blocks.1", units=range(4), recipe="forier")
         with pytest.raises(RenderError, match="none of these units of stem has a rendering"):
-            draw_sheets(index, "stem", range(4), recipe="fourier")
+            draw_sheets(index, layers="stem", units=range(4), recipe="fourier")
 
 
 def test_a_missing_rendering_is_reported(copy: Path) -> None:
     _add_renders(copy, [_rendered(0)])
     (copy / "renders" / "a.png").unlink()
     with open_index(copy) as index, pytest.raises(StoreError, match=r"a\.png cannot be read"):
-        draw_sheets(index, "blocks.1", [0])
+        draw_sheets(index, layers="blocks.1", units=[0])
 
 
 def test_a_moved_dataset_is_reported(tmp_path: Path) -> None:
     out = build_index(tmp_path)
     (tmp_path / "photographs").rename(tmp_path / "elsewhere")
     with open_index(out) as index, pytest.raises(SourceError, match="photographs"):
-        draw_sheets(index, "stem", [0])
+        draw_sheets(index, layers="stem", units=[0])
 
 
 def test_a_changed_image_is_reported(tmp_path: Path) -> None:
@@ -255,13 +255,13 @@ def test_a_changed_image_is_reported(tmp_path: Path) -> None:
         file = tmp_path / "photographs" / key
         file.write_bytes(b"\x00" * file.stat().st_size)
         with pytest.raises(StoreError, match=f"{key} can no longer be decoded"):
-            draw_sheets(index, "stem", [0])
+            draw_sheets(index, layers="stem", units=[0])
 
 
 @pytest.mark.parametrize("page_units", [0, 121])
 def test_the_number_of_units_on_a_page_is_limited(copy: Path, page_units: int) -> None:
     with open_index(copy) as index, pytest.raises(UsageError, match="a page holds 1 to 120"):
-        draw_sheets(index, "stem", [0], page_units=page_units)
+        draw_sheets(index, layers="stem", units=[0], page_units=page_units)
 
 
 def test_extreme_values_can_be_drawn() -> None:

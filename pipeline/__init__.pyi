@@ -1,0 +1,15 @@
+from pipeline.check.rerun import check_index as check_index
+from pipeline.config import RunConfig as RunConfig
+from pipeline.data.dataset import open_dataset as open_dataset
+from pipeline.errors import MaxactError as MaxactError
+from pipeline.images.preprocess import Preprocess as Preprocess
+from pipeline.layers.choose import choose_layers as choose_layers
+from pipeline.layers.layer import Layer as Layer
+from pipeline.networks.network import Network as Network
+from pipeline.networks.network import load_network as load_network
+from pipeline.progress import ConsoleReporter as ConsoleReporter
+from pipeline.progress import Reporter as Reporter
+from pipeline.progress import Silent as Silent
+from pipeline.query.index import open_index as open_index
+from pipeline.runs.merge import merge_runs as merge_runs
+from pipeline.runs.run import run_index as run_index

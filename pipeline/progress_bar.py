@@ -1,0 +1,75 @@
+"""A progress bar on a terminal, drawn by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["BarTask", "open_bar"]
+
+
+class _RateColumn(ProgressColumn):
+    """Units of work per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.1f} {task.fields['unit']}/s")
+
+
+@dataclass(frozen=True, slots=True)
+class BarTask:
+    """Moves one bar; see `pipeline.progress.Task`."""
+
+    bar: Progress
+    number: TaskID
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar by `count` units of work."""
+        self.bar.advance(self.number, count)
+
+    def describe(self, text: str) -> None:
+        """Show a few words behind the bar."""
+        self.bar.update(self.number, text=text)
+
+    def expect(self, total: int | None) -> None:
+        """Set the number of units at which the bar is full; None when that is not known."""
+        self.bar.update(self.number, total=total)
+
+
+@contextmanager
+def open_bar(stream: TextIO, title: str, total: int | None, unit: str) -> Iterator[BarTask]:
+    """Show a bar on a terminal until the context is left.
+
+    Args:
+        stream: the terminal.
+        title: stands before the bar.
+        total: units of work, None when not known.
+        unit: name of the units, for the rate.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(file=stream)) as bar:
+        yield BarTask(bar, bar.add_task(title, total=total, text="", unit=unit))
