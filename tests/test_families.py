@@ -186,6 +186,7 @@ def units_at(
     return view.values[:, :, y - view.top, x - view.left]
 
 
+@pytest.mark.slow
 def test_units_beyond_channels(folder: Path, tmp_path: Path) -> None:
     """Heads of an attention, hidden neurons and directions, of one small transformer."""
     rows = torch.randn(3, 192, generator=torch.Generator().manual_seed(0))

@@ -170,6 +170,7 @@ def _assert_same(found: Sequence[Row], expected: Sequence[Row]) -> None:
 KINDS = ["real 1", "real 4", "real 9", "fourier", "accentuate"]
 
 
+@pytest.mark.slow
 def test_the_whole_on_a_tiny_network(tiny: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     measured = run(tiny)
     rows = measured.rows
@@ -191,6 +192,7 @@ def test_the_whole_on_a_tiny_network(tiny: argparse.Namespace, capsys: pytest.Ca
         run(_changed(tiny, recipes=["prior"], set=[]))
 
 
+@pytest.mark.slow
 def test_with_swap_each_half_explains_and_asks_once(
     tiny: argparse.Namespace,
     tmp_path: Path,

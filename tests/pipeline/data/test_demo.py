@@ -19,6 +19,8 @@ from pipeline.data.demo_photographs import MIN_CROP, MIN_DETAIL, PHOTOGRAPHS
 from pipeline.data.demo_textures import TEXTURES, draw_texture
 from pipeline.errors import SourceError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

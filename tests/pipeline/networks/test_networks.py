@@ -220,6 +220,7 @@ def test_missing_package_weights_are_named() -> None:
         packaged_weights("no_such_package")
 
 
+@pytest.mark.slow
 def test_overrides_reach_the_architecture() -> None:
     vit = load_network("torchvision:vit_b_32", weights="random", input=["size=64"])
     assert vit.preprocess.resize == 73

@@ -376,7 +376,8 @@ def test_types_that_arrow_has_otherwise(index: Index) -> None:
 
 
 def test_a_result_as_a_data_frame(index: Index) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     result = index.query("dead_units")
     frame = result.df()
     assert isinstance(frame, pandas.DataFrame)

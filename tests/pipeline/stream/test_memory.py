@@ -33,6 +33,7 @@ print(fresh, faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_a_second_batch_finds_the_memory_of_the_first() -> None:
     """In a process of its own, whose allocator nobody has set before."""

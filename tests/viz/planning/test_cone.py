@@ -38,6 +38,9 @@ inception_v1 96 mixed3b
 """Network, size of its input, layer: each sees a part of its input, by another kind of padding,
 branches or downsampling."""
 
+QUICK = ("resnet18", "efficientnet_lite0")
+"""Those that are not marked slow."""
+
 
 def corners(layer: Layer) -> list[tuple[int, int]]:
     """The centre, a position off it, and three at the border."""
@@ -74,7 +77,12 @@ def compare(network: Network, layer: Layer, place: tuple[int, int], canvas: Canv
     torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-9 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
+def _family(line: str) -> object:
+    name = line.split()[0]
+    return pytest.param(line, id=name, marks=() if name in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("line", [_family(line) for line in FAMILIES.split("\n")[1:-1]])
 def test_a_cone_gives_the_activation_and_the_gradient_of_the_whole_input(line: str) -> None:
     name, size, pattern = line.split()
     network = load_network(name, weights="random", input=(f"size={size}",))
