@@ -20,6 +20,7 @@ from pipeline.data.shard import (
     Sample,
     Shard,
     printable,
+    stamp_files,
 )
 from pipeline.errors import ShardError, SourceError
 
@@ -61,6 +62,12 @@ class FolderShard(Shard):
         """Read the files in order."""
         for position, (path, size) in enumerate(self.files):
             yield self._read_sample(position, path, size)
+
+    def stamp(self) -> str:
+        """Of all its files."""
+        if is_url(self.root):
+            return ""
+        return stamp_files(self.name, ((f"{self.root}/{path}", size) for path, size in self.files))
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """Read one of the listed files."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.files import is_url, open_binary, size_of
-from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard
+from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard, stamp_files
 from pipeline.errors import ShardError, SourceError
 from pipeline.image_id import MAX_POSITIONS
 
@@ -79,6 +79,10 @@ class ParquetShard(Shard):
             if row != file.metadata.num_rows:
                 rows = file.metadata.num_rows
                 raise ShardError(self.name, f"yielded {row} rows, expected {rows} according to its footer")
+
+    def stamp(self) -> str:
+        """Of the file."""
+        return "" if is_url(self.url) else stamp_files(self.name, [(self.url, self.size)])
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """Read one row from its row group."""

@@ -16,8 +16,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pipeline.data.files import open_binary, read_range
-from pipeline.data.shard import BadSample, Sample, Shard, printable
+from pipeline.data.files import is_url, open_binary, read_range
+from pipeline.data.shard import BadSample, Sample, Shard, printable, stamp_files
 from pipeline.data.tar_members import MemberGroup, split_member_name
 from pipeline.errors import ShardError, SourceError
 from pipeline.image_id import MAX_POSITIONS
@@ -55,6 +55,10 @@ class TarShard(Shard):
         """Count the samples by reading only the headers."""
         with open_binary(self.url, self.size) as file:
             return sum(1 for _ in _group_members(self.name, file, self.size, data=False))
+
+    def stamp(self) -> str:
+        """Of the archive."""
+        return "" if is_url(self.url) else stamp_files(self.name, [(self.url, self.size)])
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """Read an image at its offset."""

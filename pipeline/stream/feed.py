@@ -11,15 +11,16 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pipeline.choices import Decoder
+from pipeline.data.content import ShardReader
 from pipeline.data.dataset import BadSample, Sample, Shard
 from pipeline.errors import BadImage
 from pipeline.images.decode import decode_original, to_network
-from pipeline.images.hashes import byte_digest, perceptual_hashes
+from pipeline.images.hashes import perceptual_hashes
 from pipeline.images.preprocess import Preprocess
 
 __all__ = ["Event", "ShardEnd", "feed"]
@@ -36,9 +37,17 @@ CHUNKS_PER_WORKER = 2
 
 @dataclass(frozen=True, slots=True)
 class ShardEnd:
-    """All samples of a shard have been yielded."""
+    """All samples of a shard have been yielded.
+
+    Args:
+        shard: that was read.
+        content: digest of its samples, see `pipeline.data.content.ShardReader`.
+        stamp: of its files.
+    """
 
     shard: Shard
+    content: str
+    stamp: str
 
 
 Event = Sample | BadSample | ShardEnd
@@ -81,9 +90,10 @@ def feed(
     def read(pool: ThreadPoolExecutor) -> None:
         try:
             for shard in shards:
-                for chunk in _chunks(shard):
+                samples = ShardReader(shard)
+                for chunk in _chunks(samples):
                     put(pool.submit(_decode_chunk, chunk, preprocess, decoder))
-                put(ShardEnd(shard))
+                put(ShardEnd(shard, samples.content, samples.stamp))
             put(None)
         except _Stopped:
             pass
@@ -112,16 +122,12 @@ class _Stopped(Exception):
     """The consumer has closed the generator; never leaves this module."""
 
 
-def _chunks(shard: Shard) -> Iterator[list[Sample | BadSample]]:
+def _chunks(samples: Iterable[Sample | BadSample]) -> Iterator[list[Sample | BadSample]]:
     """A shard's samples in groups of `CHUNK`; a failure is raised after the samples before it."""
     chunk: list[Sample | BadSample] = []
     try:
-        for sample in shard.samples():
-            if isinstance(sample, BadSample):
-                chunk.append(replace(sample, shard=shard.name))
-            else:
-                data = sample.data
-                chunk.append(replace(sample, shard=shard.name, nbytes=len(data), digest=byte_digest(data)))
+        for sample in samples:
+            chunk.append(sample)
             if len(chunk) == CHUNK:
                 yield chunk
                 chunk = []
