@@ -248,8 +248,8 @@ class Index:
             data = self.dataset.read(shard, key, offset, size)
             if byte_digest(data) != digest:
                 raise ChangedImage(
-                    f"image {key!r} of shard {shard} is not the one that was indexed (it has other "
-                    "bytes): the dataset has changed since it was indexed; restore it, or index again"
+                    f"image {key!r} of shard {shard}: the bytes read back are not those that were indexed; "
+                    "the dataset has changed since it was indexed, restore it or index again"
                 )
             yield image_id, data
 

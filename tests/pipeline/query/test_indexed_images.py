@@ -78,7 +78,10 @@ def test_other_bytes_of_the_same_size_are_found_whenever_an_image_is_read(index:
     content = bytearray(picture(3))
     content[-1] ^= 1
     photograph(index, 3).write_bytes(content)
-    said = r"image 'cat/3.png' of shard data/00000 is not the one .* dataset has changed since it was indexed"
+    said = (
+        r"image 'cat/3.png' of shard data/00000: the bytes read back are not those that were indexed; "
+        "the dataset has changed since it was indexed"
+    )
     with pytest.raises(ChangedImage, match=said):
         list(read_images(index, range(COUNT), len))
     with pytest.raises(ChangedImage, match=said):
