@@ -19,7 +19,7 @@ from pipeline.data.files import basename, expand, filesystem, is_url, size_of
 from pipeline.data.folder import folder_shards, list_folder
 from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.retry import retrying
-from pipeline.data.shard import BadSample, Sample, Shard, listing_digest
+from pipeline.data.shard import BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, download_dataset
 from pipeline.errors import SourceError, UsageError, did_you_mean
@@ -141,19 +141,22 @@ def open_dataset(
         data: paths, URLs, globs or brace patterns of folders, tars and Parquet files;
             `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`).
         cache: folder for datasets that are built or downloaded; `default_cache()` if None.
-        reporter: receives the progress of building the demo dataset.
+        reporter: receives the progress of building the demo dataset, and what is skipped.
 
     Raises:
-        UsageError: if `data` is empty.
+        UsageError: if `data` is empty, or a path in it.
         SourceError: if a path does not exist, contains no images, or has an unknown format.
     """
     if not data:
         raise UsageError("no data given; pass a folder, tar files, Parquet files, or 'demo'")
+    if not all(data):
+        raise UsageError("the data has an empty path; write . for the current folder")
     cache = default_cache() if cache is None else cache
+    reporter = reporter or Silent()
     roots: dict[str, list[Shard]] = {}
     for argument in data:
-        for path in expand(_resolve_name(argument, cache, reporter or Silent())):
-            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path)))
+        for path in expand(_resolve_name(argument, cache, reporter)):
+            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path), reporter))
     shards = sorted(name_shards(roots), key=lambda shard: shard.name)
     return Dataset(choose_title(data), tuple(shards), tuple(_make_absolute(item) for item in data))
 
@@ -170,11 +173,17 @@ def _resolve_name(argument: str, cache: Path, reporter: Reporter) -> str:
     return argument
 
 
-def _list_shards(path: str) -> dict[str, list[Shard]]:
+def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
     """Map each path or URL to its shards; `name_shards` completes their names."""
     if not _is_folder(path):
         return {path: [_open_archive(path)]}
     listing = list_folder(path)
+    if listing.skipped:
+        first, listed = (printable(name) or "." for name in listing.skipped[0])
+        reporter.note(
+            f"{path}: folders that links lead to are read once; skipped {len(listing.skipped)} more paths "
+            f"to them ({first}, which is {listed}{', ...' if len(listing.skipped) > 1 else ''})"
+        )
     if listing.images and listing.shards:
         raise SourceError(
             f"{path} contains both images ({listing.images[0][0]}, ...) and shards "

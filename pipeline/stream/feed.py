@@ -31,6 +31,9 @@ _POLL_S = 0.1
 CHUNK = 8
 """Images given to a decoding thread at once."""
 
+CHUNK_BYTES = 1 << 24
+"""Bytes (16 MiB) of encoded images from which a chunk is complete with fewer, which bounds memory."""
+
 CHUNKS_PER_WORKER = 2
 """Chunks decoded ahead, per decoding thread: half a default batch."""
 
@@ -123,14 +126,16 @@ class _Stopped(Exception):
 
 
 def _chunks(samples: Iterable[Sample | BadSample]) -> Iterator[list[Sample | BadSample]]:
-    """A shard's samples in groups of `CHUNK`; a failure is raised after the samples before it."""
+    """A shard's samples in groups of at most `CHUNK`; a failure is raised after the samples before it."""
     chunk: list[Sample | BadSample] = []
+    size = 0
     try:
         for sample in samples:
             chunk.append(sample)
-            if len(chunk) == CHUNK:
+            size += sample.nbytes if isinstance(sample, Sample) else 0
+            if len(chunk) == CHUNK or size >= CHUNK_BYTES:
                 yield chunk
-                chunk = []
+                chunk, size = [], 0
     except Exception:
         if chunk:
             yield chunk
