@@ -19,7 +19,7 @@ from pipeline.data.files import basename, expand, filesystem, is_url, size_of
 from pipeline.data.folder import folder_shards, list_folder
 from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.retry import retrying
-from pipeline.data.shard import BadSample, Sample, Shard, listing_digest, printable
+from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, download_dataset
 from pipeline.errors import SourceError, UsageError, did_you_mean
@@ -68,6 +68,11 @@ class Dataset:
         Raises:
             SourceError: if the dataset has no such shard, or the shard has no such image.
         """
+        if offset < 0 or not 0 <= nbytes <= MAX_MEMBER_BYTES:
+            raise SourceError(
+                f"image {key!r} of shard {shard} cannot be at offset {offset} with {nbytes} bytes: the "
+                "index is damaged; run `maxact check`"
+            )
         try:
             return self._by_name[shard].read(key, offset, nbytes)
         except KeyError:

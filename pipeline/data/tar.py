@@ -137,15 +137,22 @@ def _group_members(shard: str, file: BinaryIO, size: int, *, data: bool = True) 
 def _open_archive(shard: str, file: BinaryIO) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=file, mode="r:")
-    except (tarfile.TarError, ValueError) as error:
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:  # as in `_next_member`
         raise ShardError(shard, f"is not a tar archive: {error}") from error
 
 
 def _next_member(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return archive.next()
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise ShardError(shard, f"damaged header at byte {archive.offset}: {error}; copy it again") from error
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:  # tarfile raises almost anything on damaged extended headers
+        reason = str(error) or type(error).__name__
+        raise ShardError(
+            shard, f"damaged header at byte {archive.offset}: {reason}; copy it again"
+        ) from error
 
 
 def _check_rest(shard: str, file: BinaryIO, offset: int, size: int) -> None:
