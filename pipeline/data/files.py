@@ -233,6 +233,12 @@ def expand(pattern: str) -> list[str]:
     """
     import braceexpand
 
+    try:
+        encoded = os.fsencode(pattern)
+    except UnicodeEncodeError as error:
+        raise SourceError(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
+    if b"\0" in encoded:
+        raise SourceError(f"invalid path {pattern!r}: it contains a null byte")
     if not is_url(pattern) and os.path.exists(pattern):
         return [pattern]
     try:

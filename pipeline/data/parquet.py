@@ -112,7 +112,7 @@ class ParquetShard(Shard):
             columns = _find_columns(self.name, file.schema_arrow)
             group, row = _locate_row(self.name, file.metadata, offset)
         _check_size(self.name, file.metadata, group, columns)
-        data = _read_row_group(self.name, self.url, self.size, group, columns)[row].as_py()
+        data = _read_row_group(self, self.stamp(), group, columns)[row].as_py()
         if not isinstance(data, bytes) or len(data) != nbytes:
             raise ShardError(
                 self.name, f"row {offset} is no longer the image {key!r} of {nbytes} bytes; index again"
@@ -131,7 +131,7 @@ def parquet_shard(url: str) -> ParquetShard:
     if not is_url(url):
         try:
             count = pq.read_metadata(url).num_rows
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, ValueError):
             count = None  # the error is raised with the name of the shard when it is read
     return ParquetShard(name="", size=size, count_hint=count, url=url)
 
@@ -220,13 +220,14 @@ def _one_line(error: Exception) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _read_row_group(name: str, url: str, size: int, group: int, columns: _Columns) -> pa.ChunkedArray:
+def _read_row_group(shard: ParquetShard, _stamp: str, group: int, columns: _Columns) -> pa.ChunkedArray:
     """Read the images of one row group; the last group is cached for reads of neighbouring rows.
 
-    Repeated values are not copied, so that this needs no more memory than `_check_size` allows.
+    Repeated values are not copied, so that this needs no more memory than `_check_size` allows. The
+    stamp keeps the cache from answering for a file that has been replaced.
     """
     path = f"{columns.image}.bytes" if columns.struct else columns.image
-    with _open_file(name, url, size, encoded=[path]) as file:
+    with _open_file(shard.name, shard.url, shard.size, encoded=[path]) as file:
         try:
             images = file.read_row_group(group, columns=[path], use_threads=False)[columns.image]
             return pc.struct_field(images, "bytes") if columns.struct else images
@@ -234,7 +235,7 @@ def _read_row_group(name: str, url: str, size: int, group: int, columns: _Column
             raise
         except (pa.ArrowException, OSError) as error:
             raise ShardError(
-                name, f"row group {group} cannot be read: {_one_line(error)}; copy the file again"
+                shard.name, f"row group {group} cannot be read: {_one_line(error)}; copy the file again"
             ) from error
 
 
