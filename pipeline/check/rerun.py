@@ -23,8 +23,8 @@ from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
-from pipeline.query.index import Index, open_index
-from pipeline.query.indexed_images import ChangedImage, read_images
+from pipeline.query.index import ChangedImage, Index, open_index
+from pipeline.query.indexed_images import read_images
 from pipeline.store.run_file import read_finished_run
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
@@ -127,7 +127,7 @@ def check_index(
                 checker.discrepancies.append(Discrepancy("", -1, image_id, str(error)))
                 task.advance()
 
-            for image_id, pixels in read_images(index, chosen, decoder, verify=True, problem=note_problem):
+            for image_id, pixels in read_images(index, chosen, decoder, problem=note_problem):
                 checker.image_id = image_id
                 probes(network.normalise(pixels[None]).to(dtype=dtype, memory_format=memory_format))
                 task.advance()

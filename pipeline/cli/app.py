@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Out,
     cache_folder,
 )
+from pipeline.cli.out_of_memory import out_of_memory
 from pipeline.errors import MaxactError
 
 __all__ = ["app", "main"]
@@ -55,6 +56,12 @@ class _Commands(TyperGroup):
                 err=True,
             )
             raise typer.Exit(130) from error
+        except Exception as error:
+            reason = out_of_memory(error)
+            if not reason:
+                raise
+            typer.echo(f"error: {reason}", err=True)
+            raise typer.Exit(1) from error
 
 
 app = typer.Typer(

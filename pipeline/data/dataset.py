@@ -19,7 +19,7 @@ from pipeline.data.files import basename, expand, filesystem, is_url, size_of
 from pipeline.data.folder import folder_shards, list_folder
 from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.retry import retrying
-from pipeline.data.shard import BadSample, Sample, Shard, listing_digest
+from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, download_dataset
 from pipeline.errors import SourceError, UsageError, did_you_mean
@@ -68,6 +68,11 @@ class Dataset:
         Raises:
             SourceError: if the dataset has no such shard, or the shard has no such image.
         """
+        if offset < 0 or not 0 <= nbytes <= MAX_MEMBER_BYTES:
+            raise SourceError(
+                f"image {key!r} of shard {shard} cannot be at offset {offset} with {nbytes} bytes: the "
+                "index is damaged; run `maxact check`"
+            )
         try:
             return self._by_name[shard].read(key, offset, nbytes)
         except KeyError:
@@ -142,20 +147,23 @@ def open_dataset(
             `demo`; or `torchvision:NAME` (see `pipeline.data.torchvision`). A single string or
             path is one of them.
         cache: folder for datasets that are built or downloaded; `default_cache()` if None.
-        reporter: receives the progress of building the demo dataset.
+        reporter: receives the progress of building the demo dataset, and what is skipped.
 
     Raises:
-        UsageError: if `data` is empty.
+        UsageError: if `data` is empty, or a path in it.
         SourceError: if a path does not exist, contains no images, or has an unknown format.
     """
     data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     if not data:
         raise UsageError("no data given; pass a folder, tar files, Parquet files, or 'demo'")
+    if not all(data):
+        raise UsageError("the data has an empty path; write . for the current folder")
     cache = default_cache() if cache is None else cache
+    reporter = reporter or Silent()
     roots: dict[str, list[Shard]] = {}
     for argument in data:
-        for path in expand(_resolve_name(argument, cache, reporter or Silent())):
-            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path)))
+        for path in expand(_resolve_name(argument, cache, reporter)):
+            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path), reporter))
     shards = sorted(name_shards(roots), key=lambda shard: shard.name)
     return Dataset(choose_title(data), tuple(shards), tuple(_make_absolute(item) for item in data))
 
@@ -172,11 +180,17 @@ def _resolve_name(argument: str, cache: Path, reporter: Reporter) -> str:
     return argument
 
 
-def _list_shards(path: str) -> dict[str, list[Shard]]:
+def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
     """Map each path or URL to its shards; `name_shards` completes their names."""
     if not _is_folder(path):
         return {path: [_open_archive(path)]}
     listing = list_folder(path)
+    if listing.skipped:
+        first, listed = (printable(name) or "." for name in listing.skipped[0])
+        reporter.note(
+            f"{path}: folders that links lead to are read once; skipped {len(listing.skipped)} more paths "
+            f"to them ({first}, which is {listed}{', ...' if len(listing.skipped) > 1 else ''})"
+        )
     if listing.images and listing.shards:
         raise SourceError(
             f"{path} contains both images ({listing.images[0][0]}, ...) and shards "

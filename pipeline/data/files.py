@@ -10,6 +10,7 @@ import functools
 import glob
 import io
 import os
+import re
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
@@ -34,6 +35,16 @@ REMOTE_BLOCK = 8 << 20
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "http": "remote", "https": "remote"}
 """Optional dependencies of this package that a protocol needs."""
+
+
+MAX_NAMES = 1_000_000
+"""Names that the braces of one pattern may stand for."""
+
+BRACES = re.compile(r"\{([^{}]*)\}")
+"""An innermost pair of braces."""
+
+RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?")
+"""What braces contain for a range of numbers, as braceexpand reads it."""
 
 
 def is_url(text: str) -> bool:
@@ -222,11 +233,19 @@ def expand(pattern: str) -> list[str]:
     """
     import braceexpand
 
+    try:
+        encoded = os.fsencode(pattern)
+    except UnicodeEncodeError as error:
+        raise SourceError(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
+    if b"\0" in encoded:
+        raise SourceError(f"invalid path {pattern!r}: it contains a null byte")
     if not is_url(pattern) and os.path.exists(pattern):
         return [pattern]
     try:
+        if _count_names(pattern) > MAX_NAMES:
+            raise ValueError(f"it may stand for more than {MAX_NAMES:,} names")
         names = list(braceexpand.braceexpand(pattern, escape=False))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"invalid pattern {pattern!r}: {error}") from error
     found: list[str] = []
     for name in names:
@@ -235,6 +254,18 @@ def expand(pattern: str) -> list[str]:
             raise SourceError(f"no file matches {name!r}")
         found += matches
     return found
+
+
+def _count_names(pattern: str) -> int:
+    """At least as many names as the braces of a pattern stand for, found without expanding them."""
+    count, rest = 1, pattern
+    while (group := BRACES.search(rest)) and count <= MAX_NAMES:
+        if bounds := RANGE.fullmatch(group[1]):
+            count *= abs(int(bounds[2]) - int(bounds[1])) + 1
+        else:
+            count *= group[1].count(",") + 1
+        rest = rest[: group.start()] + rest[group.end() :]
+    return count
 
 
 def _expand_glob(name: str) -> list[str]:

@@ -6,10 +6,14 @@ of a sample is this path with `/` as the separator; its label is the first folde
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import heapq
 import os
+import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.data.files import filesystem, is_url, read_range
 from pipeline.data.retry import retrying
@@ -20,6 +24,7 @@ from pipeline.data.shard import (
     Sample,
     Shard,
     printable,
+    stamp_files,
 )
 from pipeline.errors import ShardError, SourceError
 
@@ -31,6 +36,9 @@ FILES_PER_SHARD = 1024
 SHARD_SUFFIXES = ("tar", "parquet")
 """File name suffixes of shards."""
 
+BROKEN = -1
+"""Listed in place of a size for a link that leads nowhere or to itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -39,10 +47,12 @@ class Listing:
     Args:
         images: (path relative to the folder, size in bytes) of every image file.
         shards: path relative to the folder of every tar and Parquet file.
+        skipped: (path, path listed instead) of every folder that another path leads to as well.
     """
 
     images: tuple[tuple[str, int], ...]
     shards: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +61,7 @@ class FolderShard(Shard):
 
     Args:
         root: the folder, a path or URL.
-        files: (path relative to the folder, size in bytes).
+        files: (path relative to the folder, size in bytes or `BROKEN`).
     """
 
     root: str
@@ -61,6 +71,12 @@ class FolderShard(Shard):
         """Read the files in order."""
         for position, (path, size) in enumerate(self.files):
             yield self._read_sample(position, path, size)
+
+    def stamp(self) -> str:
+        """Of all its files."""
+        if is_url(self.root):
+            return ""
+        return stamp_files(self.name, ((f"{self.root}/{path}", size) for path, size in self.files))
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """Read one of the listed files."""
@@ -79,6 +95,8 @@ class FolderShard(Shard):
 
     def _read_sample(self, position: int, path: str, size: int) -> Sample | BadSample:
         key = printable(path)
+        if size == BROKEN:
+            return BadSample(key, position, "link", "a link that leads nowhere, or to itself")
         if size > MAX_MEMBER_BYTES:
             message = f"{size:,} bytes are more than the {MAX_MEMBER_BYTES:,} an image may have"
             return BadSample(key, position, "too_large", message)
@@ -104,12 +122,14 @@ class FolderShard(Shard):
 def list_folder(root: str) -> Listing:
     """List the image files and shards of a folder, recursively, without hidden files.
 
-    Symbolic links are followed.
+    Symbolic links are followed, but each folder is listed once: under its own path where that lies
+    below `root`, else under the first link to it.
 
     Raises:
         SourceError: if the folder cannot be listed.
     """
-    found = _list_remote(root) if is_url(root) else _list_local(root)
+    skipped: list[tuple[str, str]] = []
+    found = _list_remote(root) if is_url(root) else _list_local(root, skipped)
     images, shards = [], []
     for path, size in found:
         suffix = path.rpartition(".")[2].lower()
@@ -117,28 +137,49 @@ def list_folder(root: str) -> Listing:
             images.append((path, size))
         elif suffix in SHARD_SUFFIXES:
             shards.append(path)
-    return Listing(tuple(sorted(images)), tuple(sorted(shards)))
+    return Listing(tuple(sorted(images)), tuple(sorted(shards)), tuple(sorted(skipped)))
 
 
-def _list_local(root: str) -> Iterator[tuple[str, int]]:
-    """Yield (relative path, size in bytes); links to a parent folder are skipped."""
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while waiting:
-        folder, parents = waiting.pop()
+def _list_local(root: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Yield (relative path, size in bytes); see `Listing` for what is added to `skipped`."""
+    seen: dict[tuple[int, int], str] = {}
+    own, linked = [""], list[str]()
+    while own or linked:
+        folder = own.pop() if own else heapq.heappop(linked)
         path = os.path.join(root, folder)
-        status = retrying(lambda path=path: os.stat(path), path)  # type: ignore[misc]
-        here = (status.st_dev, status.st_ino)
-        if here in parents:
+        status = retrying(functools.partial(os.stat, path), path)
+        first = seen.setdefault((status.st_dev, status.st_ino), folder)
+        if first != folder:
+            skipped.append((folder, first))
             continue
-        with retrying(lambda path=path: os.scandir(path), path) as entries:  # type: ignore[misc]
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                relative = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir():
-                    waiting.append((relative, parents | {here}))
-                elif entry.is_file():
-                    yield relative, entry.stat().st_size
+        for name, kind, size in retrying(functools.partial(_scan, path), path):
+            relative = f"{folder}/{name}" if folder else name
+            if kind == "file":
+                yield relative, size
+            elif kind == "folder":
+                own.append(relative)
+            else:
+                heapq.heappush(linked, relative)
+
+
+def _scan(path: str) -> list[tuple[str, Literal["file", "folder", "link"], int]]:
+    """(name, kind, size in bytes) of the visible entries of one folder; `link` is one to a folder."""
+    found: list[tuple[str, Literal["file", "folder", "link"], int]] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                status = entry.stat()
+            except OSError:
+                if entry.is_symlink():
+                    found.append((entry.name, "file", BROKEN))
+                continue  # any other entry was removed since
+            if stat.S_ISDIR(status.st_mode):
+                found.append((entry.name, "link" if entry.is_symlink() else "folder", 0))
+            elif stat.S_ISREG(status.st_mode):
+                found.append((entry.name, "file", status.st_size))
+    return found
 
 
 def _list_remote(root: str) -> Iterator[tuple[str, int]]:
@@ -165,7 +206,7 @@ def folder_shards(root: str, files: tuple[tuple[str, int], ...]) -> list[FolderS
         shards.append(
             FolderShard(
                 name=f"{start // FILES_PER_SHARD:05}",
-                size=sum(size for _, size in group),
+                size=sum(max(size, 0) for _, size in group),
                 count_hint=len(group),
                 digest=hashlib.sha256(listing.encode()).hexdigest(),
                 root=root.rstrip("/") or "/",

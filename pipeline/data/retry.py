@@ -79,7 +79,7 @@ def retrying(action: Callable[[], T], what: str) -> T:
     for attempt in range(1, TRIES + 1):
         try:
             return action()
-        except SourceError:
+        except (SourceError, MemoryError):
             raise
         except Exception as error:
             cause = error.__cause__ or error

@@ -14,6 +14,8 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.errors import ShardError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,6 +27,7 @@ __all__ = [
     "Shard",
     "listing_digest",
     "printable",
+    "stamp_files",
 ]
 
 MAX_MEMBER_BYTES = 1 << 29
@@ -74,7 +77,7 @@ class Sample:
         origin: the photograph it was cut from, where known.
         shard: name of its shard.
         nbytes: length of the encoded image.
-        digest: of the encoded image, see `pipeline.images.hashes.byte_digest`.
+        digest: of the encoded image, see `pipeline.data.content.byte_digest`.
         width: of the upright original, in pixels.
         height: likewise.
         phash: perceptual hash; None for an image too flat to have one.
@@ -150,6 +153,41 @@ class Shard(ABC):
         Raises:
             ShardError: when it is no longer there.
         """
+
+    def stamp(self) -> str:
+        """A digest of size, time of change and inode of its files; empty where these are not known.
+
+        Equal stamps mean that nothing has written to the files; different ones decide nothing.
+
+        Raises:
+            ShardError: when a file has another size than when the dataset was opened.
+        """
+        return ""
+
+
+def stamp_files(shard: str, files: Iterable[tuple[str, int]]) -> str:
+    """The stamp of a shard of local files, see `Shard.stamp`.
+
+    Args:
+        shard: its name, for the error.
+        files: (path, size in bytes when the dataset was opened) of each.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path, size in files:
+        try:
+            status = os.stat(path)
+        except OSError as error:  # the sample becomes an error row when it is read
+            digest.update(f"{error.errno}\n".encode())
+            continue
+        if status.st_size != size:
+            raise ShardError(
+                shard,
+                f"{os.path.basename(path)!r} has {status.st_size:,} bytes, but had {size:,} when the "
+                "dataset was opened: it has changed; run the same command again when nothing writes "
+                "to the dataset",
+            )
+        digest.update(f"{status.st_mtime_ns} {status.st_ino} {size}\n".encode())
+    return digest.hexdigest()
 
 
 def listing_digest(shards: Iterable[tuple[str, int, str]]) -> str:

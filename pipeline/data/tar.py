@@ -16,8 +16,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pipeline.data.files import open_binary, read_range
-from pipeline.data.shard import BadSample, Sample, Shard, printable
+from pipeline.data.files import is_url, open_binary, read_range
+from pipeline.data.shard import BadSample, Sample, Shard, printable, stamp_files
 from pipeline.data.tar_members import MemberGroup, split_member_name
 from pipeline.errors import ShardError, SourceError
 from pipeline.image_id import MAX_POSITIONS
@@ -55,6 +55,10 @@ class TarShard(Shard):
         """Count the samples by reading only the headers."""
         with open_binary(self.url, self.size) as file:
             return sum(1 for _ in _group_members(self.name, file, self.size, data=False))
+
+    def stamp(self) -> str:
+        """Of the archive."""
+        return "" if is_url(self.url) else stamp_files(self.name, [(self.url, self.size)])
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """Read an image at its offset."""
@@ -133,15 +137,22 @@ def _group_members(shard: str, file: BinaryIO, size: int, *, data: bool = True) 
 def _open_archive(shard: str, file: BinaryIO) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=file, mode="r:")
-    except (tarfile.TarError, ValueError) as error:
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:  # as in `_next_member`
         raise ShardError(shard, f"is not a tar archive: {error}") from error
 
 
 def _next_member(shard: str, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return archive.next()
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise ShardError(shard, f"damaged header at byte {archive.offset}: {error}; copy it again") from error
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:  # tarfile raises almost anything on damaged extended headers
+        reason = str(error) or type(error).__name__
+        raise ShardError(
+            shard, f"damaged header at byte {archive.offset}: {reason}; copy it again"
+        ) from error
 
 
 def _check_rest(shard: str, file: BinaryIO, offset: int, size: int) -> None:

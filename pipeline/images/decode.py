@@ -11,7 +11,7 @@ import functools
 import io
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.choices import Decoder
-from pipeline.errors import BadImage, UsageError
+from pipeline.errors import BadImage, MaxactError, UsageError
 from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
 from pipeline.images.preprocess import Channels, Preprocess
 
 __all__ = ["MAX_PIXELS", "decode", "decode_original", "open_original", "to_network"]
+
+T = TypeVar("T")
 
 MAX_PIXELS = 89_478_485
 """Pixels above which an image is refused: where Pillow begins to warn of decompression bombs."""
@@ -97,12 +99,17 @@ def decode_original(data: bytes, channels: Channels = "rgb", *, decoder: Decoder
         BadImage: as in `decode`, but for kind `shape` of images too long and thin to be resized.
         UsageError: when simplejpeg is asked for and not installed.
     """
+    return _tensor(_guard(lambda: _decode_pixels(data, channels, decoder)))
+
+
+def _decode_pixels(data: bytes, channels: Channels, decoder: Decoder) -> NDArray[np.uint8]:
+    """(y, x, channel) pixels of the whole upright image."""
     pixels = _decode_fast(data) if decoder == "simplejpeg" and is_jpeg(data) else None
     if pixels is None:
         pixels = np.asarray(open_original(data))
     if channels == "grey":
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-    return _tensor(pixels)
+    return pixels
 
 
 def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
@@ -149,6 +156,10 @@ def open_original(data: bytes) -> Image.Image:
     Raises:
         BadImage: as in `decode`.
     """
+    return _guard(lambda: _open_upright(data))
+
+
+def _open_upright(data: bytes) -> Image.Image:
     if not data:
         raise BadImage("empty", "0 bytes")
     orientation = 1
@@ -156,12 +167,12 @@ def open_original(data: bytes) -> Image.Image:
     if is_jpeg(data):
         file = read_jpeg(data)
         data, orientation, missing = file.data, file.orientation, file.missing
-    image = _guard(lambda: _load(data))
+    image = _load(data)
     if missing:
         raise BadImage("truncated", f"the image is cut off: {missing}")
     if not is_jpeg(data):
         orientation = _orientation(image)
-    image = _guard(lambda: _to_rgb(image))
+    image = _to_rgb(image)
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
@@ -194,11 +205,11 @@ def _set_warnings() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _guard(action: Callable[[], Image.Image]) -> Image.Image:
+def _guard(action: Callable[[], T]) -> T:
     """Convert every exception that a decoder raises on a damaged file into a BadImage."""
     try:
         return action()
-    except (BadImage, MemoryError):
+    except (MaxactError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("bomb", str(error)) from error

@@ -1,4 +1,4 @@
-"""Hashes of images: of their encoded bytes, and of their appearance.
+"""Hashes of the appearance of images.
 
 Of 500 photographs of ImageNet re-encoded as JPEG at quality 75, 91 % keep their perceptual hash and
 99.8 % differ in at most two bits; at half the size 67 and 98 %. Any two different photographs among
@@ -8,7 +8,6 @@ them differ in at least 14 bits. So a difference of up to two bits counts as a d
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["NEAR_BITS", "byte_digest", "perceptual_hash", "perceptual_hashes"]
+__all__ = ["NEAR_BITS", "perceptual_hash", "perceptual_hashes"]
 
 NEAR_BITS = 2
 """Bits in which the perceptual hashes of duplicates may differ."""
@@ -25,11 +24,6 @@ _SIDE = 32
 _KEPT = 8
 _FLAT = 4.0
 """Standard deviation, in grey levels, below which an image has no structure to hash."""
-
-
-def byte_digest(data: bytes) -> int:
-    """A signed 64-bit digest of an encoded image (BLAKE2b)."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), signed=True)
 
 
 def perceptual_hash(pixels: Tensor) -> int | None:

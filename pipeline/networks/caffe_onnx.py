@@ -137,13 +137,17 @@ def _tensor(chunks: Sequence[bytes], kind: npt.DTypeLike, shape: Sequence[int], 
     Raises:
         WeightsError: if the shape does not match the count of numbers.
     """
-    numbers = np.frombuffer(b"".join(chunks), dtype=kind)
+    data = b"".join(chunks)
+    if len(data) % np.dtype(kind).itemsize:
+        raise WeightsError(f"{where} ends inside a number; the file is damaged")
+    numbers = np.frombuffer(data, dtype=kind)
     if numbers.size != math.prod(shape):
         raise WeightsError(
             f"{where} contains {numbers.size} numbers, its shape {tuple(shape)} requires "
             f"{math.prod(shape)}; the file is damaged"
         )
-    return torch.from_numpy(numbers.astype(np.float32).reshape(tuple(shape)))
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, as in any float32 file
+        return torch.from_numpy(numbers.astype(np.float32).reshape(tuple(shape)))
 
 
 def _blob(blob: Any, kind: str | int, index: int, where: str) -> Tensor:

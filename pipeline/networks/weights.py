@@ -6,7 +6,7 @@ Pickled files are read with torch's weights-only unpickler, which does not execu
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -42,8 +42,14 @@ def _read_safetensors(path: Path) -> State:
 
 def _read_torch(path: Path) -> State:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of damaged data before it fails
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise WeightsError(
+            f"{path} asks for more memory than there is; it is damaged or too large"
+        ) from error
+    except Exception as error:  # the unpickler raises almost anything on damaged data
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{path} cannot be read as a file of weights only: {reason}; "

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from pipeline.choices import Side
+from pipeline.data.content import byte_digest
 from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["Index", "QueryResult", "TopImage", "open_index"]
+__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "open_index"]
 
 _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
@@ -42,9 +43,13 @@ ORDER BY unit, rank
 """
 
 _PLACES = """
-SELECT image_id, shard, key, "offset", bytes FROM images
+SELECT image_id, digest, shard, key, "offset", bytes FROM images
 WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
+
+
+class ChangedImage(StoreError):
+    """An image of the dataset is not the one that was indexed."""
 
 
 def open_index(out: Path | str) -> Index:
@@ -230,7 +235,8 @@ class Index:
 
         Raises:
             QueryError: when the index has no such image.
-            SourceError: when the dataset has moved or changed.
+            SourceError: when the dataset has moved, or no longer has the image.
+            ChangedImage: when the image has other bytes than when it was indexed.
         """
         return next(data for _, data in self.iterate_bytes([image_id]))
 
@@ -241,8 +247,14 @@ class Index:
         missing = sorted(set(wanted) - {row[0] for row in rows})
         if missing:
             raise QueryError(f"{self.out} has no image with image_id {missing[0]}")
-        for image_id, *place in rows:
-            yield image_id, self.dataset.read(*place)
+        for image_id, digest, shard, key, offset, size in rows:
+            data = self.dataset.read(shard, key, offset, size)
+            if byte_digest(data) != digest:
+                raise ChangedImage(
+                    f"image {key!r} of shard {shard}: the bytes read back are not those that were indexed; "
+                    "the dataset has changed since it was indexed, restore it or index again"
+                )
+            yield image_id, data
 
     def _check(self, values: Mapping[str, Value]) -> None:
         """Raise where layer, unit or label does not exist, rather than return no rows."""

@@ -11,10 +11,9 @@ from functools import partial
 from typing import TypeVar
 
 from pipeline.errors import BadImage, MaxactError, SourceError, StoreError
-from pipeline.images.hashes import byte_digest
-from pipeline.query.index import Index
+from pipeline.query.index import ChangedImage, Index
 
-__all__ = ["ChangedImage", "read_images", "sample_image_ids"]
+__all__ = ["read_images", "sample_image_ids"]
 
 T = TypeVar("T")
 
@@ -22,12 +21,6 @@ Problem = Callable[[int, MaxactError], None]
 """Called with the image_id and the error of an image that is left out; may raise."""
 
 _BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $count"
-
-_DIGESTS = "SELECT image_id, digest FROM images WHERE image_id IN (SELECT unnest($ids))"
-
-
-class ChangedImage(StoreError):
-    """The file of an image is not the one that was indexed."""
 
 
 def sample_image_ids(index: Index, count: int) -> list[int]:
@@ -40,7 +33,6 @@ def read_images(
     image_ids: Iterable[int],
     decode: Callable[[bytes], T],
     *,
-    verify: bool = False,
     problem: Problem | None = None,
 ) -> Iterator[tuple[int, T]]:
     """Read images back from the indexed dataset and decode them, in rising order of image_id.
@@ -49,7 +41,6 @@ def read_images(
         index: open.
         image_ids: which; each is read once.
         decode: from the encoded image, such as `pipeline.images.decode.open_original`.
-        verify: compare each file with the digest that was recorded when it was indexed.
         problem: called for an image that cannot be read (`SourceError`), has changed
             (`ChangedImage`) or cannot be decoded (`BadImage`); when it returns, the image is left
             out. By default such an image is an error.
@@ -60,23 +51,22 @@ def read_images(
     Raises:
         QueryError: when the index has no such image.
         SourceError: when the dataset has moved or changed.
-        ChangedImage: when the digest of a verified image differs.
+        ChangedImage: when an image has other bytes than when it was indexed.
         StoreError: when an image can no longer be decoded.
     """
     wanted = sorted(set(image_ids))
-    digests = dict(index.sql(_DIGESTS, ids=wanted).rows) if verify else {}
     report = problem or partial(_raise_problem, index)
     files = index.iterate_bytes(wanted)
     for number, image_id in enumerate(wanted):
         try:
             _, data = next(files)
-            if verify and byte_digest(data) != digests[image_id]:
-                raise ChangedImage("the bytes read back are not those that were indexed")
-            decoded = decode(data)
-        except SourceError as error:
+        except (SourceError, ChangedImage) as error:
             report(image_id, error)
             files = index.iterate_bytes(wanted[number + 1 :])  # an error has ended the last one
-        except (ChangedImage, BadImage) as error:
+            continue
+        try:
+            decoded = decode(data)
+        except BadImage as error:
             report(image_id, error)
         else:
             yield image_id, decoded

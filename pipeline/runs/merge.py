@@ -48,12 +48,18 @@ def merge_runs(
         refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
     commits = [commit for source in folders for commit in _commits(source)]
     sizes: dict[str, int] = {}
+    contents: dict[str, str] = {}
     for commit in commits:
         for shard in commit.shards:
             if sizes.setdefault(shard.name, shard.size) != shard.size:
                 raise StoreError(
                     f"shard {shard.name} has {sizes[shard.name]} bytes in one run and "
                     f"{shard.size} in another; these are not runs over one dataset"
+                )
+            if contents.setdefault(shard.name, shard.content) != shard.content:
+                raise StoreError(
+                    f"shard {shard.name} has the same size but other content in two of the runs; "
+                    "these are not runs over one dataset"
                 )
     chosen, lost = choose_disjoint(commits)
     if lost:

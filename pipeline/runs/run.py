@@ -34,6 +34,7 @@ from pipeline.runs.resume import (
     remove_index,
     usable_commits,
 )
+from pipeline.runs.same_data import refuse_replaced_shards
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
@@ -125,6 +126,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         remove_index(out)
     previous = previous_run(out, plan.identity, plan.fields, shards)
     commits = usable_commits(parts, reporter)
+    refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
     finished = previous is not None and is_finished(out, previous, config.classes)
     if previous is not None and finished and len(done) == len(shards):

@@ -28,6 +28,8 @@ class ShardRecord:
         images: that were indexed.
         errors: members that cannot be used.
         digest: of its listing, where it has one (see `pipeline.data.shard.Shard`).
+        content: digest of its samples (see `pipeline.data.content.ShardReader`).
+        stamp: of its files when it was read, which another machine need not have; empty for URLs.
     """
 
     name: str
@@ -35,6 +37,8 @@ class ShardRecord:
     images: int
     errors: int
     digest: str = ""
+    content: str = ""
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

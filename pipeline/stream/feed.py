@@ -11,15 +11,16 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pipeline.choices import Decoder
+from pipeline.data.content import ShardReader
 from pipeline.data.dataset import BadSample, Sample, Shard
 from pipeline.errors import BadImage
 from pipeline.images.decode import decode_original, to_network
-from pipeline.images.hashes import byte_digest, perceptual_hashes
+from pipeline.images.hashes import perceptual_hashes
 from pipeline.images.preprocess import Preprocess
 
 __all__ = ["Event", "ShardEnd", "feed"]
@@ -30,15 +31,26 @@ _POLL_S = 0.1
 CHUNK = 8
 """Images given to a decoding thread at once."""
 
+CHUNK_BYTES = 1 << 24
+"""Bytes (16 MiB) of encoded images from which a chunk is complete with fewer, which bounds memory."""
+
 CHUNKS_PER_WORKER = 2
 """Chunks decoded ahead, per decoding thread: half a default batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEnd:
-    """All samples of a shard have been yielded."""
+    """All samples of a shard have been yielded.
+
+    Args:
+        shard: that was read.
+        content: digest of its samples, see `pipeline.data.content.ShardReader`.
+        stamp: of its files.
+    """
 
     shard: Shard
+    content: str
+    stamp: str
 
 
 Event = Sample | BadSample | ShardEnd
@@ -81,9 +93,10 @@ def feed(
     def read(pool: ThreadPoolExecutor) -> None:
         try:
             for shard in shards:
-                for chunk in _chunks(shard):
+                samples = ShardReader(shard)
+                for chunk in _chunks(samples):
                     put(pool.submit(_decode_chunk, chunk, preprocess, decoder))
-                put(ShardEnd(shard))
+                put(ShardEnd(shard, samples.content, samples.stamp))
             put(None)
         except _Stopped:
             pass
@@ -112,19 +125,17 @@ class _Stopped(Exception):
     """The consumer has closed the generator; never leaves this module."""
 
 
-def _chunks(shard: Shard) -> Iterator[list[Sample | BadSample]]:
-    """A shard's samples in groups of `CHUNK`; a failure is raised after the samples before it."""
+def _chunks(samples: Iterable[Sample | BadSample]) -> Iterator[list[Sample | BadSample]]:
+    """A shard's samples in groups of at most `CHUNK`; a failure is raised after the samples before it."""
     chunk: list[Sample | BadSample] = []
+    size = 0
     try:
-        for sample in shard.samples():
-            if isinstance(sample, BadSample):
-                chunk.append(replace(sample, shard=shard.name))
-            else:
-                data = sample.data
-                chunk.append(replace(sample, shard=shard.name, nbytes=len(data), digest=byte_digest(data)))
-            if len(chunk) == CHUNK:
+        for sample in samples:
+            chunk.append(sample)
+            size += sample.nbytes if isinstance(sample, Sample) else 0
+            if len(chunk) == CHUNK or size >= CHUNK_BYTES:
                 yield chunk
-                chunk = []
+                chunk, size = [], 0
     except Exception:
         if chunk:
             yield chunk

@@ -53,11 +53,10 @@ class GroupRecords:
         self._errors.append(bad)
         self._shard_errors += 1
 
-    def end_shard(self, shard: Shard) -> None:
+    def end_shard(self, shard: Shard, content: str, stamp: str) -> None:
         """Close the record of a shard whose samples have all been added."""
-        self.shards.append(
-            ShardRecord(shard.name, shard.size, self._shard_images, self._shard_errors, shard.digest)
-        )
+        images, errors = self._shard_images, self._shard_errors
+        self.shards.append(ShardRecord(shard.name, shard.size, images, errors, shard.digest, content, stamp))
         self._shard_images = self._shard_errors = 0
 
     def check_bad(self, allowed: float) -> None:

@@ -182,7 +182,7 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
         else:
             run_batch()
             accumulator.flush()
-            records.end_shard(event.shard)
+            records.end_shard(event.shard, event.content, event.stamp)
             task.describe(event.shard.name)
             if len(records.shards) == len(shards):
                 break

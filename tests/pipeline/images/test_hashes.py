@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from pipeline.data.content import byte_digest
 from pipeline.images.decode import decode
-from pipeline.images.hashes import NEAR_BITS, byte_digest, perceptual_hash, perceptual_hashes
+from pipeline.images.hashes import NEAR_BITS, perceptual_hash, perceptual_hashes
 from pipeline.images.preprocess import Preprocess
 from pipeline.runs.image_tables import follow_roots
 from pipeline.runs.run import run_index

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import BadImage, MaxactError, QueryError, SourceError, StoreError
 from pipeline.images.decode import open_original
-from pipeline.query.index import Index, open_index
-from pipeline.query.indexed_images import ChangedImage, read_images, sample_image_ids
+from pipeline.query.index import ChangedImage, Index, open_index
+from pipeline.query.indexed_images import read_images, sample_image_ids
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import picture, tiny_network
@@ -63,21 +63,30 @@ def test_an_image_that_is_not_in_the_index_is_refused(index: Index) -> None:
 
 
 def test_an_image_that_cannot_be_decoded_is_named(index: Index) -> None:
-    file = photograph(index, 2)
-    file.write_bytes(bytes(len(picture(2))))
-    images = read_images(index, range(COUNT), open_original)
+    def picky(data: bytes) -> int:
+        if data == picture(2):
+            raise BadImage("corrupt", "by another version of the decoder")
+        return len(data)
+
+    images = read_images(index, range(COUNT), picky)
     assert [next(images)[0], next(images)[0]] == [0, 1]
     with pytest.raises(StoreError, match=r"image cat/2.png can no longer be decoded .*index again"):
         next(images)
 
 
-def test_other_bytes_are_found_only_when_they_are_compared(index: Index) -> None:
+def test_other_bytes_of_the_same_size_are_found_whenever_an_image_is_read(index: Index) -> None:
     content = bytearray(picture(3))
     content[-1] ^= 1
     photograph(index, 3).write_bytes(content)
-    assert len(list(read_images(index, range(COUNT), len))) == COUNT
-    with pytest.raises(ChangedImage, match="not those that were indexed"):
-        list(read_images(index, range(COUNT), len, verify=True))
+    said = (
+        r"image 'cat/3.png' of shard data/00000: the bytes read back are not those that were indexed; "
+        "the dataset has changed since it was indexed"
+    )
+    with pytest.raises(ChangedImage, match=said):
+        list(read_images(index, range(COUNT), len))
+    with pytest.raises(ChangedImage, match=said):
+        index.image_bytes(3)
+    assert [number for number, _ in index.iterate_bytes([0, 1, 2])] == [0, 1, 2]
 
 
 def test_problems_can_be_collected_and_the_others_still_come(index: Index) -> None:
@@ -91,6 +100,6 @@ def test_problems_can_be_collected_and_the_others_still_come(index: Index) -> No
 
     found = [number for number, _ in read_images(index, range(COUNT), open_original, problem=collect)]
     assert found == [1, 3, 4]
-    assert problems.pop(0) is BadImage
+    assert problems.pop(0) is ChangedImage
     assert all(issubclass(kind, SourceError) for kind in problems.values())
     assert sorted(problems) == [2, 5]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pipeline.data.content import byte_digest
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import BadImage, ShardError, UsageError
-from pipeline.images.hashes import byte_digest
 from pipeline.stream import feed as feed_module
 from pipeline.stream.feed import Event, ShardEnd, feed
 from tests.fixtures.tiny import PREPROCESS, picture
