@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.store.files import atomic_path
+from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
 
 __all__ = [
@@ -57,7 +58,8 @@ def read_run(out: Path) -> dict[str, Any]:
     """The content of OUT/run.json; `status` is `incomplete` until the tables are written.
 
     Raises:
-        StoreError: when OUT holds no run, or one of another schema version.
+        StoreError: when OUT holds no run, one of another schema version, or a field of it is not
+            what it must be.
     """
     if not out.exists():
         raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
@@ -75,6 +77,7 @@ def read_run(out: Path) -> dict[str, Any]:
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
             "index again with --fresh, or use the maxact that wrote it"
         )
+    refuse_invalid_run(out / RUN_FILE, content)
     run: dict[str, Any] = content
     return run
 

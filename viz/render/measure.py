@@ -38,7 +38,7 @@ class Measured:
 
 def open_picture(path: Path, channels: int) -> Tensor:
     """Read a PNG: (channel, y, x) uint8."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         pixels = np.array(image.convert("RGB" if channels == 3 else "L"))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 

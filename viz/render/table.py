@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.images.preprocess import Box
+from pipeline.store.inside import inside
 from pipeline.store.run_file import locked
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_table, write_table
@@ -98,13 +99,16 @@ def load_renders(out: Path) -> list[Rendered]:
     """All renderings in OUT; none when nothing was rendered yet.
 
     Raises:
-        StoreError: when the table is damaged or of another version.
+        StoreError: when the table is damaged or of another version, or names a file that is not
+            below OUT/renders.
     """
     path = out / RENDERS_TABLE
     if not path.exists():
         return []
     names = [field.name for field in fields(Rendered)]
     rows = read_table(path).select(names).to_pylist()
+    for row in rows:
+        inside(out, row["file"], folder="renders")
     lists = ("images", "trace")
     return [Rendered(**{**row, **{key: tuple(row[key] or ()) for key in lists}}) for row in rows]
 

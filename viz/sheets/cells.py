@@ -165,7 +165,7 @@ def _open_synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
 def _open_render(path: Path, row: Rendered) -> Image.Image:
     """Open a rendering, crop it to the target's receptive field and pad it to a square."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=["PNG"]) as file:
             picture = file.convert("RGB")
     except OSError as error:
         raise StoreError(

@@ -284,7 +284,7 @@ def test_folders_that_hold_no_index(tmp_path: Path, out: Path) -> None:
     with pytest.raises(StoreError, match="schema version 99"):
         open_index(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(run | {"preprocess": {"height": 3}}))
-    with pytest.raises(StoreError, match="`preprocess` cannot be used"):
+    with pytest.raises(StoreError, match="preprocess has no width"):
         open_index(tmp_path)
 
 

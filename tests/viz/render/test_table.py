@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.store.schemas import RENDERS
+from pipeline.store.tables import write_table
 from tests.fixtures.renders import rendered
 from viz.render.table import load_renders, merge_renders
 
@@ -37,3 +44,14 @@ def test_a_row_of_the_same_key_takes_the_place_and_its_picture_goes(tmp_path: Pa
     merge_renders(tmp_path, [rendered(3.0, file="renders/other.png")])
     assert [row.ratio for row in load_renders(tmp_path)] == [3.0]
     assert not (tmp_path / old.file).exists()
+
+
+def test_a_file_outside_the_renderings_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    table = pa.Table.from_pylist([asdict(rendered(2.0, file="../victim.txt"))], schema=RENDERS)
+    write_table(tmp_path / "out" / "renders.parquet", RENDERS, [table])
+    with pytest.raises(StoreError, match="is not below"):
+        merge_renders(tmp_path / "out", [rendered(3.0)])
+    assert victim.read_text() == "mine"
