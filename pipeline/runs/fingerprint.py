@@ -17,7 +17,7 @@ from pipeline.layers.layer import Layer
 
 __all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
