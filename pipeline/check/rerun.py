@@ -143,8 +143,7 @@ def _read_records(index: Index, layer: Layer, k: int) -> _Records:
     ceiling = np.full(layer.units, np.inf)
     scale = np.zeros(layer.units)
     spread = index.sql(
-        'SELECT unit, "min", "max", images - round(active_fraction * images) FROM units '
-        "WHERE layer = $layer",
+        'SELECT unit, "min", "max", images - round(active_fraction * images) FROM units WHERE layer = $layer',
         layer=layer.name,
     )
     for unit, low, high, inactive in spread.rows:

@@ -162,7 +162,8 @@ class Moments:
     @property
     def constant(self) -> npt.NDArray[np.bool_]:
         """(unit,) whether the peak is the same in all images: such a unit is called dead."""
-        return self.low == self.high
+        same: npt.NDArray[np.bool_] = self.low == self.high
+        return same
 
 
 def block_moments(block: Tensor) -> Moments:
