@@ -7,6 +7,7 @@ activates has none, and a rectified unit may be above 0 in a few images only.
 from __future__ import annotations
 
 from pipeline.choices import Side
+from pipeline.progress import readable_count
 from pipeline.query.index import Index
 
 __all__ = ["constant_peak", "explain_short_list"]
@@ -26,7 +27,7 @@ def constant_peak(low: float, high: float, images: int) -> str | None:
     """
     if low != high:
         return None
-    where = f"all {images:,} images" if images > 1 else "the only image"
+    where = f"all {readable_count(images, 'image')}" if images > 1 else "the only image"
     return f"{'never activates' if low == 0 else 'is constant'}: its peak is {low:.4g} on {where}"
 
 
@@ -43,7 +44,8 @@ def explain_short_list(
         return None
     kept = int(index.run["config"]["top"])
     if found == kept:
-        return f"the index keeps {kept:,} images per unit and side (--top); showing {found:,}"
+        many = readable_count(kept, "image")
+        return f"the index keeps {many} per unit and side (--top); showing {found:,}"
     rows = index.sql(_UNIT, layer=layer, unit=unit).rows
     if not rows:
         return None

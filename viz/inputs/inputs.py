@@ -166,7 +166,7 @@ class Inputs:
         if same and 0 <= shown < layer.units and shown not in self._lists[layer.name, side]:
             why = explain_short_list(self.index, layer.name, shown, side, wanted=1, found=0)
             why = why or f"unit {shown} of {layer.name} has no images on its {side} list"
-            raise NoTopImages(f"{why}; recipe {recipe} is made from at least one")
+            raise NoTopImages(f"{why}; recipe {recipe} needs at least one top image")
 
     def count_top_images(self, layer: Layer, unit: int, objective: Objective, count: int | None) -> int:
         """How many of a unit's top images there are, of so many wanted; None: of all."""

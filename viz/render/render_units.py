@@ -20,7 +20,7 @@ from pipeline.choices import RenderPrecision, Score
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
-from pipeline.progress import Reporter, Silent
+from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.progress import Task as ProgressTask
 from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
@@ -124,7 +124,7 @@ def _targets(request: RenderRequest, objectives: Mapping[int, Objective], report
         except NoTopImages as error:
             skipped.append(error)
     if skipped:
-        others = f" (and {len(skipped) - 1:,} more units without)" if len(skipped) > 1 else ""
+        others = f" (and {readable_count(len(skipped) - 1, 'more unit')})" if len(skipped) > 1 else ""
         if not targets:
             raise NoTopImages(f"{skipped[0]}{others}")
         reporter.note(f"skipped: {skipped[0]}{others}")
