@@ -153,15 +153,15 @@ def _build_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table
 
 
 def _fold_boxes(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The four edges of a patch as one column, `left,top-right,bottom`."""
+    """The four edges of a patch as one column, `left,top-right,bottom`, in whole pixels."""
     if not set(_BOX) <= set(columns):
         return list(columns), [list(row) for row in rows]
     edges = [columns.index(name) for name in _BOX]
     kept = [i for i in range(len(columns)) if i not in edges or i == edges[0]]
     folded: list[list[Any]] = []
     for row in rows:
-        left, top, right, bottom = (round(row[i]) for i in edges)
-        box = f"{left},{top}-{right},{bottom}"
+        left, top, right, bottom = (row[i] for i in edges)
+        box = f"{math.floor(left)},{math.floor(top)}-{math.ceil(right)},{math.ceil(bottom)}"
         folded.append([box if i == edges[0] else row[i] for i in kept])
     return ["patch" if i == edges[0] else columns[i] for i in kept], folded
 
