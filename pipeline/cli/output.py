@@ -31,7 +31,7 @@ PLAIN_WIDTH = 4096
 
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 
-_DROPPED = ("patch", "y", "x", "width", "height", "image_id")
+_DROPPED = (("patch",), ("y", "x"), ("width", "height"), ("image_id",))
 """Columns that a table leaves out, in this order, until it is no wider than the terminal: keys and
 labels would otherwise be cut to nothing."""
 
@@ -117,15 +117,14 @@ def _fit_table(
 
     unlimited = console.options.update(max_width=PLAIN_WIDTH)
     hidden: list[str] = []
-    if _is_card(columns, rows):
-        return _build_table(columns, rows), hidden
-    while True:
+    table = _build_table(columns, rows)
+    for group in () if _is_card(columns, rows) else _DROPPED:
+        if Measurement.get(console, unlimited, table).maximum <= console.width:
+            break
+        hidden += [name for name in group if name in columns]
         kept = [i for i, name in enumerate(columns) if name not in hidden]
         table = _build_table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
-        next_hidden = [name for name in _DROPPED if name in columns and name not in hidden][:1]
-        if not next_hidden or Measurement.get(console, unlimited, table).maximum <= console.width:
-            return table, hidden
-        hidden += next_hidden
+    return table, hidden
 
 
 def _is_card(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:

@@ -19,7 +19,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device
+from pipeline.devices import find_device, warn_of_bf16
 from pipeline.engines.local import run_groups
 from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
@@ -107,6 +107,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     compiled, why = _decide_compile(config, dataset, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
+    if config.precision == "bf16" and (warning := warn_of_bf16(device)):
+        reporter.note(warning)
     fields = fingerprint_fields(
         config,
         digest=network.digest,

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.choices import RenderPrecision, Score
+from pipeline.devices import warn_of_bf16
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
@@ -99,6 +100,8 @@ def render_units(
     else:
         make, name = objective, objective_name
     resolved = resolve_precision(precision, device_of(network))
+    if resolved == "bf16" and (warning := warn_of_bf16(device_of(network))):
+        reporter.note(warning)
     references = read_references(out, layer.name)
     inputs = inputs or Inputs(network)
     inputs.require(recipe.source, recipe.name)
