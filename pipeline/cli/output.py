@@ -118,10 +118,11 @@ def _fit_table(
     unlimited = console.options.update(max_width=PLAIN_WIDTH)
     hidden: list[str] = []
     table = _build_table(columns, rows)
-    for group in () if _is_card(columns, rows) else _DROPPED:
+    groups = [[name for name in group if name in columns] for group in _DROPPED]
+    for group in filter(None, [] if _is_card(columns, rows) else groups):
         if Measurement.get(console, unlimited, table).maximum <= console.width:
             break
-        hidden += [name for name in group if name in columns]
+        hidden += group
         kept = [i for i, name in enumerate(columns) if name not in hidden]
         table = _build_table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
     return table, hidden
