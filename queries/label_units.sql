@@ -35,5 +35,6 @@ LEFT JOIN units ON units.layer = counted.layer AND units.unit = counted.unit
 LEFT JOIN classes
     ON classes.layer = counted.layer AND classes.unit = counted.unit AND classes.label = $label
 WHERE counted.in_top > 0
-ORDER BY counted.in_top * counted.in_top / counted.listed DESC, counted.in_top DESC, counted.ordinal DESC, counted.unit
+ORDER BY counted.in_top * counted.in_top / counted.listed DESC, counted.in_top DESC,
+    counted.ordinal DESC, counted.unit
 LIMIT $n
