@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
-__all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_duration"]
+__all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_count", "readable_duration"]
 
 LOG_INTERVAL_S = 5.0
 """Seconds between two lines when standard error is not a terminal."""
@@ -69,9 +69,18 @@ def readable_duration(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def readable_count(number: int, noun: str) -> str:
+    """`1 layer`, `2 layers`, `1,024 images`: a number and its noun, given in the singular."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(slots=True)
 class _LogTask:
-    """Writes a line every `LOG_INTERVAL_S` seconds."""
+    """Writes a line every `LOG_INTERVAL_S` seconds.
+
+    The time left follows from the rate since the first step, which is slower than the others: it
+    loads, compiles and allocates. Before the second step there is none.
+    """
 
     title: str
     total: int | None
@@ -81,10 +90,12 @@ class _LogTask:
     last: float
     done: int = 0
     text: str = ""
+    first: tuple[float, int] | None = None
 
     def advance(self, count: int = 1) -> None:
         self.done += count
         now = time.monotonic()
+        self.first = self.first or (now, self.done)
         if now - self.last >= LOG_INTERVAL_S:
             self.last = now
             self.write(now)
@@ -96,14 +107,18 @@ class _LogTask:
         self.total = total
 
     def write(self, now: float) -> None:
-        rate = self.done / max(now - self.started, 1e-9)
+        unfinished = self.total is not None and self.done < self.total
+        since, before = self.first if unfinished and self.first else (self.started, 0)
+        rate = (self.done - before) / max(now - since, 1e-9)
         line = f"{self.title}: {self.done:,}"
         if self.total is not None:
             line += f" of {self.total:,}"
-        line += f" {self.unit}, {rate:.1f} {self.unit}/s"
-        if self.total is not None and rate > 0 and self.done < self.total:
+        line += f" {self.unit}"
+        if rate > 0:
+            line += f", {rate:.1f} {self.unit}/s"
+        if self.total is not None and unfinished and rate > 0:
             line += f", {readable_duration((self.total - self.done) / rate)} left"
-        elif self.total is None or self.done >= self.total:
+        elif not unfinished:
             line += f", {readable_duration(now - self.started)}"
         if self.text:
             line += f" ({self.text})"

@@ -28,7 +28,7 @@ class _RateColumn(ProgressColumn):
     """Units of work per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.1f} {task.fields['unit']}/s")
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 -- Compares two indexes of one dataset (two networks, or two checkpoints of one): for each unit of
--- a layer, the unit of the other index whose top images are most similar.
+-- a layer, the unit of the other index whose top images are most similar. Units that share no top
+-- image with any, among them those without top images, are left out.
 --
 -- Parameters
 --   $other: index             folder of the other index

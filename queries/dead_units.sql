@@ -1,4 +1,5 @@
--- Units that never respond: active in no image of the dataset, or constant over all images.
+-- Units that never respond: active in no image of the dataset, or constant over all images. A
+-- constant unit has no top images, no labels and no strata.
 --
 -- Parameters
 --   $layer: text = any        only this layer

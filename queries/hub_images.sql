@@ -9,7 +9,7 @@
 --   key                       name of the image in the dataset
 --   label                     label of the image
 --   units                     number of units that list it among their top images
---   share                     that number / number of units considered
+--   share                     that number / number of units with top images
 --   layers                    number of layers to which these units belong
 --   first                     number of units that list it first
 WITH listed AS (

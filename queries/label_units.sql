@@ -1,4 +1,5 @@
--- The units that respond to a label: those with the largest share of it among their top images.
+-- The units that respond to a label: those with the most and the largest share of it among their
+-- top images, ordered by in_top * share.
 --
 -- Parameters
 --   $label: text              a label of the dataset
@@ -34,5 +35,6 @@ LEFT JOIN units ON units.layer = counted.layer AND units.unit = counted.unit
 LEFT JOIN classes
     ON classes.layer = counted.layer AND classes.unit = counted.unit AND classes.label = $label
 WHERE counted.in_top > 0
-ORDER BY share DESC, counted.in_top DESC, counted.ordinal DESC, counted.unit
+ORDER BY counted.in_top * counted.in_top / counted.listed DESC, counted.in_top DESC,
+    counted.ordinal DESC, counted.unit
 LIMIT $n

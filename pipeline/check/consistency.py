@@ -32,17 +32,35 @@ class Discrepancy:
 
 
 _LENGTHS = """
-    SELECT layer, unit, -1, format('the {} list has {} images, expected {}', side, found, expected)
-    FROM (
-        SELECT u.layer, u.unit, s.side, count(t.rank) AS found, least($top, any_value(u.images))
-            AS expected
-        FROM units AS u
-        CROSS JOIN (VALUES ('high'), ('low')) AS s (side)
-        LEFT JOIN top AS t ON t.layer = u.layer AND t.unit = u.unit AND t.side = s.side
-        GROUP BY u.layer, u.unit, s.side
+    WITH counted AS (
+        SELECT u.layer, u.unit, u.min, u.images, round(u.active_fraction * u.images)::BIGINT AS active,
+            CASE WHEN u.min = u.max THEN 0 ELSE u.images - 1 END AS most,
+            coalesce(sum(h.images) FILTER (h.lower > u.min AND h.lower > -1048576), 0) AS above,
+            coalesce(sum(h.images) FILTER (h.upper < u.max AND h.upper < 1048576), 0) AS below
+        FROM units AS u LEFT JOIN histograms AS h ON h.layer = u.layer AND h.unit = u.unit
+        GROUP BY ALL
+    ), expected AS (
+        SELECT layer, unit, 'high' AS side, CASE WHEN min = 0 THEN active ELSE above END AS fewest,
+            CASE WHEN min = 0 THEN active ELSE most END AS most
+        FROM counted
+        UNION ALL
+        SELECT layer, unit, 'low', CASE WHEN min = 0 AND images - active > $top THEN 0 ELSE below END,
+            CASE WHEN min = 0 AND images - active > $top THEN 0 ELSE most END
+        FROM counted
+    ), listed AS (
+        SELECT e.layer, e.unit, e.side, count(t.rank) AS found,
+            least($top, e.fewest) AS fewest, least($top, e.most) AS most
+        FROM expected AS e
+        LEFT JOIN top AS t ON t.layer = e.layer AND t.unit = e.unit AND t.side = e.side
+        GROUP BY ALL
     )
-    WHERE found <> expected
+    SELECT layer, unit, -1, format('the {} list has {} images, expected {}', side, found,
+        CASE WHEN found < fewest THEN fewest ELSE most END)
+    FROM listed WHERE found NOT BETWEEN fewest AND most
 """
+"""Lists contain the peaks above the minimum, and below the maximum (see `UnitState.informative`). At a
+minimum of 0 their number is known; otherwise it is at least that of the images in buckets beyond that
+of the extreme. The last bucket at either end (2**20) also contains everything beyond it."""
 
 _ORDER = """
     SELECT layer, unit, image_id, format('is on rank {} of the {} list, expected {}', rank,

@@ -66,8 +66,9 @@ class _Records:
     Args:
         rows: (unit, side, activation, y, x) of each peak, by image_id.
         listed: units that list an image, by (side, image_id).
-        floor: (unit,) the k-th highest peak.
-        ceiling: (unit,) the k-th lowest peak.
+        floor: (unit,) the k-th highest peak; the minimum where fewer peaks than k are above it.
+        ceiling: (unit,) the k-th lowest peak; the maximum where fewer are below it, and -inf where
+            more than k images of a rectified unit are at 0, so that none is listed.
         scale: (unit,) range of all peaks.
     """
 
@@ -109,7 +110,7 @@ def check_index(
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
     with open_index(out) as index:
-        records = [_read_records(index, layer) for layer in index.layers]
+        records = [_read_records(index, layer, config["top"]) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])
         decoder = partial(decode, preprocess=network.preprocess, decoder=config["decoder"])
@@ -135,23 +136,28 @@ def check_index(
     return Audit(len(chosen), checker.peaks, checker.absences, found, checker.worst)
 
 
-def _read_records(index: Index, layer: Layer) -> _Records:
+def _read_records(index: Index, layer: Layer, k: int) -> _Records:
     rows: dict[int, list[tuple[int, str, float, int, int]]] = {}
     listed: dict[tuple[str, int], set[int]] = {}
     floor = np.full(layer.units, -np.inf)
     ceiling = np.full(layer.units, np.inf)
     scale = np.zeros(layer.units)
-    top = index.sql(
-        "SELECT unit, side, activation, image_id, y, x FROM top WHERE layer = $layer ORDER BY rank",
+    spread = index.sql(
+        'SELECT unit, "min", "max", images - round(active_fraction * images) FROM units WHERE layer = $layer',
         layer=layer.name,
     )
-    for unit, side, activation, image_id, y, x in top.rows:
+    for unit, low, high, inactive in spread.rows:
+        floor[unit], scale[unit] = low, high - low
+        ceiling[unit] = -np.inf if low == 0 and inactive > k else high
+    top = index.sql(
+        "SELECT unit, side, activation, image_id, y, x, rank FROM top WHERE layer = $layer ORDER BY rank",
+        layer=layer.name,
+    )
+    for unit, side, activation, image_id, y, x, rank in top.rows:
         rows.setdefault(image_id, []).append((unit, side, activation, y, x))
         listed.setdefault((side, image_id), set()).add(unit)
-        (floor if side == "high" else ceiling)[unit] = activation
-    spread = index.sql('SELECT unit, "max" - "min" FROM units WHERE layer = $layer', layer=layer.name)
-    for unit, width in spread.rows:
-        scale[unit] = width
+        if rank == k:
+            (floor if side == "high" else ceiling)[unit] = activation
     return _Records(rows, listed, floor, ceiling, scale)
 
 

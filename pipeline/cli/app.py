@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline.choices import Side
 from pipeline.cli import indexing
 from pipeline.cli.options import (
     ASK,
@@ -29,6 +30,7 @@ from pipeline.cli.options import (
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
+from pipeline.cli.output import NO_ROWS, choose_form, write_rows
 from pipeline.errors import MaxactError
 
 __all__ = ["app", "main"]
@@ -181,12 +183,16 @@ def top(
       maxact top out/demo classifier tabby -n 5 --json
     """
     from pipeline.query.index import open_index
+    from pipeline.query.short_lists import explain_short_list
 
     with open_index(out) as index:
         chosen = index.unit(layer, unit)
-        side = "low" if low else "high"
+        side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
-    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+        why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
+    if why and (result.rows or as_json or as_csv):
+        typer.echo(why, err=True)
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, empty=why or NO_ROWS)
 
 
 @app.command(rich_help_panel=ASK)
@@ -263,11 +269,16 @@ def sql(
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 
 
-def _print(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool, as_csv: bool) -> None:
+def _print(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    empty: str = NO_ROWS,
+) -> None:
     """Write rows to standard output, in the form that the flags ask for."""
-    from pipeline.cli.output import choose_form, write_rows
-
-    write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv))
+    write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv), empty=empty)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pipeline.cli.options import (
     Seed,
     cache_folder,
 )
-from pipeline.progress import ConsoleReporter, readable_duration
+from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
     from pipeline.store.run_file import RunSummary
@@ -163,8 +163,9 @@ def check(
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         typer.echo(str(discrepancy))
     typer.echo(
-        f"{audit.images:,} images run again: {audit.peaks:,} recorded peaks and "
-        f"{audit.absences:,} absences compared, {len(audit.discrepancies):,} disagree; "
+        f"{readable_count(audit.images, 'image')} run again: "
+        f"{readable_count(audit.peaks, 'recorded peak')} and "
+        f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
         f"largest relative difference {audit.worst:.1e}"
     )
     if audit.discrepancies:
@@ -188,13 +189,15 @@ def _classes(text: str) -> int | None:
 
 
 def _summarise(summary: RunSummary) -> None:
-    resumed = f", {summary.resumed_shards} shards from an earlier run" if summary.resumed_shards else ""
+    resumed = readable_count(summary.resumed_shards, "shard")
     typer.echo(
-        f"{summary.out}: {summary.images:,} images, {summary.units:,} units in "
-        f"{summary.layers} layers, {readable_duration(summary.seconds)}{resumed}"
+        f"{summary.out}: {readable_count(summary.images, 'image')}, "
+        f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
+        f"{readable_duration(summary.seconds)}"
+        f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
     )
     if summary.errors:
         typer.echo(
-            f"{summary.errors:,} image{'s' if summary.errors > 1 else ''} could not be used: "
+            f"{readable_count(summary.errors, 'image')} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

@@ -8,6 +8,7 @@ are the same geometry for one image in Python and for all images of an index in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,12 +40,17 @@ class Placement:
         top: likewise.
         scale_x: columns of the original to one of the resized image.
         scale_y: rows likewise.
+        reach_x: columns of the original that the resize takes into account on either side of those
+            that a column of the input covers.
+        reach_y: rows likewise.
     """
 
     left: int
     top: int
     scale_x: float
     scale_y: float
+    reach_x: float
+    reach_y: float
 
     def to_original(self, box: Box) -> Box:
         """Map a box from pixels of the input to pixels of the original."""
@@ -54,6 +60,21 @@ class Placement:
             (box.right + self.left) * self.scale_x,
             (box.bottom + self.top) * self.scale_y,
         )
+
+    def seen_in_original(self, box: Box) -> Box:
+        """All pixels of the original that a box of the input depends on; may reach beyond its edges."""
+        covered = self.to_original(box)
+        return Box(
+            covered.left - self.reach_x,
+            covered.top - self.reach_y,
+            covered.right + self.reach_x,
+            covered.bottom + self.reach_y,
+        )
+
+
+SUPPORT: Mapping[Interpolation, int] = {"bilinear": 1, "bicubic": 2}
+"""Half the width of each filter of the resize: in pixels of the resized image when it shrinks (with
+antialiasing), of the original when it enlarges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,13 @@ class Preprocess:
         """
         resized_width, resized_height = self.resized(width, height)
         left, top = self.crop_offset(width, height)
-        return Placement(left, top, width / resized_width, height / resized_height)
+        scale_x, scale_y = width / resized_width, height / resized_height
+        reach_x, reach_y = (self._reach(scale) for scale in (scale_x, scale_y))
+        return Placement(left, top, scale_x, scale_y, reach_x, reach_y)
+
+    def _reach(self, scale: float) -> float:
+        """How far the filter reaches, in pixels of the original; an image of the right size is copied."""
+        return 0.0 if scale == 1 else SUPPORT[self.interpolation] * max(scale, 1.0)
 
     def to_original(self, box: Box, width: int, height: int) -> Box:
         """Map a box on the network's input to the original photograph, clipped to the input.
@@ -134,10 +161,20 @@ class Preprocess:
             width: of the original, in pixels, after its EXIF orientation is applied.
             height: likewise.
         """
-        inside = Box(
+        return self.placement(width, height).to_original(self._inside(box))
+
+    def seen_in_original(self, box: Box, width: int, height: int) -> Box:
+        """As `to_original`, with the margin that the filter of the resize takes into account.
+
+        Pixels of the original outside the box have no effect on the box of the input.
+        """
+        seen = self.placement(width, height).seen_in_original(self._inside(box))
+        return Box(max(seen.left, 0), max(seen.top, 0), min(seen.right, width), min(seen.bottom, height))
+
+    def _inside(self, box: Box) -> Box:
+        return Box(
             max(box.left, 0), max(box.top, 0), min(box.right, self.width), min(box.bottom, self.height)
         )
-        return self.placement(width, height).to_original(inside)
 
     def placement_sql(self) -> dict[str, str]:
         """The fields of `placement` as DuckDB expressions of the columns `width` and `height`."""
@@ -149,9 +186,15 @@ class Preprocess:
                 f"ELSE greatest({self.resize}, {self.resize} * {side} // {other}) END"
                 for side, other in (("width", "height"), ("height", "width"))
             )
+        scales = {"x": f"width / ({resized_width})", "y": f"height / ({resized_height})"}
+        support = SUPPORT[self.interpolation]
+        reaches = {
+            f"reach_{axis}": f"CASE WHEN {scale} = 1 THEN 0 ELSE {support} * greatest({scale}, 1) END"
+            for axis, scale in scales.items()
+        }
         return {
             "left": f"round_even((({resized_width}) - {self.width}) / 2, 0)",
             "top": f"round_even((({resized_height}) - {self.height}) / 2, 0)",
-            "scale_x": f"width / ({resized_width})",
-            "scale_y": f"height / ({resized_height})",
+            **{f"scale_{axis}": scale for axis, scale in scales.items()},
+            **reaches,
         }

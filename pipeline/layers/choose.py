@@ -106,10 +106,11 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls)
+    directions = [name for name, part in module.named_modules() if isinstance(part, Directions)]
     if network.default_layers:
-        extra = [name for name in defaults if isinstance(module.get_submodule(name), Directions)]
-        defaults = match_layers([*network.default_layers, *extra], calls, names, ())
-    chosen = match_layers(patterns, calls, names, defaults) if patterns else defaults
+        defaults = match_layers(network.default_layers, calls, names, ())
+    # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
+    chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
     layers = [_shape_layer(calls[name], network.preprocess, kind) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
@@ -136,7 +137,7 @@ def choose_layers(
         patterns: names or globs, a plain string is one of them; matched against the default
             layers, or against every module if none of those match or the glob contains `**`;
             empty: the default layers. `NAME.input` is the input of a module, see
-            `pipeline.networks.extra_modules`.
+            `pipeline.networks.extra_modules`. Directions added to the network are always chosen.
         receptive_fields: whether to find them; if not, they are set to the whole input.
         kind: of all chosen layers with the right number of axes, in place of the kind that their
             shapes suggest.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from pipeline.networks.extra_modules import Directions, own_children
+from pipeline.networks.extra_modules import own_children
 from pipeline.networks.trace import Call
 
 __all__ = ["find_classifier", "find_default_layers"]
@@ -135,7 +135,7 @@ def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
 
 
 def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
-    """Names of the block outputs, the classifier and added directions, in forward order.
+    """Names of the block outputs and the classifier, in forward order.
 
     Args:
         module: in eval mode.
@@ -144,5 +144,4 @@ def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[s
     usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
     chosen = _find_blocks(module, calls, usable) or _find_activations(module, usable)
     classifier = find_classifier(module, calls)
-    chosen |= {name for name in usable if isinstance(module.get_submodule(name), Directions)}
     return tuple(name for name in calls if name in chosen or name == classifier)

@@ -2,5 +2,5 @@
 
 Goes in: an output folder. Comes out: `Index`, rows, the top images of a unit, decoded images. Only
 `indexed_images` needs torch.
-Imports: choices, data, errors, images, layers, store.
+Imports: choices, data, errors, images, layers, progress, store.
 """

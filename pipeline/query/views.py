@@ -31,7 +31,8 @@ _DUCK_TYPES = {
 _PATCHES = """
 CREATE OR REPLACE VIEW {schema}.patches AS
 WITH placed AS (
-    SELECT *, {left} AS crop_left, {top} AS crop_top, {scale_x} AS scale_x, {scale_y} AS scale_y
+    SELECT *, {left} AS crop_left, {top} AS crop_top, {scale_x} AS scale_x, {scale_y} AS scale_y,
+        {reach_x} AS reach_x, {reach_y} AS reach_y
     FROM {schema}.images
 ), seen AS (
     SELECT
@@ -47,13 +48,17 @@ SELECT
     seen.ordinal, seen.layer, seen.unit, seen.side, seen.rank, seen.activation,
     seen.image_id, seen.y, seen.x,
     placed.key, placed.label, placed.origin, placed.duplicate_of, placed.width, placed.height,
-    (greatest(seen.seen_left, 0) + placed.crop_left) * placed.scale_x AS box_left,
-    (greatest(seen.seen_top, 0) + placed.crop_top) * placed.scale_y AS box_top,
-    (least(seen.seen_right, {width}) + placed.crop_left) * placed.scale_x AS box_right,
-    (least(seen.seen_bottom, {height}) + placed.crop_top) * placed.scale_y AS box_bottom
+    greatest(0, (greatest(seen.seen_left, 0) + placed.crop_left) * placed.scale_x - placed.reach_x)
+        AS box_left,
+    greatest(0, (greatest(seen.seen_top, 0) + placed.crop_top) * placed.scale_y - placed.reach_y)
+        AS box_top,
+    least(placed.width, (least(seen.seen_right, {width}) + placed.crop_left) * placed.scale_x
+        + placed.reach_x) AS box_right,
+    least(placed.height, (least(seen.seen_bottom, {height}) + placed.crop_top) * placed.scale_y
+        + placed.reach_y) AS box_bottom
 FROM seen JOIN placed USING (image_id)
 """
-"""`Layer.box` and `Preprocess.to_original` in SQL; a test compares them."""
+"""`Layer.box` and `Preprocess.seen_in_original` in SQL; a test compares them."""
 
 
 def read_preprocess(run: Mapping[str, Any], out: Path) -> Preprocess:

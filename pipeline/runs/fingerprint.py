@@ -14,10 +14,11 @@ from pipeline.config import RunConfig
 from pipeline.errors import FingerprintMismatch
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
+from pipeline.progress import readable_count
 
 __all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
@@ -73,7 +74,7 @@ def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[s
         shards: number of shards in the dataset.
         listing: the digest of their listing.
     """
-    return {**fields, "dataset": f"{shards} shards, listing {listing[:16]}"}
+    return {**fields, "dataset": f"{readable_count(shards, 'shard')}, listing {listing[:16]}"}
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:

@@ -19,13 +19,13 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device
+from pipeline.devices import find_device, warn_of_bf16
 from pipeline.engines.local import run_groups
 from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
-from pipeline.progress import Reporter, Silent
+from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.resume import (
     is_finished,
@@ -99,14 +99,17 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     network = network or recorded_network(config.as_json())
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
-        f"dataset {dataset.name}, {len(dataset.shards)} shards"
+        f"dataset {dataset.name}, {readable_count(len(dataset.shards), 'shard')}"
     )
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     compiled, why = _decide_compile(config, dataset, device.type)
-    reporter.note(f"{len(layers)} layers, {sum(layer.units for layer in layers):,} units; {why}")
+    units = readable_count(sum(layer.units for layer in layers), "unit")
+    reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
+    if config.precision == "bf16" and (warning := warn_of_bf16(device)):
+        reporter.note(warning)
     fields = fingerprint_fields(
         config,
         digest=network.digest,
@@ -144,7 +147,9 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     content = _run_content(plan)
     write_run(out, content)
     if done:
-        reporter.note(f"resuming: skipping {len(done)} of {len(shards)} shards, already committed")
+        reporter.note(
+            f"resuming: skipping {len(done):,} of {readable_count(len(shards), 'shard')}, already committed"
+        )
     groups = _groups(plan, done)
     if groups:
         run_groups(

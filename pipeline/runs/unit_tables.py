@@ -68,7 +68,7 @@ def write_index(
                 yield commit.load(records=False)
                 task.advance()
 
-        merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state
+        merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state.informative()
     footer = {"maxact.fingerprint": fingerprint}
     write_records(out, commits, shards, footer)
     tables = {
@@ -184,7 +184,10 @@ def _unit_tables(
     low = np.where(moments.images, moments.low, np.nan).astype(np.float32)
     high = np.where(moments.images, moments.high, np.nan).astype(np.float32)
     index, best = stats.selectivity(merged.labels, moments.low)
-    names = merged.labels.labels
+    index[moments.constant] = np.nan
+    # The last name is that of a label which does not exist.
+    best = np.where(moments.constant, len(merged.labels.labels), best)
+    names = (*merged.labels.labels, None)
     for layer, first, span in _spans(layers):
         levels = stats.quantiles(merged.histogram[span], _LEVELS, low[span], high[span])
         majority = [_majority(labels) for labels in top_labels[span]]
@@ -201,7 +204,7 @@ def _unit_tables(
                 "active_fraction": moments.active[span] / images,
                 **dict(zip(("p50", "p90", "p99", "p999"), levels.T, strict=True)),
                 "selectivity": pa.array(index[span], from_pandas=True),
-                "top_label": pa.array([names[row] if names else None for row in best[span]], pa.string()),
+                "top_label": pa.array([names[row] for row in best[span]], pa.string()),
                 "majority_label": pa.array([name for name, _ in majority], pa.string()),
                 "precision": pa.array([share for _, share in majority], pa.float32()),
             }
@@ -212,10 +215,12 @@ def _strata_tables(layers: Sequence[Layer], merged: UnitState) -> Iterator[pa.Ta
     edges = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
     for layer, first, span in _spans(layers):
         sample = merged.sample.columns(span)
+        varies = ~merged.moments.constant[span]
         cuts = stats.quantiles(
             merged.histogram[span], edges, merged.moments.low[span], merged.moments.high[span]
         )
         unit, stratum, row = strata_rows(sample, cuts)
+        unit, stratum, row = (column[varies[unit]] for column in (unit, stratum, row))
         yield pa.table(
             {
                 "layer": _names(layer.name, len(unit)),

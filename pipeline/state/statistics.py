@@ -159,6 +159,12 @@ class Moments:
             np.zeros(units, np.int64),
         )
 
+    @property
+    def constant(self) -> npt.NDArray[np.bool_]:
+        """(unit,) whether the peak is the same in all images: such a unit is called dead."""
+        same: npt.NDArray[np.bool_] = self.low == self.high
+        return same
+
 
 def block_moments(block: Tensor) -> Moments:
     """Moments of one block of peaks, (image, unit) float32, at least one image."""

@@ -117,6 +117,18 @@ class Ranked:
             np.zeros((units, k), np.int32),
         )
 
+    def filtered(self, kept: npt.NDArray[np.bool_]) -> Ranked:
+        """The same lists with the slots that are not kept empty.
+
+        Args:
+            kept: (unit, k); of each unit the first slots, or none.
+        """
+        return Ranked(
+            np.where(kept, self.score, np.float32(-np.inf)),
+            np.where(kept, self.image_id, NO_IMAGE),
+            np.where(kept, self.position, np.int32(0)),
+        )
+
 
 def merge_ranked(first: Ranked, second: Ranked) -> Ranked:
     """The k best of two lists over different images; associative and commutative.

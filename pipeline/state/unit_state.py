@@ -58,6 +58,24 @@ class UnitState:
             merge_samples(self.sample, other.sample),
         )
 
+    def informative(self) -> UnitState:
+        """The same state with lists that contain only peaks which tell images apart.
+
+        The highest peaks are above the unit's minimum, for a rectified unit above 0; the lowest are
+        below its maximum. A rectified unit (minimum 0) that is 0 in more images than a list has
+        places has no lowest peaks: which of those images are listed depends on their numbers only.
+        The lists of a constant unit are empty. Merge first: the lists of a part, which has not seen
+        the minimum of the whole, must be complete.
+        """
+        moments = self.moments
+        low, high = moments.low[:, None], moments.high[:, None]
+        arbitrary = (moments.low == 0) & (moments.images - moments.active > self.low.score.shape[1])
+        return replace(
+            self,
+            high=self.high.filtered(self.high.score > low),
+            low=self.low.filtered((-self.low.score < high) & ~arbitrary[:, None]),
+        )
+
     def renumber(self, number: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> UnitState:
         """The same state with every array of image_ids replaced by `number(image_ids)`."""
         return replace(

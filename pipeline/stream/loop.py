@@ -150,7 +150,7 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
         runner: the network.
         shards: the group, sorted by name.
         events: of exactly these shards, in that order; read up to the last `ShardEnd`.
-        task: advanced by one per sample.
+        task: advanced after every batch, by its samples and the bad ones before them.
 
     Raises:
         ShardError: when a shard is damaged.
@@ -161,13 +161,18 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
     accumulator = Accumulator(runner.layers, runner.config.top, runner.device)
     batch: list[Sample] = []
     pixels: list[Tensor] = []
+    bad = 0
 
     def run_batch() -> None:
+        nonlocal bad
         if batch:
             runner.run(accumulator, batch, pixels)
-            task.advance(len(batch))
-            batch.clear()
-            pixels.clear()
+        if batch or bad:
+            # One step with the bad samples before it: steps of different length spoil the rate.
+            task.advance(len(batch) + bad)
+        batch.clear()
+        pixels.clear()
+        bad = 0
 
     for event in events:
         if isinstance(event, Sample):
@@ -178,7 +183,7 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
                 run_batch()
         elif isinstance(event, BadSample):
             records.add_bad(event)
-            task.advance()
+            bad += 1
         else:
             run_batch()
             accumulator.flush()

@@ -12,10 +12,10 @@ import pytest
 
 from pipeline import progress
 from pipeline.data.dataset import Dataset, open_dataset
-from pipeline.progress import ConsoleReporter, Silent, Task, readable_duration
+from pipeline.progress import ConsoleReporter, Silent, Task, readable_count, readable_duration
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
-from tests.fixtures.tiny import tiny_network, write_tars
+from tests.fixtures.tiny import picture, tiny_network, write_tars
 
 
 class Recorder(Silent):
@@ -116,6 +116,41 @@ def test_without_a_total_the_time_so_far_is_told(clock: list[float]) -> None:
     assert lines(stream) == ["indexing: 60 images, 10.0 images/s, 0:06"] * 2
 
 
+def test_the_first_step_is_left_out_of_the_estimate(clock: list[float]) -> None:
+    """A first batch of 45 s (loading, compiling), then 1 s each, for 1,000 images in batches of 10."""
+    stream = io.StringIO()
+    with ConsoleReporter(stream).task("indexing", 1000, "images") as task:
+        for seconds in (45, 1, 1, 1, 1, 1):
+            clock[0] += seconds
+            task.advance(10)
+        task.expect(60)
+    assert lines(stream) == [
+        "indexing: 10 of 1,000 images",
+        "indexing: 60 of 1,000 images, 10.0 images/s, 1:34 left",
+        "indexing: 60 of 60 images, 1.2 images/s, 0:50",
+    ]
+
+
+def test_bad_images_are_no_step_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "cat"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.png").write_bytes(picture(number)[: 50 if number in (0, 1, 39) else None])
+    steps: list[int] = []
+
+    class Steps(Recorder):
+        @contextmanager
+        def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
+            with super().task(title, total, unit) as recorded:
+                if title == "indexing":
+                    recorded.advance = steps.append  # type: ignore[method-assign]
+                yield recorded
+
+    asked = config([tmp_path], tmp_path / "out", batch_size=16, max_bad_fraction=1.0)
+    run_index(asked, network=tiny_network(), reporter=Steps())
+    assert steps == [18, 16, 6]
+
+
 def fail_in_a_task(stream: io.StringIO) -> None:
     with ConsoleReporter(stream).task("indexing", 10, "images") as task:
         task.advance(3)
@@ -142,6 +177,13 @@ def test_a_terminal_gets_a_bar() -> None:
         task.advance(4)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "8/8" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 layers"), (1, "1 layer"), (2, "2 layers"), (1024, "1,024 layers")]
+)
+def test_counts_have_a_singular(number: int, text: str) -> None:
+    assert readable_count(number, "layer") == text
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images, sample_image_ids
+from pipeline.query.short_lists import explain_short_list
 from viz.ascent.spectrum import mean_magnitudes
 from viz.ascent.statistics_layers import statistics_layers
 from viz.canvas import Canvas
 from viz.choices import Source
 from viz.inputs.facets import crop_at_peak, penultimate
-from viz.inputs.top_images import TopImages, choose_images
+from viz.inputs.top_images import NoTopImages, TopImages, choose_images
 from viz.objectives.objective import Objective, centre
 from viz.pixels import shrink
 from viz.planning.effective_field import effective_layer
@@ -44,6 +45,8 @@ TOP_IMAGES = 200
 
 USUAL_IMAGES = 64
 """Photographs that stand for the dataset, where a spread or a field is measured."""
+
+_WITH_LIST = "SELECT unit FROM top WHERE layer = $layer AND side = $side AND rank = 1"
 
 
 class Inputs:
@@ -69,6 +72,7 @@ class Inputs:
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._fields: dict[str, Layer] = {}
         self._statistics: dict[Layer, tuple[list[Layer], list[Layer]]] = {}
+        self._lists: dict[tuple[str, Side], set[int]] = {}
 
     def require(self, source: Source | None, recipe: str) -> None:
         """Check that a recipe's source is there.
@@ -148,9 +152,25 @@ class Inputs:
             ).mean(0)
         return self._magnitudes[key]
 
-    def count_top_images(self, layer: Layer, unit: int, count: int | None) -> int:
+    def require_top_images(self, layer: Layer, unit: int, objective: Objective, recipe: str) -> None:
+        """Check that a unit of a recipe that is made from top images has one.
+
+        Raises:
+            NoTopImages: when it has none.
+        """
+        shown, side = _listed(unit, objective)
+        if (layer.name, side) not in self._lists:
+            rows = self.index.sql(_WITH_LIST, layer=layer.name, side=side).rows
+            self._lists[layer.name, side] = {row[0] for row in rows}
+        same = objective.terms[0].layer.name == layer.name
+        if same and 0 <= shown < layer.units and shown not in self._lists[layer.name, side]:
+            why = explain_short_list(self.index, layer.name, shown, side, wanted=1, found=0)
+            why = why or f"unit {shown} of {layer.name} has no images on its {side} list"
+            raise NoTopImages(f"{why}; recipe {recipe} needs at least one top image")
+
+    def count_top_images(self, layer: Layer, unit: int, objective: Objective, count: int | None) -> int:
         """How many of a unit's top images there are, of so many wanted; None: of all."""
-        return len(self._choose_top(layer, unit, count))
+        return len(self._choose_top(layer, *_listed(unit, objective), count))
 
     def top_images(
         self, layer: Layer, unit: int, objective: Objective, canvas: Canvas, count: int | None
@@ -169,8 +189,7 @@ class Inputs:
             centre(layer.grid_h) if term.y is None else term.y,
             centre(layer.grid_w) if term.x is None else term.x,
         )
-        shown = unit if term.unit < 0 else term.unit
-        top = self._choose_top(layer, shown, count, "low" if term.weight < 0 else "high")
+        top = self._choose_top(layer, *_listed(unit, objective), count)
         images = [image.image_id for image in top]
         pixels = self._pixels(images)
         pictures = [pixels[image].float() for image in images]
@@ -185,7 +204,7 @@ class Inputs:
 
         return TopImages(tuple(images), pictures, features, item_generator(0, layer.name, unit))
 
-    def _choose_top(self, layer: Layer, unit: int, count: int | None, side: Side = "high") -> list[TopImage]:
+    def _choose_top(self, layer: Layer, unit: int, side: Side, count: int | None) -> list[TopImage]:
         found = self.index.top(layer.name, unit, n=TOP_IMAGES, side=side)
         if count is None:
             return choose_images(found, TOP_IMAGES, per_origin=TOP_IMAGES)
@@ -214,6 +233,12 @@ class Inputs:
     def _mode(self) -> str:
         """Pillow's mode of pictures with the network's channels."""
         return "RGB" if self.network.input_shape[0] == 3 else "L"
+
+
+def _listed(unit: int, objective: Objective) -> tuple[int, Side]:
+    """Unit and side of the list that an objective's images come from: those of its first term."""
+    term = objective.terms[0]
+    return unit if term.unit < 0 else term.unit, "low" if term.weight < 0 else "high"
 
 
 def _to_tensor(image: Image, mode: str) -> Tensor:

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from pipeline.errors import RenderError
 from pipeline.query.index import TopImage
 from viz.inputs.facets import cluster
 
-__all__ = ["PER_ORIGIN", "TopImages", "choose_images"]
+__all__ = ["PER_ORIGIN", "NoTopImages", "TopImages", "choose_images"]
 
 PER_ORIGIN = 2
 """Images cut from one original that may stand for one unit: more would say the same again."""
+
+
+class NoTopImages(RenderError):
+    """A unit has no top images, and a recipe is made from them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.choices import RenderPrecision
+from pipeline.devices import computes_in_bf16
 from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
 from viz.choices import ReluRule
@@ -41,10 +42,7 @@ def resolve_precision(precision: RenderPrecision, device: torch.device) -> Rende
         raise RenderError(f"precision must be one of {known}, got {precision!r}")
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+    return "bf16" if computes_in_bf16(device) else "fp32"
 
 
 class Scorer:

@@ -179,5 +179,5 @@ def _draw_page(columns: Sequence[_Column], layer: Layer, unit: int, methods: Seq
         for row, tile in enumerate(column.tiles):
             page.paste(tile, (left, top + row * (TILE + GAP)))
     if not columns:
-        pen.text((MARGIN, top), "no image drives this unit", SOFT_INK, font("Regular", 17))
+        pen.text((MARGIN, top), "no image: the unit has the same peak on all", SOFT_INK, font("Regular", 17))
     return page

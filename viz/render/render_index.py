@@ -12,6 +12,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
+from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
 from viz.priors.prior import Prior, load_prior, parse_code_shape
 from viz.recipes.base import Recipe
@@ -103,22 +104,30 @@ def render_index(
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(read, layer, index.layers, classes) for layer, _ in chosen]
     rows: list[Rendered] = []
+    empty: list[NoTopImages] = []
     for (layer, wanted), make in zip(chosen, makers, strict=True):
-        rows += render_units(
-            network,
-            layer,
-            (WHOLE_LAYER,) if whole else wanted,
-            recipe,
-            out=index.out,
-            seed=seed,
-            objective=make,
-            objective_name=read.text,
-            batch=batch,
-            precision=precision,
-            score=index.run["config"].get("score", "max"),
-            inputs=inputs,
-            reporter=reporter,
-        )
+        try:
+            rows += render_units(
+                network,
+                layer,
+                (WHOLE_LAYER,) if whole else wanted,
+                recipe,
+                out=index.out,
+                seed=seed,
+                objective=make,
+                objective_name=read.text,
+                batch=batch,
+                precision=precision,
+                score=index.run["config"].get("score", "max"),
+                inputs=inputs,
+                reporter=reporter,
+            )
+        except NoTopImages as error:
+            empty.append(error)
+    if empty and not rows:
+        raise empty[0]
+    for each in empty:
+        reporter.note(f"skipped: {each}")
     return rows
 
 

@@ -12,18 +12,20 @@ seed, and marked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.choices import RenderPrecision, Score
+from pipeline.devices import warn_of_bf16
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
-from pipeline.progress import Reporter, Silent
+from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.progress import Task as ProgressTask
 from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
+from viz.inputs.top_images import NoTopImages
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.scorer import resolve_precision
@@ -81,9 +83,11 @@ def render_units(
         reporter: shown progress in steps of single pictures.
 
     Returns:
-        One row per rendering, unit by unit as asked for, rendered now or found finished.
+        One row per rendering, unit by unit as asked for, rendered now or found finished. Units
+        without top images are left out, with a note, if the recipe is made from top images.
 
     Raises:
+        NoTopImages: when all of them are left out.
         RenderError: for an objective, a unit or a batch that cannot be.
         StoreError: when OUT cannot be written.
     """
@@ -96,14 +100,14 @@ def render_units(
     else:
         make, name = objective, objective_name
     resolved = resolve_precision(precision, device_of(network))
+    if resolved == "bf16" and (warning := warn_of_bf16(device_of(network))):
+        reporter.note(warning)
     references = read_references(out, layer.name)
     inputs = inputs or Inputs(network)
     inputs.require(recipe.source, recipe.name)
     with Workers(device_of(network)) as workers:
         request = RenderRequest(inputs, layer, recipe, name, seed, out, resolved, score, references, workers)
-        targets = [
-            target for unit in dict.fromkeys(units) for target in targets_of(request, unit, make(unit))
-        ]
+        targets = _targets(request, {unit: make(unit) for unit in units}, reporter)
         finished = _finished(request, targets)
         missing = [target for target in targets if (target.unit, target.facet) not in finished]
         if len(missing) < len(targets):
@@ -111,6 +115,23 @@ def render_units(
             reporter.note(f"{layer.name}: {there:,} of {len(targets):,} already there")
         finished |= _render_all(request, missing, size, reporter)
     return [finished[target.unit, target.facet] for target in targets]
+
+
+def _targets(request: RenderRequest, objectives: Mapping[int, Objective], reporter: Reporter) -> list[Target]:
+    """All renderings of these units; those that have no top images are skipped with a note."""
+    targets: list[Target] = []
+    skipped: list[NoTopImages] = []
+    for unit, objective in objectives.items():
+        try:
+            targets += targets_of(request, unit, objective)
+        except NoTopImages as error:
+            skipped.append(error)
+    if skipped:
+        others = f" (and {readable_count(len(skipped) - 1, 'more unit')})" if len(skipped) > 1 else ""
+        if not targets:
+            raise NoTopImages(f"{skipped[0]}{others}")
+        reporter.note(f"skipped: {skipped[0]}{others}")
+    return targets
 
 
 def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:

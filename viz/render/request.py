@@ -65,9 +65,13 @@ class Target:
 
 
 def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Iterator[Target]:
-    """The renderings of a unit."""
+    """The renderings of a unit.
+
+    Raises:
+        NoTopImages: when the recipe is made from top images, and the unit has none.
+    """
     shapes = [{**asdict(layer), "ordinal": None} for layer in objective.layers]
-    for facet in range(_renderings(request, unit)):
+    for facet in range(_renderings(request, unit, objective)):
         fingerprint = recipe_fingerprint(
             request.recipe,
             network=request.inputs.network.digest,
@@ -83,11 +87,13 @@ def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Itera
         yield Target(unit, facet, objective, fingerprint)
 
 
-def _renderings(request: RenderRequest, unit: int) -> int:
+def _renderings(request: RenderRequest, unit: int, objective: Objective) -> int:
     """How many renderings of a unit there can be."""
     recipe = request.recipe
-    # An index lists at least one top image of every unit: only several need to be counted.
-    if recipe.renderings > 1 and recipe.top_images != 0:
-        known = request.inputs.count_top_images(request.layer, unit, recipe.top_images)
-        return min(recipe.renderings, known)
-    return recipe.renderings
+    if recipe.top_images == 0:
+        return recipe.renderings
+    request.inputs.require_top_images(request.layer, unit, objective, recipe.name)
+    if recipe.renderings == 1:
+        return 1  # to count the images takes a query for each unit
+    known = request.inputs.count_top_images(request.layer, unit, objective, recipe.top_images)
+    return min(recipe.renderings, known)

@@ -71,13 +71,12 @@ def gather_cells(
     chosen = {
         unit: choose_images(images, TILES)
         for unit, images in index.tops(layer.name, units, n=ALL_RANKS).items()
-        if not _is_constant(statistics.get(unit))
     }
     patches = _cut_patches(index, layer, chosen)
     classes = index.class_names(layer.name)
     cells = []
     for unit in units:
-        images = chosen.get(unit, [])
+        images = chosen[unit]
         known = statistics.get(unit)
         tiles = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in images
@@ -99,11 +98,6 @@ def gather_cells(
 
 def _rows(index: Index, text: str, layer: Layer, units: Sequence[int]) -> list[dict[str, Any]]:
     return index.sql(text, layer=layer.name, units=list(units)).dicts()
-
-
-def _is_constant(statistics: Mapping[str, Any] | None) -> bool:
-    """Return whether the unit has the same peak in all images, so that its top images are arbitrary."""
-    return statistics is not None and statistics["min"] == statistics["max"]
 
 
 def _cut_patches(
@@ -130,8 +124,13 @@ def _cell_titles(
     classes: Sequence[str] | None,
 ) -> tuple[str, str]:
     """Return title and subtitle of a cell."""
+    dead = ""
+    if statistics is not None and statistics["min"] == statistics["max"]:
+        dead = f"dead: constant {statistics['max']:.4g} on all images"
     if classes is not None:
-        return readable_label(classes[unit]), f"unit {unit}"
+        return readable_label(classes[unit]), f"unit {unit}{', ' if dead else ''}{dead}"
+    if dead:
+        return f"unit {unit}", dead
     if statistics is not None and statistics["active_fraction"] == 0:
         return f"unit {unit}", "never active"
     labels = Counter(readable_label(image.label) for image in images if image.label)

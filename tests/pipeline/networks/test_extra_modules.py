@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from pipeline.cli.app import app
 from pipeline.errors import LayerError, WeightsError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.extra_modules import add_directions, find_module
 from pipeline.networks.network import Network
+from pipeline.query.index import open_index
 from tests.fixtures.modules import Encoder, Staged, Transformer, network
+from tests.fixtures.tiny import write_tars
 
 
 def outputs(net: Network, layers: tuple[Layer, ...], images: Tensor) -> dict[str, Tensor]:
@@ -188,6 +193,41 @@ def test_two_files_may_read_one_layer(tmp_path: Path) -> None:
     assert len(choose_layers(net, ["stem.*"])) == 2
     with pytest.raises(LayerError, match="layer stem has an attribute of that name; rename the file"):
         add_directions(net.module, tmp_path / "first.safetensors")
+
+
+@pytest.mark.parametrize("layers", [[], ["--layers", "head"], ["--layers", "f*"], ["--layers", "**"]])
+def test_directions_are_indexed_whatever_layers_are_chosen(tmp_path: Path, layers: list[str]) -> None:
+    save_file({"first": torch.eye(5)[:2], "second": torch.eye(4)[:3]}, tmp_path / "sae.safetensors")
+    words = ["tests.fixtures.tiny:factory", "--directions", str(tmp_path / "sae.safetensors"), *layers]
+    listed = CliRunner().invoke(app, ["layers", *words, "--json"])
+    assert {"first.sae", "second.sae"} <= {row["layer"] for row in json.loads(listed.stdout)}
+    (data,), out = write_tars(tmp_path / "data", [6]), tmp_path / "out"
+    given = ["index", str(data), "-o", str(out), "--compile", "off", "--network", *words]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    with open_index(out) as index:
+        units = {layer.name: layer.units for layer in index.layers}
+        assert (units["first.sae"], units["second.sae"]) == (2, 3)
+        assert ("head" in units) == (layers != ["--layers", "f*"])
+        assert ("first" in units) == (layers in (["--layers", "f*"], ["--layers", "**"]))
+        assert len(index.top("first.sae", 1, n=3)) == 3
+
+
+def test_directions_on_a_layer_that_cannot_be_probed_are_refused(tmp_path: Path) -> None:
+    save_file({"shared": torch.eye(4)}, tmp_path / "sae.safetensors")
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.head = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.shared(self.shared(x.repeat(1, 2, 1, 1)[:, :4])))
+
+    net = network(Twice())
+    add_directions(net.module, tmp_path / "sae.safetensors")
+    for patterns in ([], ["head"]):
+        with pytest.raises(LayerError, match=r"layer shared.sae cannot be probed: it runs 2 times"):
+            choose_layers(net, patterns)
 
 
 def test_directions_that_do_not_fit(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_patches_agree_with_preprocess(index: Index) -> None:
         for unit in range(index.unit_count(name)):
             for image in index.top(name, unit, n=TOP):
                 seen = index.layer(name).box(image.y, image.x)
-                expected = index.preprocess.to_original(seen, image.width, image.height)
+                expected = index.preprocess.seen_in_original(seen, image.width, image.height)
                 assert image.box == expected
 
 
@@ -98,6 +98,7 @@ sizes = st.integers(1, 3000)
     width=st.integers(8, 300),
     more=st.integers(0, 60),
     fit=st.sampled_from(["crop", "squash"]),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
     field=st.integers(1, 500),
     stride=st.integers(0, 40),
     start=st.integers(-200, 10),
@@ -109,12 +110,19 @@ def test_sql_and_python_carry_a_box_back_alike(
     width: int,
     more: int,
     fit: str,
+    interpolation: str,
     field: int,
     stride: int,
     start: int,
 ) -> None:
     out = tmp_path_factory.mktemp("geometry")
-    preprocess = Preprocess(height, width, max(height, width) + more, fit=fit)  # type: ignore[arg-type]
+    preprocess = Preprocess(
+        height,
+        width,
+        max(height, width) + more,
+        interpolation=interpolation,  # type: ignore[arg-type]
+        fit=fit,  # type: ignore[arg-type]
+    )
     layer = dict.fromkeys(LAYERS_SCHEMA.names, 1) | {"layer": "a", "kind": "map"}
     layer |= {"rf_h": field, "rf_w": field + 3, "stride_y": stride, "stride_x": stride + 1}
     layer |= {"start_y": start, "start_x": start - 1}
@@ -142,7 +150,7 @@ def test_sql_and_python_carry_a_box_back_alike(
     for (y, x), (w, h), edges in zip(places, images, found, strict=True):
         top, left = start + y * stride, start - 1 + x * (stride + 1)
         seen = Box(left, top, left + field + 3, top + field)
-        assert Box(*edges) == preprocess.to_original(seen, w, h)
+        assert Box(*edges) == preprocess.seen_in_original(seen, w, h)
 
 
 def _write(out: Path, name: str, rows: list[dict[str, object]]) -> None:

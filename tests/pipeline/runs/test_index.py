@@ -68,10 +68,21 @@ def oracle(network: Network, ids: list[int]) -> list[tuple[object, ...]]:
                 )
                 peaks.append((best[0], image_id, -best[1], -best[2]))
             for side, sign in (("high", -1), ("low", 1)):
-                ordered = sorted(peaks, key=lambda peak, sign=sign: (sign * peak[0], peak[1]))
+                ordered = informative(peaks, side)
+                ordered.sort(key=lambda peak, sign=sign: (sign * peak[0], peak[1]))
                 for rank, (value, image_id, y, x) in enumerate(ordered[:K], start=1):
                     table.append((layer, unit, side, rank, value, image_id, y, x))
     return table
+
+
+def informative(peaks: list[tuple[float, int, int, int]], side: str) -> list[tuple[float, int, int, int]]:
+    """The peaks that a list may contain: (activation, image_id, y, x)."""
+    values = [peak[0] for peak in peaks]
+    if side == "high":
+        return [peak for peak in peaks if peak[0] > min(values)]
+    if min(values) == 0 and values.count(0) > K:
+        return []
+    return [peak for peak in peaks if peak[0] < max(values)]
 
 
 def image_ids(sizes: list[int]) -> list[int]:

@@ -134,7 +134,8 @@ def test_cells_show_the_content_of_the_index(out: Path) -> None:
     assert len(disc.tiles) == 9
     assert [tile.activation for tile in disc.tiles] != [image.activation for image in top[:9]]
     assert sum(bucket[2] for bucket in rings.histogram) == 48
-    assert (dead.subtitle, dead.tiles, dead.note) == ("never active", (), "")
+    assert (dead.subtitle, dead.tiles) == ("dead: constant 0 on all images", ())
+    assert dead.note == ""
     assert (heads[0].title, heads[0].subtitle) == ("rings", "unit 3")
 
 
