@@ -44,7 +44,7 @@ ORDER = {
         ("ascent",),
         ("planning", "priors"),
         ("passes",),
-        ("canvas", "choices", "objectives", "pixels", "seeds"),
+        ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
     ),
 }
 """Folders, and modules that lie in the package itself, from top to bottom: each imports only from

@@ -8,6 +8,7 @@ progress and errors to standard error.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -283,6 +284,8 @@ def _print(
 
 def main() -> None:
     """Run the command line; the exit code is 1 for an error, 2 for a wrong call, 130 for Ctrl-C."""
+    # A request to end, as `kill` and schedulers send it, ends a command as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except BrokenPipeError:

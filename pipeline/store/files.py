@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 
-__all__ = ["atomic_path", "sha256_file", "sync_file", "sync_folder"]
+__all__ = ["atomic_path", "make_folder", "sha256_file", "sync_file", "sync_folder"]
 
 
 def sync_file(path: Path) -> None:
@@ -26,6 +26,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, where they do not exist.
+
+    Raises:
+        StoreError: when it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot create {folder}: {error.strerror or error}; free some space or fix the permissions, "
+            "and run the same command again"
+        ) from error
 
 
 @contextmanager

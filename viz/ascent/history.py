@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +86,23 @@ class History:
         self.active = [self.active[place] for place in stay]
         return stay
 
-    def finish(self, pictures: Tensor, importance: Tensor | None = None) -> AscentResult:
+    def state(self) -> dict[str, Any]:
+        """All that was noted."""
+        return {
+            "traces": self.traces,
+            "best": self.best,
+            "last": self.last,
+            "active": self.active,
+            "high": self._high,
+            "smoothed": self._smoothed,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self.traces, self.best, self.last = state["traces"], state["best"], state["last"]
+        self.active, self._high, self._smoothed = state["active"], state["high"], state["smoothed"]
+
+    def finish(self, pictures: Tensor | Sequence[Tensor], importance: Tensor | None = None) -> AscentResult:
         """The result, given the pictures (active, channel, y, x) of the images still active."""
         for image, picture in zip(self.active, pictures, strict=True):
             self.last[image] = picture.detach()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from viz.ascent.checkpoint import Checkpoint, Stateful
 from viz.ascent.history import AscentResult, History
 from viz.ascent.optimisers import Optimiser
 from viz.ascent.parametrisation import Parametrisation
@@ -56,20 +58,40 @@ class Ascent:
     importance: bool = False
 
 
-def ascend(ascent: Ascent, scorer: Scorer, objectives: Sequence[Objective], on_step: OnStep) -> AscentResult:
+def ascend(
+    ascent: Ascent,
+    scorer: Scorer,
+    objectives: Sequence[Objective],
+    on_step: OnStep,
+    checkpoint: Checkpoint | None = None,
+) -> AscentResult:
     """Optimise the pictures of a batch.
 
     Args:
-        ascent: of the batch.
+        ascent: of the batch, as planned anew from the batch's own generators.
         scorer: of the network, with the same score term.
         objectives: one per image.
         on_step: told of progress.
+        checkpoint: continued from where there is one, and saved as time passes.
+
+    Raises:
+        RenderError: when the checkpoint is not of this ascent.
+        StoreError: when it cannot be written.
     """
     values = ascent.start.to(scorer.device)
-    history, importance = History(len(objectives), ascent.patience), None
+    first, history, importance = 0, History(len(objectives), ascent.patience), None
     if ascent.score_term is not None:
         ascent.score_term.prepare(scorer, objectives)
-    for step in range(ascent.steps):
+    saved = checkpoint.load(scorer.device) if checkpoint else None
+    if checkpoint and saved:
+        with checkpoint.refuse_other():
+            first, values, importance = _restore(saved, ascent, history)
+            on_step(first * len(history.active) + ascent.steps * (len(objectives) - len(history.active)))
+    for step in range(first, ascent.steps):
+        if not history.active:
+            break
+        if checkpoint and checkpoint.is_due:
+            checkpoint.save(_state(step, values, importance, ascent, history))
         images = history.active
         values = ascent.parametrisation.grow(values, step).requires_grad_()
         pictures = ascent.parametrisation.pictures(values)
@@ -85,10 +107,32 @@ def ascend(ascent: Ascent, scorer: Scorer, objectives: Sequence[Objective], on_s
             on_step((len(images) - len(stay)) * (ascent.steps - step - 1))
             values = values[stay]
             ascent.optimiser.keep(stay)
-        if not history.active:
-            return history.finish(pictures[:0], importance)
+    if checkpoint and checkpoint.exists:
+        # A second attempt at some of the pictures may follow, and must not lose the first.
+        checkpoint.save(_state(ascent.steps, values, importance, ascent, history))
     with torch.no_grad():
-        return history.finish(ascent.parametrisation.pictures(values), importance)
+        return history.finish(ascent.parametrisation.pictures(values) if history.active else (), importance)
+
+
+def _stateful(ascent: Ascent, history: History) -> dict[str, Stateful]:
+    """What changes from step to step besides the values."""
+    parts: dict[str, Stateful] = {"optimiser": ascent.optimiser, "views": ascent.views, "history": history}
+    return parts if ascent.score_term is None else {**parts, "score_term": ascent.score_term}
+
+
+def _state(
+    step: int, values: Tensor, importance: Tensor | None, ascent: Ascent, history: History
+) -> dict[str, Any]:
+    """The content of a checkpoint: everything as it is before a step."""
+    parts = {name: part.state() for name, part in _stateful(ascent, history).items()}
+    return {"step": step, "values": values.detach(), "importance": importance, **parts}
+
+
+def _restore(saved: dict[str, Any], ascent: Ascent, history: History) -> tuple[int, Tensor, Tensor | None]:
+    """Step, values and importance of a checkpoint, whose other parts are restored."""
+    for name, part in _stateful(ascent, history).items():
+        part.restore(saved[name])
+    return saved["step"], saved["values"], saved["importance"]
 
 
 def _score(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +44,13 @@ class Optimiser:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the images."""
 
+    def state(self) -> dict[str, Any]:
+        """What is carried from one step to the next."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+
 
 class Adam(Optimiser):
     """Adam on gradients of unit root mean square; with `nesterov` it is NAdam."""
@@ -74,6 +82,14 @@ class Adam(Optimiser):
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the images' moments."""
         self.first, self.second = self.first[places], self.second[places]
+
+    def state(self) -> dict[str, Any]:
+        """The moments."""
+        return {"first": self.first, "second": self.second, "product": self.product}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue with these moments."""
+        self.first, self.second, self.product = state["first"], state["second"], state["product"]
 
 
 class BlurredSteps(Optimiser):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -37,6 +38,13 @@ class RandomViews:
     def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
         """The view of a step, of pictures of those images of the batch."""
         raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """What is carried from one step to the next."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
 
 
 class WholePicture(RandomViews):
@@ -117,6 +125,15 @@ class CropViews(RandomViews):
             return sample(pictures.repeat_interleave(self.copies, dim=0), maps, height, width) + noise
 
         return view
+
+    def state(self) -> dict[str, Any]:
+        """The states of the generators."""
+        return {"generators": [generator.get_state() for generator in self.generators]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue to draw from these states."""
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved.cpu())
 
     def _draw_noise(self, images: Sequence[int]) -> Tensor:
         shape = (self.copies, self.channels, self.canvas.height, self.canvas.width)

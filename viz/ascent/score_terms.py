@@ -7,6 +7,7 @@ what the scorer asks of it. `viz.ascent.likeness` has one more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,13 @@ class ScoreTerm:
         """The scores (image,) with the term; arguments as in `viz.passes.score_term`."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, Any]:
+        """What was measured in earlier steps and is not measured again."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+
 
 class Diversity(ScoreTerm):
     """Minus the similarity of a unit's renderings to each other, as in Lucid's `diversity`.
@@ -109,6 +117,14 @@ class Distance(ScoreTerm):
         for image, (score, features) in zip(images, measured, strict=True):
             self.features[image] = features
             self.scores.setdefault(image, score.abs())
+
+    def state(self) -> dict[str, Any]:
+        """The scores of the starts in their first view."""
+        return {"scores": self.scores}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue with these scores."""
+        self.scores = state["scores"]
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look

@@ -10,7 +10,6 @@ generator is created by a factory `module:function`, see `viz.priors.user_module
 from __future__ import annotations
 
 import hashlib
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from viz.priors.user_module import (
     decode_codes,
     describe_error,
 )
+from viz.tensor_files import load_tensors
 
 __all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path"]
 
@@ -137,18 +137,11 @@ def _load_checkpoint(path: Path) -> Prior:
     if not path.is_file():
         raise RenderError(f"prior {path} does not exist; train one with `maxact prior train`")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path, torch.device("cpu"))
         shape, rectified = content["shape"], content["least"] >= 0
         module = Decoder(**shape)
         module.load_state_dict(content["decoder"])
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-    ) as error:
+    except (ValueError, OSError, RuntimeError, LookupError, TypeError) as error:
         raise RenderError(f"{path} is not a checkpoint of a prior: {describe_error(error)}") from error
     module.eval().requires_grad_(False)
     statistics = CodeStatistics(module.mean, module.deviation, rectified)

@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.errors import RenderError, StoreError
+from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.store.files import atomic_path
 from viz.passes.scorer import resolve_precision
 from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
@@ -29,6 +28,7 @@ from viz.priors.feature_loss import choose_matched_layers, feature_loss
 from viz.priors.options import PriorOptions, code_grid
 from viz.priors.prior import prior_path
 from viz.priors.training_data import Examples
+from viz.tensor_files import load_tensors, save_tensors
 
 __all__ = ["train_prior"]
 
@@ -149,11 +149,16 @@ class _Training:
         """Load a checkpoint and return True, or return False if there is none.
 
         Raises:
-            RenderError: if the checkpoint belongs to a training with other settings.
+            RenderError: if the checkpoint belongs to a training with other settings, or is damaged.
         """
-        if not path.exists():
+        try:
+            content = load_tensors(path, device_of(self.network))
+        except FileNotFoundError:
             return False
-        content = torch.load(path, map_location=device_of(self.network), weights_only=True)
+        except ValueError as error:
+            raise RenderError(
+                f"{path} cannot be read ({error}); delete it, and run the same command again to train anew"
+            ) from error
         for key, expected in self.identity.items():
             if content.get(key) != expected:
                 raise RenderError(
@@ -213,14 +218,5 @@ def train_prior(
             task.advance()
             task.describe(f"loss {loss:.3f}")
             if training.step % CHECKPOINT_STEPS == 0 or training.step == options.steps:
-                _save_checkpoint(path, training)
+                save_tensors(path, training.state())
     return path
-
-
-def _save_checkpoint(path: Path, training: _Training) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
-    with atomic_path(path) as temporary:
-        torch.save(training.state(), temporary)

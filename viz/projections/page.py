@@ -12,7 +12,6 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pipeline.errors import StoreError
 from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -20,7 +19,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
-from pipeline.store.files import atomic_path
+from pipeline.store.files import atomic_path, make_folder
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
@@ -97,10 +96,7 @@ def _draw_layer(
 ) -> list[Path]:
     """The pages of one layer."""
     folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot create {folder}: {error.strerror}") from error
+    make_folder(folder)
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from viz.ascent.checkpoint import Checkpoint
 from viz.ascent.history import AscentResult
 from viz.ascent.loop import ascend
 from viz.canvas import Canvas
@@ -15,6 +16,7 @@ from viz.objectives.objective import Objective
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
 from viz.pixels import to_bytes
+from viz.render.checkpoints import checkpoint_of
 from viz.render.files import picture_name, save_picture
 from viz.render.measure import Measured, measure, open_picture
 from viz.render.request import RenderRequest, Target
@@ -36,7 +38,7 @@ def render_batch(
         [item_generator(request.seed, request.layer.name, target.unit, target.facet) for target in targets],
         _top_images(request, canvas, targets),
     )
-    result = _optimise(request, batch, on_step)
+    result = _optimise(request, batch, on_step, checkpoint_of(request, targets, batch.device))
     files, pictures = _save(request, targets, result)
     measured = measure(
         request.inputs.network, pictures, batch.objectives, canvas, request.score, request.recipe.zoom
@@ -62,8 +64,10 @@ def _top_images(request: RenderRequest, canvas: Canvas, targets: Sequence[Target
     return [divided[target.unit][target.facet] for target in targets]
 
 
-def _optimise(request: RenderRequest, batch: Batch, on_step: Callable[[int], None]) -> AscentResult:
-    """Gradient ascent as the recipe plans it."""
+def _optimise(
+    request: RenderRequest, batch: Batch, on_step: Callable[[int], None], checkpoint: Checkpoint
+) -> AscentResult:
+    """Gradient ascent as the recipe plans it, from where an earlier run was stopped."""
     recipe, ascent = request.recipe, request.recipe.ascent(batch)
     term, read = ascent.score_term, batch.objectives[0].layers
     layers = {layer.name: layer for layer in (*(term.layers if term else ()), *read)}
@@ -76,7 +80,7 @@ def _optimise(request: RenderRequest, batch: Batch, on_step: Callable[[int], Non
             extra=term,
             workers=request.workers,
         )
-        return recipe.finish(ascend(ascent, scorer, batch.objectives, on_step), batch)
+        return recipe.finish(ascend(ascent, scorer, batch.objectives, on_step, checkpoint), batch)
 
 
 def _save(

@@ -11,8 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from pipeline.errors import StoreError
-from pipeline.store.files import atomic_path
+from pipeline.store.files import atomic_path, make_folder
 
 __all__ = ["picture_name", "save_picture"]
 
@@ -38,10 +37,7 @@ def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
     Raises:
         StoreError: when it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
     pixels = torch.cat(list(planes)).permute(1, 2, 0).squeeze(2).numpy()
     text = PngInfo()
     text.add_text("maxact", about)

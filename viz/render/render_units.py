@@ -5,7 +5,8 @@
     render_units(network, layer, range(24), get_recipe("fourier"), out=Path("out/demo"))
 
 A finished batch is on disk; the same call continues where it was stopped, because finished units
-are found in the table by the fingerprint of everything that decided them. A rendering that failed
+are found in the table by the fingerprint of everything that decided them, and the batch that was
+being optimised in its checkpoint (`viz.render.checkpoints`). A rendering that failed
 (grey, or weaker than many real images) is made once more with the redirected ReLU rule and another
 seed, and marked.
 """
@@ -33,6 +34,7 @@ from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.recipes.base import Recipe
 from viz.render.batch import render_batch
+from viz.render.checkpoints import remove_checkpoints
 from viz.render.request import RenderRequest, Target, targets_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
@@ -40,7 +42,7 @@ from viz.render.verdict import read_references
 __all__ = ["render_units"]
 
 BATCH_UNITS = 2 * PASS_IMAGES
-"""Renderings in a batch on the CPU; what is lost when a run is stopped is one batch."""
+"""Renderings in a batch on the CPU."""
 
 BATCH_UNITS_CUDA = 128
 """Likewise on a GPU."""
@@ -207,6 +209,7 @@ def _render_chunk(
         rows = [_better(request, row, retried.get((row.unit, row.facet))) for row in rows]
         progress.describe("")
     merge_renders(request.out, rows)
+    remove_checkpoints(request.out, targets)
     return rows
 
 

@@ -16,7 +16,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
-from pipeline.store.files import atomic_path
+from pipeline.store.files import atomic_path, make_folder
 from pipeline.version import installed_version
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
@@ -97,7 +97,7 @@ def _draw_layer(
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
     seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
     files: list[Path] = []
     with reporter.task(f"sheets of {layer.name}", len(units), "units") as task:
