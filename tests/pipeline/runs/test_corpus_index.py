@@ -34,6 +34,8 @@ from tests.fixtures.corpus import Case, build_corpus
 from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.tiny import PREPROCESS, picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 SIDE = 32
 
 

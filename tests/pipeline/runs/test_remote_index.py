@@ -20,6 +20,8 @@ from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.serving import Files, bucket, server
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["bucket", "server"]
 
 SIZES = [9, 7, 5]

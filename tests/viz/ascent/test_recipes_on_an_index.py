@@ -20,6 +20,8 @@ from viz.recipes.catalog import RECIPES, get_recipe
 from viz.render.render_units import render_units
 from viz.render.table import load_renders
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {
     "octaves": {"steps": "10", "step_scale": "2"},
     "fourier": {"steps": "10"},

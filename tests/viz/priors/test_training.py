@@ -31,6 +31,8 @@ from viz.priors.training_data import Examples
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"size": 16, "grid": 4, "batch": 4}
 
 
