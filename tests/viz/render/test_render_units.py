@@ -20,6 +20,8 @@ from viz.render.render_units import render_units
 from viz.render.table import load_renders, read_renders
 from viz.render.verdict import ratio_of
 
+pytestmark = pytest.mark.slow
+
 QUICK = {
     "fourier": get_recipe("fourier", {"steps": "12"}),
     "octaves": get_recipe("octaves", {"steps": "15", "step_scale": "2"}),
