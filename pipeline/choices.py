@@ -10,6 +10,7 @@ __all__ = [
     "Device",
     "Kind",
     "MemoryFormat",
+    "Positions",
     "Precision",
     "RenderPrecision",
     "Score",
@@ -41,6 +42,9 @@ positions."""
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Which axes of a layer's output are units and which are positions."""
+
+Positions = Literal["grid", "reordered", "unknown"]
+"""Where a layer's output has its positions: row by row, in another order that was found, or unknown."""
 
 Side = Literal["high", "low"]
 """The highest or the lowest peaks of a unit."""

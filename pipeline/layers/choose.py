@@ -24,8 +24,9 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.layers.patterns import match_layers
+from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Target
-from pipeline.layers.receptive_field_cache import cached_fields
+from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network, grey_input
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
@@ -138,7 +139,8 @@ def choose_layers(
             layers, or against every module if none of those match or the glob contains `**`;
             empty: the default layers. `NAME.input` is the input of a module, see
             `pipeline.networks.extra_modules`. Directions added to the network are always chosen.
-        receptive_fields: whether to find them; if not, they are set to the whole input.
+        receptive_fields: whether to find them, and to verify positions; if not, they are set to the
+            whole input.
         kind: of all chosen layers with the right number of axes, in place of the kind that their
             shapes suggest.
         cache: folder in which the receptive fields of known architectures are stored.
@@ -156,12 +158,31 @@ def choose_layers(
     layers = _find_layers(network, patterns, kind)
     if not receptive_fields:
         return tuple(layers)
+    with_fields = _with_fields(network, layers, cache)
+    placings = cached_placings(network, with_fields, cache)
+    # Where positions are unknown, each sees the whole input, as before the search.
+    found = [
+        placed(shaped if placing.positions == "unknown" else layer, placing)
+        for shaped, layer, placing in zip(layers, with_fields, placings, strict=True)
+    ]
+    reordered = [layer for layer in found if layer.position_order]
+    anew = {layer.name: layer for layer in _with_fields(network, reordered, cache)}
+    return tuple(anew.get(layer.name, layer) for layer in found)
+
+
+def _with_fields(network: Network, layers: Sequence[Layer], cache: Path | None) -> list[Layer]:
+    """The layers with their receptive fields."""
     targets = [
-        Target(layer.module, (layer.grid_h, layer.grid_w), functools.partial(unit_view, layer))
+        Target(
+            layer.module,
+            (layer.grid_h, layer.grid_w),
+            functools.partial(unit_view, layer),
+            f"{layer.name} reordered" if layer.position_order else layer.name,
+        )
         for layer in layers
     ]
-    fields = cached_fields(network.module, grey_input(network), targets, cache)
-    return tuple(
+    fields = cached_fields(network.module, grey_input(network), targets, cache) if targets else []
+    return [
         replace(
             layer,
             rf_h=rows.size,
@@ -172,4 +193,4 @@ def choose_layers(
             start_x=columns.start,
         )
         for layer, (rows, columns) in zip(layers, fields, strict=True)
-    )
+    ]

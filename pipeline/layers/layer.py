@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from pipeline.choices import Kind
+from pipeline.choices import Kind, Positions
 from pipeline.errors import LayerError
 from pipeline.images.preprocess import Box
 from pipeline.networks.trace import first_tensor
 
-__all__ = ["LISTED", "Layer", "listed", "unit_view"]
+__all__ = ["LISTED", "Layer", "listed", "stored_positions", "unit_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Layer:
         stride_x: input columns likewise.
         start_y: first input row of the receptive field of grid row 0; negative inside padding.
         start_x: first input column likewise.
+        positions: `grid` where the output has its positions row by row; `reordered` where it has them
+            in the order of `position_order`; `unknown` where no order was found in which positions
+            respond to their place.
+        position_order: of a reordered layer, for each position of the grid, row by row, where the
+            output has it: the number of the token, prefix included, or of the place in the map.
     """
 
     name: str
@@ -48,6 +55,34 @@ class Layer:
     stride_x: int
     start_y: int
     start_x: int
+    positions: Positions = "grid"
+    position_order: tuple[int, ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Layer:
+        """The layer of a record, see `record`; fields that are missing or None have their default.
+
+        Raises:
+            LayerError: if the order of the positions does not fit the grid.
+        """
+        given = {name: value for name, value in record.items() if value is not None}
+        layer = cls(**{**given, "position_order": tuple(given.get("position_order", ()))})
+        order, places = layer.position_order, layer.grid_h * layer.grid_w
+        if order and not (len(set(order)) == len(order) == places and min(order) >= 0):
+            raise LayerError(
+                f"layer {layer.name}: position_order has {len(order):,} places, expected {places:,} different "
+                "ones; restore the index from a copy, or index again with --fresh"
+            )
+        return layer
+
+    def record(self) -> dict[str, Any]:
+        """The fields as plain values; what says that positions are as usual is left out."""
+        fields = asdict(self)
+        if self.positions == "grid":
+            del fields["positions"]
+        if not self.position_order:
+            del fields["position_order"]
+        return fields
 
     @property
     def module(self) -> str:
@@ -61,7 +96,7 @@ class Layer:
         return Box(left, top, left + self.rf_w, top + self.rf_h)
 
 
-LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix")
+LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix", "positions")
 """Column names of `listed`."""
 
 
@@ -76,11 +111,12 @@ def listed(layer: Layer) -> tuple[str | int, ...]:
         "all" if whole else f"{layer.rf_h}x{layer.rf_w}",
         "-" if whole else f"{layer.stride_y}x{layer.stride_x}",
         layer.prefix,
+        "-" if layer.grid_h * layer.grid_w == 1 else layer.positions,
     )
 
 
 def unit_view(layer: Layer, output: Any) -> Tensor:
-    """View a layer's output with its axes in the order image, unit, y, x, without a copy.
+    """View a layer's output with its axes in the order image, unit, y, x; a copy only if reordered.
 
     Args:
         layer: its kind determines the axes.
@@ -92,11 +128,11 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
     Raises:
         LayerError: if the output does not match the layer's kind.
     """
-    tensor = first_tensor(output)
-    axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
-    if tensor is None or tensor.dim() != axes:
-        found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
-        raise LayerError(f"layer {layer.name} returned {found}, expected {axes} axes ({layer.kind})")
+    if layer.position_order:
+        stored = stored_positions(layer, output)
+        order = torch.tensor(layer.position_order, device=stored.device)
+        return stored[:, :, order].unflatten(2, (layer.grid_h, layer.grid_w))
+    tensor = _probed_tensor(layer, output)
     if layer.kind == "map":
         return tensor
     if layer.kind == "map_last":
@@ -105,3 +141,35 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
         return tensor[:, :, None, None]
     tokens = tensor[:, layer.prefix :].transpose(1, 2)
     return tokens.view(len(tokens), -1, layer.grid_h, layer.grid_w)
+
+
+def stored_positions(layer: Layer, output: Any) -> Tensor:
+    """View a layer's output as (image, unit, place), with all places in the order of the output.
+
+    Args:
+        layer: its kind determines the axes.
+        output: of the module, as for `unit_view`.
+
+    Returns:
+        All tokens, those before the grid included; a map row by row; one place for vectors.
+
+    Raises:
+        LayerError: if the output does not match the layer's kind.
+    """
+    tensor = _probed_tensor(layer, output)
+    if layer.kind == "map":
+        return tensor.flatten(2)
+    if layer.kind == "map_last":
+        return tensor.flatten(1, 2).transpose(1, 2)
+    if layer.kind == "vector":
+        return tensor[:, :, None]
+    return tensor.transpose(1, 2)
+
+
+def _probed_tensor(layer: Layer, output: Any) -> Tensor:
+    tensor = first_tensor(output)
+    axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
+    if tensor is None or tensor.dim() != axes:
+        found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
+        raise LayerError(f"layer {layer.name} returned {found}, expected {axes} axes ({layer.kind})")
+    return tensor

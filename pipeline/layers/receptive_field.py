@@ -39,11 +39,18 @@ class Target:
         module: dotted name.
         grid: rows and columns of its positions.
         view: converts the module's output to (image, unit, y, x).
+        layer: name of the layer; empty: the module's.
     """
 
     module: str
     grid: tuple[int, int]
     view: Callable[[Any], Tensor]
+    layer: str = ""
+
+    @property
+    def name(self) -> str:
+        """What distinguishes it from other targets of the network."""
+        return self.layer or self.module
 
 
 @dataclass(slots=True)

@@ -106,7 +106,8 @@ class Index:
         rows = self._fetch("SELECT * FROM layers ORDER BY ordinal", {}).dicts()
         names = {field.name for field in fields(Layer)}
         return tuple(
-            Layer(name=row.pop("layer"), **{k: v for k, v in row.items() if k in names}) for row in rows
+            Layer.from_record({"name": row["layer"], **{k: v for k, v in row.items() if k in names}})
+            for row in rows
         )
 
     def layer(self, name: str) -> Layer:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.schemas import RENDERS, SCHEMAS
+from pipeline.store.schemas import DEFAULTS, RENDERS, SCHEMAS
 
 __all__ = ["create_views", "read_preprocess"]
 
@@ -96,7 +96,7 @@ def create_views(
     name = _quote_name(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
     for table, columns in {**SCHEMAS, "renders": RENDERS}.items():
-        body = _table_body(connection, out / f"{table}.parquet", columns)
+        body = _table_body(connection, out / f"{table}.parquet", columns, DEFAULTS.get(table, {}))
         connection.execute(f"CREATE OR REPLACE VIEW {name}.{table} AS {body}")
     connection.execute(
         f"CREATE OR REPLACE VIEW {name}.preprocess AS SELECT {preprocess.height} AS height, "
@@ -106,21 +106,25 @@ def create_views(
     connection.execute(_PATCHES.format(schema=name, width=preprocess.width, height=preprocess.height, **sql))
 
 
-def _table_body(connection: duckdb.DuckDBPyConnection, path: Path, columns: pa.Schema) -> str:
+def _table_body(
+    connection: duckdb.DuckDBPyConnection, path: Path, columns: pa.Schema, defaults: Mapping[str, str]
+) -> str:
     """The SELECT of one view: from the Parquet file, or no rows of the same columns."""
     if not path.is_file():
         empty = ", ".join(f"NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in columns)
         return f"SELECT {empty} WHERE false"
     source = f"read_parquet({_quote_text(_literal_path(path))})"
     try:
-        connection.execute(f"SELECT * FROM {source} LIMIT 0")
+        found = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or []
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         remedy = "index again into a new OUT"
         if columns is RENDERS:
             remedy = "delete it and render again; the index is not changed"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
-    return f"SELECT * FROM {source}"
+    present = {name for name, *_ in found}
+    missing = [f"{value} AS {_quote_name(name)}" for name, value in defaults.items() if name not in present]
+    return f"SELECT {', '.join(['*', *missing])} FROM {source}"
 
 
 def _duck_type(kind: pa.DataType) -> str:

@@ -51,7 +51,7 @@ def fingerprint_fields(
         "network": config.network,
         "weights": digest,
         "preprocess": asdict(preprocess),
-        "layers": [[layer.name, layer.kind, layer.units] for layer in layers],
+        "layers": [_layer_fields(layer) for layer in layers],
         "top": config.top,
         "score": config.score,
         "batch size": config.batch_size,
@@ -64,6 +64,14 @@ def fingerprint_fields(
     versioned = (*_VERSIONED, "simplejpeg") if config.decoder == "simplejpeg" else _VERSIONED
     fields |= {f"{name} version": importlib.metadata.version(name) for name in versioned}
     return _plain(fields)
+
+
+def _layer_fields(layer: Layer) -> list[Any]:
+    """What decides a layer's peaks and where they are."""
+    fields = [layer.name, layer.kind, layer.units]
+    if layer.position_order:
+        fields.append(hashlib.sha256(json.dumps(layer.position_order).encode()).hexdigest()[:16])
+    return fields
 
 
 def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def merge_runs(
         write_run(out, content)
         kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
         _remove_others(out, {commit.path for commit in kept})
-        layers = tuple(Layer(**layer) for layer in content["layers"])
+        layers = tuple(Layer.from_record(layer) for layer in content["layers"])
         totals = write_index(
             out,
             layers,

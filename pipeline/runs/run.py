@@ -213,7 +213,7 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
             "classes": list(network.classes) if network.classes else None,
         },
         "preprocess": asdict(network.preprocess),
-        "layers": [asdict(layer) for layer in plan.layers],
+        "layers": [layer.record() for layer in plan.layers],
         "dataset": {
             "name": plan.dataset.name,
             "data": list(plan.dataset.data),

@@ -25,7 +25,7 @@ from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.run_file import Totals
-from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
+from pipeline.store.schemas import CLASSES, DEFAULTS, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
 
 __all__ = ["write_index"]
 
@@ -71,8 +71,9 @@ def write_index(
         merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state.informative()
     footer = {"maxact.fingerprint": fingerprint}
     write_records(out, commits, shards, footer)
+    probed = _layer_table(layers)
     tables = {
-        "layers": (LAYERS, iter([_layer_table(layers)])),
+        "layers": (probed.schema, iter([probed])),
         "top": (TOP, _top_tables(layers, merged)),
         "units": (UNITS, _unit_tables(layers, merged, _labels_of_top(out, merged))),
         "strata": (STRATA, _strata_tables(layers, merged)),
@@ -86,13 +87,15 @@ def write_index(
 
 
 def _layer_table(layers: Sequence[Layer]) -> pa.Table:
-    rows = []
-    for layer in layers:
-        row: dict[str, object] = {
-            field.name: getattr(layer, field.name) for field in LAYERS if field.name != "layer"
-        }
-        rows.append({"layer": layer.name, **row})
-    return pa.Table.from_pylist(rows, LAYERS)
+    """One row per layer; columns that have their default everywhere are left out, see `DEFAULTS`."""
+    records = [layer.record() for layer in layers]
+    given = {name for record in records for name in record} - {"name"}
+    columns = [field for field in LAYERS if field.name in given or field.name not in DEFAULTS["layers"]]
+    rows = [
+        {"layer": layer.name, "positions": layer.positions, **record}
+        for layer, record in zip(layers, records, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, pa.schema(columns))
 
 
 def _spans(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int, slice]]:

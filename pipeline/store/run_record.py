@@ -121,7 +121,11 @@ LAYER = _Fields(
         "stride_x": _whole(0, MAX_FIELD - 1),
         "start_y": _PIXELS,
         "start_x": _PIXELS,
-    }
+    },
+    {
+        "positions": _Optional(_word(*get_args(choices.Positions))),
+        "position_order": _Optional(_Items(_whole(0, MAX_FIELD - 1))),
+    },
 )
 """Fields of a `pipeline.layers.layer.Layer`."""
 

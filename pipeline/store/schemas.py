@@ -8,6 +8,7 @@ import pyarrow as pa
 
 __all__ = [
     "CLASSES",
+    "DEFAULTS",
     "ERRORS",
     "HISTOGRAMS",
     "IMAGES",
@@ -45,9 +46,18 @@ LAYERS = _schema(
     stride_x=pa.int32(),
     start_y=pa.int32(),
     start_x=pa.int32(),
+    positions=pa.string(),
+    position_order=pa.list_(pa.int32()),
 )
 """One row per probed layer. `rf_*`, `stride_*` and `start_*` are in pixels of the network's input:
-grid position y sees the rows start_y + y * stride_y up to, not including, that plus rf_h."""
+grid position y sees the rows start_y + y * stride_y up to, not including, that plus rf_h. The columns
+of `DEFAULTS` are written only where a layer has another value."""
+
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "layers": {"positions": "'grid'", "position_order": "NULL::INTEGER[]"}
+}
+"""Columns that a table may lack, with what they then hold, in SQL."""
 
 
 IMAGES = _schema(

@@ -70,7 +70,7 @@ def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Itera
     Raises:
         NoTopImages: when the recipe is made from top images, and the unit has none.
     """
-    shapes = [{**asdict(layer), "ordinal": None} for layer in objective.layers]
+    shapes = [{**layer.record(), "ordinal": None} for layer in objective.layers]
     for facet in range(_renderings(request, unit, objective)):
         fingerprint = recipe_fingerprint(
             request.recipe,
