@@ -1,6 +1,7 @@
 """Choose the modules to probe, and find the shape of their units.
 
-A layer is a module, named by its dotted name. Its output is of one of four kinds, found by a trial pass:
+A layer is a module, named by its dotted name, or one of its runs or of its tensors, see
+`pipeline.networks.addresses`. Its output is of one of four kinds, found by a trial pass:
 
     map        (image, unit, y, x)
     map_last   (image, y, x, unit)
@@ -23,9 +24,9 @@ from pipeline.errors import LayerError, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
 from pipeline.layers.layer import Layer, unit_view
-from pipeline.layers.patterns import match_layers
+from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
-from pipeline.layers.receptive_field import Target
+from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network, grey_input
@@ -110,15 +111,17 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions)]
     if network.default_layers:
         defaults = match_layers(network.default_layers, calls, names, ())
+    offered = Offered.of(calls)
+    defaults = [part for name in defaults for part in (offered.maps.get(name) or (name,))]
     # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
     chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
-    layers = [_shape_layer(calls[name], network.preprocess, kind) for name in chosen]
+    layers = [_shape_layer(offered.calls[name], network.preprocess, kind) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):
         raise LayerError(
             f"none of the chosen layers can be of kind {kind}: "
-            + ", ".join(f"{layer.name} outputs {calls[layer.name].shape}" for layer in layers[:3])
+            + ", ".join(f"{layer.name} outputs {offered.calls[layer.name].shape}" for layer in layers[:3])
         )
     return [replace(layer, ordinal=ordinal) for ordinal, layer in enumerate(layers)]
 
@@ -158,39 +161,48 @@ def choose_layers(
     layers = _find_layers(network, patterns, kind)
     if not receptive_fields:
         return tuple(layers)
-    with_fields = _with_fields(network, layers, cache)
-    placings = cached_placings(network, with_fields, cache)
+    fields = _find_fields(network, layers, cache)
+    with_fields = list(map(_with_field, layers, fields))
+    # The margins of the search have shown that the rows and columns of such a map follow the input's.
+    shown = [
+        layer.kind == "map" and all(field.even and field.stride > 0 for field in pair)
+        for layer, pair in zip(layers, fields, strict=True)
+    ]
+    placings = cached_placings(network, with_fields, shown, cache)
     # Where positions are unknown, each sees the whole input, as before the search.
     found = [
         placed(shaped if placing.positions == "unknown" else layer, placing)
         for shaped, layer, placing in zip(layers, with_fields, placings, strict=True)
     ]
     reordered = [layer for layer in found if layer.position_order]
-    anew = {layer.name: layer for layer in _with_fields(network, reordered, cache)}
-    return tuple(anew.get(layer.name, layer) for layer in found)
+    anew = map(_with_field, reordered, _find_fields(network, reordered, cache))
+    by_name = {layer.name: layer for layer in anew}
+    return tuple(by_name.get(layer.name, layer) for layer in found)
 
 
-def _with_fields(network: Network, layers: Sequence[Layer], cache: Path | None) -> list[Layer]:
-    """The layers with their receptive fields."""
+def _find_fields(network: Network, layers: Sequence[Layer], cache: Path | None) -> list[tuple[Field, Field]]:
+    """The receptive fields of layers along y and x."""
     targets = [
         Target(
             layer.module,
             (layer.grid_h, layer.grid_w),
             functools.partial(unit_view, layer),
             f"{layer.name} reordered" if layer.position_order else layer.name,
+            layer.run,
         )
         for layer in layers
     ]
-    fields = cached_fields(network.module, grey_input(network), targets, cache) if targets else []
-    return [
-        replace(
-            layer,
-            rf_h=rows.size,
-            rf_w=columns.size,
-            stride_y=rows.stride,
-            stride_x=columns.stride,
-            start_y=rows.start,
-            start_x=columns.start,
-        )
-        for layer, (rows, columns) in zip(layers, fields, strict=True)
-    ]
+    return cached_fields(network.module, grey_input(network), targets, cache) if targets else []
+
+
+def _with_field(layer: Layer, fields: tuple[Field, Field]) -> Layer:
+    rows, columns = fields
+    return replace(
+        layer,
+        rf_h=rows.size,
+        rf_w=columns.size,
+        stride_y=rows.stride,
+        stride_x=columns.stride,
+        start_y=rows.start,
+        start_x=columns.start,
+    )

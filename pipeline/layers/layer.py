@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.choices import Kind, Positions
 from pipeline.errors import LayerError
 from pipeline.images.preprocess import Box
-from pipeline.networks.trace import first_tensor
+from pipeline.networks.addresses import find_tensor, parse_address
 
 __all__ = ["LISTED", "Layer", "listed", "stored_positions", "unit_view"]
 
@@ -22,7 +22,8 @@ class Layer:
     """One probed layer: a row of `layers.parquet`.
 
     Args:
-        name: dotted name of the module.
+        name: dotted name of the module, with the run and the tensor that is meant if there are several,
+            see `pipeline.networks.addresses`.
         ordinal: index among the chosen layers, in forward order, from 0.
         kind: which axes of the output are units and positions.
         units: number of units.
@@ -70,8 +71,8 @@ class Layer:
         order, places = layer.position_order, layer.grid_h * layer.grid_w
         if order and not (len(set(order)) == len(order) == places and min(order) >= 0):
             raise LayerError(
-                f"layer {layer.name}: position_order has {len(order):,} places, expected {places:,} different "
-                "ones; restore the index from a copy, or index again with --fresh"
+                f"layer {layer.name}: position_order has {len(order):,} places, expected {places:,} "
+                "different ones; restore the index from a copy, or index again with --fresh"
             )
         return layer
 
@@ -87,7 +88,12 @@ class Layer:
     @property
     def module(self) -> str:
         """Dotted name of the module whose output is probed."""
-        return self.name
+        return parse_address(self.name).module
+
+    @property
+    def run(self) -> int:
+        """Which run of the module in a pass, from 1; 0 if it runs once."""
+        return parse_address(self.name).run
 
     def box(self, y: int, x: int) -> Box:
         """The receptive field of grid position (y, x) in input pixels, not clipped to the input."""
@@ -120,7 +126,7 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
 
     Args:
         layer: its kind determines the axes.
-        output: of the module; of a tuple, list or dictionary the first tensor is used.
+        output: of the module; of several tensors the one that the layer's name says, or the first.
 
     Returns:
         (image, unit, y, x), with one position for vectors.
@@ -167,7 +173,7 @@ def stored_positions(layer: Layer, output: Any) -> Tensor:
 
 
 def _probed_tensor(layer: Layer, output: Any) -> Tensor:
-    tensor = first_tensor(output)
+    tensor = find_tensor(output, parse_address(layer.name).part)
     axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
     if tensor is None or tensor.dim() != axes:
         found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"

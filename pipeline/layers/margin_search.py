@@ -30,11 +30,19 @@ class Field:
     """The receptive fields along one axis: of position p, `size` pixels from `start + p * stride` on.
 
     If every position sees the whole input, stride and start are 0.
+
+    Args:
+        size: in pixels.
+        stride: pixels from one position to the next.
+        start: first pixel of position 0; negative inside padding.
+        even: whether this holds for all positions whose edges are inside the input; if not, it holds for
+            the middle one, and the stride is the mean.
     """
 
     size: int
     stride: int
     start: int
+    even: bool = True
 
 
 @dataclass(slots=True)
@@ -177,4 +185,4 @@ def search_field(near: Edge, far: Edge) -> Search[Field]:
     stride = max(1, round(length / positions))
     size = length - bottom - top
     # A middle position that sees only padding has no field.
-    return whole if size == length or size < 1 else Field(size, stride, top - middle * stride)
+    return whole if size == length or size < 1 else Field(size, stride, top - middle * stride, False)

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.layers.layer import Layer, stored_positions
+from pipeline.networks.addresses import RunCounter
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 from pipeline.networks.network import Network, device_of
 
-__all__ = ["Evidence", "Responses", "correlate", "compare", "respond", "windows"]
+__all__ = ["Evidence", "Responses", "compare", "correlate", "respond", "windows"]
 
 PASS_IMAGES = 8
 """Changed pictures per pass, beside the one that they are compared with."""
@@ -122,9 +123,12 @@ def respond(
     changes: list[Tensor] = []
     found: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     waiting: set[str] = set()
+    runs = RunCounter()
 
     def hook_for(layer: Layer) -> ForwardHook:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            if not runs.is_meant(layer.name, layer.run):
+                return
             values = stored_positions(layer, output).float()
             found[layer.name].append((values[1:] - values[:1]).square().sum(1).cpu())
             waiting.discard(layer.name)
@@ -144,6 +148,7 @@ def respond(
             batch = network.normalise(pictures.to(device_of(network)))
             changes.append((batch[1:] - batch[:1]).square().mean(1).cpu())
             waiting.update(found)
+            runs.clear()
             run_until_stopped(network.module, batch.to(kind))
     return Responses(torch.cat(changes), {name: torch.cat(parts) for name, parts in found.items()})
 

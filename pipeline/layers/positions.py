@@ -81,21 +81,23 @@ def placed(layer: Layer, placing: Placing) -> Layer:
     return replace(layer, positions=placing.positions, position_order=placing.order)
 
 
-def place_positions(network: Network, layers: Sequence[Layer]) -> list[Placing]:
+def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[bool]) -> list[Placing]:
     """Test the positions of layers, and find the order of those that fail.
 
     Args:
         network: in eval mode; runs a few batches of 9 pictures.
         layers: of that network, in forward order, with their receptive fields.
+        shown: for each, whether its positions need no test.
 
     Returns:
         One placing per layer; `grid` for layers without a grid.
     """
     found = {layer.name: GRID for layer in layers}
     gridded = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
+    tested = [layer for layer, known in zip(layers, shown, strict=True) if layer in gridded and not known]
     doubtful, wrong = [], []
     deviations: dict[str, float] = {}
-    for layer, evidence in _test(network, gridded, FIRST_PASSES, seed=0):
+    for layer, evidence in _test(network, tested, FIRST_PASSES, seed=0):
         deviations[layer.name] = evidence.deviations
         if not _is_clear(evidence, CLEAR):
             unrelated = evidence.deviations < LEAST_DEVIATIONS

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from pipeline.errors import LayerError
 from pipeline.layers.margin_search import Edge, Field, Search, Side, Wanted, search_field
+from pipeline.networks.addresses import RunCounter
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
 __all__ = ["Field", "Target", "find_fields"]
@@ -40,12 +41,14 @@ class Target:
         grid: rows and columns of its positions.
         view: converts the module's output to (image, unit, y, x).
         layer: name of the layer; empty: the module's.
+        run: which run of the module in a pass, from 1; 0: the only one.
     """
 
     module: str
     grid: tuple[int, int]
     view: Callable[[Any], Tensor]
     layer: str = ""
+    run: int = 0
 
     @property
     def name(self) -> str:
@@ -125,9 +128,12 @@ def _overwrite(blank: Tensor, margins: Sequence[tuple[Side, int]], axes: tuple[i
 def _run(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tuple[_Layer, Tensor]]:
     """Run the module up to the last of the layers; returns their clean positions (image, y, x)."""
     seen: list[tuple[_Layer, Tensor]] = []
+    runs = RunCounter()
 
     def hook_for(layer: _Layer) -> ForwardHook:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not runs.is_meant(layer.target.name, layer.target.run):
+                return
             seen.append((layer, ~layer.target.view(output).amax(1).isnan()))
             if len(seen) == len(layers):
                 raise StopForward

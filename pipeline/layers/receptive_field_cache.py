@@ -104,7 +104,9 @@ def cached_fields(
     return [known[names[target]] for target in targets]
 
 
-def cached_placings(network: Network, layers: Sequence[Layer], folder: Path | None) -> list[Placing]:
+def cached_placings(
+    network: Network, layers: Sequence[Layer], shown: Sequence[bool], folder: Path | None
+) -> list[Placing]:
     """As `pipeline.layers.positions.place_positions`, but tests only layers that are not cached.
 
     Unknown positions are not cached: with other weights they may respond to their places.
@@ -112,18 +114,21 @@ def cached_placings(network: Network, layers: Sequence[Layer], folder: Path | No
     Args:
         network: in eval mode.
         layers: in forward order, with their receptive fields.
+        shown: for each, whether its positions need no test.
         folder: of the cache, created if missing; None disables the cache.
     """
+    if all(known or layer.grid_h * layer.grid_w == 1 for layer, known in zip(layers, shown, strict=True)):
+        return [Placing("grid")] * len(layers)
     shape = (len(network.preprocess.mean), network.preprocess.height, network.preprocess.width)
     key = None if folder is None else architecture_key(network.module, shape)
     if folder is None or key is None:
-        return place_positions(network, layers)
+        return place_positions(network, layers, shown)
     path = folder / f"{key}.positions.json"
     known = _read(path, _parse_placing)
     names = [f"{layer.name} {layer.kind} {layer.grid_h} {layer.grid_w}" for layer in layers]
     if all(name in known for name in names):
         return [known[name] for name in names]
-    placings = place_positions(network, layers)
+    placings = place_positions(network, layers, shown)
     found = {
         name: placing for name, placing in zip(names, placings, strict=True) if placing.positions != "unknown"
     }

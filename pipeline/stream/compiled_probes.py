@@ -47,6 +47,7 @@ class _Probed(nn.Module):
         self.layers = tuple(layers)
         self.score: Score = score
         self.outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self.runs: dict[int, int] = {}
         # The hooks are never removed: the module is a copy that is used for nothing else.
         add_hooks(
             forward=(
@@ -56,12 +57,18 @@ class _Probed(nn.Module):
         )
 
     def forward(self, batch: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        self.outputs = {}
+        self.outputs, self.runs = {}, {}
         self.module(batch)
         return [self.outputs[index] for index in range(len(self.layers))]
 
     def _hook(self, index: int, layer: Layer) -> ForwardHook:
+        run = layer.run
+
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
+            if run:
+                self.runs[index] = self.runs.get(index, 0) + 1
+                if self.runs[index] != run:
+                    return
             # Copy the output before an in-place operation changes it; inductor removes the copy if
             # there is none.
             view = unit_view(layer, output).clone()

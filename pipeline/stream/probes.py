@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.choices import Score
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
+from pipeline.networks.addresses import RunCounter
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
@@ -113,7 +114,8 @@ class Probes:
         self.watcher = watcher
         self.score: Score = score
         self._hooks = ExitStack()
-        self._seen = 0
+        self._runs = RunCounter()
+        self._seen: set[int] = set()
 
     def __enter__(self) -> Self:
         self._hooks = add_hooks(
@@ -138,23 +140,28 @@ class Probes:
         Raises:
             LayerError: if a probed layer did not run.
         """
-        self._seen = 0
+        self._seen = set()
+        self._runs.clear()
         with torch.inference_mode():
             stopped = run_until_stopped(self.module, batch)
-        if not stopped and self._seen != len(self.layers):
+        if not stopped and len(self._seen) != len(self.layers):
+            missing = [layer.name for index, layer in enumerate(self.layers) if index not in self._seen]
             raise LayerError(
-                f"{len(self.layers) - self._seen} of the {len(self.layers)} probed layers did not "
-                "run in a forward pass; choose layers that `maxact layers` lists"
+                f"{len(missing)} of the {len(self.layers)} probed layers did not run in a forward pass "
+                f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); a module that runs on "
+                "some inputs only, or only from a hook of another module, cannot be probed"
             )
 
     def _hook(self, index: int) -> ForwardHook:
         layer = self.layers[index]
 
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not self._runs.is_meant(layer.name, layer.run):
+                return
             view = unit_view(layer, output)
             self.watcher(index, reduce_view(view, self.score))
-            self._seen += 1
-            if self._seen == len(self.layers):
+            self._seen.add(index)
+            if len(self._seen) == len(self.layers):
                 raise StopForward
 
         return observe

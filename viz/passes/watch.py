@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
+from pipeline.networks.addresses import RunCounter
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 from pipeline.networks.network import Network
@@ -36,12 +37,14 @@ class _Pass(threading.local):
     Args:
         wanted: names of the layers to return.
         views: activations of those that have run.
+        runs: of the modules.
     """
 
     wanted: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.views: dict[str, View] = {}
+        self.runs = RunCounter()
 
 
 class Watch:
@@ -91,6 +94,7 @@ class Watch:
         wanted = frozenset(names) or frozenset(layer.name for layer in self.layers)
         batch = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
         self._pass.views, self._pass.wanted = {}, wanted
+        self._pass.runs.clear()
         try:
             run_until_stopped(self.network.module, batch)
         finally:
@@ -114,7 +118,7 @@ class Watch:
 
         def keep(module: Any, inputs: Any, output: Any) -> None:
             views, wanted = self._pass.views, self._pass.wanted
-            if layer.name not in wanted:
+            if layer.name not in wanted or not self._pass.runs.is_meant(layer.name, layer.run):
                 return
             values = unit_view(layer, output)
             last = len(views) + 1 >= len(wanted)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from pipeline.networks.addresses import RunCounter, find_tensor, parse_address
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import StopForward, add_hooks, run_until_stopped
 from pipeline.networks.network import Network, grey_input
-from pipeline.networks.trace import first_tensor
 
 __all__ = ["chokepoint_maps"]
 
@@ -30,7 +30,7 @@ def chokepoint_maps(network: Network, target: str) -> dict[str, tuple[int, int]]
 
     Args:
         network: in eval mode, frozen; runs one pass on a grey image.
-        target: dotted name of a module; not among those returned.
+        target: name of a layer; its module is not among those returned.
 
     Returns:
         Rows and columns of the maps by module name, in forward order; of modules with the same
@@ -46,11 +46,15 @@ def chokepoint_maps(network: Network, target: str) -> dict[str, tuple[int, int]]
         # The node as it is now: a later module may change the output in place.
         outputs.setdefault(name, []).append((_shape(output), getattr(output, "grad_fn", None)))
 
+    address, runs = parse_address(target), RunCounter()
+
     def stop(module: Any, inputs: Any, output: Any) -> None:
-        reached.append(first_tensor(output))
+        if not runs.is_meant(target, address.run):
+            return
+        reached.append(find_tensor(output, address.part))
         raise StopForward
 
-    last = find_module(network.module, target)
+    last = find_module(network.module, address.module)
     hooks = [
         (module, partial(keep, name))
         for name, module in network.module.named_modules()

@@ -137,7 +137,7 @@ def cone_canvas(network: Network, layer: Layer, y: int, x: int) -> Canvas | None
 
 def _maps(network: Network, layer: Layer, ends: Ends) -> list[_Map]:
     """The input, the maps that can be cropped, in forward order, and the layer."""
-    grids = chokepoint_maps(network, layer.module)
+    grids = chokepoint_maps(network, layer.name)
     targets = [Target(name, grid, _unchanged) for name, grid in grids.items()]
     own = (
         Field(layer.rf_h, layer.stride_y, layer.start_y),

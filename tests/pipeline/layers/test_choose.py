@@ -135,9 +135,9 @@ def test_declared_defaults_are_globs_too() -> None:
 def test_kinds_and_shapes() -> None:
     layers = choose_layers(network(Transformer()), ["embed", "blocks.1", "head"])
     assert [listed(layer) for layer in layers] == [
-        ("embed", "map", 6, "4x4", "4x4", "4x4", 0),
-        ("blocks.1", "tokens", 6, "4x4", "all", "-", 2),
-        ("head", "vector", 5, "1x1", "all", "-", 0),
+        ("embed", "map", 6, "4x4", "4x4", "4x4", 0, "grid"),
+        ("blocks.1", "tokens", 6, "4x4", "all", "-", 2, "grid"),
+        ("head", "vector", 5, "1x1", "all", "-", 0, "-"),
     ]
     assert len(LISTED) == len(listed(layers[0]))
 
@@ -318,7 +318,7 @@ def test_tuples_dictionaries_and_shared_modules_are_handled() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("twice", "runs 2 times in one pass; choose the module that contains it"),
+        ("twice", r"runs 2 times in one pass; choose twice@1, ..., twice@2 or twice@last, or the module"),
         ("never", "does not run in a forward pass"),
         ("words", "outputs str, not a tensor"),
         ("whole", r"does not have the images on its first axis: shape \(\) for 2 images"),

@@ -47,9 +47,7 @@ class Mixing(nn.Module):
 class Tokens(nn.Module):
     """Patches in some order, with class tokens before and registers behind them."""
 
-    def __init__(
-        self, order: Tensor, before: int = 0, behind: int = 0, mixing: Tensor | None = None
-    ) -> None:
+    def __init__(self, order: Tensor, before: int = 0, behind: int = 0, mixing: Tensor | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.embed = nn.Conv2d(3, WIDTH, CELL, CELL)
@@ -75,7 +73,7 @@ SNAKE = torch.cat([row.flip(0) if y % 2 else row for y, row in enumerate(ROWS.vi
 
 
 @pytest.mark.parametrize("order", [MASK_UNITS, SHUFFLED, SNAKE], ids=["mask units", "shuffled", "snake"])
-@pytest.mark.parametrize(("before", "behind"), [(0, 0), (1, 0), (1, 3)])
+@pytest.mark.parametrize(("before", "behind"), [(0, 0), (1, 3)])
 def test_an_order_is_found(order: Tensor, before: int, behind: int) -> None:
     for layer in choose_layers(network(Tokens(order, before, behind)), ["blocks.*"]):
         assert layer.positions == "reordered"
@@ -174,42 +172,47 @@ def test_families(name: str, size: int, expected: dict[str, str]) -> None:
 
 
 def write_photographs(folder: Path) -> Path:
-    """One bright cell each: number n has it at row n, column 5 - n."""
+    """Noise in one cell of each: number n has it at row n, column 5 - n."""
     folder.mkdir()
+    generator = np.random.default_rng(0)
     for number in range(6):
         pixels = np.full((SIDE, SIDE, 3), 110, np.uint8)
         rows = slice(number * CELL, (number + 1) * CELL)
         columns = slice((5 - number) * CELL, (6 - number) * CELL)
-        pixels[rows, columns] = 255
+        pixels[rows, columns] = generator.integers(0, 256, (CELL, CELL, 3))
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
 
 
 def test_tables_boxes_and_renderings_use_the_order(tmp_path: Path) -> None:
-    config = RunConfig(data=write_photographs(tmp_path / "data"), out=tmp_path / "out", layers=("out",), top=2)
+    config = RunConfig(
+        data=write_photographs(tmp_path / "data"), out=tmp_path / "out", layers=("out",), top=2
+    )
     shuffling = network(Shuffling())
     run_index(config, network=shuffling)
     with open_index(tmp_path / "out") as index:
         (layer,) = index.layers
         assert layer == choose_layers(shuffling, ["out"])[0]
         assert index.sql("SELECT positions, len(position_order) FROM layers").rows == [("reordered", CELLS)]
-        text = "SELECT key, y, x, box_top, box_left FROM patches WHERE side = 'high' AND rank = 1"
-        rows = index.sql(text).rows
-        assert len(rows) > WIDTH // 2
-        brightest = [row for row in rows if row[1] + row[2] == 5]
-        assert len(brightest) > len(rows) // 3
-        for key, y, x, top, left in brightest:
-            assert (y, top, left) == (int(key[0]), y * CELL, x * CELL) and x == 5 - y
-        (drawn,) = render_index(
-            index, get_recipe("plain", {"steps": "4"}), layers=["out"], units="0", network=shuffling
+        # A unit is highest either in the noise or on the grey around it, where all cells are equal.
+        text = (
+            "SELECT key, y, x, box_top, box_left FROM patches WHERE side = 'high' AND rank = 1 AND y + x = 5"
         )
-        assert (drawn.width, drawn.height) == (CELL, CELL) or drawn.box_right - drawn.box_left == CELL
-        assert drawn.activation == pytest.approx(drawn.activation)
+        rows = [row for row in index.sql(text).rows if row[1] == int(row[0][0])]
+        assert len(rows) > WIDTH // 3
+        for _, y, x, top, left in rows:
+            assert (top, left) == (y * CELL, x * CELL)
+        recipe = get_recipe("fourier", {"steps": "4"})
+        (drawn,) = render_index(index, recipe, layers=["out"], units="0", network=shuffling)
+        assert (drawn.box_right - drawn.box_left, drawn.box_bottom - drawn.box_top) == (CELL, CELL)
+        assert np.isfinite(drawn.activation)
 
 
 def test_tables_of_ordinary_layers_have_no_further_columns(tmp_path: Path) -> None:
     """Indexes written before positions were verified open as those do."""
-    config = RunConfig(data=write_photographs(tmp_path / "data"), out=tmp_path / "out", layers=("embed",), top=2)
+    config = RunConfig(
+        data=write_photographs(tmp_path / "data"), out=tmp_path / "out", layers=("embed",), top=2
+    )
     run_index(config, network=network(Shuffling()))
     assert "positions" not in pq.read_schema(tmp_path / "out" / "layers.parquet").names
     with open_index(tmp_path / "out") as index:
@@ -228,7 +231,8 @@ def test_another_order_is_another_run() -> None:
         for each in (layer, other)
     ]
     assert fields[1] == [["out", "tokens", WIDTH]]
-    assert fields[0][0][:3] == fields[1][0] and len(fields[0][0]) == 4
+    assert fields[0][0][:3] == fields[1][0]
+    assert len(fields[0][0]) == 4
 
 
 def test_an_order_that_does_not_fit_is_refused() -> None:
@@ -236,7 +240,7 @@ def test_an_order_that_does_not_fit_is_refused() -> None:
     record = layer.record()
     assert Layer.from_record(record) == layer
     for order in (record["position_order"][:-1], [0] * CELLS, [-1, *record["position_order"][1:]]):
-        with pytest.raises(LayerError, match="position_order has .* expected 36 different ones"):
+        with pytest.raises(LayerError, match=r"position_order has .* expected 36 different ones"):
             Layer.from_record({**record, "position_order": order})
 
 
@@ -246,7 +250,8 @@ def test_placings_are_cached_unless_unknown(tmp_path: Path) -> None:
         found = choose_layers(network(module), ["blocks.*"], cache=tmp_path)
         assert choose_layers(network(module), ["blocks.*"], cache=tmp_path) == found
     texts = [path.read_text() for path in tmp_path.glob("*.positions.json")]
-    assert texts and all("reordered" in text and "unknown" not in text for text in texts)
+    assert texts
+    assert all("reordered" in text and "unknown" not in text for text in texts)
     for path in tmp_path.glob("*.positions.json"):
         path.write_text('{"blocks.0 tokens 6 6": {"positions": "grid", "order": [1]}}')
     assert choose_layers(network(Tokens(SHUFFLED)), ["blocks.*"], cache=tmp_path)[0].positions == "reordered"
