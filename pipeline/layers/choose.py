@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import nn
 
 from pipeline.choices import Kind
-from pipeline.errors import LayerError, UsageError
+from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
 from pipeline.layers.layer import Layer, unit_view
@@ -29,7 +29,7 @@ from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
-from pipeline.networks.network import Network, grey_input
+from pipeline.networks.network import Network, grey_input, noise_input
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
@@ -107,7 +107,7 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     _add_taps(module, patterns)
     calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
-    defaults: Sequence[str] = find_default_layers(module, calls)
+    defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions)]
     if network.default_layers:
         defaults = match_layers(network.default_layers, calls, names, ())
@@ -158,7 +158,12 @@ def choose_layers(
     if kind is not None and kind not in AXES:
         raise UsageError(f"--kind must be one of {', '.join(AXES)}, got {kind!r}")
     patterns = (patterns,) if isinstance(patterns, str) else patterns
-    layers = _find_layers(network, patterns, kind)
+    try:
+        layers = _find_layers(network, patterns, kind)
+    except (LayerError, NetworkError) as error:
+        if network.limit:
+            raise type(error)(f"{error} ({network.limit})") from error
+        raise
     if not receptive_fields:
         return tuple(layers)
     fields = _find_fields(network, layers, cache)
@@ -192,7 +197,13 @@ def _find_fields(network: Network, layers: Sequence[Layer], cache: Path | None) 
         )
         for layer in layers
     ]
-    return cached_fields(network.module, grey_input(network), targets, cache) if targets else []
+    if not targets:
+        return []
+    try:
+        return cached_fields(network.module, grey_input(network), targets, cache)
+    except LayerError:
+        # Some networks divide by a variance that is 0 on a uniform image.
+        return cached_fields(network.module, noise_input(network), targets, cache)
 
 
 def _with_field(layer: Layer, fields: tuple[Field, Field]) -> Layer:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pipeline.networks.extra_modules import own_children
-from pipeline.networks.trace import Call
+from pipeline.networks.hooks import ForwardHook, add_hooks
+from pipeline.networks.trace import Call, first_tensor
 
-__all__ = ["find_classifier", "find_default_layers"]
+__all__ = ["find_classifier", "find_classifiers", "find_default_layers"]
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -105,6 +108,59 @@ def find_classifier(module: nn.Module, calls: Mapping[str, Call]) -> str | None:
     return None
 
 
+def find_classifiers(module: nn.Module, calls: Mapping[str, Call], images: Tensor) -> tuple[str, ...]:
+    """The classifier, or the pair whose weighted sum is the output of the network; empty without any.
+
+    Networks that were distilled have a second classifier that learnt from the teacher (LeViT,
+    EfficientFormer), or one for every position (VOLO).
+
+    Args:
+        module: in eval mode.
+        calls: its trace by `trace_modules`.
+        images: (image, channel, y, x) normalised input of one more pass, if there may be a pair.
+    """
+    one = find_classifier(module, calls)
+    if one is not None:
+        return (one,)
+    shape = calls[""].shape
+    alike = {
+        call.memory: name
+        for name, call in reversed(calls.items())
+        if name
+        and len(shape) == 1
+        and call.shape[-1:] == shape
+        and call.runs == 1
+        and not call.trouble
+        and _weight_layers(module.get_submodule(name))
+    }
+    pair = sorted(alike.values(), key=lambda name: calls[name].order)[-2:]
+    return tuple(pair) if len(pair) == 2 and _sums_up(module, pair, images) else ()
+
+
+def _sums_up(module: nn.Module, names: Sequence[str], images: Tensor) -> bool:
+    """Whether the network's output is a weighted sum of the outputs of modules."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> ForwardHook:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            assert tensor is not None
+            outputs[name] = tensor.double().cpu().clone()
+
+        return hook
+
+    places = ((module.get_submodule(name), keep(name)) for name in names)
+    with add_hooks(forward=[*places, (module, keep(""))]), torch.no_grad():
+        module(images)
+    final = outputs.pop("").flatten()
+    # A classifier of every position counts by its highest score.
+    parts = [each if each.dim() == 2 else each.flatten(1, -2).amax(1) for each in outputs.values()]
+    columns = torch.stack([part.flatten() for part in parts], 1)
+    weights = torch.linalg.lstsq(columns, final[:, None]).solution
+    error = (columns @ weights).flatten() - final
+    return bool(error.norm() <= 1e-4 * final.norm() and final.norm() > 0 and weights.abs().min() > 0.01)
+
+
 def _find_blocks(module: nn.Module, calls: Mapping[str, Call], usable: set[str]) -> set[str]:
     """Names of the blocks, and of single modules beside them whose class occurs only once."""
     candidates = {name for name in usable if _is_candidate(module.get_submodule(name))}
@@ -134,14 +190,18 @@ def _find_activations(module: nn.Module, usable: set[str]) -> set[str]:
     }
 
 
-def find_default_layers(module: nn.Module, calls: Mapping[str, Call]) -> tuple[str, ...]:
-    """Names of the block outputs and the classifier, in forward order.
+def find_default_layers(
+    module: nn.Module, calls: Mapping[str, Call], images: Tensor | None = None
+) -> tuple[str, ...]:
+    """Names of the block outputs and the classifier, or classifiers, in forward order.
 
     Args:
         module: in eval mode.
         calls: its trace by `trace_modules`.
+        images: of another pass, to find a pair of classifiers; None: only a single one is found.
     """
     usable = {name for name, call in calls.items() if name and call.runs == 1 and not call.trouble}
     chosen = _find_blocks(module, calls, usable) or _find_activations(module, usable)
     classifier = find_classifier(module, calls)
-    return tuple(name for name in calls if name in chosen or name == classifier)
+    classifiers = (classifier,) if images is None else find_classifiers(module, calls, images)
+    return tuple(name for name in calls if name in chosen or name in classifiers)

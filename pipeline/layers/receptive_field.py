@@ -25,6 +25,7 @@ from pipeline.errors import LayerError
 from pipeline.layers.margin_search import Edge, Field, Search, Side, Wanted, search_field
 from pipeline.networks.addresses import RunCounter
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
+from pipeline.networks.plain_modules import is_quantised
 
 __all__ = ["Field", "Target", "find_fields"]
 
@@ -94,7 +95,7 @@ class _Layer:
     def exclude(self, plain: Tensor, all_nan: Tensor, axes: tuple[int, ...]) -> None:
         """Exclude positions (y, x) that see nothing of the input: clean even if all of it is NaN."""
         if not plain.all():
-            raise LayerError(f"layer {self.target.module} outputs NaN on a grey image; check the weights")
+            raise LayerError(f"layer {self.target.module} outputs NaN on a trial image; check the weights")
         if all_nan.all():
             self.found = Field(self.near.length, 0, 0)
         self.sighted = ~all_nan.all(1), ~all_nan.all(0)
@@ -197,7 +198,7 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
     if blank.device.type != "cpu":
         module, blank = copy.deepcopy(module).cpu(), blank.cpu()
     with torch.backends.nnpack.flags(enabled=False):
-        if _spreads_nan(blank):
+        if not is_quantised(module) and _spreads_nan(blank):
             module, blank = copy.deepcopy(module).double(), blank.double()
         even = blank.shape[2] == blank.shape[3]
         joint = _search(module, blank, targets, (0, 1)) if even else []

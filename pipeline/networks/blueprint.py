@@ -26,6 +26,7 @@ class Blueprint:
         classes: names of the classifier's units, if known.
         default_layers: names or globs; empty if they are found from the architecture.
         renames: maps the keys of a foreign weights file to those of the module, if they differ.
+        note: what the user should know of the preprocessing, which is then printed; may be empty.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Blueprint:
     classes: tuple[str, ...] | None = None
     default_layers: tuple[str, ...] = ()
     renames: Callable[[str], str] | None = None
+    note: str = ""

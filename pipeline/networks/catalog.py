@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 
+import torch
 from torch import nn
 
 from pipeline.errors import NetworkError, did_you_mean
@@ -15,6 +16,8 @@ from pipeline.networks.libraries import (
     torchvision_blueprint,
     torchvision_names,
 )
+from pipeline.networks.onnx_networks import onnx_blueprint
+from pipeline.networks.plain_modules import plain_module
 from pipeline.networks.user_factory import find_factory
 from pipeline.networks.zoo import KNOWN
 
@@ -31,10 +34,12 @@ def _user_blueprint(name: str) -> Blueprint:
     )
     made = factory()
     module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if isinstance(module, torch.export.ExportedProgram):
+        module = plain_module(module).module
     if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
         raise NetworkError(
             f"network factory {name} returned {type(made).__name__}, "
-            "expected an nn.Module or a pair (nn.Module, Preprocess)"
+            "expected an nn.Module, an ExportedProgram, or a pair of one and its Preprocess"
         )
     return Blueprint(
         name=name,
@@ -42,6 +47,7 @@ def _user_blueprint(name: str) -> Blueprint:
         publish=lambda _: (module, f"set by {name}"),
         source="the factory",
         preprocess=preprocess or Preprocess(),
+        note="" if preprocess else f"{name} returns no Preprocess, so that ImageNet's is used",
     )
 
 
@@ -52,6 +58,8 @@ def find_blueprint(name: str) -> Blueprint:
         NetworkError: if the name is unknown; the message suggests similar names.
     """
     prefix, _, rest = name.partition(":")
+    if name.lower().endswith(".onnx"):
+        return onnx_blueprint(name)
     if name in KNOWN:
         return KNOWN[name]()
     if prefix == "torchvision":

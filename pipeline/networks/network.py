@@ -24,7 +24,8 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.catalog import find_blueprint, list_networks
 from pipeline.networks.extra_modules import add_directions
-from pipeline.networks.preprocess_options import override_preprocess
+from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
+from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
 from pipeline.networks.weights import fit_state, read_weights
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "list_networks",
     "load_network",
     "mean_colour",
+    "noise_input",
     "recorded_network",
 ]
 
@@ -57,6 +59,8 @@ class Network:
         weights: description of their source.
         digest: SHA-256 of the state dict.
         classes: names of the classifier's units, if known.
+        notes: what the user should know of how it was loaded, one sentence each.
+        limit: what of it cannot be probed and why, added to errors; empty if all modules can.
     """
 
     name: str
@@ -66,37 +70,52 @@ class Network:
     weights: str
     digest: str
     classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    limit: str = ""
 
     @classmethod
     def from_module(
         cls,
-        module: nn.Module,
+        module: nn.Module | torch.export.ExportedProgram,
         preprocess: Preprocess | None = None,
         *,
         name: str | None = None,
         default_layers: Sequence[str] = (),
         weights: str = "as given",
         classes: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> Network:
-        """Wrap your own module; it is set to eval mode and its parameters are frozen.
+        """Wrap your own module; it is set to eval mode, frozen, and converted to float32.
 
         Args:
-            module: accepts (image, channel, y, x) float32.
+            module: accepts (image, channel, y, x) float32; wrappers are removed, see
+                `pipeline.networks.plain_modules`.
             preprocess: by default 224 px, with ImageNet's mean and standard deviation.
             name: by default the name of its class.
             default_layers: names or globs; by default its block outputs and classifier.
             weights: description of their source.
             classes: names of the classifier's units.
+            notes: what the user should know of how it was loaded.
+
+        Raises:
+            NetworkError: if the parameters of the module are missing or sharded.
         """
-        module.eval().requires_grad_(False)
+        plain = plain_module(module)
+        module = plain.module
+        freeze(module)
+        digest = state_digest(module)  # of the weights as given
+        converted = to_float32(module)
+        inside = module.inside if isinstance(module, Opaque) else module
         return cls(
-            name=name or type(module).__name__,
+            name=name or type(inside).__name__,
             module=module,
             preprocess=preprocess or Preprocess(),
             default_layers=tuple(default_layers),
             weights=weights,
-            digest=state_digest(module),
+            digest=digest,
             classes=None if classes is None else tuple(classes),
+            notes=(*notes, *plain.notes, *([converted] if converted else [])),
+            limit=plain.limit,
         )
 
     @property
@@ -146,9 +165,29 @@ def state_digest(module: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and bytes of the state dict, in key order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:
+            # Of quantised modules: packed parameters, types, and numbers.
+            digest.update(f"{name} {_plain_text(tensor)}\n".encode())
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _plain_text(value: Any) -> str:
+    """A part of a quantised module's state as text, without loss."""
+    if isinstance(value, Tensor) and value.is_quantized:
+        numbers = hashlib.sha256(value.int_repr().contiguous().numpy().tobytes()).hexdigest()
+        if value.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams):
+            scales: Any = (value.q_per_channel_scales().tolist(), value.q_per_channel_zero_points().tolist())
+        else:
+            scales = (value.q_scale(), value.q_zero_point())
+        return f"{value.dtype} {tuple(value.shape)} {numbers} {scales}"
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {value.tolist()}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_plain_text, value))})"
+    return repr(value)
 
 
 def _with_weights(
@@ -200,6 +239,7 @@ def load_network(
     blueprint = find_blueprint(name)
     preprocess = override_preprocess(blueprint.preprocess, input)
     module, origin = _with_weights(blueprint, preprocess, weights, seed)
+    preprocess = fit_grey(module, preprocess, input)
     for specification in directions:
         add_directions(module, specification)
     return Network.from_module(
@@ -209,6 +249,7 @@ def load_network(
         default_layers=blueprint.default_layers,
         weights=origin,
         classes=blueprint.classes,
+        notes=[f"{blueprint.note}: {described(preprocess)}"] if blueprint.note else [],
     )
 
 
@@ -232,6 +273,18 @@ def device_of(network: Network | nn.Module) -> torch.device:
     module = network.module if isinstance(network, Network) else network
     parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def noise_input(network: Network, images: int = 1) -> Tensor:
+    """Random images as input of a network, the same at every call, where grey ones give NaN.
+
+    Args:
+        network: as for `grey_input`.
+        images: number of images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images, *network.input_shape), generator=generator, dtype=torch.uint8)
+    return network.normalise(pixels.to(device_of(network))).to(grey_input(network).dtype)
 
 
 def grey_input(network: Network, images: int = 1) -> Tensor:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, get_args
+
+from torch import nn
 
 from pipeline.assignments import parse_assignments
 from pipeline.errors import UsageError, did_you_mean
 from pipeline.images.preprocess import Channels, Fit, Interpolation, Preprocess
 
-__all__ = ["KEYS", "override_preprocess"]
+__all__ = ["KEYS", "described", "fit_grey", "override_preprocess"]
 
 NUMBERS = ("height", "width", "resize")
 LISTS = ("mean", "std")
@@ -67,3 +69,30 @@ def override_preprocess(preprocess: Preprocess, assignments: Sequence[str]) -> P
         else:
             raise UsageError(f"--input takes {', '.join(KEYS)}; got {key!r}{did_you_mean(key, KEYS)}")
     return Preprocess(**values)
+
+
+def fit_grey(module: nn.Module, preprocess: Preprocess, assignments: Sequence[str]) -> Preprocess:
+    """Reduce mean and deviation to one number for `channels=grey`, if the network takes one channel.
+
+    Args:
+        module: the network; its first convolution tells how many channels it takes.
+        preprocess: with the assignments applied.
+        assignments: as for `override_preprocess`; a `mean` or `std` among them is kept.
+    """
+    given = parse_assignments(assignments, "--input")
+    if preprocess.channels != "grey" or {"mean", "std"} & set(given) or len(preprocess.mean) == 1:
+        return preprocess
+    weights = (parameter for parameter in module.parameters() if parameter.dim() == 4)
+    first = next(weights, None)
+    if first is None or first.shape[1] != 1:
+        return preprocess
+    mean, std = (sum(numbers) / len(numbers) for numbers in (preprocess.mean, preprocess.std))
+    return replace(preprocess, mean=(mean,), std=(std,))
+
+
+def described(preprocess: Preprocess) -> str:
+    """A preprocessing in a few words."""
+    mean, std = (" ".join(f"{number:g}" for number in part) for part in (preprocess.mean, preprocess.std))
+    size = f"{preprocess.height}x{preprocess.width} {preprocess.channels}"
+    resize = "squashed" if preprocess.fit == "squash" else f"from a short side of {preprocess.resize}"
+    return f"{size} pixels, {resize} ({preprocess.interpolation}), mean {mean}, deviation {std}"

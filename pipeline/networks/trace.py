@@ -105,6 +105,8 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
     """
     names: dict[nn.Module, list[str]] = {}
     for name, submodule in module.named_modules(remove_duplicate=False):
+        if isinstance(submodule, torch.jit.ScriptModule) or ".parametrizations." in f".{name}.":
+            continue  # has no hooks; computes weights
         names.setdefault(submodule, []).append(name)
     records: dict[str, list[Call]] = defaultdict(list)
     storages: dict[StorageWeakRef, int] = {}

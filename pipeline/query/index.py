@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -165,10 +166,14 @@ class Index:
         return units[0]
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
-        """The network's class names, where the layer is its classifier and they are known."""
+        """The network's class names, where they are known and the layer is its classifier.
+
+        Of networks with several classifiers, these are the last layers.
+        """
         classes = self.run.get("network", {}).get("classes")
-        last = next(reversed(self._units), None)
-        if not classes or layer != last or len(classes) != self.unit_count(layer):
+        count = len(classes or ())
+        last = takewhile(lambda name: self._units[name] == count, reversed(self._units))
+        if not classes or layer not in last:
             return None
         return tuple(str(name) for name in classes)
 

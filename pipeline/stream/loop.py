@@ -15,6 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
+from pipeline.networks.plain_modules import refuse_precision
 from pipeline.progress import Task
 from pipeline.state.part import Part
 from pipeline.stream.accumulator import Accumulator
@@ -95,7 +96,12 @@ class Runner:
 
 
 def place_module(network: Network, precision: Precision, memory_format: MemoryFormat) -> torch.nn.Module:
-    """A copy of the network's module in that precision and memory format."""
+    """A copy of the network's module in that precision and memory format.
+
+    Raises:
+        NetworkError: if the module does not compute in that precision.
+    """
+    refuse_precision(network.module, DTYPES[precision])
     module: torch.nn.Module = copy.deepcopy(network.module).to(DTYPES[precision])
     for parameter in module.parameters():
         if parameter.dim() == 4:

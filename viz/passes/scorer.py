@@ -19,6 +19,7 @@ from pipeline.choices import RenderPrecision
 from pipeline.devices import computes_in_bf16
 from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
+from pipeline.networks.plain_modules import is_quantised
 from viz.choices import ReluRule
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.fast_ops import QuickConvolutions
@@ -73,7 +74,8 @@ class Scorer:
         self.extra = extra
         self.workers = workers
         self.device = device_of(watch.network)
-        self.precision = resolve_precision(precision, self.device)
+        resolved = resolve_precision(precision, self.device)
+        self.precision: RenderPrecision = "fp32" if is_quantised(watch.network.module) else resolved
         self.folding = cached_folding(
             watch.network.module,
             self._sample_activations,
@@ -180,6 +182,11 @@ class Scorer:
             if self.extra is not None:
                 shown = [numbers[place % images] for place in range(len(leaf))]
                 scores = self.extra(scores, views, leaf, shown, look)
+        if not scores.requires_grad:
+            raise RenderError(
+                f"{', '.join(sorted(names))} cannot be rendered: no gradient reaches the picture, as in "
+                "quantised networks; render with the network that it was made from"
+            )
         (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()
 

@@ -58,7 +58,7 @@ def chokepoint_maps(network: Network, target: str) -> dict[str, tuple[int, int]]
     hooks = [
         (module, partial(keep, name))
         for name, module in network.module.named_modules()
-        if name and module is not last
+        if name and module is not last and not isinstance(module, torch.jit.ScriptModule)
     ]
     with add_hooks(forward=[*hooks, (last, stop)]), torch.enable_grad():
         run_until_stopped(network.module, grey_input(network).requires_grad_())

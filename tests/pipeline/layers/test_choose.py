@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.defaults import find_classifier, find_default_layers
 from pipeline.layers.layer import LISTED, Layer, listed, unit_view
-from pipeline.networks.network import Network
+from pipeline.networks.network import Network, load_network
 from pipeline.networks.trace import trace_modules
 from tests.fixtures.modules import Staged, Transformer, network
 
@@ -86,6 +87,47 @@ def test_an_output_that_no_module_gives_has_no_classifier_however_often_it_is_as
         calls = trace_modules(module.eval(), torch.rand(2, 3, 16, 16))
         assert find_classifier(module, calls) is None
         assert find_default_layers(module, calls) == ("first", "second", "third")
+
+
+class Distilled(nn.Module):
+    """Two classifiers of one input, whose outputs are combined."""
+
+    def __init__(self, combine: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+        self.first, self.second = nn.Linear(4, 6), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 6))
+        self.combine = combine
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.body(images)
+        return self.combine(self.first(features.mean((2, 3))), self.second(features.flatten(2).mT))
+
+
+@pytest.mark.parametrize(
+    ("combine", "found"),
+    [
+        (lambda first, second: (first + second.amax(1)) / 2, True),
+        (lambda first, second: first + 0.5 * second.amax(1), True),
+        (lambda first, second: first * second.amax(1), False),
+        (lambda first, second: (first + second.amax(1)).softmax(1), False),
+    ],
+)
+def test_a_pair_of_classifiers_is_found(combine: Callable[[Tensor, Tensor], Tensor], found: bool) -> None:
+    expected = ["body.1", "body.3", *(["first", "second.1"] if found else [])]
+    assert names(Distilled(combine)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "pair"),
+    [("levit_128s", 224, ("head", "head_dist")), ("efficientformer_l1", 224, ("head", "head_dist"))],
+)
+def test_distilled_networks_have_both_classifiers(name: str, size: int, pair: tuple[str, ...]) -> None:
+    built = load_network(f"timm:{name}", weights="random", input=[f"size={size}"])
+    layers = choose_layers(built, receptive_fields=False)
+    for last, wanted in zip(layers[-2:], pair, strict=True):
+        assert last.name.startswith(wanted)
+        assert last.units == 1000
 
 
 class InPlace(nn.Module):

@@ -220,7 +220,7 @@ def test_nan_weights_are_named() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     with torch.no_grad():
         module[0].weight.fill_(torch.nan)
-    with pytest.raises(LayerError, match="layer 0 outputs NaN on a grey image"):
+    with pytest.raises(LayerError, match="layer 0 outputs NaN on a trial image"):
         choose_layers(network(module, 16), ["**"])
 
 
