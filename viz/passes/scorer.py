@@ -182,12 +182,14 @@ class Scorer:
             if self.extra is not None:
                 shown = [numbers[place % images] for place in range(len(leaf))]
                 scores = self.extra(scores, views, leaf, shown, look)
-        if not scores.requires_grad:
+        slope = (
+            torch.autograd.grad(scores.sum(), leaf, allow_unused=True)[0] if scores.requires_grad else None
+        )
+        if slope is None or (is_quantised(self.watch.network.module) and not slope.any()):
             raise RenderError(
                 f"{', '.join(sorted(names))} cannot be rendered: no gradient reaches the picture, as in "
                 "quantised networks; render with the network that it was made from"
             )
-        (slope,) = torch.autograd.grad(scores.sum(), leaf)
         return scores.detach()[:images], slope[:images].float()
 
     def _rule(self, step: int) -> ReluRule:

@@ -118,7 +118,14 @@ def activation_maps(network: Network, layer: Layer, units: Sequence[int], pictur
 
     Returns:
         (image, y, x) float32 on the grid of the layer, on the CPU.
+
+    Raises:
+        RenderError: if it is not known where the layer's positions are.
     """
+    if layer.positions == "unknown":
+        raise RenderError(
+            f"{layer.name} has no activation maps: where its positions are is not known; give other methods"
+        )
     planes = []
     with Watch(network, [layer], None) as watch, torch.no_grad(), QuickConvolutions():
         for first in range(0, len(pictures), PASS_IMAGES):

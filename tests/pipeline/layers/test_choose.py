@@ -402,7 +402,7 @@ def test_a_network_without_modules_has_nothing_to_probe() -> None:
 
 def test_fields_are_kept_by_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = choose_layers(network(Staged()), cache=tmp_path)
-    (kept,) = tmp_path.iterdir()
+    (kept,) = (path for path in tmp_path.iterdir() if ".positions" not in path.name)
 
     def fail(*args: object) -> None:
         raise AssertionError("probed again")

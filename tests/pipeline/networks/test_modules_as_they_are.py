@@ -428,7 +428,7 @@ def test_a_preprocessing_that_was_assumed_is_said(tmp_path: Path) -> None:
 
 
 def test_onnx_files_say_how_they_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NetworkError, match="missing.onnx does not exist"):
+    with pytest.raises(NetworkError, match=r"missing\.onnx does not exist"):
         load_network(str(tmp_path / "missing.onnx"))
     (tmp_path / "net.onnx").write_bytes(b"")
     for name in ("onnx", "onnx2torch"):
