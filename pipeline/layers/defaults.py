@@ -125,7 +125,7 @@ def find_classifiers(module: nn.Module, calls: Mapping[str, Call], images: Tenso
     shape = calls[""].shape
     alike = {
         call.memory: name
-        for name, call in reversed(calls.items())
+        for name, call in reversed(list(calls.items()))
         if name
         and len(shape) == 1
         and call.shape[-1:] == shape

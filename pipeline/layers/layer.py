@@ -137,7 +137,7 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
     if layer.position_order:
         stored = stored_positions(layer, output)
         order = torch.tensor(layer.position_order, device=stored.device)
-        return stored[:, :, order].unflatten(2, (layer.grid_h, layer.grid_w))
+        return stored[:, :, order].view(*stored.shape[:2], layer.grid_h, layer.grid_w)
     tensor = _probed_tensor(layer, output)
     if layer.kind == "map":
         return tensor

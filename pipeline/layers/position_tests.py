@@ -75,7 +75,8 @@ def _pictures(generator: torch.Generator, shape: tuple[int, int, int], count: in
         size = (count, channels, -(-height // grain), -(-width // grain))
         squares = torch.rand(size, generator=generator) - 0.5
         total += functional.interpolate(squares, scale_factor=grain)[:, :, :height, :width]
-    return (127.5 + 255 * total / len(GRAINS) ** 0.5).clamp(0, 255).round()
+    scaled: Tensor = 127.5 + 255 * total / len(GRAINS) ** 0.5
+    return scaled.clamp(0, 255).round()
 
 
 def _masks(
@@ -142,7 +143,8 @@ def respond(
     hooks = [(find_module(network.module, layer.module), hook_for(layer)) for layer in layers]
     with add_hooks(forward=hooks), torch.no_grad():
         for _ in range(passes):
-            before, after = _pictures(generator, network.input_shape, 2).split(1)
+            two = _pictures(generator, network.input_shape, 2)
+            before, after = two[:1], two[1:]
             mask = _masks(generator, network.input_shape, grid, PASS_IMAGES)
             pictures = torch.cat([before, before + mask * (after - before)])
             batch = network.normalise(pictures.to(device_of(network)))

@@ -95,7 +95,8 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
     found = {layer.name: GRID for layer in layers}
     gridded = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
     tested = [layer for layer, known in zip(layers, shown, strict=True) if layer in gridded and not known]
-    doubtful, wrong = [], []
+    doubtful: list[Layer] = []
+    wrong: list[Layer] = []
     deviations: dict[str, float] = {}
     for layer, evidence in _test(network, tested, FIRST_PASSES, seed=0):
         deviations[layer.name] = evidence.deviations
@@ -231,6 +232,6 @@ def _order(
     # What is left over are tokens without a place, which are explained least.
     stored = best.values.topk(cells).indices
     claimed = best.indices[stored]
-    if len(claimed.unique()) < cells:
+    if len(set(claimed.tolist())) < cells:
         return None
     return tuple(stored[claimed.argsort()].tolist()), places

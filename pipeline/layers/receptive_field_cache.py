@@ -36,8 +36,8 @@ def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
     """SHA-256 of all that receptive fields depend on; None if source code is not available."""
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {tuple(shape)}\n{module!r}".encode())
     for name, tensor in module.state_dict().items():
-        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else repr(tensor)
-        digest.update(f"{name} {shape}\n".encode())
+        size = tuple(tensor.shape) if isinstance(tensor, Tensor) else repr(tensor)
+        digest.update(f"{name} {size}\n".encode())
     kinds = {type(part) for part in module.modules()}
     for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
         if not kind.__module__.startswith("torch."):

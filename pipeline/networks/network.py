@@ -10,7 +10,6 @@ A name without a prefix is looked up among maxact's own networks, then in torchv
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipeline.networks.catalog import find_blueprint, list_networks
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
 from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
+from pipeline.networks.state_digest import state_digest
 from pipeline.networks.weights import fit_state, read_weights
 
 __all__ = [
@@ -159,35 +159,6 @@ class Network:
         lines = values.permute(0, 2, 3, 1).flatten(2)
         lines.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
         return values
-
-
-def state_digest(module: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and bytes of the state dict, in key order."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, Tensor) or tensor.is_quantized:
-            # Of quantised modules: packed parameters, types, and numbers.
-            digest.update(f"{name} {_plain_text(tensor)}\n".encode())
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _plain_text(value: Any) -> str:
-    """A part of a quantised module's state as text, without loss."""
-    if isinstance(value, Tensor) and value.is_quantized:
-        numbers = hashlib.sha256(value.int_repr().contiguous().numpy().tobytes()).hexdigest()
-        if value.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams):
-            scales: Any = (value.q_per_channel_scales().tolist(), value.q_per_channel_zero_points().tolist())
-        else:
-            scales = (value.q_scale(), value.q_zero_point())
-        return f"{value.dtype} {tuple(value.shape)} {numbers} {scales}"
-    if isinstance(value, Tensor):
-        return f"{value.dtype} {value.tolist()}"
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(_plain_text, value))})"
-    return repr(value)
 
 
 def _with_weights(

@@ -74,10 +74,10 @@ def plain_module(given: Any) -> Plain:
         NetworkError: if it is something else, or its parameters are missing or sharded.
     """
     if isinstance(given, torch.export.ExportedProgram):
-        module = torch.export.unflatten(given)
-        _forget_traces(module)
+        restored = torch.export.unflatten(given)
+        _forget_traces(restored)
         note = "made from an exported program; functions between its modules cannot be probed"
-        return Plain(module, (note,), FIXED)
+        return Plain(restored, (note,), FIXED)
     if not isinstance(given, nn.Module):
         raise NetworkError(f"expected an nn.Module or an ExportedProgram, got {type(given).__name__}")
     module, removed = _unwrapped(given)
@@ -123,7 +123,8 @@ def _wrapped(module: nn.Module) -> nn.Module | None:
         inner: nn.Module = module._orig_mod
         return inner
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return module.module
+        inside: nn.Module = module.module
+        return inside
     return None
 
 

@@ -124,6 +124,7 @@ def test_sql_and_python_carry_a_box_back_alike(
         fit=fit,  # type: ignore[arg-type]
     )
     layer = dict.fromkeys(LAYERS_SCHEMA.names, 1) | {"layer": "a", "kind": "map"}
+    layer |= {"positions": "grid", "position_order": None}
     layer |= {"rf_h": field, "rf_w": field + 3, "stride_y": stride, "stride_x": stride + 1}
     layer |= {"start_y": start, "start_x": start - 1}
     places = [(i * 3 % 5, i * 7 % 4) for i in range(len(images))]
