@@ -21,7 +21,8 @@ def state_digest(module: nn.Module) -> str:
             digest.update(f"{name} {_plain_text(tensor)}\n".encode())
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        values: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(values)
     return digest.hexdigest()
 
 
