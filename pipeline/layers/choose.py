@@ -166,6 +166,17 @@ def choose_layers(
         raise
     if not receptive_fields:
         return tuple(layers)
+    try:
+        return _place(network, layers, cache)
+    except (RuntimeError, AssertionError) as error:
+        if not network.limit:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise NetworkError(f"a pass on more images failed: {reason} ({network.limit})") from error
+
+
+def _place(network: Network, layers: Sequence[Layer], cache: Path | None) -> tuple[Layer, ...]:
+    """The layers with receptive fields and verified positions."""
     fields = _find_fields(network, layers, cache)
     with_fields = list(map(_with_field, layers, fields))
     # The margins of the search have shown that the rows and columns of such a map follow the input's.

@@ -91,6 +91,11 @@ class Layer:
         return parse_address(self.name).module
 
     @property
+    def part(self) -> str:
+        """Which tensor of the module's output; empty: the first. Without a pattern, for torch.compile."""
+        return self.name.partition(":")[2]
+
+    @property
     def run(self) -> int:
         """Which run of the module in a pass, from 1; 0 if it runs once."""
         return parse_address(self.name).run
@@ -173,7 +178,7 @@ def stored_positions(layer: Layer, output: Any) -> Tensor:
 
 
 def _probed_tensor(layer: Layer, output: Any) -> Tensor:
-    tensor = find_tensor(output, parse_address(layer.name).part)
+    tensor = find_tensor(output, layer.part)
     axes = {"map": 4, "map_last": 4, "tokens": 3, "vector": 2}[layer.kind]
     if tensor is None or tensor.dim() != axes:
         found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"

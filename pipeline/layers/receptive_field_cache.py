@@ -34,6 +34,8 @@ VERSION = 1
 
 def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
     """SHA-256 of all that receptive fields depend on; None if source code is not available."""
+    if any(isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) for part in module.modules()):
+        return None  # their code is generated
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {tuple(shape)}\n{module!r}".encode())
     for name, tensor in module.state_dict().items():
         size = tuple(tensor.shape) if isinstance(tensor, Tensor) else repr(tensor)

@@ -87,10 +87,27 @@ def find_tensor(output: Any, part: str = "") -> Tensor | None:
     Returns:
         None if there is no such tensor. Quantised tensors are converted to float.
     """
-    for place, tensor in output_tensors(output):
-        if part in ("", place):
-            return tensor.dequantize() if tensor.is_quantized else tensor
-    return None
+    found = _tensor_at(output, part) if part else _first_tensor(output)
+    return found.dequantize() if found is not None and found.is_quantized else found
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    """The first tensor of an output. No generator: torch.compile traces this."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, tuple | list):
+        for item in output:
+            found = _first_tensor(item)
+            if found is not None:
+                return found
+        return None
+    return next((tensor for _, tensor in output_tensors(output)), None)
+
+
+def _tensor_at(output: Any, part: str) -> Tensor | None:
+    return next((tensor for place, tensor in output_tensors(output) if place == part), None)
 
 
 class RunCounter:
