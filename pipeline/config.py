@@ -91,6 +91,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("data", "input", "directions", "layers"):
             object.__setattr__(self, name, _texts(getattr(self, name)))
+        if str(self.out) == "":
+            raise UsageError("--out: the name of the folder is empty; write . for the current folder")
         object.__setattr__(self, "out", Path(self.out))
         if not self.data:
             raise UsageError("no dataset given; name a folder, tar shards, Parquet files or `demo`")

@@ -85,6 +85,7 @@ def check_index(
     sample: int = 1000,
     seed: int = 0,
     network: Network | None = None,
+    data: Path | str | Sequence[Path | str] = (),
     reporter: Reporter | None = None,
 ) -> Audit:
     """Run images of an index again and compare at least `sample` recorded peaks.
@@ -94,6 +95,7 @@ def check_index(
         sample: recorded peaks to compare, at least; all peaks of an image are compared.
         seed: of the choice of images.
         network: used instead of loading the run's own.
+        data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
         reporter: shows the progress.
 
     Raises:
@@ -103,13 +105,13 @@ def check_index(
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
     config = run["config"]
-    network = network or recorded_network(config)
+    network = network or recorded_network(config, name=run["network"]["name"])
     if network.digest != run["network"]["digest"]:
         raise WeightsError(
             f"the weights of {network.name} are not those that were indexed: digest "
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
-    with open_index(out) as index:
+    with open_index(out, data=data) as index:
         records = [_read_records(index, layer, config["top"]) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])

@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `clean`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pipeline.cli.options import (
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
+    MovedData,
     NewOut,
     Out,
     Seed,
@@ -129,7 +131,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -149,6 +151,7 @@ def check(
     out: Out,
     sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
     seed: Seed = 0,
+    data: MovedData = None,
 ) -> None:
     """Run recorded images through the network again and compare; exits with 1 on a difference.
 
@@ -159,7 +162,7 @@ def check(
     """
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
+    audit = check_index(out, sample=sample, seed=seed, data=data or (), reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         typer.echo(str(discrepancy))
     typer.echo(
@@ -172,9 +175,24 @@ def check(
         raise typer.Exit(1)
 
 
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    typer.echo(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check):
+    for command in (index, merge, check, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 

@@ -13,8 +13,10 @@ from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
+from pipeline.runs.out_folder import refuse_data_folder, refuse_foreign_files, refuse_nested_indexes
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, choose_disjoint, copy_part, list_commits
+from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
 
 __all__ = ["merge_runs"]
@@ -40,10 +42,14 @@ def merge_runs(
     started = time.monotonic()
     out = Path(out)
     named = {source.resolve(): source for source in map(Path, sources)}
+    refuse_foreign_files(out)
+    refuse_nested_indexes(out, list(named.values()))
     if (out / RUN_FILE).exists():
         named.setdefault(out.resolve(), out)
     folders = list(named.values())
     runs = [read_run(source) for source in folders]
+    for run in runs:
+        refuse_data_folder(out, run["dataset"]["data"], run["config"].get("cache"))
     for source, run in zip(folders[1:], runs[1:], strict=True):
         refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
     commits = [commit for source in folders for commit in _commits(source)]
@@ -69,7 +75,7 @@ def merge_runs(
             "counted twice nor split. Index the runs with --shards-per-part 1, or over shards that "
             "do not overlap"
         )
-    with locked(out):
+    with locked(out), writing(out):
         content = _content(runs, chosen)
         write_run(out, content)
         kept = tuple(copy_part(commit, out / "parts") for commit in chosen)

@@ -12,7 +12,7 @@ import math
 import platform
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -27,16 +27,17 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
+from pipeline.runs.out_folder import refuse_data_folder, refuse_foreign_files, remove_index
 from pipeline.runs.resume import (
     is_finished,
     previous_run,
     recorded_compile,
-    remove_index,
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
+from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.stream.compiled_probes import can_compile
@@ -59,6 +60,7 @@ class _Plan:
     device: torch.device
     compiled: bool
     fields: dict[str, Any]
+    given: bool
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def run_index(
 
     Args:
         config: of the run.
-        network: used instead of loading `config.network`.
+        network: used instead of loading `config.network`; run.json then has its own name.
         dataset: used instead of opening `config.data`.
         reporter: shows the progress.
 
@@ -86,9 +88,16 @@ def run_index(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
+    data = config.as_json()["data"] if dataset is None else dataset.data
+    refuse_data_folder(config.out, data, config.cache)
+    refuse_foreign_files(config.out)
     plan = _plan(config, network, dataset, reporter)
     with locked(config.out):
-        return _run(plan, reporter, started)
+        if config.fresh:
+            with writing(config.out, alone=True):
+                remove_index(config.out, keep=fingerprint(plan.identity))
+        with writing(config.out):
+            return _run(plan, reporter, started)
 
 
 def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
@@ -96,6 +105,7 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     _check_shards(dataset)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
+    given = network is not None and network.name != config.network
     network = network or recorded_network(config.as_json())
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
@@ -111,22 +121,20 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     if config.precision == "bf16" and (warning := warn_of_bf16(device)):
         reporter.note(warning)
     fields = fingerprint_fields(
-        config,
+        replace(config, network=network.name) if given else config,
         digest=network.digest,
         preprocess=network.preprocess,
         layers=layers,
         compiled=compiled,
         device=device.type,
     )
-    return _Plan(config, dataset, network, layers, device, compiled, fields)
+    return _Plan(config, dataset, network, layers, device, compiled, fields, given)
 
 
 def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
     shards = plan.dataset.shards
-    if config.fresh:
-        remove_index(out)
     previous = previous_run(out, plan.identity, plan.fields, shards)
     commits = usable_commits(parts, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
@@ -205,7 +213,7 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
         "fingerprint": fingerprint(plan.identity),
         "fields": plan.fields,
         "identity": plan.identity,
-        "config": plan.config.as_json(),
+        "config": {**plan.config.as_json(), **({"network": None} if plan.given else {})},
         "network": {
             "name": network.name,
             "weights": network.weights,

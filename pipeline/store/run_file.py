@@ -20,6 +20,7 @@ __all__ = [
     "RUN_FILE",
     "RunSummary",
     "Totals",
+    "fingerprint_of_index",
     "finish_run",
     "locked",
     "read_finished_run",
@@ -61,9 +62,9 @@ def read_run(out: Path) -> dict[str, Any]:
         StoreError: when OUT holds no run, one of another schema version, or a field of it is not
             what it must be.
     """
-    if not out.exists():
-        raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     try:
+        if not out.exists():
+            raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
         content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
@@ -71,7 +72,12 @@ def read_run(out: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise StoreError(
+            f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
+            "give another folder, or move that file elsewhere"
+        )
+    found = content["schema_version"]
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
@@ -92,6 +98,18 @@ def read_finished_run(out: Path) -> dict[str, Any]:
     if run.get("status", "complete") != "complete":
         raise StoreError(f"the index in {out} is not finished; run the same `maxact index` again")
     return run
+
+
+def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
+    """The fingerprint of the index in OUT, if a network of this digest made it; else None.
+
+    Raises:
+        StoreError: when run.json cannot be read.
+    """
+    if not (out / RUN_FILE).exists():
+        return None
+    run = read_run(out)
+    return str(run["fingerprint"]) if run["network"]["digest"] == network_digest else None
 
 
 def write_run(out: Path, content: Mapping[str, Any]) -> None:

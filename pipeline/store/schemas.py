@@ -181,6 +181,7 @@ RENDERS = pa.schema(
         pa.field("images", pa.list_(pa.int64())),
         pa.field("fingerprint", pa.string()),
         pa.field("trace", pa.list_(pa.float32())),
+        pa.field("index_fingerprint", pa.string()),
     ]
 )
 """One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`."""

@@ -19,10 +19,12 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
-from pipeline.store.files import atomic_path, make_folder
+from pipeline.store.files import make_folder
+from pipeline.store.leftovers import writing
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
+from viz.sheets.pages import save_page
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
 
@@ -78,11 +80,12 @@ def draw_projections(
     """
     chosen = index.choose(layers, units)
     network = index_network(index, network=network, weights=weights)
-    return [
-        file
-        for layer, numbers in chosen
-        for file in _draw_layer(index, network, layer, numbers, methods, images, reporter or Silent())
-    ]
+    with writing(index.out):
+        return [
+            file
+            for layer, numbers in chosen
+            for file in _draw_layer(index, network, layer, numbers, methods, images, reporter or Silent())
+        ]
 
 
 def _draw_layer(
@@ -103,8 +106,8 @@ def _draw_layer(
             top = choose_images(index.top(layer.name, unit, n=8 * images), images)
             page = _draw_page(_columns(index, network, layer, unit, top, methods), layer, unit, methods)
             files.append(folder / f"{unit:05}.png")
-            with atomic_path(files[-1]) as temporary:
-                page.save(temporary, format="PNG")
+            title = f"{layer.name} unit {unit} {network.name}"
+            save_page(page, files[-1], title, index.run["fingerprint"])
             task.advance()
     return files
 
