@@ -71,7 +71,8 @@ def read_run(out: Path) -> dict[str, Any]:
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{out / RUN_FILE} cannot be read: {reason}") from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise StoreError(
             f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
