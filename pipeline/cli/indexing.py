@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import Compile, Decoder, Keep, MemoryFormat, Precision, Score
 from pipeline.cli.options import (
     INDEX,
     Device,
@@ -85,6 +85,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -124,6 +131,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )

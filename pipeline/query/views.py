@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.schemas import RENDERS, SCHEMAS
+from pipeline.store.layout import holds_thumbnails
+from pipeline.store.schemas import RENDERS, SCHEMAS, THUMBNAILS
 
 __all__ = ["create_views", "read_preprocess"]
 
@@ -26,6 +27,7 @@ _DUCK_TYPES = {
     "float": "FLOAT",
     "double": "DOUBLE",
     "string": "VARCHAR",
+    "binary": "BLOB",
 }
 
 _PATCHES = """
@@ -97,8 +99,11 @@ def create_views(
     """
     name = _quote_name(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    for table, columns in {**SCHEMAS, "renders": RENDERS}.items():
-        body = _table_body(connection, out / f"{table}.parquet", columns)
+    for table, columns in {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}.items():
+        path = out / f"{table}.parquet"
+        if columns is THUMBNAILS and not holds_thumbnails(out, fingerprint):
+            path = out / "none"  # those of another index are not shown
+        body = _table_body(connection, path, columns)
         if columns is RENDERS:
             body += f" WHERE index_fingerprint = {_quote_text(fingerprint)}"
         connection.execute(f"CREATE OR REPLACE VIEW {name}.{table} AS {body}")

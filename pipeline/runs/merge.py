@@ -13,7 +13,12 @@ from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
-from pipeline.runs.out_folder import refuse_data_folder, refuse_foreign_files, refuse_nested_indexes
+from pipeline.runs.out_folder import (
+    refuse_data_folder,
+    refuse_foreign_files,
+    refuse_nested_indexes,
+    remove_stale_thumbnails,
+)
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, choose_disjoint, copy_part, list_commits
 from pipeline.store.leftovers import writing
@@ -89,6 +94,7 @@ def merge_runs(
             classes=content["config"]["classes"],
             reporter=reporter,
         )
+        remove_stale_thumbnails(out, content["fingerprint"])
         return finish_run(out, content, totals, 0, time.monotonic() - started)
 
 

@@ -15,7 +15,14 @@ from pipeline.data.torchvision import PREFIX
 from pipeline.errors import SourceError, StoreError
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
-from pipeline.store.layout import foreign_files, own_parts, own_tables, part_files
+from pipeline.store.layout import (
+    THUMBNAILS_TABLE,
+    foreign_files,
+    holds_thumbnails,
+    own_parts,
+    own_tables,
+    part_files,
+)
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, locked, read_run
 
@@ -25,6 +32,7 @@ __all__ = [
     "refuse_foreign_files",
     "refuse_nested_indexes",
     "remove_index",
+    "remove_stale_thumbnails",
 ]
 
 
@@ -125,6 +133,17 @@ def remove_index(out: Path, *, keep: str) -> None:
         if path.stem != "renders":
             remove_file(path)
     remove_file(out / RUN_FILE)
+
+
+def remove_stale_thumbnails(out: Path, fingerprint: str) -> None:
+    """Remove thumbnails of another index than the one with a fingerprint.
+
+    Raises:
+        StoreError: when the file cannot be removed.
+    """
+    path = out / THUMBNAILS_TABLE
+    if path in own_tables(out) and not holds_thumbnails(out, fingerprint):
+        remove_file(path)
 
 
 def clean_index(out: Path) -> int:

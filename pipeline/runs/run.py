@@ -27,7 +27,12 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
-from pipeline.runs.out_folder import refuse_data_folder, refuse_foreign_files, remove_index
+from pipeline.runs.out_folder import (
+    refuse_data_folder,
+    refuse_foreign_files,
+    remove_index,
+    remove_stale_thumbnails,
+)
 from pipeline.runs.resume import (
     is_finished,
     previous_run,
@@ -35,8 +40,10 @@ from pipeline.runs.resume import (
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
+from pipeline.runs.thumbnails import write_thumbnails
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
+from pipeline.store.layout import holds_thumbnails
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
@@ -140,7 +147,8 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
     finished = previous is not None and is_finished(out, previous, config.classes)
-    if previous is not None and finished and len(done) == len(shards):
+    kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
+    if previous is not None and finished and kept and len(done) == len(shards):
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
         return RunSummary(
@@ -180,6 +188,16 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         classes=config.classes,
         reporter=reporter,
     )
+    remove_stale_thumbnails(out, content["fingerprint"])
+    if config.keep == "patches":
+        write_thumbnails(
+            out,
+            plan.dataset,
+            plan.network.preprocess,
+            footer={"maxact.fingerprint": content["fingerprint"]},
+            workers=config.workers,
+            reporter=reporter,
+        )
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 

@@ -20,8 +20,10 @@ from pipeline.store.schemas import SCHEMAS
 __all__ = [
     "INDEX_TABLES",
     "RENDERS_TABLE",
+    "THUMBNAILS_TABLE",
     "footer_of",
     "foreign_files",
+    "holds_thumbnails",
     "own_parts",
     "own_tables",
     "part_files",
@@ -32,6 +34,11 @@ INDEX_TABLES = tuple(f"{name}.parquet" for name in SCHEMAS)
 
 RENDERS_TABLE = "renders.parquet"
 """Name of the table of renderings."""
+
+THUMBNAILS_TABLE = "thumbnails.parquet"
+"""Name of the table of thumbnails, which an index may have."""
+
+_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, RENDERS_TABLE)
 
 _VERSION_KEY = "maxact.schema_version"
 
@@ -59,6 +66,12 @@ def footer_of(path: Path) -> dict[str, str] | None:
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
 
 
+def holds_thumbnails(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has thumbnails of the index with a fingerprint."""
+    path = out / THUMBNAILS_TABLE
+    return path.is_file() and (footer_of(path) or {}).get("maxact.fingerprint") == fingerprint
+
+
 def own_parts(out: Path) -> list[Path]:
     """The files and folders in OUT/parts that belong to an index."""
     parts = out / "parts"
@@ -74,7 +87,7 @@ def part_files(folder: Path) -> list[Path]:
 
 def own_tables(out: Path) -> list[Path]:
     """The tables in OUT that maxact wrote, and damaged ones beside other files of an index."""
-    paths = [out / name for name in (*INDEX_TABLES, RENDERS_TABLE)]
+    paths = [out / name for name in _ALL_TABLES]
     return [path for path in paths if path.is_file() and _is_own_table(path)]
 
 
@@ -85,7 +98,7 @@ def foreign_files(out: Path) -> list[Path]:
         StoreError: when one cannot be opened.
     """
     found = []
-    for name in (*INDEX_TABLES, RENDERS_TABLE):
+    for name in _ALL_TABLES:
         path = out / name
         if path.is_dir() or (path.is_file() and not _is_own_table(path)):
             found.append(path)

@@ -150,6 +150,7 @@ _CONFIG = _Fields(
         "threads": _Optional(_whole(1, 1 << 20)),
         "shards_per_part": _Optional(_whole(1, 1 << 20)),
         "max_bad_fraction": _number("a number in 0..1", lambda value: 0 <= value <= 1),
+        "keep": _Optional(_word(*get_args(choices.Keep))),
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
     },

@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMAS",
     "SCHEMA_VERSION",
     "STRATA",
+    "THUMBNAILS",
     "TOP",
     "UNITS",
 ]
@@ -151,6 +152,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "errors": ERRORS,
 }
 """The tables of an index; each is OUT/NAME.parquet."""
+
+
+THUMBNAILS = _schema(image_id=pa.int64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary())
+"""What the network was shown of each image on a list of highest activations; written with
+`--keep patches`, see `pipeline.runs.thumbnails`."""
 
 
 RENDERS = pa.schema(

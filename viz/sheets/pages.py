@@ -15,6 +15,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_images import ShownImages
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.files import atomic_path, make_folder
@@ -71,7 +72,7 @@ def draw_sheets(
     Raises:
         LayerError: if the index has no such layer.
         RenderError: if none of the units has a rendering of `recipe`.
-        SourceError: if the dataset cannot be found.
+        SourceError: if the dataset cannot be found, and the index has no thumbnails.
         UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
@@ -79,24 +80,25 @@ def draw_sheets(
         raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units, got {page_units}")
     reporter = reporter or Silent()
     note_hidden(index.out, index.run["fingerprint"], reporter)
+    images = ShownImages(index, reporter)
     with writing(index.out):
         return [
             file
             for layer, numbers in chosen
-            for file in _draw_layer(index, layer, numbers, recipe, page_units, pdf, reporter)
+            for file in _draw_layer(images, layer, numbers, recipe, page_units, pdf)
         ]
 
 
 def _draw_layer(
-    index: Index,
+    images: ShownImages,
     layer: Layer,
     units: Sequence[int],
     recipe: str | None,
     page_units: int,
     pdf: bool,
-    reporter: Reporter,
 ) -> list[Path]:
     """The pages of one layer, and their PDF."""
+    index, reporter = images.index, images.reporter
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index, layer.name, units, recipe)
@@ -107,7 +109,7 @@ def _draw_layer(
     files: list[Path] = []
     with reporter.task(f"sheets of {layer.name}", len(units), "units") as task:
         for number, chunk in enumerate(chunks, start=1):
-            cells = gather_cells(index, seen, chunk, renders)
+            cells = gather_cells(index, seen, chunk, renders, images)
             text = _page_text(index, layer, seen, chunk, recipe, f"{number} of {len(chunks)}")
             files.append(folder / f"{_stem(layer.name, recipe, chunk)}.png")
             page = draw_page(cells, text)

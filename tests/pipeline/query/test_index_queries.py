@@ -19,12 +19,12 @@ from pipeline.errors import LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
-from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS
+from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 
-TABLES = {**SCHEMAS, "renders": RENDERS}
+TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
 
 
 @pytest.fixture(scope="module")
