@@ -127,7 +127,7 @@ def _table_body(connection: duckdb.DuckDBPyConnection, path: Path, columns: pa.S
         reason = str(error).splitlines()[0]
         remedy = "index again into a new OUT"
         if columns is RENDERS:
-            remedy = "delete it and render again; the index is not changed"
+            remedy = "move it elsewhere and render again; the index is not changed"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
     # Renderings of older versions do not say from which index they were made.
     if columns is RENDERS and "index_fingerprint" not in {column[0] for column in found}:

@@ -8,6 +8,7 @@ removed by `--fresh` and `maxact clean`. Only files that maxact has marked as it
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import StoreError
 from pipeline.store.inside import inside
-from pipeline.store.layout import RENDERS_TABLE, footer_of, own_tables
+from pipeline.store.layout import RENDERS_TABLE, own_tables
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_table, write_table
 
@@ -30,6 +31,9 @@ OWN_NOTE = "maxact"
 """Key of a text in the PNG of a rendering; also how `Software` starts in those of sheets."""
 
 COLUMN = "index_fingerprint"
+
+_CHECKPOINT = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.checkpoint")
+"""Names that `viz.render.checkpoints` uses in OUT/renders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ def _remove_renders(out: Path, keep: str, unmarked: str) -> int:
     path = out / RENDERS_TABLE
     rows = kept = RENDERS.empty_table()
     if path in own_tables(out):
-        rows = kept = RENDERS.empty_table() if footer_of(path) is None else read_table(path)
+        with contextlib.suppress(StoreError):  # damaged, or of another version: nothing of it can be shown
+            rows = kept = read_table(path)
         of_index = (
             pc.fill_null(rows[COLUMN], unmarked)
             if COLUMN in rows.column_names
@@ -116,8 +121,9 @@ def _remove_renders(out: Path, keep: str, unmarked: str) -> int:
         if picture not in stay and (_png_notes(picture) or {}).get(OWN_NOTE) is not None:
             picture.unlink()
     if keep != unmarked:
-        for checkpoint in out.glob("renders/.*.checkpoint"):
-            checkpoint.unlink(missing_ok=True)
+        for path in sorted(out.glob("renders/.*.checkpoint")):
+            if _CHECKPOINT.fullmatch(path.name):
+                path.unlink()
     return int(rows.num_rows - kept.num_rows)
 
 

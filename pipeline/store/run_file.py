@@ -102,14 +102,11 @@ def read_finished_run(out: Path) -> dict[str, Any]:
 
 
 def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
-    """The fingerprint of the index in OUT, if a network of this digest made it; else None.
-
-    Raises:
-        StoreError: when run.json cannot be read.
-    """
-    if not (out / RUN_FILE).exists():
+    """The fingerprint of the index in OUT, if there is one that a network of this digest made; else None."""
+    try:
+        run = read_run(out)
+    except StoreError:
         return None
-    run = read_run(out)
     return str(run["fingerprint"]) if run["network"]["digest"] == network_digest else None
 
 

@@ -307,7 +307,7 @@ def test_a_damaged_table_of_renderings_is_told_apart_from_a_damaged_index(tmp_pa
     copy = tmp_path / "out"
     shutil.copytree(out, copy)
     (copy / "renders.parquet").write_bytes(b"PAR1 not a table")
-    with pytest.raises(StoreError, match=r"renders\.parquet cannot be read .* delete it and render"):
+    with pytest.raises(StoreError, match=r"renders\.parquet cannot be read .* move it elsewhere and render"):
         open_index(copy)
 
 

@@ -199,7 +199,9 @@ def leftovers(tars: list[Path], tmp_path: Path) -> tuple[list[Path], list[Path]]
     return [tmp_path / name for name in ours], [tmp_path / name for name in others]
 
 
-@pytest.mark.parametrize("command", ["index", "render", "sheets", "merge"])
+@pytest.mark.parametrize(
+    "command", ["index", pytest.param("render", marks=pytest.mark.slow), "sheets", "merge"]
+)
 def test_leftovers_of_crashed_runs_are_removed(
     tars: list[Path], tmp_path: Path, leftovers: tuple[list[Path], list[Path]], command: str
 ) -> None:

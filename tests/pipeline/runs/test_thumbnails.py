@@ -113,6 +113,7 @@ def test_nothing_else_changes(kept: Path, tmp_path: Path) -> None:
     assert names[0].exists()
 
 
+@pytest.mark.slow
 def test_sheets_and_projections_are_drawn_without_the_dataset(out: Path) -> None:
     before = page(done("sheets", out, "--units", "0-3"))
     lose(out)

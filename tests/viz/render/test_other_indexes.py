@@ -199,3 +199,16 @@ def test_a_finished_prior_of_an_older_version_gets_the_fingerprint(out: Path) ->
         assert priors_of(index) == ([path], [])
     done("prior", "train", out, *PRIOR)
     assert load_tensors(path, torch.device("cpu"))[FINGERPRINT_NOTE] == fingerprint
+
+
+@pytest.mark.parametrize("damage", ["cut", "version"])
+def test_fresh_replaces_a_table_of_renderings_that_cannot_be_read(out: Path, damage: str) -> None:
+    path = out / "renders.parquet"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({"maxact.schema_version": "0"}), path)
+    index(out, A, "--fresh")
+    assert not path.exists()
+    assert not list((out / "renders").rglob("*.png"))
