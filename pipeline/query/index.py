@@ -70,7 +70,7 @@ class Index:
 
     def __init__(self, out: Path, data: tuple[str, ...] = ()) -> None:
         self.out = out
-        self._data = data
+        self.data = data
         self.run: dict[str, Any] = read_finished_run(out)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
         self._connection = duckdb.connect()
@@ -233,20 +233,20 @@ class Index:
         cache = self.run.get("config", {}).get("cache")
         cache = None if cache is None else Path(cache)
         recorded = tuple(self.run["dataset"]["data"])
-        if not self._data:
+        if not self.data:
             try:
                 return open_dataset(recorded, cache=cache)
             except SourceError as error:
                 raise SourceError(
                     f"{error}; if the dataset has moved, say where it is now (--data)"
                 ) from error
-        dataset = open_moved(recorded, self._data, cache=cache)
+        dataset = open_moved(recorded, self.data, cache=cache)
         rows = self._fetch("SELECT DISTINCT shard FROM images ORDER BY shard", {}).rows
         there = {shard.name for shard in dataset.shards}
         missing = [name for (name,) in rows if name not in there]
         if missing:
             raise SourceError(
-                f"--data {' '.join(self._data)} has no shard {missing[0]} "
+                f"--data {' '.join(self.data)} has no shard {missing[0]} "
                 f"({len(missing):,} of {len(rows):,} of the index in {self.out} are missing); give the path "
                 f"that corresponds to {', '.join(recorded[:3])}{', ...' if len(recorded) > 3 else ''}"
             )

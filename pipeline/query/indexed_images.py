@@ -107,7 +107,8 @@ class ShownImages:
 
         Raises:
             QueryError, ChangedImage, StoreError: as `read_images`.
-            SourceError: when an original cannot be read, and the index has no thumbnail of it.
+            SourceError: when an original cannot be read, and the index has no thumbnail of it, or was
+                opened with a place of the dataset.
         """
         rest = sorted(set(image_ids))
         if self._missing is None:
@@ -119,6 +120,8 @@ class ShownImages:
                     count += 1
                 return
             except SourceError as error:
+                if self.index.data:
+                    raise  # a place that was given for this call is not passed over
                 rest = rest[count:]
                 self._missing = error
                 if self._thumbnails(rest[:1]):

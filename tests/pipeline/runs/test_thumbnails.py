@@ -128,6 +128,13 @@ def test_sheets_and_projections_are_drawn_without_the_dataset(out: Path) -> None
     assert "thumbnails" in done("project", out, "--units", "0", "--method", "gradient").stderr
 
 
+def test_a_place_that_was_given_is_not_passed_over(out: Path) -> None:
+    result = run("sheets", out, "--units", "0", "--data", out / "nowhere")
+    assert result.exit_code == 1
+    assert "nowhere does not exist" in result.stderr
+    assert "thumbnails" not in result.stderr
+
+
 def test_originals_are_used_where_they_are(out: Path) -> None:
     assert "thumbnails" not in done("sheets", out, "--units", "0").stderr
 
