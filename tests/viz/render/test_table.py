@@ -51,7 +51,7 @@ def test_a_file_outside_the_renderings_is_never_removed(tmp_path: Path) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
     table = pa.Table.from_pylist([asdict(rendered(2.0, file="../victim.txt"))], schema=RENDERS)
-    write_table(tmp_path / "out" / "renders.parquet", RENDERS, [table])
+    write_table(tmp_path / "out" / "renders.parquet", RENDERS, [table], sealed=True)
     with pytest.raises(StoreError, match="is not below"):
         merge_renders(tmp_path / "out", [rendered(3.0)])
     assert victim.read_text() == "mine"
