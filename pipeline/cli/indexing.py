@@ -187,18 +187,14 @@ def _check_files(out: Path) -> None:
 
     report = check_files(out, reporter=ConsoleReporter())
     for name, what in report.damaged.items():
-        typer.echo(f"{out / _readable(name)} {what}")
+        typer.echo(f"{out}/{_readable(name)} {what}")
     for name in report.foreign:
-        typer.echo(f"{out / _readable(name)} is not part of the index", err=True)
-    unrecorded = len(report.unrecorded)
-    typer.echo(
-        f"{readable_count(report.verified, 'file')} verified, {len(report.damaged):,} damaged or missing"
-        + (
-            f", {unrecorded:,} without a digest, such as {_readable(report.unrecorded[0])}"
-            if unrecorded
-            else ""
-        )
-    )
+        typer.echo(f"{out}/{_readable(name)} is not part of the index", err=True)
+    without = ""
+    if report.unrecorded:
+        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
+    verified = readable_count(report.verified, "file")
+    typer.echo(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
     if report.damaged:
         raise typer.Exit(1)
 
@@ -216,13 +212,9 @@ def repair(out: Out) -> None:
 
     done = repair_index(out, reporter=ConsoleReporter())
     for name, what in done.rebuilt.items():
-        typer.echo(f"{out / name}.parquet rebuilt: it {what}")
+        typer.echo(f"{out / name}.parquet {what}: rebuilt")
     if done.rebuilt:
-        same = {
-            True: ", with the bytes that were recorded",
-            False: "; other bytes than were recorded",
-            None: "",
-        }
+        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
         summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
     else:
         summary = "all tables are intact"
