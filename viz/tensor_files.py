@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.store.files import atomic_path, make_folder
-from pipeline.store.seals import ZIP, seal_archive
+from pipeline.store.seals import ZIP, is_plain_archive, seal_archive
 
 __all__ = ["load_tensors", "save_tensors"]
 
@@ -53,7 +53,11 @@ def load_tensors(path: Path, device: torch.device) -> dict[str, Any]:
         ValueError: when it cannot be read, is damaged, or is no such file; the message says which.
     """
     try:
-        if ZIP.is_intact(path.read_bytes()) is False:
+        data = path.read_bytes()
+        intact = ZIP.is_intact(data)
+        if intact is None and zipfile.is_zipfile(path):
+            intact = is_plain_archive(data)
+        if intact is False:
             raise ValueError("it was changed after it was written (its SHA-256 differs)")
         # Files of earlier versions carry no digest; `torch.load` does not compare the checksums that
         # `torch.save` writes.
