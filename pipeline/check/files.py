@@ -137,7 +137,9 @@ class _Files:
         """Commit files and the tables of their parts."""
         parts = self.out / "parts"
         listed = {parts / f"{name}.json" for name in self.run.get("parts", ())}
-        found = {path for path in parts.glob("*.json") if _COMMIT_NAME.fullmatch(path.name)}
+        found = {
+            path for path in parts.glob("*.json") if _COMMIT_NAME.fullmatch(path.name) and path.is_file()
+        }
         self.damaged |= dict.fromkeys(listed - found, "is missing")
         for path in sorted(found):
             if listed and path not in listed:
@@ -160,7 +162,7 @@ class _Files:
         """The table of renderings and its pictures."""
         path, folder = self.out / "renders.parquet", self.out / "renders"
         pictures = {file for file in folder.rglob("*.png") if file.is_file()}
-        for file in folder.glob(".*.checkpoint"):
+        for file in (path for path in folder.glob(".*.checkpoint") if path.is_file()):
             self._add(file, _archive_damage)
         if not path.exists():
             if pictures:
@@ -184,7 +186,7 @@ class _Files:
 
     def add_priors(self) -> None:
         """Checkpoints of priors."""
-        for file in sorted((self.out / "prior").glob("*.pt")):
+        for file in sorted(path for path in (self.out / "prior").glob("*.pt") if path.is_file()):
             self._add(file, _archive_damage)
             if is_plain_archive(_last_bytes(file)):
                 self.unrecorded.add(file)
@@ -201,10 +203,10 @@ def _examine(path: Path, find: Callable[[Path], str | None]) -> Iterator[Damage]
 
 
 def _picture_damage(path: Path, *, sha256: str | None) -> str | None:
+    if not path.is_file():
+        return "is not a file" if path.exists() else "is missing"
     try:
         found = sha256_file(path)
-    except FileNotFoundError:
-        return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     return None if sha256 in (None, found) else _CHANGED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.runs.fingerprint import STATE_VERSION, fingerprint, run_identity
 from pipeline.runs.staging import publish_tables, staging
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, list_commits
+from pipeline.state.commit_file import write_commit
 from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.final_tables import damaged_tables, has_digests, record_tables, recorded_tables
 from pipeline.store.run_file import locked, read_finished_run, write_run
@@ -66,7 +67,7 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
         run = read_finished_run(out)
         damaged = damaged_tables(out, run, whole=True)
         if has_digests(run) and not damaged:
-            return Repair(out, {}, None, recorded=False, seconds=time.monotonic() - started)
+            return Repair(out, {}, None, False, time.monotonic() - started)
         commits = _intact_commits(out, run)
         with staging(out) as stage:
             totals = write_index(
@@ -77,33 +78,26 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
                 classes=run["config"]["classes"],
                 reporter=reporter,
             )
-            return _replace(out, run, damaged, stage, totals.tables, totals.parts, started)
+            identical = recorded_tables(run) == totals.tables if has_digests(run) else None
+            if not identical:
+                # Another version of a library may have compressed the same rows to other bytes.
+                damaged = _different(out, totals.tables, damaged)
+            publish_tables(stage, out, damaged)
+        if not identical:
+            write_run(out, {**run, "tables": record_tables(totals.tables), "parts": list(totals.parts)})
+        for commit in commits:
+            if not commit.sealed:
+                write_commit(commit)
+        return Repair(out, damaged, identical, not identical, time.monotonic() - started)
 
 
-def _replace(
-    out: Path,
-    run: dict[str, Any],
-    damaged: Mapping[str, str],
-    stage: Path,
-    tables: Mapping[str, FileDigest],
-    parts: Sequence[str],
-    started: float,
-) -> Repair:
-    """Move rebuilt tables to their places, and record their digests where they are not recorded."""
-    identical: bool | None = None
-    if has_digests(run):
-        identical = recorded_tables(run) == tables
-    if not identical:
-        # Another version of a library may compress the same rows to other bytes.
-        damaged = {
-            name: damaged.get(name, "was not what the parts give")
-            for name in tables
-            if find_damage(out / f"{name}.parquet", tables[name], whole=True)
-        }
-    publish_tables(stage, out, damaged)
-    if not identical:
-        write_run(out, {**run, "tables": record_tables(tables), "parts": list(parts)})
-    return Repair(out, damaged, identical, recorded=not identical, seconds=time.monotonic() - started)
+def _different(out: Path, tables: Mapping[str, FileDigest], damaged: Mapping[str, str]) -> dict[str, str]:
+    """The tables of OUT that are not these, and what is known to be wrong with each."""
+    return {
+        name: damaged.get(name, "was not what the parts give")
+        for name, digest in tables.items()
+        if find_damage(out / f"{name}.parquet", digest, whole=True)
+    }
 
 
 def _intact_commits(out: Path, run: Mapping[str, Any]) -> tuple[Commit, ...]:

@@ -75,7 +75,7 @@ class Commit:
         for table, expected in self.tables.items():
             path = self.folder / f"{table}.parquet"
             try:
-                found = sha256_file(path)
+                found = sha256_file(path) if path.is_file() else ""
             except OSError:
                 found = ""
             if found != expected:

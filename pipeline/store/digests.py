@@ -52,6 +52,8 @@ def find_damage(path: Path, recorded: FileDigest, *, whole: bool) -> str | None:
         whole: compare all of it, not only its size and its end.
     """
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+            return "is not a file"
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != recorded.bytes:
