@@ -43,7 +43,8 @@ from pipeline.runs.same_data import refuse_replaced_shards
 from pipeline.runs.thumbnails import write_thumbnails
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
-from pipeline.store.layout import holds_thumbnails
+from pipeline.store.digests import digest_file
+from pipeline.store.layout import THUMBNAILS_TABLE, holds_thumbnails
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
@@ -142,11 +143,12 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
     shards = plan.dataset.shards
-    previous = previous_run(out, plan.identity, plan.fields, shards)
-    commits = usable_commits(parts, reporter)
+    wanted = fingerprint(plan.fields)
+    previous = previous_run(out, plan.identity, plan.fields, shards, reporter)
+    commits = usable_commits(parts, wanted, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
-    finished = previous is not None and is_finished(out, previous, config.classes)
+    finished = previous is not None and is_finished(out, previous, config.classes, reporter)
     kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
     if previous is not None and finished and kept and len(done) == len(shards):
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
@@ -174,7 +176,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             plan.layers,
             groups,
             parts,
-            fingerprint(plan.fields),
+            wanted,
             device=plan.device,
             compiled=plan.compiled,
             images_per_byte=_images_per_byte(plan.dataset),
@@ -183,7 +185,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     totals = write_index(
         out,
         plan.layers,
-        list_commits(parts),
+        list_commits(parts, fingerprint=wanted),
         fingerprint=content["fingerprint"],
         classes=config.classes,
         reporter=reporter,
@@ -198,6 +200,9 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             workers=config.workers,
             reporter=reporter,
         )
+    thumbnails = out / THUMBNAILS_TABLE
+    if thumbnails.exists():
+        content["thumbnails"] = asdict(digest_file(thumbnails))
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 

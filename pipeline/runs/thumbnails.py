@@ -50,7 +50,7 @@ def write_thumbnails(
     footer: Mapping[str, str],
     workers: int | None,
     reporter: Reporter,
-) -> int:
+) -> None:
     """Write thumbnails.parquet: one row for each image on a list of highest activations.
 
     Args:
@@ -61,8 +61,7 @@ def write_thumbnails(
         workers: threads; None for one per core.
         reporter: shows the progress.
 
-    Returns:
-        The number of thumbnails; images that cannot be read any more have none.
+    Images that cannot be read any more have none.
 
     Raises:
         StoreError: when the table cannot be written.
@@ -82,7 +81,7 @@ def write_thumbnails(
                 yield pa.Table.from_pylist(rows, schema=THUMBNAILS)
 
         path = out / "thumbnails.parquet"
-        return write_table(path, THUMBNAILS, batches(), metadata=footer, row_group_rows=_ROWS)
+        write_table(path, THUMBNAILS, batches(), metadata=footer, row_group_rows=_ROWS)
 
 
 def draw_thumbnail(data: bytes, preprocess: Preprocess) -> tuple[int, int, bytes]:

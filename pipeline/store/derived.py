@@ -110,7 +110,7 @@ def _remove_renders(out: Path, keep: str, unmarked: str) -> int:
         if not kept.num_rows:
             path.unlink()
         elif kept.num_rows < rows.num_rows:
-            write_table(path, kept.schema.remove_metadata(), [kept])
+            write_table(path, kept.schema.remove_metadata(), [kept], sealed=True)
     stay = {out / name for name in kept["file"].to_pylist()}
     for name in rows["file"].to_pylist():
         with contextlib.suppress(StoreError):  # the table names a file elsewhere: it is not touched

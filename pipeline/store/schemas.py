@@ -188,6 +188,8 @@ RENDERS = pa.schema(
         pa.field("fingerprint", pa.string()),
         pa.field("trace", pa.list_(pa.float32())),
         pa.field("index_fingerprint", pa.string()),
+        pa.field("sha256", pa.string()),
     ]
 )
-"""One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`."""
+"""One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`. Tables of earlier
+versions have no `sha256`."""

@@ -161,7 +161,7 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
     found, adopted = {}, []
     for row in load_renders(request.out):
         target = wanted.get(row.fingerprint)
-        if not target or row.objective != request.objective or not (request.out / row.file).is_file():
+        if not target or row.objective != request.objective or not row.is_intact(request.out):
             continue
         if row.index_fingerprint != request.index_fingerprint:
             if not _has_references(row, request, target):

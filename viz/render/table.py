@@ -6,12 +6,14 @@ options replaces the row and its picture.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.errors import DamagedFile
 from pipeline.images.preprocess import Box
 from pipeline.progress import Reporter, readable_count
 from pipeline.store.files import remove_file
@@ -19,14 +21,14 @@ from pipeline.store.inside import inside
 from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import locked
 from pipeline.store.schemas import RENDERS
-from pipeline.store.tables import read_table, write_table
+from pipeline.store.tables import read_sealed_table, write_table
 
 __all__ = ["Rendered", "load_renders", "merge_renders", "note_hidden", "read_renders"]
 
 LOCK = ".renders.lock"
 """Held while the table is read and written, so that processes do not overwrite each other's rows."""
 
-_NAME = pa.dictionary(pa.int32(), pa.string())
+_AGAIN = "run the same `maxact render` again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Rendered:
         fingerprint: of everything that decided the picture.
         trace: (step,) the score of each step.
         index_fingerprint: of the index that best_real and p999 are from; None without one.
+        sha256: of the PNG; None for renderings of earlier versions.
     """
 
     layer: str
@@ -85,6 +88,7 @@ class Rendered:
     images: tuple[int, ...] = ()
     trace: tuple[float, ...] = ()
     index_fingerprint: str | None = None
+    sha256: str | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:
@@ -95,6 +99,30 @@ class Rendered:
     def box(self) -> Box:
         """The target's receptive field in the PNG."""
         return Box(self.box_left, self.box_top, self.box_right, self.box_bottom)
+
+    def read(self, out: Path) -> bytes:
+        """The PNG in the folder OUT.
+
+        Raises:
+            DamagedFile: when it is missing or is not the one that was rendered.
+        """
+        path = out / self.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DamagedFile(
+                f"rendering {path} cannot be read: {error.strerror or error}; {_AGAIN}"
+            ) from error
+        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
+            raise DamagedFile(f"rendering {path} was changed after it was rendered; {_AGAIN}")
+        return data
+
+    def is_intact(self, out: Path) -> bool:
+        """Whether the PNG in the folder OUT is there and is the one that was rendered."""
+        try:
+            return bool(self.read(out))
+        except DamagedFile:
+            return False
 
 
 def load_renders(out: Path) -> list[Rendered]:
@@ -107,7 +135,10 @@ def load_renders(out: Path) -> list[Rendered]:
     path = out / RENDERS_TABLE
     if not path.exists():
         return []
-    table = read_table(path)
+    try:
+        table = read_sealed_table(path, RENDERS)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; delete it and render again, the index is not changed") from error
     # Those of older versions do not say from which index they were made.
     names = [field.name for field in fields(Rendered) if field.name in table.column_names]
     rows = table.select(names).to_pylist()
@@ -186,4 +217,4 @@ def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
 
 def _write(out: Path, rows: Iterable[Rendered]) -> None:
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=RENDERS)
-    write_table(out / RENDERS_TABLE, RENDERS, [table])
+    write_table(out / RENDERS_TABLE, RENDERS, [table], sealed=True)

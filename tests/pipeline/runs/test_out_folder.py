@@ -16,6 +16,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import StoreError, UsageError
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config, hashes
+from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 from viz.cli import app
 
@@ -261,9 +262,7 @@ def test_a_module_that_was_passed_is_recorded_under_its_own_name(tars: list[Path
 
 def test_an_older_index_of_a_passed_module_says_so_as_well(tars: list[Path], tmp_path: Path) -> None:
     run_index(config(tars, tmp_path), network=tiny_network())
-    run_json = json.loads((tmp_path / "run.json").read_text())
-    run_json["config"]["network"] = "efficientnet_lite0"
-    (tmp_path / "run.json").write_text(json.dumps(run_json))
+    edit_run(tmp_path, lambda run: run["config"].update(network="efficientnet_lite0"))
     assert "tiny, was passed in Python" in refused(run("check", tmp_path))
 
 

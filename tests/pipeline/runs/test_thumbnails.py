@@ -21,6 +21,7 @@ from pipeline.store.schemas import THUMBNAILS
 from pipeline.store.tables import read_table, write_table
 from tests.fixtures.runs import hashes
 from tests.fixtures.small_index import build_photographs, draw_shape
+from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 from viz.cli import app
 
@@ -59,9 +60,7 @@ def page(result: Any) -> np.ndarray[Any, Any]:
 
 def lose(out: Path) -> None:
     """Let an index name a dataset that does not exist."""
-    content = json.loads((out / "run.json").read_text())
-    content["dataset"]["data"] = [str(out / "nowhere")]
-    (out / "run.json").write_text(json.dumps(content))
+    edit_run(out, lambda run: run["dataset"].update(data=[str(out / "nowhere")]))
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])
