@@ -157,6 +157,8 @@ def layers(
     from pipeline.networks.network import load_network
 
     loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
+    for note in loaded.notes:
+        typer.echo(note, err=True)
     found = choose_layers(
         loaded,
         patterns or (),

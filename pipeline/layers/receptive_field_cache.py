@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from pipeline.errors import StoreError
 from pipeline.layers.margin_search import Field
 from pipeline.layers.receptive_field import Target, find_fields
+from pipeline.networks.adapter import adapter_of
 from pipeline.store.files import atomic_path
 
 __all__ = ["architecture_key", "cached_fields"]
@@ -33,7 +35,13 @@ def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {tuple(shape)}\n{module!r}".encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-    kinds = {type(part) for part in module.modules()}
+    kinds: set[Any] = {type(part) for part in module.modules()}
+    adapter = adapter_of(module)
+    if inspect.isroutine(adapter):
+        kinds.add(adapter)
+    elif adapter is not None:
+        kinds.add(type(adapter))
+        digest.update(f"{adapter!r}\n".encode())
     for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
         if not kind.__module__.startswith("torch."):
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter
 
 __all__ = ["Blueprint"]
 
@@ -26,6 +27,8 @@ class Blueprint:
         classes: names of the classifier's units, if known.
         default_layers: names or globs; empty if they are found from the architecture.
         renames: maps the keys of a foreign weights file to those of the module, if they differ.
+        adapter: how a batch becomes the arguments of the module's call, if not as its only one.
+        notes: what a user should know of this network, a line each.
     """
 
     name: str
@@ -36,3 +39,5 @@ class Blueprint:
     classes: tuple[str, ...] | None = None
     default_layers: tuple[str, ...] = ()
     renames: Callable[[str], str] | None = None
+    adapter: Adapter | None = None
+    notes: tuple[str, ...] = ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+from typing import Any
 
 from torch import nn
 
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.libraries import (
     timm_blueprint,
@@ -22,26 +24,53 @@ __all__ = ["find_blueprint", "list_networks"]
 
 
 def _user_blueprint(name: str) -> Blueprint:
-    """The blueprint of `module:factory`; the factory returns a module, or a pair with its preprocessing."""
+    """The blueprint of `module:factory`; see `_factory_parts` for what it returns."""
     factory = find_factory(
         name,
         what="network factory",
         error=NetworkError,
         hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
     )
-    made = factory()
-    module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
-        raise NetworkError(
-            f"network factory {name} returned {type(made).__name__}, "
-            "expected an nn.Module or a pair (nn.Module, Preprocess)"
-        )
+    module, preprocess, adapter = _factory_parts(factory(), name)
+    noted = () if preprocess else (f"{name} gives no Preprocess; {_described(Preprocess())}",)
     return Blueprint(
         name=name,
         build=lambda _: module,
         publish=lambda _: (module, f"set by {name}"),
         source="the factory",
         preprocess=preprocess or Preprocess(),
+        adapter=adapter,
+        notes=noted,
+    )
+
+
+def _factory_parts(made: Any, name: str) -> tuple[nn.Module, Preprocess | None, Adapter | None]:
+    """The module, preprocessing and adapter that a factory returned, alone or as a tuple."""
+    module, *others = made if isinstance(made, tuple) and made else (made,)
+    preprocess, adapter = None, None
+    for other in others:
+        if isinstance(other, Preprocess) and preprocess is None:
+            preprocess = other
+        elif callable(other) and not isinstance(other, nn.Module | type) and adapter is None:
+            adapter = other
+        elif other is not None:
+            module = None
+    if not isinstance(module, nn.Module):
+        shown = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else ""
+        raise NetworkError(
+            f"network factory {name} returned {shown or type(made).__name__}, expected an nn.Module, or a "
+            "tuple of one with its Preprocess, an adapter (a function from the batch to the arguments "
+            "of the call), or both"
+        )
+    return module, preprocess, adapter
+
+
+def _described(preprocess: Preprocess) -> str:
+    """A preprocessing in words."""
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    return (
+        f"using {preprocess.width}x{preprocess.height} px, mean {mean}, std {std} (ImageNet's, on 0..255); "
+        "return one, or give --input"
     )
 
 

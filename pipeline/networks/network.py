@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter, set_adapter
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.catalog import find_blueprint, list_networks
 from pipeline.networks.extra_modules import add_directions
@@ -57,6 +58,9 @@ class Network:
         weights: description of their source.
         digest: SHA-256 of the state dict.
         classes: names of the classifier's units, if known.
+        adapter: how a batch becomes the arguments of the module's call, see
+            `pipeline.networks.adapter`; None: the batch is the only one.
+        notes: what a user should know of this network, a line each.
     """
 
     name: str
@@ -66,6 +70,11 @@ class Network:
     weights: str
     digest: str
     classes: tuple[str, ...] | None = None
+    adapter: Adapter | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        set_adapter(self.module, self.adapter)
 
     @classmethod
     def from_module(
@@ -77,16 +86,20 @@ class Network:
         default_layers: Sequence[str] = (),
         weights: str = "as given",
         classes: Sequence[str] | None = None,
+        adapter: Adapter | None = None,
+        notes: Sequence[str] = (),
     ) -> Network:
         """Wrap your own module; it is set to eval mode and its parameters are frozen.
 
         Args:
-            module: accepts (image, channel, y, x) float32.
+            module: accepts (image, channel, y, x) float32, or what the adapter makes of it.
             preprocess: by default 224 px, with ImageNet's mean and standard deviation.
             name: by default the name of its class.
             default_layers: names or globs; by default its block outputs and classifier.
             weights: description of their source.
             classes: names of the classifier's units.
+            adapter: how a batch becomes the arguments of the call, see `pipeline.networks.adapter`.
+            notes: what a user should know of this network, a line each.
         """
         module.eval().requires_grad_(False)
         return cls(
@@ -97,6 +110,8 @@ class Network:
             weights=weights,
             digest=state_digest(module),
             classes=None if classes is None else tuple(classes),
+            adapter=adapter,
+            notes=tuple(notes),
         )
 
     @property
@@ -209,6 +224,8 @@ def load_network(
         default_layers=blueprint.default_layers,
         weights=origin,
         classes=blueprint.classes,
+        adapter=blueprint.adapter,
+        notes=blueprint.notes,
     )
 
 

@@ -101,6 +101,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
         f"network {network.name}, weights {network.weights}; "
         f"dataset {dataset.name}, {readable_count(len(dataset.shards), 'shard')}"
     )
+    for note in network.notes:
+        reporter.note(note)
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
     device = find_device(config.device)
     if config.threads:
