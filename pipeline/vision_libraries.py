@@ -1,9 +1,10 @@
-"""Import torchvision and timm; no other module imports them.
+"""Import torchvision, timm, transformers and open_clip; no other module imports them.
 
 A torchvision wheel is built for one build of torch. With another build (such as a CPU build) its
 compiled operators do not load. torchvision tolerates this, but its import then fails because it
 registers fake implementations for two operators that are not defined. Defining their schemas first
 avoids the error: models and transforms work; the detection operators do not, and are not needed.
+The other libraries import torchvision, and are therefore imported after it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 from pipeline.errors import NetworkError
 
-__all__ = ["timm", "torchvision"]
+__all__ = ["open_clip", "timm", "torchvision", "transformers"]
 
 MISSING_SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -70,3 +71,32 @@ def timm() -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         raise NetworkError("timm is not installed; run `pip install timm`")
     return importlib.import_module("timm")
+
+
+@functools.cache
+def transformers() -> ModuleType:
+    """Import transformers, without its progress bars and warnings.
+
+    Raises:
+        NetworkError: if it is not installed.
+    """
+    torchvision()
+    if importlib.util.find_spec("transformers") is None:
+        raise NetworkError("transformers is not installed; run `pip install 'maxact[hf]'`")
+    library = importlib.import_module("transformers")
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library
+
+
+@functools.cache
+def open_clip() -> ModuleType:
+    """Import open_clip.
+
+    Raises:
+        NetworkError: if it is not installed.
+    """
+    torchvision()
+    if importlib.util.find_spec("open_clip") is None:
+        raise NetworkError("open_clip is not installed; run `pip install 'maxact[clip]'`")
+    return importlib.import_module("open_clip")

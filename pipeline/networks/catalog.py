@@ -11,6 +11,7 @@ from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.huggingface import huggingface_blueprint
 from pipeline.networks.libraries import (
     timm_blueprint,
     timm_names,
@@ -87,6 +88,8 @@ def find_blueprint(name: str) -> Blueprint:
         return torchvision_blueprint(rest)
     if prefix == "timm":
         return timm_blueprint(rest)
+    if prefix == "hf":
+        return huggingface_blueprint(rest)
     if ":" in name:
         return _user_blueprint(name)
     if name in torchvision_names():

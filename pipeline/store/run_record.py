@@ -164,7 +164,7 @@ _PREPROCESS = _Fields(
         "mean": _Items(_number("a finite number", lambda _: True), 1, 64),
         "std": _Items(_number("a finite number above 0", lambda value: value > 0), 1, 64),
         "channels": _word("rgb", "bgr", "grey"),
-        "fit": _word("crop", "squash"),
+        "fit": _word("crop", "crop_floor", "squash", "squash_crop"),
     }
 )
 

@@ -121,8 +121,10 @@ def peaks(index_folder: Path, layer: str) -> dict[tuple[int, int], float]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-@pytest.mark.parametrize("name", GAINS)
-@pytest.mark.parametrize("compiled", ["off", pytest.param("on", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [*((name, "off") for name in GAINS), pytest.param("of_two", "on", marks=pytest.mark.slow)],
+)
 def test_an_adapted_network_is_indexed_as_its_body(
     name: str, compiled: str, factories: Path, folder: Path, tmp_path: Path
 ) -> None:

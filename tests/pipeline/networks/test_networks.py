@@ -188,7 +188,7 @@ def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (network.name, network.input_shape) == ("zoo_of_mine:both", (3, 32, 32))
     assert load_network("zoo_of_mine:alone").preprocess == Preprocess()
     assert load_network("zoo_of_mine.py:both").input_shape == (3, 32, 32)
-    with pytest.raises(NetworkError, match=r"returned str, expected an nn\.Module or a pair"):
+    with pytest.raises(NetworkError, match=r"returned str, expected an nn\.Module, or a tuple"):
         load_network("zoo_of_mine:neither")
     with pytest.raises(NetworkError, match="no function 'value'"):
         load_network("zoo_of_mine:value")
