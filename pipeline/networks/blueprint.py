@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
@@ -27,6 +27,8 @@ class Blueprint:
         classes: names of the classifier's units, if known.
         default_layers: names or globs; empty if they are found from the architecture.
         renames: maps the keys of a foreign weights file to those of the module, if they differ.
+        from_state: builds the module from the tensors of a weights file, if they need more than to be
+            loaded by name; raises WeightsError.
         adapter: how a batch becomes the arguments of the module's call, if not as its only one.
         notes: what a user should know of this network, a line each.
     """
@@ -39,5 +41,6 @@ class Blueprint:
     classes: tuple[str, ...] | None = None
     default_layers: tuple[str, ...] = ()
     renames: Callable[[str], str] | None = None
+    from_state: Callable[[Mapping[str, Tensor], str], nn.Module] | None = None
     adapter: Adapter | None = None
     notes: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError
+from pipeline.errors import NetworkError, WeightsError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
@@ -130,6 +130,9 @@ def huggingface_blueprint(source: str) -> Blueprint:
         module, remark = _load(name, local, lambda: _pretrained(kind, config, place, name))
         return module, f"transformers {source} ({parts}{remark})"
 
+    def from_state(state: Mapping[str, Tensor], file: str) -> nn.Module:
+        return _load(file, True, lambda: _pretrained(kind, config, None, file, state))[0]
+
     return Blueprint(
         name=name,
         build=build,
@@ -138,6 +141,7 @@ def huggingface_blueprint(source: str) -> Blueprint:
         preprocess=preprocess,
         classes=_class_names(config),
         default_layers=_staged_blocks(library, kind, config),
+        from_state=from_state,
         adapter=_adapter(kind, config),
         notes=tuple(f"{name}: its image processor cannot be followed exactly: {note}" for note in notes),
     )
@@ -147,7 +151,7 @@ def _load(name: str, local: bool, action: Callable[[], T]) -> T:
     """Run a call of the library; any failure becomes a NetworkError of one line."""
     try:
         return action()
-    except NetworkError:
+    except WeightsError:
         raise
     # The library raises OSError, ValueError, KeyError, and what its readers and downloads raise.
     except Exception as error:
@@ -186,16 +190,26 @@ def _find_class(library: Any, config: Any, name: str) -> tuple[Any, Any]:
     return named, config
 
 
-def _pretrained(kind: Any, config: Any, place: str, name: str) -> tuple[nn.Module, str]:
+def _pretrained(
+    kind: Any, config: Any, place: str | None, files: str, state: Mapping[str, Tensor] | None = None
+) -> tuple[nn.Module, str]:
     """The module with its weights, in float32, and a remark on those that the files lack.
 
     Only a pooler may be missing, which the library initialises: many encoders are published without.
+
+    Args:
+        kind: class of the module.
+        config: its configuration.
+        place: name or folder that the library reads; None with a state.
+        files: where the weights come from, for messages.
+        state: tensors in place of files; the library knows the names that older versions gave them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module, report = kind.from_pretrained(
             place,
             config=config,
+            state_dict=None if state is None else dict(state),
             dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
@@ -204,9 +218,9 @@ def _pretrained(kind: Any, config: Any, place: str, name: str) -> tuple[nn.Modul
     needed = [key for key in missing if "pooler" not in key.split(".")]
     if needed:
         more = f" and {len(needed) - SHOWN_WEIGHTS} more" if len(needed) > SHOWN_WEIGHTS else ""
-        raise NetworkError(
-            f"{name}: its files lack {', '.join(needed[:SHOWN_WEIGHTS])}{more} of {kind.__name__}; "
-            "give a complete folder, or --weights random"
+        raise WeightsError(
+            f"{files} lacks {', '.join(needed[:SHOWN_WEIGHTS])}{more} of {kind.__name__}; "
+            "give complete weights, or --weights random"
         )
     return module, "; its pooler is untrained" if missing else ""
 

@@ -98,7 +98,9 @@ def _geometry(processor: Any, default: Preprocess) -> tuple[Preprocess, str]:
     patches = getattr(processor, "max_num_patches", None)
     if patches and isinstance(processor.patch_size, int):
         side = math.isqrt(patches) * processor.patch_size
-        why = f"it keeps the shape of an image, in up to {patches} patches; images are stretched to {side}x{side} px"
+        why = (
+            f"it keeps an image's shape, in up to {patches} patches; images are stretched to {side}x{side} px"
+        )
         return _placed(side, side, side, "squash"), why
     if not _asked(processor, "do_resize"):
         why = "it does not resize images; they are resized and the centre is cropped"
@@ -162,7 +164,8 @@ def _differences(processor: Any, preprocess: Preprocess) -> Iterator[str]:
             return
         if expected.shape != found.shape:
             rows, columns = expected.shape[-2:]
-            yield f"it makes {columns}x{rows} px of a {width}x{height} image, not {preprocess.width}x{preprocess.height}"
+            used = f"{preprocess.width}x{preprocess.height}"
+            yield f"it makes {columns}x{rows} px of a {width}x{height} image, not {used}"
             return
         levels = (expected - found).abs() * torch.tensor(preprocess.std)[:, None, None]
         worst = max(worst, float(levels.max()))

@@ -177,6 +177,8 @@ def _with_weights(
                 "or --weights random for an untrained network"
             )
         return blueprint.publish(preprocess)
+    if weights != "random" and blueprint.from_state is not None:
+        return blueprint.from_state(read_weights(Path(weights)), str(weights)), str(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = blueprint.build(preprocess)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from typing import get_args
-
 import itertools
 import json
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import numpy as np
