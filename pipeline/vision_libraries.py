@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,7 @@ import torch
 
 from pipeline.errors import NetworkError
 
-__all__ = ["open_clip", "timm", "torchvision", "transformers"]
+__all__ = ["open_clip", "prepare_torchvision", "timm", "torchvision", "transformers"]
 
 MISSING_SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -43,20 +44,31 @@ def _extension_loads(package: Path) -> bool:
 
 
 @functools.cache
+def prepare_torchvision() -> bool:
+    """Make `import torchvision` work with any build of torch; returns whether it is installed.
+
+    Users' own code that imports it, or a library that does, needs no more.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return False
+    if "torchvision" not in sys.modules and not _extension_loads(Path(spec.origin).parent):
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        for schema in MISSING_SCHEMAS:
+            library.define(schema)  # type: ignore[no-untyped-call]
+        _libraries.append(library)
+    return True
+
+
+@functools.cache
 def torchvision() -> ModuleType:
     """Import torchvision, with any build of torch.
 
     Raises:
         NetworkError: if it is not installed.
     """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
+    if not prepare_torchvision():
         raise NetworkError("torchvision is not installed; run `pip install torchvision`")
-    if not _extension_loads(Path(spec.origin).parent):
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        for schema in MISSING_SCHEMAS:
-            library.define(schema)  # type: ignore[no-untyped-call]
-        _libraries.append(library)
     return importlib.import_module("torchvision")
 
 

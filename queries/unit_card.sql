@@ -6,6 +6,7 @@
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit
+--   name                      name of its class, if the layer is a classifier with known classes
 --   images                    number of indexed images
 --   active_fraction           share of images in which the unit is active
 --   mean                      mean of the peaks
@@ -30,7 +31,9 @@ WITH best AS (
     GROUP BY label
 )
 SELECT
-    units.layer, units.unit, units.images, units.active_fraction,
+    units.layer, units.unit,
+    (SELECT name FROM class_names WHERE class_names.layer = $layer AND class_names.unit = $unit) AS name,
+    units.images, units.active_fraction,
     units.mean, units.std, units.min, units.p50, units.p99, units.max,
     units.selectivity, units.top_label, units.majority_label, units.precision,
     (SELECT key FROM best) AS best_key,

@@ -20,12 +20,14 @@ from pipeline.networks.libraries import (
 )
 from pipeline.networks.user_factory import find_factory
 from pipeline.networks.zoo import KNOWN
+from pipeline.vision_libraries import prepare_torchvision
 
 __all__ = ["find_blueprint", "list_networks"]
 
 
 def _user_blueprint(name: str) -> Blueprint:
     """The blueprint of `module:factory`; see `_factory_parts` for what it returns."""
+    prepare_torchvision()
     factory = find_factory(
         name,
         what="network factory",

@@ -25,7 +25,7 @@ from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
-from pipeline.query.views import create_views, read_preprocess
+from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.run_file import read_finished_run
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Index:
             self._units: dict[str, int] = dict(
                 self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
             )
+            last = next(reversed(self._units), "")
+            create_class_names(self._connection, {last: self.class_names(last) or ()})
         except BaseException:
             self.close()
             raise
@@ -167,9 +169,14 @@ class Index:
         """The network's class names, where the layer is its classifier and they are known."""
         classes = self.run.get("network", {}).get("classes")
         last = next(reversed(self._units), None)
-        if not classes or layer != last or len(classes) != self.unit_count(layer):
+        if not classes or layer != last or len(classes) != self._units[last]:
             return None
         return tuple(str(name) for name in classes)
+
+    def unit_name(self, layer: str, unit: int) -> str:
+        """A unit in words: the name of its class, if it has one, and its number."""
+        names = self.class_names(layer)
+        return f"unit {unit}" if names is None or unit >= len(names) else f"unit {unit} ({names[unit]})"
 
     def sql(self, text: str, **params: object) -> QueryResult:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.

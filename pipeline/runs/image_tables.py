@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
 from pipeline.images.hashes import NEAR_BITS
+from pipeline.runs.label_names import rename_column
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
@@ -99,6 +100,7 @@ def write_records(
     commits: Sequence[Commit],
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> None:
     """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
@@ -107,6 +109,7 @@ def write_records(
         commits: of disjoint shards.
         shards: of all commits, sorted by name; their places are the ordinals.
         footer: metadata of the files.
+        names: of labels, where they are to be renamed; otherwise empty.
 
     Raises:
         StoreError: when a table cannot be read or written.
@@ -114,6 +117,8 @@ def write_records(
     duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
     numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
+    if names:
+        numbered = (rename_column(table, names) for table in numbered)
     store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
     store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)

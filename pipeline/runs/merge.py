@@ -81,6 +81,7 @@ def merge_runs(
             kept,
             fingerprint=content["fingerprint"],
             classes=content["config"]["classes"],
+            class_names=content["network"]["classes"] if content["config"].get("class_names") else None,
             reporter=reporter,
         )
         return finish_run(out, content, totals, 0, time.monotonic() - started)

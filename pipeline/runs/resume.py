@@ -65,10 +65,27 @@ def previous_run(
     return run
 
 
-def is_finished(out: Path, run: Mapping[str, Any], classes: int | None) -> bool:
-    """Whether a run is complete, with that number of classes per unit, and its tables exist."""
+def is_finished(
+    out: Path,
+    run: Mapping[str, Any],
+    classes: int | None,
+    *,
+    class_names: Sequence[str] | None = None,
+    names_given: bool = False,
+) -> bool:
+    """Whether a run is complete, its tables exist, and they have what is asked for.
+
+    Args:
+        out: folder of the index.
+        run: content of its run.json.
+        classes: labels per unit.
+        class_names: names of the classifier's units.
+        names_given: whether they are used for labels too.
+    """
     tables = all((out / name).exists() for name in _TABLES)
-    return run["status"] == "complete" and run["config"].get("classes") == classes and tables
+    names = None if class_names is None else list(class_names)
+    same = run["network"]["classes"] == names and bool(run["config"].get("class_names")) == names_given
+    return run["status"] == "complete" and run["config"].get("classes") == classes and same and tables
 
 
 def recorded_compile(out: Path) -> bool | None:

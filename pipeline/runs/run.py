@@ -12,7 +12,8 @@ import math
 import platform
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pipeline.engines.local import run_groups
 from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
+from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
@@ -104,6 +106,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     for note in network.notes:
         reporter.note(note)
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
+    if config.class_names is not None:
+        network = _named(network, Path(config.class_names), layers[-1], reporter)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -123,6 +127,17 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     return _Plan(config, dataset, network, layers, device, compiled, fields)
 
 
+def _named(network: Network, file: Path, last: Layer, reporter: Reporter) -> Network:
+    """The network with the class names of a file."""
+    names = read_class_names(file)
+    if len(names) != last.units:
+        reporter.note(
+            f"{file} has {readable_count(len(names), 'class name')}, the last layer, {last.name}, has "
+            f"{readable_count(last.units, 'unit')}: they are not used for units"
+        )
+    return replace(network, classes=names)
+
+
 def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
@@ -133,7 +148,10 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     commits = usable_commits(parts, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
-    finished = previous is not None and is_finished(out, previous, config.classes)
+    named = config.class_names is not None
+    finished = previous is not None and is_finished(
+        out, previous, config.classes, class_names=plan.network.classes, names_given=named
+    )
     if previous is not None and finished and len(done) == len(shards):
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
@@ -172,6 +190,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         list_commits(parts),
         fingerprint=content["fingerprint"],
         classes=config.classes,
+        class_names=plan.network.classes if named else None,
         reporter=reporter,
     )
     return finish_run(out, content, totals, len(done), time.monotonic() - started)

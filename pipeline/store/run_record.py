@@ -152,6 +152,7 @@ _CONFIG = _Fields(
         "max_bad_fraction": _number("a number in 0..1", lambda value: 0 <= value <= 1),
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
+        "class_names": _Optional(_TEXT),
     },
 )
 
