@@ -31,15 +31,13 @@ WITH best AS (
     GROUP BY label
 )
 SELECT
-    units.layer, units.unit,
-    (SELECT name FROM class_names WHERE class_names.layer = $layer AND class_names.unit = $unit) AS name,
-    units.images, units.active_fraction,
+    units.layer, units.unit, class_names.name, units.images, units.active_fraction,
     units.mean, units.std, units.min, units.p50, units.p99, units.max,
     units.selectivity, units.top_label, units.majority_label, units.precision,
     (SELECT key FROM best) AS best_key,
     (SELECT label FROM best) AS best_label,
     (SELECT string_agg(label || ' ' || images, ', ' ORDER BY images DESC, label) FROM counted)
         AS top_labels
-FROM units
+FROM units LEFT JOIN class_names USING (layer, unit)
 WHERE units.layer = $layer AND units.unit = $unit
 ORDER BY units.layer, units.unit

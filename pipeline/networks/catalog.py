@@ -18,6 +18,7 @@ from pipeline.networks.libraries import (
     torchvision_blueprint,
     torchvision_names,
 )
+from pipeline.networks.open_clip import open_clip_blueprint
 from pipeline.networks.user_factory import find_factory
 from pipeline.networks.zoo import KNOWN
 from pipeline.vision_libraries import prepare_torchvision
@@ -90,6 +91,8 @@ def find_blueprint(name: str) -> Blueprint:
         return torchvision_blueprint(rest)
     if prefix == "timm":
         return timm_blueprint(rest)
+    if prefix == "open_clip":
+        return open_clip_blueprint(rest)
     if prefix == "hf":
         return huggingface_blueprint(rest)
     if ":" in name:
