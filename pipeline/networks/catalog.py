@@ -11,6 +11,11 @@ from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.detectors import (
+    detector_names,
+    segmenter_names,
+    torchvision_dense_blueprint,
+)
 from pipeline.networks.huggingface import huggingface_blueprint
 from pipeline.networks.libraries import (
     timm_blueprint,
@@ -87,6 +92,8 @@ def find_blueprint(name: str) -> Blueprint:
     prefix, _, rest = name.partition(":")
     if name in KNOWN:
         return KNOWN[name]()
+    if prefix == "torchvision" and rest in _dense_names():
+        return torchvision_dense_blueprint(rest)
     if prefix == "torchvision":
         return torchvision_blueprint(rest)
     if prefix == "timm":
@@ -97,12 +104,19 @@ def find_blueprint(name: str) -> Blueprint:
         return huggingface_blueprint(rest)
     if ":" in name:
         return _user_blueprint(name)
+    if name in _dense_names():
+        return torchvision_dense_blueprint(name)
     if name in torchvision_names():
         return torchvision_blueprint(name)
     if name.split(".")[0] in timm_names():
         return timm_blueprint(name)
-    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
+    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *_dense_names(), *timm_names()])
     raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+
+
+def _dense_names() -> tuple[str, ...]:
+    """The detectors and segmenters of torchvision."""
+    return (*detector_names(), *segmenter_names())
 
 
 def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
@@ -121,6 +135,12 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     blueprints = [make() for make in KNOWN.values()]
     rows = [(each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints]
     rows += [(f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()]
+    dense = ((detector_names(), "backbone and heads"), (segmenter_names(), found))
+    rows += [
+        (f"torchvision:{name}", layers, "downloaded by torchvision")
+        for names, layers in dense
+        for name in names
+    ]
     many = [(f"timm:{name}", found, "downloaded by timm") for name in timm_names()]
     if pattern is None:
         some = (
@@ -128,8 +148,12 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
             found,
             f"downloaded by timm ({len(many):,}; `maxact networks 'timm:*'`)",
         )
+        foreign = (
+            ("hf:NAME_OR_FOLDER", found, "downloaded by transformers, or in the folder (extra `hf`)"),
+            ("open_clip:MODEL/PRETRAINED", found, "downloaded by open_clip, or a file (extra `clip`)"),
+        )
         yours = ("MODULE:FACTORY", found, "set by your function")
-        return [*rows, some, yours]
+        return [*rows, some, *foreign, yours]
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
     matched = matched or [row for row in rows if pattern in row[0]]
