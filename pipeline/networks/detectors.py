@@ -146,7 +146,7 @@ def _detector(name: str) -> Blueprint:
     fixed = transform.fixed_size
     # Several sizes are for training; evaluation takes the last.
     side = fixed[0] if fixed else transform.min_size[-1]
-    notes = () if fixed else (_square_of(side, "detector"),)
+    notes: tuple[str, ...] = () if fixed else (_square_of(side, "detector"),)
     if hasattr(detector, "roi_heads"):
         notes += ("roi_heads is left out: it sees proposals, of which an image has any number",)
     preprocess = Preprocess(
