@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +20,11 @@ from pipeline.errors import NetworkError, WeightsError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.huggingface_inputs import Patches, PixelValues
 from pipeline.networks.huggingface_preprocess import processor_preprocess
 from pipeline.vision_libraries import transformers
 
-__all__ = ["Patches", "PixelValues", "huggingface_blueprint"]
+__all__ = ["huggingface_blueprint"]
 
 T = TypeVar("T")
 
@@ -49,55 +49,6 @@ CLASSIFIERS: Mapping[str, str] = {
 """The classifier of those models, by the ending of their class's name."""
 
 SHOWN_WEIGHTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PixelValues:
-    """Pass the batch as `pixel_values`, and nothing else unless the model needs it.
-
-    Args:
-        native: rows and columns for which the position embeddings were trained, of models that can
-            interpolate them for others.
-        patch: side of a patch of a masked autoencoder, which would otherwise mask and shuffle its
-            patches at random.
-    """
-
-    native: tuple[int, int] | None = None
-    patch: int | None = None
-
-    def __call__(self, batch: Tensor) -> tuple[tuple[()], dict[str, Any]]:
-        """The keyword arguments of the call."""
-        keywords: dict[str, Any] = {"pixel_values": batch}
-        size = (batch.shape[2], batch.shape[3])
-        if self.native is not None and size != self.native:
-            keywords["interpolate_pos_encoding"] = True
-        if self.patch is not None:
-            patches = (size[0] // self.patch) * (size[1] // self.patch)
-            order = torch.arange(patches, device=batch.device, dtype=batch.dtype)
-            keywords["noise"] = order.expand(len(batch), -1)
-        return (), keywords
-
-
-@dataclass(frozen=True, slots=True)
-class Patches:
-    """Pass the batch as a sequence of flattened patches, as SigLIP 2's NaFlex models take it.
-
-    Args:
-        side: of a patch, in pixels.
-    """
-
-    side: int
-
-    def __call__(self, batch: Tensor) -> tuple[tuple[()], dict[str, Any]]:
-        """The keyword arguments of the call; a patch is (y, x, channel)."""
-        images, channels, height, width = batch.shape
-        rows, columns = height // self.side, width // self.side
-        cut = batch[:, :, : rows * self.side, : columns * self.side]
-        parts = cut.reshape(images, channels, rows, self.side, columns, self.side)
-        patches = parts.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-        mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=batch.device)
-        shapes = torch.tensor([[rows, columns]] * images, device=batch.device)
-        return (), {"pixel_values": patches, "pixel_attention_mask": mask, "spatial_shapes": shapes}
 
 
 def huggingface_blueprint(source: str) -> Blueprint:
@@ -126,8 +77,18 @@ def huggingface_blueprint(source: str) -> Blueprint:
         module: nn.Module = kind(config)
         return module
 
+    def load() -> tuple[nn.Module, str]:
+        try:
+            return _pretrained(kind, config, place, name)
+        except WeightsError:
+            if config is whole:
+                raise
+            # The names of this tower's weights are known to the whole model only.
+            owner, _ = _pretrained(_named_class(library, whole), whole, place, name)
+            return next(part for part in owner.modules() if type(part) is kind), ""
+
     def publish(_: Preprocess) -> tuple[nn.Module, str]:
-        module, remark = _load(name, local, lambda: _pretrained(kind, config, place, name))
+        module, remark = _load(name, local, load)
         return module, f"transformers {source} ({parts}{remark})"
 
     def from_state(state: Mapping[str, Tensor], file: str) -> nn.Module:
@@ -166,28 +127,37 @@ def _find_class(library: Any, config: Any, name: str) -> tuple[Any, Any]:
     The class that the configuration names, but the encoder alone of one that is for pretraining,
     and the vision tower alone of one with a second tower.
     """
-    named = next(
-        (found for each in config.architectures or () if (found := getattr(library, each, None))), None
-    )
+    named = _named_class(library, config)
     label = named.__name__ if named else type(config).__name__
     vision = getattr(config, "vision_config", None)
     if vision is not None and not label.endswith("ForImageClassification"):
         named, config = None, vision
     if named is None or label.endswith("ForPreTraining"):
-        try:
-            named = library.MODEL_MAPPING[type(config)]
-        except KeyError as error:
-            raise NetworkError(
-                f"{name}: transformers has no vision model for {type(config).__name__}"
-            ) from error
-    if isinstance(named, tuple):
-        named = named[0]
+        named = _encoder_class(library, config)
+    if named is None:
+        raise NetworkError(f"{name}: transformers has no vision model for {type(config).__name__}")
     if "pixel_values" not in inspect.signature(named.forward).parameters:
         taken = getattr(named, "main_input_name", "other inputs")
         raise NetworkError(f"{name} is a {named.__name__}, which takes {taken}; expected a vision model")
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
     return named, config
+
+
+def _named_class(library: Any, config: Any) -> Any:
+    """The class that a configuration names, or None."""
+    found = (getattr(library, each, None) for each in config.architectures or ())
+    return next((each for each in found if each is not None), None)
+
+
+def _encoder_class(library: Any, config: Any) -> Any:
+    """The class of the model without a head, or None."""
+    try:
+        found = library.MODEL_MAPPING[type(config)]
+    except KeyError:
+        # Towers that the library does not list are named like their configuration.
+        return getattr(library, type(config).__name__.replace("Config", "Model"), None)
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _pretrained(
@@ -287,7 +257,7 @@ def _staged_blocks(library: Any, kind: Any, config: Any) -> tuple[str, ...]:
     place = STAGED.get(getattr(config, "model_type", ""))
     if place is None:
         return ()
-    alone = library.MODEL_MAPPING[type(config)] is kind
+    alone = _encoder_class(library, config) is kind
     prefix = "" if alone else f"{kind.base_model_prefix}."
     counts = enumerate(config.depths)
     blocks = [prefix + place.format(stage, block) for stage, count in counts for block in range(count)]

@@ -94,6 +94,7 @@ def run_index(
 
 
 def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
+    names = None if config.class_names is None else read_class_names(Path(config.class_names))
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
@@ -106,8 +107,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     for note in network.notes:
         reporter.note(note)
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
-    if config.class_names is not None:
-        network = _named(network, Path(config.class_names), layers[-1], reporter)
+    if names is not None:
+        network = _named(network, names, layers[-1], reporter)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -127,13 +128,12 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     return _Plan(config, dataset, network, layers, device, compiled, fields)
 
 
-def _named(network: Network, file: Path, last: Layer, reporter: Reporter) -> Network:
-    """The network with the class names of a file."""
-    names = read_class_names(file)
+def _named(network: Network, names: tuple[str, ...], last: Layer, reporter: Reporter) -> Network:
+    """The network with other class names."""
     if len(names) != last.units:
         reporter.note(
-            f"{file} has {readable_count(len(names), 'class name')}, the last layer, {last.name}, has "
-            f"{readable_count(last.units, 'unit')}: they are not used for units"
+            f"there are {readable_count(len(names), 'class name')}, the last layer, {last.name}, has "
+            f"{readable_count(last.units, 'unit')}: the names are not used for units"
         )
     return replace(network, classes=names)
 

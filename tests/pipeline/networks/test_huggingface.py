@@ -221,3 +221,18 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(NetworkError, match="could not download hf:nobody/nothing"):
         load_network("hf:nobody/nothing")
+
+
+def test_a_tower_that_the_library_does_not_list_is_found_by_its_name(tmp_path: Path) -> None:
+    library = transformers()
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": 100, "max_position_embeddings": 16}
+    vision = {**small, "image_size": 64, "patch_size": 16}
+    model = library.BlipModel(library.BlipConfig(text_config=text, vision_config=vision))
+    model.save_pretrained(tmp_path)
+    network = load_network(f"hf:{tmp_path}")
+    assert "BlipVisionModel, the vision tower" in network.weights
+    (layer, *_) = choose_layers(network, receptive_fields=False)
+    assert layer.name == "encoder.layers.0"
+    expected = model.vision_model.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in network.module.state_dict().items())

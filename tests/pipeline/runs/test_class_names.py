@@ -102,7 +102,9 @@ def test_names_that_do_not_fit_are_told(tars: list[Path], tmp_path: Path) -> Non
     notes = Notes()
     run_index(named(tars, tmp_path, "a\nb\nc\nd\n"), network=tiny_network(), reporter=notes)
     said = " ".join(notes.said)
-    assert "4 class names, the last layer, head, has 3 units: they are not used for units" in said
+    assert (
+        "there are 4 class names, the last layer, head, has 3 units: the names are not used for units" in said
+    )
     assert "labels are kept: they are not whole numbers up to 3" in said
     assert {row["label"] for row in rows(tmp_path / "out", "images")} == {"0", "1", "2"}
 
