@@ -225,7 +225,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_tower_that_the_library_does_not_list_is_found_by_its_name(tmp_path: Path) -> None:
     library = transformers()
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = {**small, "vocab_size": 100, "max_position_embeddings": 16}
     vision = {**small, "image_size": 64, "patch_size": 16}
     model = library.BlipModel(library.BlipConfig(text_config=text, vision_config=vision))

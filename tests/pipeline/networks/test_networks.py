@@ -167,7 +167,7 @@ def test_a_plain_name_is_found_where_it_is_known() -> None:
     [
         ("resnet5", "unknown network 'resnet5'; did you mean .*'resnet50'"),
         ("torchvision:resnet51", "torchvision has no classification model 'resnet51'; did you"),
-        ("torchvision:fasterrcnn_resnet50_fpn", "no classification model"),
+        ("torchvision:raft_large", "no classification model"),
         ("timm:convnext_tinyy", "timm has no model 'convnext_tinyy'; did you mean 'convnext_tiny'"),
         ("timm:resnet18.nowhere", r"timm has no weights 'resnet18\.nowhere'; known: .*resnet18"),
         ("no.such:thing", "cannot import 'no.such'"),
