@@ -24,6 +24,7 @@ from pipeline.runs.label_names import rename_column
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
+from pipeline.store.digests import FileDigest
 from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
@@ -101,7 +102,7 @@ def write_records(
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
     names: Mapping[str, str],
-) -> None:
+) -> dict[str, FileDigest]:
     """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
     Args:
@@ -111,6 +112,9 @@ def write_records(
         footer: metadata of the files.
         names: of labels, where they are to be renamed; otherwise empty.
 
+    Returns:
+        The digest of each table.
+
     Raises:
         StoreError: when a table cannot be read or written.
     """
@@ -119,9 +123,11 @@ def write_records(
     numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
     if names:
         numbered = (rename_column(table, names) for table in numbered)
-    store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
-    store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)
+    return {
+        "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),
+        "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
+    }
 
 
 class _Rows:

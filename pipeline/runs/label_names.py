@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.progress import Reporter
 from pipeline.state.unit_state import UnitState
 
-__all__ = ["name_labels", "names_by_label", "rename_column"]
+__all__ = ["name_labels", "names_by_label", "names_given", "rename_column"]
 
 
 def names_by_label(labels: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
@@ -35,6 +36,15 @@ def names_by_label(labels: Sequence[str], names: Sequence[str]) -> dict[str, str
         label: names[number] if shared[names[number]] == 1 else f"{names[number]} ({number})"
         for label, number in zip(labels, numbers, strict=True)
     }
+
+
+def names_given(run: Mapping[str, Any]) -> Sequence[str] | None:
+    """The class names that the user gave to a recorded run; None for the network's own, or none.
+
+    Args:
+        run: content of its run.json.
+    """
+    return run["network"]["classes"] if run["config"].get("class_names") else None
 
 
 def name_labels(

@@ -16,6 +16,7 @@ from pipeline.progress import Silent
 from pipeline.query.index import open_index
 from pipeline.runs.label_names import names_by_label
 from pipeline.runs.merge import merge_runs
+from pipeline.runs.repair import repair_index
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.tiny import picture, tiny_network
@@ -136,3 +137,11 @@ def test_labels_that_are_not_the_numbers_of_the_names() -> None:
     assert names_by_label(["0", "cat"], ["a", "b"]) is None
     assert names_by_label(["0", "1", "01"], ["a", "b"]) is None
     assert names_by_label(["1"], ["crane", "crane"]) == {"1": "crane (1)"}
+
+
+def test_a_repair_writes_the_names_again(tars: list[Path], tmp_path: Path) -> None:
+    run_index(named(tars, tmp_path, "tench\npizza\nkite\n"), network=tiny_network())
+    before = hashes(tmp_path / "out")
+    (tmp_path / "out" / "images.parquet").write_bytes(b"damaged")
+    assert repair_index(tmp_path / "out").identical
+    assert hashes(tmp_path / "out") == before
