@@ -54,6 +54,8 @@ class RunConfig:
         workers: decoding threads; None for one per core.
         threads: torch's own threads on a CPU; None leaves torch's choice.
         classes: labels kept per unit in `classes.parquet`; None keeps all.
+        class_names: file with the names of the classifier's units, and of labels that are numbers, see
+            `pipeline.networks.class_names` and `pipeline.runs.label_names`.
         shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
         max_bad_fraction: share of bad images in a group of shards, 0..1, above which the run stops,
             when they are more than 10.
@@ -85,6 +87,7 @@ class RunConfig:
     workers: int | None = None
     threads: int | None = None
     classes: int | None = 20
+    class_names: str | None = None
     shards_per_part: int | None = None
     max_bad_fraction: float = 0.01
     keep: Keep | None = None

@@ -1,9 +1,10 @@
-"""Import torchvision and timm; no other module imports them.
+"""Import torchvision, timm, transformers and open_clip; no other module imports them.
 
 A torchvision wheel is built for one build of torch. With another build (such as a CPU build) its
 compiled operators do not load. torchvision tolerates this, but its import then fails because it
 registers fake implementations for two operators that are not defined. Defining their schemas first
 avoids the error: models and transforms work; the detection operators do not, and are not needed.
+The other libraries import torchvision, and are therefore imported after it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +20,7 @@ import torch
 
 from pipeline.errors import NetworkError
 
-__all__ = ["timm", "torchvision"]
+__all__ = ["open_clip", "prepare_torchvision", "timm", "torchvision", "transformers"]
 
 MISSING_SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -42,20 +44,31 @@ def _extension_loads(package: Path) -> bool:
 
 
 @functools.cache
+def prepare_torchvision() -> bool:
+    """Make `import torchvision` work with any build of torch; returns whether it is installed.
+
+    Users' own code that imports it, or a library that does, needs no more.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return False
+    if "torchvision" not in sys.modules and not _extension_loads(Path(spec.origin).parent):
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        for schema in MISSING_SCHEMAS:
+            library.define(schema)  # type: ignore[no-untyped-call]
+        _libraries.append(library)
+    return True
+
+
+@functools.cache
 def torchvision() -> ModuleType:
     """Import torchvision, with any build of torch.
 
     Raises:
         NetworkError: if it is not installed.
     """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
+    if not prepare_torchvision():
         raise NetworkError("torchvision is not installed; run `pip install torchvision`")
-    if not _extension_loads(Path(spec.origin).parent):
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        for schema in MISSING_SCHEMAS:
-            library.define(schema)  # type: ignore[no-untyped-call]
-        _libraries.append(library)
     return importlib.import_module("torchvision")
 
 
@@ -70,3 +83,32 @@ def timm() -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         raise NetworkError("timm is not installed; run `pip install timm`")
     return importlib.import_module("timm")
+
+
+@functools.cache
+def transformers() -> ModuleType:
+    """Import transformers, without its progress bars and warnings.
+
+    Raises:
+        NetworkError: if it is not installed.
+    """
+    torchvision()
+    if importlib.util.find_spec("transformers") is None:
+        raise NetworkError("transformers is not installed; run `pip install 'maxact[hf]'`")
+    library = importlib.import_module("transformers")
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library
+
+
+@functools.cache
+def open_clip() -> ModuleType:
+    """Import open_clip.
+
+    Raises:
+        NetworkError: if it is not installed.
+    """
+    torchvision()
+    if importlib.util.find_spec("open_clip") is None:
+        raise NetworkError("open_clip is not installed; run `pip install 'maxact[clip]'`")
+    return importlib.import_module("open_clip")

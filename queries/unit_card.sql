@@ -6,6 +6,7 @@
 -- Columns
 --   layer                     name of the layer
 --   unit                      number of the unit
+--   name                      name of its class, if the layer is a classifier with known classes
 --   images                    number of indexed images
 --   active_fraction           share of images in which the unit is active
 --   mean                      mean of the peaks
@@ -30,13 +31,13 @@ WITH best AS (
     GROUP BY label
 )
 SELECT
-    units.layer, units.unit, units.images, units.active_fraction,
+    units.layer, units.unit, class_names.name, units.images, units.active_fraction,
     units.mean, units.std, units.min, units.p50, units.p99, units.max,
     units.selectivity, units.top_label, units.majority_label, units.precision,
     (SELECT key FROM best) AS best_key,
     (SELECT label FROM best) AS best_label,
     (SELECT string_agg(label || ' ' || images, ', ' ORDER BY images DESC, label) FROM counted)
         AS top_labels
-FROM units
+FROM units LEFT JOIN class_names USING (layer, unit)
 WHERE units.layer = $layer AND units.unit = $unit
 ORDER BY units.layer, units.unit

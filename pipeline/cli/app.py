@@ -193,6 +193,9 @@ def top(
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
+        named = index.unit_name(layer, chosen) if index.class_names(layer) else None
+    if named:
+        typer.echo(f"{named} of {layer}", err=True)
     if why and (result.rows or as_json or as_csv):
         typer.echo(why, err=True)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, empty=why or NO_ROWS)
@@ -258,7 +261,7 @@ def sql(
     as_csv: AsCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    histograms, errors, renders and preprocess.
+    class_names, histograms, errors, renders and preprocess.
 
     \b
     Examples:

@@ -76,6 +76,13 @@ def index(
     classes: Annotated[
         str, typer.Option(metavar="N|all", help="Labels to keep per unit in classes.parquet.")
     ] = "20",
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classifier's units, and of labels that are numbers: text, JSON or CSV.",
+        ),
+    ] = None,
     shards_per_part: Annotated[
         int | None, typer.Option(help="Shards to commit together.", show_default="a 32nd of the dataset")
     ] = None,
@@ -129,6 +136,7 @@ def index(
         workers=workers,
         threads=threads,
         classes=_classes(classes),
+        class_names=class_names,
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
         keep=keep,

@@ -137,7 +137,7 @@ def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
             antialias=True,
             align_corners=False,
         )[0]
-    if preprocess.fit == "crop":
+    if preprocess.fit != "squash":
         left, top = preprocess.crop_offset(width, height)
         pixels = pixels[:, top : top + preprocess.height, left : left + preprocess.width]
     return pixels.permute(1, 2, 0).contiguous().permute(2, 0, 1)

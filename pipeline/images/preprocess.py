@@ -17,7 +17,7 @@ from pipeline.errors import UsageError
 __all__ = ["Box", "Channels", "Fit", "Interpolation", "Placement", "Preprocess"]
 
 Interpolation = Literal["bilinear", "bicubic"]
-Fit = Literal["crop", "squash"]
+Fit = Literal["crop", "crop_floor", "squash", "squash_crop"]
 Channels = Literal["rgb", "bgr", "grey"]
 
 
@@ -84,12 +84,15 @@ class Preprocess:
     Args:
         height: rows of the network's input, in pixels.
         width: columns of the network's input, in pixels.
-        resize: length of the short side before the centre crop, in pixels (unused by `squash`).
+        resize: length of the short side before the centre crop, in pixels; for `squash_crop` of both
+            sides (unused by `squash`).
         interpolation: the antialiased filter of the resize.
         mean: per channel, in the network's own channel order, on the scale 0..255.
         std: likewise.
         channels: the order the network expects.
-        fit: `crop` keeps the aspect ratio and crops the centre; `squash` stretches to the input.
+        fit: `crop` keeps the aspect ratio and crops the centre, `crop_floor` likewise, a pixel further to
+            the left or top where the rest is odd (as transformers do); `squash` stretches to the
+            input; `squash_crop` stretches to a square and crops its centre.
 
     Raises:
         UsageError: when the sizes are not positive or the crop is larger than the resized image.
@@ -107,7 +110,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise UsageError(f"the input must be at least 1x1, got {self.height}x{self.width}")
-        if self.fit == "crop" and self.resize < max(self.height, self.width):
+        if self.fit != "squash" and self.resize < max(self.height, self.width):
             raise UsageError(
                 f"a {self.height}x{self.width} crop does not fit an image resized to a short side "
                 f"of {self.resize}; give a resize of at least {max(self.height, self.width)}"
@@ -124,6 +127,8 @@ class Preprocess:
         """
         if self.fit == "squash":
             return self.width, self.height
+        if self.fit == "squash_crop":
+            return self.resize, self.resize
         if width <= height:
             return self.resize, max(self.resize, self.resize * height // width)
         return max(self.resize, self.resize * width // height), self.resize
@@ -131,9 +136,11 @@ class Preprocess:
     def crop_offset(self, width: int, height: int) -> tuple[int, int]:
         """Left and top of the centre crop inside the resized image, in pixels.
 
-        Halves are rounded to even, as torchvision's `CenterCrop` does.
+        Halves are rounded to even for `crop`, as torchvision's `CenterCrop` does, otherwise down.
         """
         resized_width, resized_height = self.resized(width, height)
+        if self.fit != "crop":
+            return (resized_width - self.width) // 2, (resized_height - self.height) // 2
         return round((resized_width - self.width) / 2), round((resized_height - self.height) / 2)
 
     def placement(self, width: int, height: int) -> Placement:
@@ -180,6 +187,8 @@ class Preprocess:
         """The fields of `placement` as DuckDB expressions of the columns `width` and `height`."""
         if self.fit == "squash":
             resized_width, resized_height = str(self.width), str(self.height)
+        elif self.fit == "squash_crop":
+            resized_width = resized_height = str(self.resize)
         else:
             resized_width, resized_height = (
                 f"CASE WHEN {side} <= {other} THEN {self.resize} "
@@ -192,9 +201,10 @@ class Preprocess:
             f"reach_{axis}": f"CASE WHEN {scale} = 1 THEN 0 ELSE {support} * greatest({scale}, 1) END"
             for axis, scale in scales.items()
         }
+        rests = {"left": f"({resized_width}) - {self.width}", "top": f"({resized_height}) - {self.height}"}
+        half = "round_even(({}) / 2, 0)" if self.fit == "crop" else "({}) // 2"
         return {
-            "left": f"round_even((({resized_width}) - {self.width}) / 2, 0)",
-            "top": f"round_even((({resized_height}) - {self.height}) / 2, 0)",
+            **{corner: half.format(rest) for corner, rest in rests.items()},
             **{f"scale_{axis}": scale for axis, scale in scales.items()},
             **reaches,
         }

@@ -23,6 +23,7 @@ from pipeline.layers.layer import Layer
 from pipeline.layers.margin_search import Field
 from pipeline.layers.positions import Placing, place_positions
 from pipeline.layers.receptive_field import Target, find_fields
+from pipeline.networks.adapter import adapter_of
 from pipeline.networks.network import Network
 from pipeline.store.files import atomic_path
 
@@ -40,7 +41,13 @@ def architecture_key(module: nn.Module, shape: Sequence[int]) -> str | None:
     for name, tensor in module.state_dict().items():
         size = tuple(tensor.shape) if isinstance(tensor, Tensor) else repr(tensor)
         digest.update(f"{name} {size}\n".encode())
-    kinds = {type(part) for part in module.modules()}
+    kinds: set[Any] = {type(part) for part in module.modules()}
+    adapter = adapter_of(module)
+    if inspect.isroutine(adapter):
+        kinds.add(adapter)
+    elif adapter is not None:
+        kinds.add(type(adapter))
+        digest.update(f"{adapter!r}\n".encode())
     for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
         if not kind.__module__.startswith("torch."):
             try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter
 
 __all__ = ["Blueprint"]
 
@@ -26,7 +27,12 @@ class Blueprint:
         classes: names of the classifier's units, if known.
         default_layers: names or globs; empty if they are found from the architecture.
         renames: maps the keys of a foreign weights file to those of the module, if they differ.
-        note: what the user should know of the preprocessing, which is then printed; may be empty.
+        assumed: why the preprocessing is ImageNet's and not the network's own, the start of a sentence;
+            empty if it is the network's own.
+        from_state: builds the module from the tensors of a weights file, if they need more than to be
+            loaded by name; raises WeightsError.
+        adapter: how a batch becomes the arguments of the module's call, if not as its only one.
+        notes: what a user should know of this network, a line each.
     """
 
     name: str
@@ -37,4 +43,7 @@ class Blueprint:
     classes: tuple[str, ...] | None = None
     default_layers: tuple[str, ...] = ()
     renames: Callable[[str], str] | None = None
-    note: str = ""
+    assumed: str = ""
+    from_state: Callable[[Mapping[str, Tensor], str], nn.Module] | None = None
+    adapter: Adapter | None = None
+    notes: tuple[str, ...] = ()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import fnmatch
+from typing import Any
 
 import torch
 from torch import nn
 
 from pipeline.errors import NetworkError, did_you_mean
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
+from pipeline.networks.detectors import (
+    detector_names,
+    segmenter_names,
+    torchvision_dense_blueprint,
+)
+from pipeline.networks.huggingface import huggingface_blueprint
 from pipeline.networks.libraries import (
     timm_blueprint,
     timm_names,
@@ -17,38 +25,60 @@ from pipeline.networks.libraries import (
     torchvision_names,
 )
 from pipeline.networks.onnx_networks import onnx_blueprint
+from pipeline.networks.open_clip import open_clip_blueprint
 from pipeline.networks.plain_modules import plain_module
 from pipeline.networks.user_factory import find_factory
 from pipeline.networks.zoo import KNOWN
+from pipeline.vision_libraries import prepare_torchvision
 
 __all__ = ["find_blueprint", "list_networks"]
 
+NOT_ADAPTERS = (nn.Module, type, torch.export.ExportedProgram)
+"""What is callable, but no adapter of a network."""
+
 
 def _user_blueprint(name: str) -> Blueprint:
-    """The blueprint of `module:factory`; the factory returns a module, or a pair with its preprocessing."""
+    """The blueprint of `module:factory`; see `_factory_parts` for what it returns."""
+    prepare_torchvision()
     factory = find_factory(
         name,
         what="network factory",
         error=NetworkError,
         hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
     )
-    made = factory()
-    module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if isinstance(module, torch.export.ExportedProgram):
-        module = plain_module(module).module
-    if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
-        raise NetworkError(
-            f"network factory {name} returned {type(made).__name__}, "
-            "expected an nn.Module, an ExportedProgram, or a pair of one and its Preprocess"
-        )
+    module, preprocess, adapter = _factory_parts(factory(), name)
     return Blueprint(
         name=name,
         build=lambda _: module,
         publish=lambda _: (module, f"set by {name}"),
         source="the factory",
         preprocess=preprocess or Preprocess(),
-        note="" if preprocess else f"{name} returns no Preprocess, so that ImageNet's is used",
+        assumed="" if preprocess else f"{name} returns no Preprocess",
+        adapter=adapter,
     )
+
+
+def _factory_parts(made: Any, name: str) -> tuple[nn.Module, Preprocess | None, Adapter | None]:
+    """The module, preprocessing and adapter that a factory returned, alone or as a tuple."""
+    module, *others = made if isinstance(made, tuple) and made else (made,)
+    if isinstance(module, torch.export.ExportedProgram):
+        module = plain_module(module).module
+    preprocess, adapter = None, None
+    for other in others:
+        if isinstance(other, Preprocess) and preprocess is None:
+            preprocess = other
+        elif callable(other) and not isinstance(other, NOT_ADAPTERS) and adapter is None:
+            adapter = other
+        elif other is not None:
+            module = None
+    if not isinstance(module, nn.Module):
+        shown = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else ""
+        raise NetworkError(
+            f"network factory {name} returned {shown or type(made).__name__}, expected an nn.Module or an "
+            "ExportedProgram, or a tuple of one with its Preprocess, an adapter (a function from the batch "
+            "to the arguments of the call), or both"
+        )
+    return module, preprocess, adapter
 
 
 def find_blueprint(name: str) -> Blueprint:
@@ -58,22 +88,35 @@ def find_blueprint(name: str) -> Blueprint:
         NetworkError: if the name is unknown; the message suggests similar names.
     """
     prefix, _, rest = name.partition(":")
-    if name.lower().endswith(".onnx"):
-        return onnx_blueprint(name)
     if name in KNOWN:
         return KNOWN[name]()
+    if prefix == "torchvision" and rest in _dense_names():
+        return torchvision_dense_blueprint(rest)
     if prefix == "torchvision":
         return torchvision_blueprint(rest)
     if prefix == "timm":
         return timm_blueprint(rest)
+    if prefix == "open_clip":
+        return open_clip_blueprint(rest)
+    if prefix == "hf":
+        return huggingface_blueprint(rest)
+    if name.lower().endswith(".onnx"):
+        return onnx_blueprint(name)
     if ":" in name:
         return _user_blueprint(name)
+    if name in _dense_names():
+        return torchvision_dense_blueprint(name)
     if name in torchvision_names():
         return torchvision_blueprint(name)
     if name.split(".")[0] in timm_names():
         return timm_blueprint(name)
-    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
+    near = did_you_mean(name, [*KNOWN, *torchvision_names(), *_dense_names(), *timm_names()])
     raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+
+
+def _dense_names() -> tuple[str, ...]:
+    """The detectors and segmenters of torchvision."""
+    return (*detector_names(), *segmenter_names())
 
 
 def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
@@ -92,6 +135,12 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     blueprints = [make() for make in KNOWN.values()]
     rows = [(each.name, ", ".join(each.default_layers) or found, each.source) for each in blueprints]
     rows += [(f"torchvision:{name}", found, "downloaded by torchvision") for name in torchvision_names()]
+    dense = ((detector_names(), "backbone and heads"), (segmenter_names(), found))
+    rows += [
+        (f"torchvision:{name}", layers, "downloaded by torchvision")
+        for names, layers in dense
+        for name in names
+    ]
     many = [(f"timm:{name}", found, "downloaded by timm") for name in timm_names()]
     if pattern is None:
         some = (
@@ -99,8 +148,12 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
             found,
             f"downloaded by timm ({len(many):,}; `maxact networks 'timm:*'`)",
         )
+        foreign = (
+            ("hf:NAME_OR_FOLDER", found, "downloaded by transformers, or in the folder (extra `hf`)"),
+            ("open_clip:MODEL/PRETRAINED", found, "downloaded by open_clip, or a file (extra `clip`)"),
+        )
         yours = ("MODULE:FACTORY", found, "set by your function")
-        return [*rows, some, yours]
+        return [*rows, some, *foreign, yours]
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
     matched = matched or [row for row in rows if pattern in row[0]]

@@ -16,7 +16,9 @@ from pipeline.networks.blueprint import Blueprint
 from pipeline.vision_libraries import timm, torchvision
 
 __all__ = [
+    "download",
     "imagenet_classes",
+    "on_255",
     "timm_blueprint",
     "timm_names",
     "timm_preprocess",
@@ -57,7 +59,7 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(weights.meta["categories"])
 
 
-def _on_255(values: Any) -> tuple[float, ...]:
+def on_255(values: Any) -> tuple[float, ...]:
     """Convert means or standard deviations from 0..1 to 0..255."""
     return tuple(round(float(value) * 255, 6) for value in values)
 
@@ -67,7 +69,7 @@ def _interpolation(name: str) -> Interpolation:
     return "bilinear" if name == "bilinear" else "bicubic"
 
 
-def _download(name: str, fetch: Callable[[], Any]) -> Any:
+def download(name: str, fetch: Callable[[], Any]) -> Any:
     """Call a library's download; any failure becomes a NetworkError of one line."""
     try:
         return fetch()
@@ -104,10 +106,10 @@ def torchvision_blueprint(name: str) -> Blueprint:
 
     def publish(preprocess: Preprocess) -> tuple[nn.Module, str]:
         if not options(preprocess) or preprocess.height == crop:
-            module = _download(name, lambda: models.get_model(name, weights=weights))
+            module = download(name, lambda: models.get_model(name, weights=weights))
         else:
             module = build(preprocess)
-            state = _download(name, lambda: weights.get_state_dict(check_hash=True))
+            state = download(name, lambda: weights.get_state_dict(check_hash=True))
             fitted = models.vision_transformer.interpolate_embeddings(
                 preprocess.height, module.patch_size, state
             )
@@ -124,8 +126,8 @@ def torchvision_blueprint(name: str) -> Blueprint:
             width=crop,
             resize=transform.resize_size[0],
             interpolation=_interpolation(transform.interpolation.value),
-            mean=_on_255(transform.mean),
-            std=_on_255(transform.std),
+            mean=on_255(transform.mean),
+            std=on_255(transform.std),
         ),
         classes=tuple(weights.meta["categories"]),
     )
@@ -144,8 +146,8 @@ def timm_preprocess(config: dict[str, Any]) -> Preprocess:
         width=width,
         resize=math.floor(max(height, width) / config["crop_pct"]),
         interpolation=_interpolation(config["interpolation"]),
-        mean=_on_255(config["mean"]),
-        std=_on_255(config["std"]),
+        mean=on_255(config["mean"]),
+        std=on_255(config["std"]),
         channels="grey" if channels == 1 else "rgb",
         fit="squash" if config["crop_mode"] == "squash" else "crop",
     )
@@ -196,7 +198,7 @@ def timm_blueprint(name: str) -> Blueprint:
         return module
 
     def publish(wanted: Preprocess) -> tuple[nn.Module, str]:
-        module = _download(name, lambda: make(wanted, pretrained=True))
+        module = download(name, lambda: make(wanted, pretrained=True))
         return module, f"timm {config.hf_hub_id or name}"
 
     return Blueprint(

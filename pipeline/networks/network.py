@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import NetworkError
 from pipeline.images.preprocess import Preprocess
+from pipeline.networks.adapter import Adapter, set_adapter
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.catalog import find_blueprint, list_networks
 from pipeline.networks.extra_modules import add_directions
@@ -59,7 +60,9 @@ class Network:
         weights: description of their source.
         digest: SHA-256 of the state dict.
         classes: names of the classifier's units, if known.
-        notes: what the user should know of how it was loaded, one sentence each.
+        adapter: how a batch becomes the arguments of the module's call, see
+            `pipeline.networks.adapter`; None: the batch is the only one.
+        notes: what a user should know of this network, a line each.
         limit: what of it cannot be probed and why, added to errors; empty if all modules can.
     """
 
@@ -70,8 +73,12 @@ class Network:
     weights: str
     digest: str
     classes: tuple[str, ...] | None = None
+    adapter: Adapter | None = None
     notes: tuple[str, ...] = ()
     limit: str = ""
+
+    def __post_init__(self) -> None:
+        set_adapter(self.module, self.adapter)
 
     @classmethod
     def from_module(
@@ -83,19 +90,21 @@ class Network:
         default_layers: Sequence[str] = (),
         weights: str = "as given",
         classes: Sequence[str] | None = None,
+        adapter: Adapter | None = None,
         notes: Sequence[str] = (),
     ) -> Network:
         """Wrap your own module; it is set to eval mode, frozen, and converted to float32.
 
         Args:
-            module: accepts (image, channel, y, x) float32; wrappers are removed, see
-                `pipeline.networks.plain_modules`.
+            module: accepts (image, channel, y, x) float32, or what the adapter makes of it; wrappers
+                are removed, see `pipeline.networks.plain_modules`.
             preprocess: by default 224 px, with ImageNet's mean and standard deviation.
             name: by default the name of its class.
             default_layers: names or globs; by default its block outputs and classifier.
             weights: description of their source.
             classes: names of the classifier's units.
-            notes: what the user should know of how it was loaded.
+            adapter: how a batch becomes the arguments of the call, see `pipeline.networks.adapter`.
+            notes: what a user should know of this network, a line each.
 
         Raises:
             NetworkError: if the parameters of the module are missing or sharded.
@@ -114,6 +123,7 @@ class Network:
             weights=weights,
             digest=digest,
             classes=None if classes is None else tuple(classes),
+            adapter=adapter,
             notes=(*notes, *plain.notes, *([converted] if converted else [])),
             limit=plain.limit,
         )
@@ -172,6 +182,8 @@ def _with_weights(
                 "or --weights random for an untrained network"
             )
         return blueprint.publish(preprocess)
+    if weights != "random" and blueprint.from_state is not None:
+        return blueprint.from_state(read_weights(Path(weights)), str(weights)), str(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = blueprint.build(preprocess)
@@ -213,6 +225,8 @@ def load_network(
     preprocess = fit_grey(module, preprocess, input)
     for specification in directions:
         add_directions(module, specification)
+    usual = "so that ImageNet's is used where --input says nothing"
+    assumed = (f"{blueprint.assumed}, {usual}: {described(preprocess)}",) if blueprint.assumed else ()
     return Network.from_module(
         module,
         preprocess,
@@ -220,7 +234,8 @@ def load_network(
         default_layers=blueprint.default_layers,
         weights=origin,
         classes=blueprint.classes,
-        notes=[f"{blueprint.note}: {described(preprocess)}"] if blueprint.note else [],
+        adapter=blueprint.adapter,
+        notes=(*assumed, *blueprint.notes),
     )
 
 

@@ -51,7 +51,7 @@ def onnx_blueprint(name: str) -> Blueprint:
         publish=lambda _: (module, f"in {name}"),
         source="the file",
         preprocess=preprocess,
-        note=f"{name} says nothing of its preprocessing but the size, so that ImageNet's is used",
+        assumed=f"{name} says nothing of its preprocessing but the size",
     )
 
 

@@ -30,6 +30,7 @@ TRACED = (
     "it is an fx graph: functions between its modules cannot be probed; give the module that it was traced "
     "from for them"
 )
+RESTORED = "made from an exported program; functions between its modules cannot be probed"
 FIXED = (
     "an exported program may be specialised to one batch size; export it with "
     "dynamic_shapes=({0: torch.export.Dim('batch')},)"
@@ -59,9 +60,9 @@ class Opaque(nn.Module):
         self.inside = inside
         self.output = nn.Identity()
 
-    def forward(self, images: Tensor) -> Any:
-        """The output of the module inside."""
-        return self.output(self.inside(images))
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the module inside for the arguments of its call."""
+        return self.output(self.inside(*args, **kwargs))
 
 
 def plain_module(given: Any) -> Plain:
@@ -74,10 +75,10 @@ def plain_module(given: Any) -> Plain:
         NetworkError: if it is something else, or its parameters are missing or sharded.
     """
     if isinstance(given, torch.export.ExportedProgram):
-        restored = torch.export.unflatten(given)
-        _forget_traces(restored)
-        note = "made from an exported program; functions between its modules cannot be probed"
-        return Plain(restored, (note,), FIXED)
+        given = torch.export.unflatten(given)
+        _forget_traces(given)
+    if isinstance(given, torch.export.UnflattenedModule):
+        return Plain(given, (RESTORED,), FIXED)
     if not isinstance(given, nn.Module):
         raise NetworkError(f"expected an nn.Module or an ExportedProgram, got {type(given).__name__}")
     module, removed = _unwrapped(given)

@@ -94,5 +94,6 @@ def described(preprocess: Preprocess) -> str:
     """A preprocessing in a few words."""
     mean, std = (" ".join(f"{number:g}" for number in part) for part in (preprocess.mean, preprocess.std))
     size = f"{preprocess.height}x{preprocess.width} {preprocess.channels}"
-    resize = "squashed" if preprocess.fit == "squash" else f"from a short side of {preprocess.resize}"
+    resized = {"squash": "squashed", "squash_crop": f"from a square of {preprocess.resize}"}
+    resize = resized.get(preprocess.fit, f"from a short side of {preprocess.resize}")
     return f"{size} pixels, {resize} ({preprocess.interpolation}), mean {mean}, deviation {std}"

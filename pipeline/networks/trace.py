@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from pipeline.errors import NetworkError
+from pipeline.errors import MaxactError, NetworkError
 from pipeline.networks.addresses import Address, find_tensor, output_tensors, parse_address
 from pipeline.networks.hooks import ForwardHook, add_hooks
 
@@ -102,6 +102,7 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
 
     Raises:
         NetworkError: if the pass fails.
+        LayerError: if directions do not fit the layer they were added to.
     """
     names: dict[nn.Module, list[str]] = {}
     for name, submodule in module.named_modules(remove_duplicate=False):
@@ -142,6 +143,8 @@ def trace_modules(module: nn.Module, blank: Tensor) -> dict[str, Call]:
         hooks = [(submodule, watch(submodule)) for submodule in names]
         with add_hooks(forward=hooks), torch.no_grad():
             module(blank)
+    except MaxactError:
+        raise  # of directions or an adapter: it says what to do
     except Exception as error:  # the network's code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NetworkError(

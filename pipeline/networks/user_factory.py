@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -47,9 +48,16 @@ def _import_module(place: str) -> ModuleType:
             sys.path.append(str(Path.cwd()))
         return importlib.import_module(place)
     path = Path(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_{unique}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ImportError(f"there is no Python file {place}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # torch.compile and pickle look a function's module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module

@@ -26,7 +26,7 @@ from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
-from pipeline.query.views import create_views, read_preprocess
+from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 
@@ -80,9 +80,10 @@ class Index:
         self._connection = duckdb.connect()
         try:
             create_views(self._connection, out, self.preprocess, fingerprint=self.run["fingerprint"])
-            self._units: dict[str, int] = dict(
-                self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
-            )
+            rows = self._fetch("SELECT layer, units, kind FROM layers ORDER BY ordinal", {}).rows
+            self._units: dict[str, int] = {name: units for name, units, _ in rows}
+            self._vectors = {name for name, _, kind in rows if kind == "vector"}
+            create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
         except BaseException:
             self.close()
             raise
@@ -173,14 +174,23 @@ class Index:
     def class_names(self, layer: str) -> tuple[str, ...] | None:
         """The network's class names, where they are known and the layer is its classifier.
 
-        Of networks with several classifiers, these are the last layers.
+        Of a network with several classifiers, those before the last layer are vectors as well.
         """
         classes = self.run.get("network", {}).get("classes")
         count = len(classes or ())
-        last = takewhile(lambda name: self._units[name] == count, reversed(self._units))
-        if not classes or layer not in last:
+        last = next(reversed(self._units), None)
+        alike = takewhile(
+            lambda name: self._units[name] == count and (name == last or name in self._vectors),
+            reversed(self._units),
+        )
+        if not classes or layer not in alike:
             return None
         return tuple(str(name) for name in classes)
+
+    def unit_name(self, layer: str, unit: int) -> str:
+        """A unit in words: the name of its class, if it has one, and its number."""
+        names = self.class_names(layer)
+        return f"unit {unit}" if names is None or unit >= len(names) else f"unit {unit} ({names[unit]})"
 
     def sql(self, text: str, **params: object) -> QueryResult:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.

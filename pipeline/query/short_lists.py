@@ -50,7 +50,7 @@ def explain_short_list(
     if not rows:
         return None
     low, high, images, inactive = rows[0]
-    name = f"unit {unit} of {layer}"
+    name = f"{index.unit_name(layer, unit)} of {layer}"
     constant = constant_peak(low, high, images)
     if constant is not None:
         return f"{name} {constant}"

@@ -2,12 +2,13 @@
 
 Every table of OUT is a view of the same name; a missing table, such as `renders` before anything is
 rendered, is an empty view with the same columns and types, so that queries need not check. The view
-`patches` adds to each row of `top` the box of its patch in the original photograph.
+`patches` adds to each row of `top` the box of its patch in the original photograph; `class_names` has
+the names of the classifier's units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.store.layout import holds_thumbnails
 from pipeline.store.schemas import DEFAULTS, RENDERS, SCHEMAS, THUMBNAILS
 
-__all__ = ["create_views", "read_preprocess"]
+__all__ = ["create_class_names", "create_views", "read_preprocess"]
 
 _DUCK_TYPES = {
     "int32": "INTEGER",
@@ -137,6 +138,25 @@ def _table_body(
         return f"SELECT * FROM (SELECT *, NULL::VARCHAR AS index_fingerprint FROM {source})"
     missing = [f"{value} AS {_quote_name(name)}" for name, value in defaults.items() if name not in present]
     return f"SELECT {', '.join(['*', *missing])} FROM {source}"
+
+
+def create_class_names(
+    connection: duckdb.DuckDBPyConnection, class_names: Mapping[str, Sequence[str]]
+) -> None:
+    """Create the view `class_names`: layer, unit, name.
+
+    Args:
+        connection: as in `create_views`.
+        class_names: of the units of layers; no rows for a layer without names.
+    """
+    parts = [
+        f"SELECT {_quote_text(layer)} AS layer, unnest(range({len(names)}))::INTEGER AS unit, "
+        f"unnest([{', '.join(map(_quote_text, names))}]) AS name"
+        for layer, names in class_names.items()
+        if names
+    ]
+    empty = "SELECT NULL::VARCHAR AS layer, NULL::INTEGER AS unit, NULL::VARCHAR AS name WHERE false"
+    connection.execute(f"CREATE OR REPLACE VIEW class_names AS {' UNION ALL '.join(parts) or empty}")
 
 
 def _duck_type(kind: pa.DataType) -> str:

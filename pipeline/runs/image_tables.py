@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
 from pipeline.images.hashes import NEAR_BITS
+from pipeline.runs.label_names import rename_column
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
@@ -98,6 +99,7 @@ def write_records(
     commits: Sequence[Commit],
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> dict[str, FileDigest]:
     """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
@@ -106,6 +108,7 @@ def write_records(
         commits: of disjoint shards.
         shards: of all commits, sorted by name; their places are the ordinals.
         footer: metadata of the files.
+        names: of labels, where they are to be renamed; otherwise empty.
 
     Returns:
         The digest of each table.
@@ -116,6 +119,8 @@ def write_records(
     duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
     numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
+    if names:
+        numbered = (rename_column(table, names) for table in numbered)
     errors = _in_order(commits, shards, "errors")
     return {
         "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),

@@ -13,6 +13,7 @@ from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
+from pipeline.runs.label_names import names_given
 from pipeline.runs.out_folder import (
     refuse_data_folder,
     refuse_foreign_files,
@@ -94,6 +95,7 @@ def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], repo
             sorted((*own, *staged), key=lambda commit: [shard.name for shard in commit.shards]),
             fingerprint=content["fingerprint"],
             classes=content["config"]["classes"],
+            class_names=names_given(content),
             reporter=reporter,
         )
         write_run(out, content)

@@ -13,6 +13,7 @@ from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import STATE_VERSION, fingerprint, run_identity
+from pipeline.runs.label_names import names_given
 from pipeline.runs.staging import publish_tables, staging
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, list_commits
@@ -76,6 +77,7 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
                 commits,
                 fingerprint=run["fingerprint"],
                 classes=run["config"]["classes"],
+                class_names=names_given(run),
                 reporter=reporter,
             )
             identical = recorded_tables(run) == totals.tables if has_digests(run) else None

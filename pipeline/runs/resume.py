@@ -69,9 +69,28 @@ def previous_run(
     return run
 
 
-def is_finished(out: Path, run: Mapping[str, Any], classes: int | None, reporter: Reporter) -> bool:
-    """Whether a run is complete, with that number of classes per unit, and its tables are intact."""
-    if run["status"] != "complete" or run["config"].get("classes") != classes:
+def is_finished(
+    out: Path,
+    run: Mapping[str, Any],
+    classes: int | None,
+    reporter: Reporter,
+    *,
+    class_names: Sequence[str] | None = None,
+    names_given: bool = False,
+) -> bool:
+    """Whether a run is complete, its tables are intact, and they have what is asked for.
+
+    Args:
+        out: folder of the index.
+        run: content of its run.json.
+        classes: labels per unit.
+        reporter: told of damage.
+        class_names: names of the classifier's units.
+        names_given: whether they are used for labels too.
+    """
+    names = None if class_names is None else list(class_names)
+    same = run["network"]["classes"] == names and bool(run["config"].get("class_names")) == names_given
+    if run["status"] != "complete" or run["config"].get("classes") != classes or not same:
         return False
     damaged = damaged_tables(out, run, whole=True)
     if damaged:

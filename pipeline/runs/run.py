@@ -13,6 +13,7 @@ import platform
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pipeline.engines.local import run_groups
 from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
+from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
@@ -109,6 +111,7 @@ def run_index(
 
 
 def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
+    names = None if config.class_names is None else read_class_names(Path(config.class_names))
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
@@ -122,6 +125,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     for note in network.notes:
         reporter.note(note)
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
+    if names is not None:
+        network = _named(network, names, layers[-1], reporter)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -141,6 +146,16 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     return _Plan(config, dataset, network, layers, device, compiled, fields, given)
 
 
+def _named(network: Network, names: tuple[str, ...], last: Layer, reporter: Reporter) -> Network:
+    """The network with other class names."""
+    if len(names) != last.units:
+        reporter.note(
+            f"there are {readable_count(len(names), 'class name')}, the last layer, {last.name}, has "
+            f"{readable_count(last.units, 'unit')}: the names are not used for units"
+        )
+    return replace(network, classes=names)
+
+
 def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
@@ -150,7 +165,10 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     commits = usable_commits(parts, wanted, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
-    finished = previous is not None and is_finished(out, previous, config.classes, reporter)
+    named = config.class_names is not None
+    finished = previous is not None and is_finished(
+        out, previous, config.classes, reporter, class_names=plan.network.classes, names_given=named
+    )
     kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
     if previous is not None and finished and kept and len(done) == len(shards):
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
@@ -190,6 +208,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         list_commits(parts, fingerprint=wanted),
         fingerprint=content["fingerprint"],
         classes=config.classes,
+        class_names=plan.network.classes if named else None,
         reporter=reporter,
     )
     remove_stale_thumbnails(out, content["fingerprint"])

@@ -17,6 +17,7 @@ from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
+from pipeline.runs.label_names import name_labels
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit
 from pipeline.state.part import Part, merge_parts
@@ -40,6 +41,7 @@ def write_index(
     *,
     fingerprint: str,
     classes: int | None = 20,
+    class_names: Sequence[str] | None = None,
     reporter: Reporter | None = None,
 ) -> Totals:
     """Merge committed parts and write every table of an index.
@@ -50,6 +52,7 @@ def write_index(
         commits: of disjoint shards.
         fingerprint: written into the footers.
         classes: labels kept per unit; None keeps all.
+        class_names: names for labels that are numbers, see `pipeline.runs.label_names`.
         reporter: shows the progress.
 
     Raises:
@@ -70,7 +73,8 @@ def write_index(
 
         merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state.informative()
     footer = {"maxact.fingerprint": fingerprint}
-    digests = write_records(out, commits, shards, footer)
+    merged, names = name_labels(merged, class_names, reporter)
+    digests = write_records(out, commits, shards, footer, names)
     probed = _layer_table(layers)
     tables = {
         "layers": (probed.schema, iter([probed])),

@@ -158,6 +158,7 @@ _CONFIG = _Fields(
         "keep": _Optional(_word(*get_args(choices.Keep))),
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
+        "class_names": _Optional(_TEXT),
     },
 )
 
@@ -170,7 +171,7 @@ _PREPROCESS = _Fields(
         "mean": _Items(_number("a finite number", lambda _: True), 1, 64),
         "std": _Items(_number("a finite number above 0", lambda value: value > 0), 1, 64),
         "channels": _word("rgb", "bgr", "grey"),
-        "fit": _word("crop", "squash"),
+        "fit": _word("crop", "crop_floor", "squash", "squash_crop"),
     }
 )
 

@@ -165,7 +165,8 @@ class Inputs:
         same = objective.terms[0].layer.name == layer.name
         if same and 0 <= shown < layer.units and shown not in self._lists[layer.name, side]:
             why = explain_short_list(self.index, layer.name, shown, side, wanted=1, found=0)
-            why = why or f"unit {shown} of {layer.name} has no images on its {side} list"
+            name = self.index.unit_name(layer.name, shown)
+            why = why or f"{name} of {layer.name} has no images on its {side} list"
             raise NoTopImages(f"{why}; recipe {recipe} needs at least one top image")
 
     def count_top_images(self, layer: Layer, unit: int, objective: Objective, count: int | None) -> int:

@@ -104,7 +104,8 @@ def _draw_layer(
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
             top = choose_images(index.top(layer.name, unit, n=8 * images), images)
-            page = _draw_page(_columns(shown, network, layer, unit, top, methods), layer, unit, methods)
+            named = f"{layer.name}  {index.unit_name(layer.name, unit)}"
+            page = _draw_page(_columns(shown, network, layer, unit, top, methods), named, methods)
             files.append(folder / f"{unit:05}.png")
             title = f"{layer.name} unit {unit} {network.name}"
             save_page(page, files[-1], title, index.run["fingerprint"])
@@ -157,17 +158,17 @@ def _tile(picture: Tensor) -> Image.Image:
     return image.resize((TILE, TILE), Image.Resampling.BICUBIC)
 
 
-def _draw_page(columns: Sequence[_Column], layer: Layer, unit: int, methods: Sequence[Method]) -> Image.Image:
+def _draw_page(columns: Sequence[_Column], title: str, methods: Sequence[Method]) -> Image.Image:
     titles = ["image", *methods]
     width = 2 * MARGIN + NAMES + max(1, len(columns)) * (TILE + GAP)
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
     page = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN), f"{layer.name}  unit {unit}", INK, font("SemiBold", 26))
+    pen.text((MARGIN, MARGIN), title, INK, font("SemiBold", 26))
     top = MARGIN + HEAD + CAPTION
-    for row, title in enumerate(titles):
+    for row, name in enumerate(titles):
         middle = top + row * (TILE + GAP) + TILE // 2
-        pen.text((MARGIN, middle), title, SOFT_INK, font("Medium", 17), anchor="lm")
+        pen.text((MARGIN, middle), name, SOFT_INK, font("Medium", 17), anchor="lm")
     for number, column in enumerate(columns):
         left = MARGIN + NAMES + number * (TILE + GAP)
         caption = f"{readable_number(column.image.activation)}  "

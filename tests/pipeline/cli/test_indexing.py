@@ -374,3 +374,10 @@ def test_ctrl_c_in_a_real_process_ends_in_130_and_the_next_run_goes_on(tmp_path:
     assert result.exit_code == 0
     assert re.search(r"resuming: skipping [123] of 4 shards", result.stderr)
     assert "160 images" in result.stdout
+
+
+def test_class_names_that_cannot_be_read(tars: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text("[1]")
+    result = run("index", *tars, "-o", tmp_path / "out", *OPTIONS, "--class-names", tmp_path / "names.json")
+    assert "names.json: found a list with int; expected a text file" in refused(result, 2)
+    assert not (tmp_path / "out").exists()

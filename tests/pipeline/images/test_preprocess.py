@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Box, Fit, Preprocess
 
 SIDES = st.integers(1, 3000)
 INPUTS = st.builds(
@@ -15,7 +17,7 @@ INPUTS = st.builds(
     st.integers(1, 300),
     st.integers(1, 300),
     st.integers(0, 60),
-    st.sampled_from(["crop", "squash"]),
+    st.sampled_from(get_args(Fit)),
 )
 
 
@@ -25,10 +27,14 @@ def test_the_crop_lies_inside_the_resized_image(preprocess: Preprocess, width: i
     left, top = preprocess.crop_offset(width, height)
     assert 0 <= left <= resized_width - preprocess.width
     assert 0 <= top <= resized_height - preprocess.height
-    if preprocess.fit == "crop":
-        assert min(resized_width, resized_height) == preprocess.resize
-    else:
+    if preprocess.fit == "squash":
         assert (left, top) == (0, 0)
+    elif preprocess.fit == "squash_crop":
+        assert resized_width == resized_height == preprocess.resize
+    else:
+        assert min(resized_width, resized_height) == preprocess.resize
+    for rest, offset in ((resized_width - preprocess.width, left), (resized_height - preprocess.height, top)):
+        assert offset == rest // 2 or (preprocess.fit == "crop" and rest % 4 == 3 and offset == rest // 2 + 1)
 
 
 @given(INPUTS, SIDES, SIDES)

@@ -421,10 +421,15 @@ def test_a_preprocessing_that_was_assumed_is_said(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FACTORY.format(channels=3))
     built = load_network(f"{tmp_path}/mine.py:make", input=["size=32"])
     (note,) = built.notes
-    assert "returns no Preprocess, so that ImageNet's is used: 32x32 rgb pixels" in note
+    assert (
+        "returns no Preprocess, so that ImageNet's is used where --input says nothing: 32x32 rgb pixels"
+        in note
+    )
     assert "mean 123.675 116.28 103.53" in note
     program = load_network(f"{tmp_path}/mine.py:program", input=["size=32"])
     assert [layer.name for layer in choose_layers(program, ["0"])] == ["0"]
+    assert "made from an exported program" in program.notes[1]
+    assert "dynamic_shapes" in program.limit
 
 
 def test_onnx_files_say_how_they_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

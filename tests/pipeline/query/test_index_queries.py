@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, UsageError
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
 from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
@@ -108,7 +109,7 @@ sizes = st.integers(1, 3000)
     height=st.integers(8, 300),
     width=st.integers(8, 300),
     more=st.integers(0, 60),
-    fit=st.sampled_from(["crop", "squash"]),
+    fit=st.sampled_from(get_args(Fit)),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
     field=st.integers(1, 500),
     stride=st.integers(0, 40),

@@ -63,7 +63,7 @@ def listed(index: Index, layer: str) -> Iterable[TopImage]:
         yield from index.top(layer, unit, n=4)
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash"])
+@pytest.mark.parametrize("fit", ["crop", "squash", "squash_crop"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_pixels_outside_the_box_do_not_matter(tmp_path: Path, interpolation: Interpolation, fit: Fit) -> None:
     geometry = Preprocess(SIDE, SIDE, SIDE + 4, interpolation, (128.0,) * 3, (1.0,) * 3, fit=fit)

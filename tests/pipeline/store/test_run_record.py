@@ -64,6 +64,6 @@ def test_text_of_a_field_never_becomes_sql(small: Path, tmp_path: Path) -> None:
     content = json.loads((out / "run.json").read_text())
     content["preprocess"]["fit"] = f"crop'; COPY (SELECT 1) TO '{tmp_path / 'written'}'; --"
     (out / "run.json").write_text(json.dumps(content))
-    with pytest.raises(StoreError, match=r"preprocess\.fit must be one of crop, squash"):
+    with pytest.raises(StoreError, match=r"preprocess\.fit must be one of crop, crop_floor, squash"):
         open_index(out)
     assert not (tmp_path / "written").exists()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 from tests.fixtures.small_index import LAYERS
@@ -125,7 +127,7 @@ def test_patches_have_the_resolution_of_the_original() -> None:
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     corner=st.tuples(st.integers(-80, 80), st.integers(-80, 80)),
     field=st.tuples(st.integers(1, 64), st.integers(1, 64)),
-    fit=st.sampled_from(["crop", "squash"]),
+    fit=st.sampled_from(get_args(Fit)),
     side=st.integers(8, 130),
 )
 def test_every_window_becomes_a_square(
