@@ -228,7 +228,7 @@ class OfKeyword(nn.Module):
 
 
 @pytest.mark.parametrize("made", ["scripted", "exported"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_modules_without_hooks_inside_take_an_adapter(made: str) -> None:
     """TorchScript is run as a whole, an exported program with its modules."""
     module, image = OfKeyword().eval(), torch.rand(2, 3, 8, 8)
