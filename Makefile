@@ -28,7 +28,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets query check test test-quick lint format types golden bench clean
+.PHONY: help setup index render sheets atlas query check test test-quick lint format types golden bench clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -53,6 +53,9 @@ render: index ## Render a synthetic image of each of the UNITS
 
 sheets: render ## Draw contact sheets with synthetic and real images
 	@$(MAXACT) sheets '$(OUT)' $(call GLOBS,$(DRAWN),layer) --units '$(UNITS)' --recipe '$(RECIPE)'
+
+atlas: render ## Build a web site of the index in OUT/atlas
+	@$(MAXACT) atlas '$(OUT)'
 
 query: $(READY) ## List the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'

@@ -36,7 +36,7 @@ ORDER = {
     "viz": (
         ("public",),
         ("cli",),
-        ("projections",),
+        ("atlas", "projections"),
         ("sheets",),
         ("render",),
         ("recipes",),

@@ -171,6 +171,57 @@ def render(
     _print_files(out / row.file for row in rows)
 
 
+@app.command(rich_help_panel=DRAW)
+def atlas(
+    out: Out,
+    layer: LayersOfIndex = None,
+    units: Units = "all",
+    max_side: Annotated[
+        int, typer.Option(min=32, help="Longer side of the whole photographs, in pixels.")
+    ] = 320,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps/--no-maps",
+            help="Show where in the photographs a unit is active; this runs the network on them.",
+        ),
+    ] = True,
+    weights: MovedWeights = None,
+) -> None:
+    """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
+
+    It has a page for each layer, unit, image and label. Files that would not change are kept, so the
+    same command continues an interrupted build, and updates the atlas after more units were rendered.
+
+    \b
+    Examples:
+      maxact atlas out/demo
+      maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+    """
+    from pipeline.query.index import open_index
+    from viz.atlas.build import build_atlas
+
+    with open_index(out) as index:
+        summary = build_atlas(
+            index,
+            layers=layer or (),
+            units=units,
+            max_side=max_side,
+            quality=quality,
+            maps=maps,
+            weights=weights,
+            reporter=ConsoleReporter(),
+        )
+    megabytes = summary.size / 1e6
+    typer.echo(
+        f"{summary.layers:,} layers, {summary.units:,} units, {summary.photographs:,} photographs, "
+        f"{megabytes:,.1f} MB",
+        err=True,
+    )
+    _print_files([summary.page])
+
+
 @app.command(rich_help_panel=LOOK)
 def recipes(
     name: Annotated[

@@ -18,8 +18,7 @@ from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.version import installed_version
-from viz.objectives.text import is_at_centre
-from viz.planning.effective_field import narrowed
+from viz.render.field import rendered_field
 from viz.render.table import Rendered, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
@@ -95,7 +94,7 @@ def _draw_layer(
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
-    seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
+    seen = rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
@@ -140,18 +139,6 @@ def _choose_renders(
         unit: [row for row in rows if (row.recipe, row.objective) == best] for unit, rows in found.items()
     }
     return chosen, f"{best[0]} ({best[1]})"
-
-
-def _rendered_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
-    """Narrow the receptive field of a layer to the canvas of its renderings.
-
-    Real patches then have the same size as the renderings. Only renderings of the centre position
-    are considered, as the canvas of other positions may be clipped at a border.
-    """
-    centred = [row for row in rows if is_at_centre(row.objective)]
-    if not centred or layer.stride_y < 1 or layer.stride_x < 1:
-        return layer
-    return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))
 
 
 def _describe_field(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
