@@ -17,9 +17,11 @@ __all__ = [
     "label_page",
     "layer_data",
     "layer_page",
+    "masks_file",
     "photograph_file",
     "relative",
     "rendering_file",
+    "sql_page",
     "strip_file",
     "unit_page",
 ]
@@ -58,6 +60,11 @@ def strip_file(ordinal: int, unit: int) -> str:
     return f"pictures/{ordinal}/{unit}-range.webp"
 
 
+def masks_file(ordinal: int, unit: int) -> str:
+    """The masks of a unit's top images, side by side."""
+    return f"maps/{ordinal}/{unit}.png"
+
+
 def rendering_file(ordinal: int, unit: int, number: int) -> str:
     """The picture of one rendering of a unit, counted from 0."""
     return f"pictures/{ordinal}/{unit}-{number}.webp"
@@ -77,6 +84,11 @@ def label_page(label: str) -> str:
     """The page of a label."""
     digest = hashlib.blake2b(label.encode("utf-8", "surrogatepass"), digest_size=8)
     return f"label/{digest.hexdigest()}.html"
+
+
+def sql_page() -> str:
+    """The page with the SQL behind the panels."""
+    return "sql.html"
 
 
 def relative(page: str, target: str) -> str:

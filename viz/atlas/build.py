@@ -152,7 +152,7 @@ def _site(index: Index) -> Site:
 def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: Reporter) -> None:
     links = pages.links
     total = sum(1 + len(content.units) for content in pages.layers)
-    total += len(links.photographs) + len(links.by_label) + 1
+    total += len(links.photographs) + len(links.by_label) + 2
     with reporter.task("writing pages", total, "pages") as task:
 
         def write(page: tuple[str, str], count: int = 1) -> None:
@@ -160,12 +160,13 @@ def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: 
             task.advance(count)
 
         write(pages.front())
+        write(pages.sql())
         write(pages.search_data(), 0)
         for place, content in enumerate(pages.layers):
             write(pages.layer(place))
             write(pages.layer_data(place), 0)
-            for number, unit in enumerate(content.units):
-                write(pages.unit(place, number, pictures.masks(content.layer, unit)))
+            for number in range(len(content.units)):
+                write(pages.unit(place, number, masks=pictures.has_masks(content.layer)))
         for image_id in links.photographs:
             write(pages.image(image_id))
         for label in links.by_label:

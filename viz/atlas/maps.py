@@ -1,17 +1,17 @@
 """Where in a photograph a unit is active: masks that dim the rest of it.
 
-A mask is a small grey PNG with transparency on the layer's grid, which the browser enlarges smoothly
-over the part of the photograph that the network saw.
+A mask has a pixel for each position of the layer's grid; the browser enlarges it smoothly over the part of
+the photograph that the network saw. The masks of a unit's top images lie side by side in one PNG, with
+`GUTTER` pixels around each, which repeat its border.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
@@ -19,10 +19,16 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.stream.probes import Peaks, Probes
 
-__all__ = ["MaskMaker", "has_map"]
+__all__ = ["GUTTER", "Mask", "MaskMaker", "encode_masks", "has_map"]
 
 DIMMED = 0.72
 """Opacity of the mask where the unit is not active."""
+
+GUTTER = 1
+"""Pixels between the border of a mask and its neighbour's half of the gap."""
+
+Mask = npt.NDArray[np.uint8]
+"""(y, x) opacity, 0 where the unit is most active."""
 
 Wanted = Mapping[int, Sequence[int]]
 """Units by the layer's place among the layers."""
@@ -45,7 +51,7 @@ class MaskMaker:
         self._network = network
         self._layers = layers
         self._wanted: Wanted = {}
-        self._masks: dict[tuple[int, int], str] = {}
+        self._masks: dict[tuple[int, int], Mask] = {}
         self._probes = Probes(network.module, layers, self._keep)
 
     def __enter__(self) -> MaskMaker:
@@ -55,7 +61,7 @@ class MaskMaker:
     def __exit__(self, *error: object) -> None:
         self._probes.__exit__(None, None, None)
 
-    def masks(self, pixels: Tensor, wanted: Wanted) -> dict[tuple[int, int], str]:
+    def masks(self, pixels: Tensor, wanted: Wanted) -> dict[tuple[int, int], Mask]:
         """The masks of one image.
 
         Args:
@@ -63,7 +69,7 @@ class MaskMaker:
             wanted: units by the layer's place among `layers`.
 
         Returns:
-            Addresses of the form `data:image/png;base64,...` by (place of the layer, unit).
+            Masks by (place of the layer, unit).
         """
         self._wanted, self._masks = wanted, {}
         self._probes(self._network.normalise(pixels[None].to(device_of(self._network))))
@@ -74,17 +80,31 @@ class MaskMaker:
             self._masks[place, unit] = _mask(peaks.view[0, unit].float().cpu())
 
 
-def _mask(plane: Tensor) -> str:
-    """A mask of one map (y, x): clear at its maximum, opaque at its minimum and where it is not above 0.
+def _mask(plane: Tensor) -> Mask:
+    """The mask of one map (y, x): clear at its maximum, opaque at its minimum and where it is not above 0.
 
     Where nothing is above 0, only the minimum is opaque.
     """
-    low, high = plane.amin(), plane.amax()
+    values = plane.numpy()
+    low, high = values.min(), values.max()
     if high > 0:
-        low = low.clamp(min=0)
-    share = ((plane - low) / (high - low).clamp(min=1e-30)).clamp(0, 1) if high > low else plane * 0 + 1
-    alpha = (255 * DIMMED * (1 - share)).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(np.dstack([np.zeros_like(alpha), alpha]), "LA")
+        low = max(low, 0)
+    share = ((values - low) / (high - low)).clip(0, 1) if high > low else np.ones_like(values)
+    opacity: Mask = (255 * DIMMED * (1 - share)).round().astype(np.uint8)
+    return opacity
+
+
+def encode_masks(masks: Sequence[Mask | None], height: int, width: int) -> bytes:
+    """Encode masks side by side as a PNG; None is clear.
+
+    Args:
+        masks: in the order of the images.
+        height: rows of a mask.
+        width: columns of a mask.
+    """
+    empty = np.zeros((height, width), np.uint8)
+    padded = [np.pad(empty if mask is None else mask, GUTTER, mode="edge") for mask in masks]
+    alpha = np.concatenate(padded, axis=1) if padded else empty
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    Image.fromarray(np.dstack([np.zeros_like(alpha), alpha]), "LA").save(file, format="PNG", optimize=True)
+    return file.getvalue()

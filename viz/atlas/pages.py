@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
 from viz.atlas.links import Links
+from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
 from viz.sheets.cells import GOOD
 from viz.sheets.patches import seen_window
@@ -34,14 +35,14 @@ STATUS_WORDS = {"ok": "", "retried": "second attempt", "weak": "weak", "grey": "
 """How a page writes the status of a rendering."""
 
 SQL = {
-    "top_images": load_query("top_images").sql,
-    "statistics": STATISTICS,
-    "strata": STRATA,
-    "labels": CLASSES,
-    "histogram": HISTOGRAMS,
-    "similar": SIMILAR,
+    "top": ("Top and lowest images", load_query("top_images").sql),
+    "histogram": ("Peaks of all images", HISTOGRAMS),
+    "strata": ("From the lowest to the highest tenth", STRATA),
+    "labels": ("Labels with the highest mean peak", CLASSES),
+    "statistics": ("Statistics", STATISTICS),
+    "similar": ("Units that share top images", SIMILAR),
 }
-"""The queries behind the panels of a unit's page."""
+"""Title and text of the queries behind the panels of a unit's page, by anchor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,13 @@ class Spot:
         photograph: the whole image.
         window: the patch in it, in pixels of the original.
         shown: the part of it that the network saw.
-        mask: address of the picture that dims what does not activate the unit; empty without one.
+        mask: place of its mask among those of the unit; None without one.
     """
 
     photograph: Photograph
     window: Box
     shown: Box
-    mask: str
+    mask: int | None
 
 
 class Pages:
@@ -106,7 +107,7 @@ class Pages:
             "percent": _percent,
             "ratio": _ratio,
             "count": lambda value: f"{value:,}",
-            "spaced": lambda values: " ".join(f"{value:g}" for value in values),
+            "short": lambda value: f"{value:.6g}",
         }
 
     @cached_property
@@ -151,21 +152,21 @@ class Pages:
         labels = [[label, addresses.label_page(label)] for label in sorted(self.links.by_label)]
         return "data/search.js", f"atlasSearch({json.dumps({'layers': layers, 'labels': labels})})\n"
 
-    def unit(self, place: int, number: int, masks: Mapping[int, str]) -> tuple[str, str]:
+    def unit(self, place: int, number: int, *, masks: bool) -> tuple[str, str]:
         """Address and text of the page of a unit.
 
         Args:
             place: of the layer.
             number: place of the unit among those of the layer that the atlas shows.
-            masks: addresses of masks by image_id.
+            masks: whether the top images have masks.
         """
         content = self.layers[place]
         units = content.units
         unit = units[number]
         spots = {
-            (kind, patch.place): self._spot(content, patch, masks)
+            (kind, patch.place): self._spot(content, patch, number if masks and kind == "high" else None)
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
-            for patch in patches
+            for number, patch in enumerate(patches)
         }
         return self._page(
             "unit.html",
@@ -179,8 +180,12 @@ class Pages:
             shown={other.unit for other in units},
             good=GOOD,
             status_words=STATUS_WORDS,
-            sql=SQL,
+            gutter=GUTTER,
         )
+
+    def sql(self) -> tuple[str, str]:
+        """Address and text of the page with the SQL behind the panels."""
+        return self._page("sql.html", addresses.sql_page(), queries=SQL)
 
     def image(self, image_id: int) -> tuple[str, str]:
         """Address and text of the page of an image."""
@@ -206,7 +211,7 @@ class Pages:
             total=len(units),
         )
 
-    def _spot(self, content: LayerContent, patch: Patch, masks: Mapping[int, str]) -> Spot:
+    def _spot(self, content: LayerContent, patch: Patch, mask: int | None) -> Spot:
         photograph, preprocess = self.links.photographs[patch.image_id], self.site.preprocess
         size = photograph.width, photograph.height
         whole = Box(0, 0, preprocess.width, preprocess.height)
@@ -215,7 +220,7 @@ class Pages:
             photograph,
             preprocess.to_original(window, *size),
             preprocess.to_original(whole, *size),
-            masks.get(patch.image_id, ""),
+            mask,
         )
 
     def _page(self, template: str, address: str, **values: Any) -> tuple[str, str]:

@@ -6,7 +6,6 @@ pass are in memory, so that very many units are drawn in several passes.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +27,14 @@ from pipeline.query.indexed_images import read_images
 from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, UnitContent
 from viz.atlas.files import AtlasFiles, digest_of
-from viz.atlas.maps import MaskMaker, has_map
+from viz.atlas.maps import Mask, MaskMaker, encode_masks, has_map
 from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
 from viz.sheets.patches import crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
 
-VERSION = 1
+VERSION = 2
 """Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
 
 PASS_UNITS = 2000
@@ -73,7 +72,7 @@ class _Pending:
     unit: UnitContent
     card: Card
     left: int
-    masks: dict[int, str]
+    masks: dict[int, Mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +147,9 @@ class Pictures:
                 photographs = set()
         return len(waiting)
 
-    def masks(self, layer: Layer, unit: UnitContent) -> dict[int, str]:
-        """The masks of a unit's top images, by image_id."""
-        path = self._files.folder / _masks_file(layer.ordinal, unit.unit)
-        if not path.is_file():
-            return {}
-        return {int(image_id): mask for image_id, mask in json.loads(path.read_text("ascii")).items()}
+    def has_masks(self, layer: Layer) -> bool:
+        """Whether units of a layer have masks."""
+        return self._network is not None and has_map(layer)
 
     def _draw_renderings(self, contents: Sequence[LayerContent]) -> None:
         quality = self._options.quality
@@ -239,12 +235,12 @@ class Pictures:
             pending.card = Card(None, 0)
 
     def _encode(self, pending: _Pending) -> tuple[bytes, bytes, bytes]:
-        quality = self._options.quality
-        masks = json.dumps({str(image_id): mask for image_id, mask in pending.masks.items()})
+        quality, layer = self._options.quality, pending.content.layer
+        masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
         return (
             encode_webp(pending.card.card, quality),
             encode_webp(pending.card.strip, quality),
-            masks.encode("ascii"),
+            encode_masks(masks, layer.grid_h, layer.grid_w),
         )
 
 
@@ -282,11 +278,7 @@ def _pieces(pending: _Pending) -> Iterator[_Piece]:
         yield _Piece(pending, patch, number, on_card=False)
 
 
-def _masks_file(ordinal: int, unit: int) -> str:
-    return f"maps/{ordinal}/{unit}.json"
-
-
 def _names(layer: Layer, unit: UnitContent) -> tuple[str, str, str]:
     """The files that are drawn together: card, strip, masks."""
     place = (layer.ordinal, unit.unit)
-    return addresses.card_file(*place), addresses.strip_file(*place), _masks_file(*place)
+    return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)

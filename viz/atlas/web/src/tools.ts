@@ -149,7 +149,7 @@ export function addTools(): void {
 
 /** Buttons that copy the SQL of a panel. */
 export function addCopyButtons(): void {
-  for (const block of document.querySelectorAll<HTMLElement>(".source pre")) {
+  for (const block of document.querySelectorAll<HTMLElement>(".sql-page pre")) {
     const button = make("button", { type: "button", class: "copy" }, "Copy");
     button.addEventListener("click", () => {
       void navigator.clipboard.writeText(block.textContent ?? "").then(
