@@ -13,7 +13,7 @@ from pipeline.data.shard import Shard
 from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
-from pipeline.state.commit import Commit, list_commits
+from pipeline.state.commit import Commit, DamagedPart, list_commits
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import SCHEMAS
 
@@ -81,18 +81,29 @@ def recorded_compile(out: Path) -> bool | None:
 
 
 def usable_commits(parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
-    """The commits that a run can resume from; a damaged part is removed, to be indexed again."""
+    """The commits that a run can resume from; a damaged part is removed, to be indexed again.
+
+    Raises:
+        StoreError: when a part cannot be read, or a damaged one cannot be removed.
+    """
     usable = []
     for commit in list_commits(parts):
         try:
             commit.verify()
-        except StoreError as error:
+        except DamagedPart as error:
             reporter.note(f"{error.args[0].split(';')[0]}; its shards are indexed again")
-            commit.path.unlink()
-            shutil.rmtree(commit.folder, ignore_errors=True)
+            _remove_part(commit)
         else:
             usable.append(commit)
     return tuple(usable)
+
+
+def _remove_part(commit: Commit) -> None:
+    try:
+        commit.path.unlink()
+    except OSError as error:
+        raise StoreError(f"cannot remove {commit.path}: {error.strerror or error}") from error
+    shutil.rmtree(commit.folder, ignore_errors=True)
 
 
 def remove_index(out: Path) -> None:

@@ -36,9 +36,21 @@ from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file, sync_file, sync_folder
 from pipeline.store.schemas import ERRORS, IMAGES
 
-__all__ = ["Commit", "choose_disjoint", "commit_part", "copy_part", "list_commits", "part_name"]
+__all__ = [
+    "Commit",
+    "DamagedPart",
+    "choose_disjoint",
+    "commit_part",
+    "copy_part",
+    "list_commits",
+    "part_name",
+]
 
 _TABLES = ("state", "histogram", "labels", "sample", "images", "errors")
+
+
+class DamagedPart(StoreError):
+    """A committed part whose tables are not those that were committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +73,13 @@ class Commit:
         """Compare every table with the SHA-256 recorded in the commit file.
 
         Raises:
-            StoreError: when one is missing or differs.
+            DamagedPart: when one is missing or differs.
+            StoreError: when one cannot be read, which may pass.
         """
         for table, expected in self.tables.items():
             path = self.folder / f"{table}.parquet"
             if not path.exists() or sha256_file(path) != expected:
-                raise StoreError(
+                raise DamagedPart(
                     f"{path} is missing or was changed after it was committed; delete {self.path} "
                     "and run `maxact index` again to index its shards again"
                 )
@@ -139,6 +152,7 @@ def _atomic_folder(parts: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
+        sync_folder(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
         sync_folder(parts)
