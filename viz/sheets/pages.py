@@ -220,7 +220,9 @@ def _save_pdf(pages: Sequence[Path], path: Path) -> None:
     with atomic_path(path) as temporary:
         for page, append in _with_append_flag(pages):
             with Image.open(page) as image:
-                image.save(temporary, format="PDF", resolution=200, quality=92, append=append)
+                image.save(
+                    temporary, format="PDF", resolution=200, quality=92, append=append, title=path.stem
+                )
 
 
 def _with_append_flag(pages: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
