@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from pipeline.choices import Side
 from pipeline.cli import indexing
+from pipeline.cli.failed_call import failed_call
 from pipeline.cli.options import (
     ASK,
     LOOK,
@@ -60,7 +61,7 @@ class _Commands(TyperGroup):
             )
             raise typer.Exit(130) from error
         except Exception as error:
-            reason = out_of_memory(error)
+            reason = out_of_memory(error) or failed_call(error)
             if not reason:
                 raise
             typer.echo(f"error: {reason}", err=True)

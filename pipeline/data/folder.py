@@ -2,7 +2,8 @@
 
 Files are sorted by their path relative to the folder; 64 to 1,024 consecutive files form a shard, so
 that a folder of 1,024 files or more has 16 shards at least: an interrupted run keeps what it has done
-shard by shard. The key of a sample is this path with `/` as the separator; its label is the first folder of the path.
+shard by shard. The key of a sample is this path with `/` as the separator; its label is the first folder
+of the path.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Harness:
         self.folder.mkdir(parents=True, exist_ok=True)
         library = build_layer(self.folder)
         environment = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        environment["MAXACT_CACHE"] = str(self.folder / "cache")
+        environment["MAXACT_CACHE"] = "cache"  # in the folder that commands run in
         self._log = open(self.folder / "zygote.log", "w")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.zygote"],

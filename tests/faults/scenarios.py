@@ -117,9 +117,10 @@ class Lab:
         self._inputs = self._snapshot_inputs()
 
     def reset(self, state: str) -> None:
-        """Give OUT the content of a state."""
-        if self.out.exists():
-            shutil.rmtree(self.out)
+        """Give OUT the content of a state, and empty the cache."""
+        for folder in (self.out, self.here / "cache"):
+            if folder.exists():
+                shutil.rmtree(folder)
         if state != "empty":
             shutil.copytree(self.folder / state, self.out)
 
@@ -138,7 +139,8 @@ class Lab:
         return self.harness.run(words.split(), root=self.here)
 
     def _snapshot_inputs(self) -> dict[str, str]:
-        return {name: digest for name, digest in snapshot(self.here).items() if not name.startswith("out/")}
+        files = snapshot(self.here).items()
+        return {name: digest for name, digest in files if not name.startswith(("out/", "cache/"))}
 
     def _prepare(self, words: str) -> None:
         run = self.run(words)

@@ -10,7 +10,6 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
