@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -70,22 +69,26 @@ def test_a_judge_finds_what_is_wrong(judge: Judge) -> None:
 
 def test_ctrl_c_on_a_folder_of_few_photographs_keeps_what_was_committed(judge: Judge) -> None:
     lab = judge.lab
-    photographs = lab.folder / "here" / "photographs"
+    photographs = lab.folder / "photographs"
     photographs.mkdir()
     for number in range(150):
         stream = io.BytesIO()
         Image.new("RGB", (20, 20), (number, 255 - number, 7 * number % 256)).save(stream, "PNG")
         (photographs / f"{number:03}.png").write_bytes(stream.getvalue())
-    words = f"index photographs -o out {RUN}"
+    words = f"index {photographs} -o out {RUN}"
     lab.reset("empty")
     undisturbed = lab.run(words)
     expected = snapshot(lab.out)
-    lab.reset("empty")
-    run = lab.harness.run(words.split(), root=lab.here, fault=Fault("int", 0.7), calls=undisturbed.calls)
+    for moment in (0.3, 0.4, 0.5, 0.6):
+        lab.reset("empty")
+        fault = Fault("int", moment)
+        run = lab.harness.run(words.split(), root=lab.here, fault=fault, calls=undisturbed.calls)
+        committed = len(list(lab.out.glob("parts/*.json")))
+        if 0 < committed < 3:
+            break
+    assert 0 < committed < 3
     assert run.code == 130
     assert run.stderr.splitlines()[-1].startswith("stopped; finished work is kept")
-    committed = len(list(lab.out.glob("parts/*.json")))
-    assert 0 < committed < 3
     again = lab.run(words)
-    assert re.search(f"resuming: skipping {committed} of 3 shards", again.stderr)
+    assert f"resuming: skipping {committed} of 3 shards" in again.stderr
     assert not differences(snapshot(lab.out), expected)
