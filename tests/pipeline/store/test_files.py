@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_temporary_file_of_a_killed_process_is_removed_and_that_of_a_live_one_is_not(
+def test_only_the_temporary_files_of_killed_processes_are_removed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a[1].json"
@@ -59,7 +59,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     path.write_text("old")
     monkeypatch.setattr(files, "sync_file", fails)
     with (
-        pytest.raises(StoreError, match="cannot write .*: Input/output error"),
+        pytest.raises(StoreError, match=r"cannot write .*: Input/output error"),
         atomic_path(path) as temporary,
     ):
         temporary.write_text("new")
@@ -72,7 +72,7 @@ def test_the_error_is_reported_although_nothing_can_be_removed(
 ) -> None:
     monkeypatch.setattr(files, "sync_file", fails)
     monkeypatch.setattr(Path, "unlink", fails)
-    with pytest.raises(StoreError, match="cannot write .*: Input/output error"), atomic_path(tmp_path / "a"):
+    with pytest.raises(StoreError, match=r"cannot write .*: Input/output error"), atomic_path(tmp_path / "a"):
         pass
 
 
