@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.store.seals import SEALED_FIELD, seal_json
 from tests.faults.harness import Harness, Run
 from tests.faults.snapshot import differences, snapshot
 
@@ -63,6 +65,7 @@ COMMANDS: Mapping[str, str] = {
     "project": "project out --layer second --units 0-1 --method gradient --top 1",
     "prior": "prior train out --layer second --size 16 --steps 2 --batch 4 --device cpu",
     "check": "check out",
+    "repair": "repair out",
     "top": "top out second 1",
 }
 """Command lines after `maxact`, by name; those that write the index first."""
@@ -71,14 +74,16 @@ STATES: Mapping[str, tuple[str, ...]] = {
     "empty": ("index", "merge"),
     "partial": ("index", "fresh", "merge", "render"),
     "complete": tuple(COMMANDS),
+    "damaged": ("index", "repair"),
 }
 """What OUT holds before, and the commands that are disturbed then: nothing; a run that was stopped after
-half of its shards; a finished index with renderings of its first layer."""
+half of its shards; a finished index with renderings of its first layer; the same with a table cut short."""
 
 PAIRED: Mapping[str, tuple[str, ...]] = {
     "complete": ("fresh", "index", "merge", "render", "sheets", "project", "prior", "check"),
     "partial": ("index", "merge", "render"),
     "empty": ("index", "merge"),
+    "damaged": ("index", "repair"),
 }
 """The commands of which every pair is run at once. Those that write the index come first, so that running
 both again, one after the other, always leaves the same."""
@@ -113,6 +118,8 @@ class Lab:
         shutil.copytree(self.out, folder / "partial")
         _make_partial(folder / "partial")
         self._prepare(COMMANDS["render"].replace("second", "first"))
+        shutil.copytree(self.out, folder / "damaged")
+        os.truncate(folder / "damaged" / "top.parquet", 1000)
         self.out.rename(folder / "complete")
         self._inputs = self._snapshot_inputs()
 
@@ -167,10 +174,9 @@ def _write_dataset(folder: Path) -> None:
 def _make_partial(out: Path) -> None:
     """Leave what a run has written that was stopped after half of its shards."""
     run = json.loads((out / "run.json").read_text())
-    dropped = ("tables",)
-    run = {key: value for key, value in run.items() if key not in dropped}
-    run |= {"status": "incomplete", "counts": {}, "timings": {}}
-    (out / "run.json").write_text(json.dumps(run, indent=1) + "\n")
+    del run[SEALED_FIELD]
+    run |= {"status": "incomplete", "counts": {}, "timings": {}, "tables": {}, "parts": []}
+    (out / "run.json").write_text(seal_json(run))
     for table in out.glob("*.parquet"):
         table.unlink()
     for commit in sorted(out.glob("parts/*.json"))[HALF:]:

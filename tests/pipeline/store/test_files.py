@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.store import files
-from pipeline.store.files import atomic_path, sha256_file
+from pipeline.store.files import atomic_path
 
 WRITER = """
 import sys, time
@@ -74,11 +74,6 @@ def test_the_error_is_reported_although_nothing_can_be_removed(
     monkeypatch.setattr(Path, "unlink", fails)
     with pytest.raises(StoreError, match=r"cannot write .*: Input/output error"), atomic_path(tmp_path / "a"):
         pass
-
-
-def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="none cannot be read: No such file"):
-        sha256_file(tmp_path / "none")
 
 
 def fails(*arguments: object, **options: object) -> None:
