@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`, `repair`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import Compile, Decoder, Keep, MemoryFormat, Precision, Score
 from pipeline.cli.options import (
     INDEX,
     Device,
@@ -15,6 +15,8 @@ from pipeline.cli.options import (
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
+    MovedData,
     NewOut,
     Out,
     Seed,
@@ -83,6 +85,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -122,6 +131,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )
@@ -129,7 +139,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -149,6 +159,7 @@ def check(
     out: Out,
     sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
     seed: Seed = 0,
+    data: MovedData = None,
     files: Annotated[
         bool,
         typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
@@ -168,7 +179,7 @@ def check(
         return
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
+    audit = check_index(out, sample=sample, seed=seed, data=data or (), reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         typer.echo(str(discrepancy))
     typer.echo(
@@ -179,6 +190,21 @@ def check(
     )
     if audit.discrepancies:
         raise typer.Exit(1)
+
+
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    typer.echo(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
 
 
 def _check_files(out: Path) -> None:
@@ -223,7 +249,7 @@ def repair(out: Out) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check, repair):
+    for command in (index, merge, check, repair, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import glob
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError
 
-__all__ = ["atomic_path", "make_folder", "sha256_file", "sync_file", "sync_folder"]
+__all__ = ["atomic_path", "make_folder", "remove_file", "sha256_file", "sync_file", "sync_folder"]
 
 
 def sync_file(path: Path) -> None:
@@ -50,53 +47,38 @@ def make_folder(folder: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`: flushed and renamed on success, removed on failure.
 
-    What killed processes have left of the same file is removed first. A temporary file is locked as
-    long as its process lives, so that only theirs are.
-
     Raises:
         StoreError: when the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.ExitStack() as stack:
-        stack.callback(_remove, temporary)
-        try:
-            _remove_abandoned(path)
-            stack.callback(os.close, _lock_new(temporary))
-            yield temporary
-            sync_file(temporary)
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}; files written earlier are intact. Free "
-                "some space or fix the permissions, and run the same command again"
-            ) from error
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; files written earlier are intact. Free "
+            "some space or fix the permissions, and run the same command again"
+        ) from error
+    finally:
+        with suppress(OSError):  # the error to report is the one above
+            temporary.unlink(missing_ok=True)
 
 
-def _lock_new(path: Path) -> int:
-    """Create a file and lock it; returns its descriptor."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    with contextlib.suppress(OSError):  # some network file systems have no locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
+def remove_file(path: Path) -> None:
+    """Remove a file, if it exists.
 
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of `path` whose processes have ended."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink(missing_ok=True)
-            finally:
-                os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file if that is possible: the error that led here is the one to report."""
-    with contextlib.suppress(OSError):
+    Raises:
+        StoreError: when it cannot be removed.
+    """
+    try:
         path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot remove {path}: {error.strerror or error}; fix the permissions, and run the same "
+            "command again"
+        ) from error
 
 
 def sha256_file(path: Path) -> str:
