@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +10,7 @@ import typer
 from pipeline.choices import RenderPrecision
 from pipeline.cli.app import app, main
 from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
 
 __all__ = ["app", "main"]
@@ -49,7 +48,7 @@ def sheets(
             pdf=pdf,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 @app.command(rich_help_panel=DRAW)
@@ -168,7 +167,7 @@ def render(
             device=device,
             reporter=ConsoleReporter(),
         )
-    _print_files(out / row.file for row in rows)
+    print_files(out / row.file for row in rows)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -187,10 +186,11 @@ def recipes(
     from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 
     if name is None:
-        sys.stdout.writelines(f"{key:10} {summarise_recipe(RECIPES[key])}\n" for key in RECIPES)
+        for key in RECIPES:
+            print_line(f"{key:10} {summarise_recipe(RECIPES[key])}")
         return
-    options = describe_recipe(get_recipe(name))
-    sys.stdout.writelines(f"{f'{key}={value}':28} {what}\n" for key, value, what in options)
+    for key, value, what in describe_recipe(get_recipe(name)):
+        print_line(f"{f'{key}={value}':28} {what}")
 
 
 @app.command("project", rich_help_panel=DRAW)
@@ -227,7 +227,7 @@ def project_command(
             weights=weights,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 prior_app = typer.Typer(
@@ -272,9 +272,4 @@ def prior_train(
         chosen = index.layer(layer)
         network = index_network(index, weights=weights)
         network.module.to(find_device(device))
-        typer.echo(train_prior(index, network, chosen, options, reporter=ConsoleReporter()))
-
-
-def _print_files(files: Iterable[Path]) -> None:
-    """Print the path of every file written, one a line."""
-    sys.stdout.writelines(f"{file}\n" for file in files)
+        print_files([train_prior(index, network, chosen, options, reporter=ConsoleReporter())])

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     Seed,
     cache_folder,
 )
+from pipeline.cli.output import print_line
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ def check(
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        typer.echo(str(discrepancy))
-    typer.echo(
+        print_line(str(discrepancy))
+    print_line(
         f"{readable_count(audit.images, 'image')} run again: "
         f"{readable_count(audit.peaks, 'recorded peak')} and "
         f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
@@ -190,14 +191,14 @@ def _classes(text: str) -> int | None:
 
 def _summarise(summary: RunSummary) -> None:
     resumed = readable_count(summary.resumed_shards, "shard")
-    typer.echo(
+    print_line(
         f"{summary.out}: {readable_count(summary.images, 'image')}, "
         f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
         f"{readable_duration(summary.seconds)}"
         f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
     )
     if summary.errors:
-        typer.echo(
+        print_line(
             f"{readable_count(summary.errors, 'image')} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

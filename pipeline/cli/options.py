@@ -29,6 +29,7 @@ __all__ = [
     "MovedWeights",
     "NewOut",
     "Out",
+    "SafeCsv",
     "Seed",
     "Units",
     "cache_folder",
@@ -49,7 +50,18 @@ DRAW = "Draw"
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of an index.")]
 NewOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index into.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
+AsCsv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV with a header line, every value as it is; see --safe-csv."),
+]
+SafeCsv = Annotated[
+    bool,
+    typer.Option(
+        "--safe-csv",
+        help="Print CSV for a spreadsheet: text that starts like a formula (=, +, -, @) gets an "
+        "apostrophe, control characters are escaped.",
+    ),
+]
 
 LayerGlobs = Annotated[
     list[str] | None,

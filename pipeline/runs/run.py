@@ -21,7 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.devices import find_device, warn_of_bf16
 from pipeline.engines.local import run_groups
-from pipeline.errors import ShardError, SourceError
+from pipeline.errors import MissingSource, ShardError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, recorded_network
@@ -182,7 +182,7 @@ def _images_per_byte(dataset: Dataset) -> float | None:
 
 def _check_shards(dataset: Dataset) -> None:
     if not dataset.shards:
-        raise SourceError(f"{dataset.name} holds no images")
+        raise MissingSource(f"{dataset.name} holds no images")
     for name, count in Counter(shard.name for shard in dataset.shards).items():
         if count > 1:
             raise ShardError(name, "occurs twice in the dataset; names of shards must be unique")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, WrongFolder
 from pipeline.store.files import atomic_path
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
@@ -62,11 +62,11 @@ def read_run(out: Path) -> dict[str, Any]:
             what it must be.
     """
     if not out.exists():
-        raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
+        raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     try:
         content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
+        raise WrongFolder(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
@@ -148,7 +148,7 @@ def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[No
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / name, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{out} is not a folder; give a folder or a new name") from error
+        raise WrongFolder(f"{out} is not a folder; give a folder or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

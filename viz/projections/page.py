@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import read_images
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path, make_folder
+from viz.file_names import file_name
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
@@ -95,7 +95,7 @@ def _draw_layer(
     reporter: Reporter,
 ) -> list[Path]:
     """The pages of one layer."""
-    folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
+    folder = index.out / "projections" / file_name(layer.name)
     make_folder(folder)
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:

@@ -12,8 +12,12 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from pipeline.store.files import atomic_path, make_folder
+from viz.file_names import file_name
 
 __all__ = ["picture_name", "save_picture"]
+
+MAX_LETTERS = 60
+"""Longest part of a name for a recipe or an objective; the name has at most 255 letters in all."""
 
 
 def picture_name(
@@ -23,7 +27,7 @@ def picture_name(
     parts = [recipe, objective, f"{unit:05}" if unit >= 0 else "all", f"s{seed}"]
     parts += [f"f{facet}"] if facet else []
     name = "-".join(_slug(part) for part in [*parts, fingerprint[:8]])
-    return (Path("renders") / _slug(layer) / f"{name}.png").as_posix()
+    return (Path("renders") / file_name(layer) / f"{name}.png").as_posix()
 
 
 def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
@@ -46,4 +50,5 @@ def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_.") or "_"
+    """A part of a name to be read; it need not be unique, as the fingerprint is another part."""
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text)[:MAX_LETTERS].strip("_.") or "_"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.version import installed_version
+from viz.file_names import file_name
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, read_renders
@@ -203,8 +203,8 @@ def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
     """Return a file name with layer, recipe and units; for units with gaps, it includes their number."""
     first, last = min(units), max(units)
     gaps = "" if len(units) == last - first + 1 else f"x{len(units)}"
-    words = [layer, (recipe or "real").partition(" ")[0], f"{first:04}-{last:04}{gaps}"]
-    return re.sub(r"[^\w.+-]", "_", "-".join(words))
+    shown = file_name((recipe or "real").partition(" ")[0], dashes=True)
+    return f"{file_name(layer)}-{shown}-{first:04}-{last:04}{gaps}"
 
 
 def _save_png(page: Image.Image, path: Path, title: str) -> None:
