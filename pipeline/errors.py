@@ -20,7 +20,7 @@
     ├── QueryError (2)          an unknown query, SQL that does not run
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError (2)         an objective, a recipe or an option that cannot be rendered
-        └── RenderingFailed     a generator, a checkpoint or a photograph that fails or is damaged
+        └── RenderingFailed     a generator, a photograph or top images that cannot be used
 
 The rule: 2 means that the call must be typed differently, because something that it names does not
 exist or a value is not allowed; whatever was found wrong in existing files, in the data or on the
@@ -154,7 +154,7 @@ class RenderError(UsageError):
 
 
 class RenderingFailed(RenderError):
-    """A generator, a checkpoint or a photograph that fails or is damaged."""
+    """A generator, a photograph or top images from which nothing can be rendered."""
 
     exit_code = 1
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.choices import RenderPrecision
+from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
 from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
 from pipeline.cli.output import print_files, print_line
@@ -92,7 +92,7 @@ def render(
         ),
     ] = None,
     precision: Annotated[
-        RenderPrecision,
+        AskedPrecision,
         typer.Option(help="Number format of the optimisation; auto is bf16 if the processor has it."),
     ] = "auto",
     photo: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
     Device,
@@ -55,7 +55,10 @@ def index(
     ] = 64,
     score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
+    precision: Annotated[
+        AskedPrecision,
+        typer.Option(help="Number format of the network; auto is bf16 if the processor has it, else fp32."),
+    ] = "fp32",
     memory_format: Annotated[
         MemoryFormat, typer.Option(help="Memory format of the network.")
     ] = "channels_last",

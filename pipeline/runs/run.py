@@ -12,14 +12,14 @@ import math
 import platform
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device, warn_of_bf16
+from pipeline.devices import find_device, resolve_precision, tell_of_bf16
 from pipeline.engines.local import run_groups
 from pipeline.errors import MissingSource, ShardError
 from pipeline.layers.choose import choose_layers
@@ -108,8 +108,10 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     compiled, why = _decide_compile(config, dataset, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
-    if config.precision == "bf16" and (warning := warn_of_bf16(device)):
-        reporter.note(warning)
+    if told := tell_of_bf16(config.precision, device):
+        reporter.note(told)
+    # What is recorded and hashed is the number format that is computed in.
+    config = replace(config, precision=resolve_precision(config.precision, device))
     fields = fingerprint_fields(
         config,
         digest=network.digest,

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.devices import resolve_precision
 from pipeline.errors import RenderingFailed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from viz.passes.scorer import resolve_precision
 from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.feature_loss import choose_matched_layers, feature_loss

@@ -79,7 +79,7 @@ OWN_MEANING = {
     "--steps": "of an optimisation, or of training",
     "--batch": "renderings, or images",
     "--top": "images kept, or shown",
-    "--precision": "indexing has no auto",
+    "--precision": "of the network, or of gradient ascent",
 }
 """Options that mean something else in another command."""
 
