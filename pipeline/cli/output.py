@@ -107,12 +107,19 @@ def write_rows(
         lines = ",\n".join(f"  {item}" for item in encoded)
         stream.write(f"[\n{lines}\n]\n" if objects else "[]\n")
     elif form in ("csv", "safe-csv"):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([columns, *rows] if form == "csv" else map(_safe_cells, [columns, *rows]))
+        cells = [columns, *rows] if form == "csv" else map(_safe_cells, [columns, *rows])
+        stream.writelines(map(_csv_line, cells))
     elif rows:
         _write_table(stream, *_fold_boxes(columns, rows))
     else:
         stream.write(f"{empty}\n")
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    """One record of CSV. Python's writer quotes a return only if lines end in one."""
+    record = io.StringIO()
+    csv.writer(record, lineterminator="\r\n").writerow(cells)
+    return f"{record.getvalue()[:-2]}\n"
 
 
 def _safe_cells(row: Sequence[Any]) -> list[Any]:

@@ -161,7 +161,8 @@ def _draw_page(columns: Sequence[_Column], layer: Layer, unit: int, methods: Seq
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
     page = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN), f"{layer.name}  unit {unit}", INK, font("SemiBold", 26))
+    bold = font("SemiBold", 26)
+    pen.text((MARGIN, MARGIN), fit_text(f"{layer.name}  unit {unit}", bold, width - 2 * MARGIN), INK, bold)
     top = MARGIN + HEAD + CAPTION
     for row, title in enumerate(titles):
         middle = top + row * (TILE + GAP) + TILE // 2

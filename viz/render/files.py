@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from pipeline.store.files import atomic_path, make_folder
+from pipeline.visible import visible
 from viz.file_names import file_name
 
 __all__ = ["picture_name", "save_picture"]
@@ -44,7 +45,7 @@ def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
     make_folder(path.parent)
     pixels = torch.cat(list(planes)).permute(1, 2, 0).squeeze(2).numpy()
     text = PngInfo()
-    text.add_text("maxact", about)
+    text.add_text("maxact", visible(about))
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
 

@@ -17,6 +17,7 @@ from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.version import installed_version
+from pipeline.visible import visible
 from viz.file_names import file_name
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
@@ -209,7 +210,7 @@ def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
 
 def _save_png(page: Image.Image, path: Path, title: str) -> None:
     note = PngInfo()
-    note.add_text("Title", title)
+    note.add_text("Title", visible(title))
     note.add_text("Software", _colophon())
     with atomic_path(path) as temporary:
         page.save(temporary, format="PNG", pnginfo=note, compress_level=6)
