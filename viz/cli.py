@@ -9,7 +9,7 @@ import typer
 
 from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
-from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.options import DRAW, LOOK, MAX_COUNT, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
 
@@ -25,7 +25,7 @@ def sheets(
         str | None,
         typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
     ] = None,
-    page_units: Annotated[int, typer.Option(min=1, help="Units per page.")] = 24,
+    page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
@@ -73,7 +73,12 @@ def render(
     ] = "point",
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimisation steps; short for --set steps=N.", show_default="the recipe's"),
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Optimisation steps; short for --set steps=N.",
+            show_default="the recipe's",
+        ),
     ] = None,
     seed: Seed = 0,
     settings: Annotated[
@@ -88,7 +93,10 @@ def render(
     batch: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images to optimise together; affects speed only.", show_default="by device"
+            min=1,
+            max=MAX_COUNT,
+            help="Images to optimise together; affects speed only.",
+            show_default="by device",
         ),
     ] = None,
     precision: Annotated[
@@ -122,6 +130,7 @@ def render(
         int | None,
         typer.Option(
             min=1,
+            max=MAX_COUNT,
             help="Stop an image after this many steps without a better score.",
             show_default="the recipe's",
         ),
@@ -152,7 +161,7 @@ def render(
     with open_index(out) as index:
         rows = render_index(
             index,
-            get_recipe(recipe or default_recipe(objective), options),
+            get_recipe(default_recipe(objective) if recipe is None else recipe, options),
             layers=layer or (),
             units=units,
             seed=seed,
@@ -202,7 +211,7 @@ def project_command(
         str,
         typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
     ] = "all",
-    top: Annotated[int, typer.Option(min=1, help="Images to show per unit.")] = 9,
+    top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     weights: MovedWeights = None,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
@@ -243,8 +252,8 @@ def prior_train(
     out: Out,
     layer: Annotated[str, typer.Option(help="Layer of the index whose features are decoded.")],
     size: Annotated[int, typer.Option(help="Height and width of the images, in pixels.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Training steps.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images per step.")] = 16,
     adversarial: Annotated[
         float, typer.Option(min=0, help="Weight of the adversarial loss; 0 trains without one.")
     ] = 0.0,

@@ -7,6 +7,7 @@ progress and errors to standard error.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -22,6 +23,7 @@ from pipeline.cli import indexing
 from pipeline.cli.options import (
     ASK,
     LOOK,
+    MAX_COUNT,
     AsCsv,
     AsJson,
     Directions,
@@ -71,7 +73,9 @@ class _Commands(TyperGroup):
             if not reason:
                 raise
             print_line(f"error: {reason}", error=True)
-            raise typer.Exit(1) from error
+            # A name too long for a file was typed so; all else is the state of the machine.
+            mistyped = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+            raise typer.Exit(2 if mistyped else 1) from error
 
 
 def _refuse_call(error: Any) -> Exception:
@@ -83,7 +87,7 @@ def _refuse_call(error: Any) -> Exception:
         return error  # type: ignore[no-any-return]
     parameter = getattr(error, "param", None)
     if type(error) is typer.BadParameter and parameter is not None:
-        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.make_metavar(error.ctx)
+        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
         text = f"{name}: {error.message.removeprefix('Value error, ')}"
     else:
         text = error.format_message()
@@ -208,7 +212,7 @@ def top(
     out: Out,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Name of the layer.")],
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Images to show.")] = 16,
+    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Images to show.")] = 16,
     low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,

@@ -10,11 +10,13 @@ import typer
 from pipeline.choices import AskedPrecision, Compile, Decoder, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
+    MAX_COUNT,
     Device,
     Directions,
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
     NewOut,
     Out,
     Seed,
@@ -133,7 +135,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -151,7 +153,9 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
+    sample: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
+    ] = 1000,
     seed: Seed = 0,
 ) -> None:
     """Run recorded images through the network again and compare; exits with 1 on a difference.

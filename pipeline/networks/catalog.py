@@ -98,7 +98,7 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
     matched = matched or [row for row in rows if pattern in row[0]]
-    if not matched:
+    if not matched or not pattern:
         near = did_you_mean(pattern, [row[0] for row in rows])
         raise UnknownNetwork(f"no network matches {pattern!r}{near}")
     return matched
