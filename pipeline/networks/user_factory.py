@@ -20,7 +20,9 @@ MAX_REASON = 300
 """Characters of a user's message that are repeated in ours."""
 
 OURS = Path(__file__).resolve().parents[1]
-LIBRARIES = tuple(Path(path).resolve() for path in {*sysconfig.get_paths().values()} if path)
+LIBRARIES = tuple(
+    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 """Where the interpreter's and the installed packages' code is, which is not the user's."""
 
 

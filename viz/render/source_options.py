@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import BadImage, RenderError, RenderingFailed
 from pipeline.images.decode import open_original
-from viz.recipes.base import Recipe, Source
+from viz.choices import Source
+from viz.recipes.base import Recipe
 from viz.recipes.catalog import RECIPES
 
 __all__ = ["check_source_options"]
