@@ -251,11 +251,11 @@ app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
 def prior_train(
     out: Out,
     layer: Annotated[str, typer.Option(help="Layer of the index whose features are decoded.")],
-    size: Annotated[int, typer.Option(help="Height and width of the images, in pixels.")] = 64,
+    size: Annotated[int, typer.Option(max=4096, help="Height and width of the images, in pixels.")] = 64,
     steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Training steps.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images per step.")] = 16,
     adversarial: Annotated[
-        float, typer.Option(min=0, help="Weight of the adversarial loss; 0 trains without one.")
+        float, typer.Option(min=0, max=1e6, help="Weight of the adversarial loss; 0 trains without one.")
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",

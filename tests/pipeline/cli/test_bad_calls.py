@@ -83,6 +83,8 @@ CONFLICTS: dict[Command, tuple[tuple[str, str], ...]] = {
         ("--recipe typical --objective energy", "typical"),
         ("--set nothing=1", "has no option 'nothing'"),
         ("--set steps=fast", "got 'fast'"),
+        ("--set steps=99999999999999999999", "got '99999999999999999999'"),
+        ("--recipe fourier --set rate=inf", "got 'inf'"),
     ),
     ("index",): (
         ("--input size=0", "must be a whole number of pixels, got '0'"),
@@ -135,7 +137,7 @@ def wrong_values(path: Command, param: Any) -> list[str]:
         values = ["", "x", "1.5", "nan", "1e3", "9" * 30, f"-{'9' * 30}"]
         values += [str(int(param.min) - 1)] if param.min is not None else []
     elif kind is float:
-        values = ["", "x", "nan", "-1e300"]
+        values = ["", "x", "nan", "inf", "-1e300"]
     elif typing.get_origin(kind) is Literal:
         values = ["", "no-such-word", typing.get_args(kind)[0].upper()]
     elif kind is Path:
