@@ -16,7 +16,8 @@
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
     │   ├── WrongFolder (2)     the call names a folder that does not exist or holds no index
-    │   └── FingerprintMismatch an output folder that holds another run
+    │   ├── FingerprintMismatch an output folder that holds another run
+    │   └── DamagedFile         a file of an index that is missing or is not as it was written
     ├── QueryError (2)          an unknown query, SQL that does not run
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError (2)         an objective, a recipe or an option that cannot be rendered
@@ -38,6 +39,7 @@ __all__ = [
     "ActivationError",
     "AuditError",
     "BadImage",
+    "DamagedFile",
     "DeviceError",
     "FingerprintMismatch",
     "LayerError",
@@ -139,6 +141,10 @@ class WrongFolder(StoreError, UsageError):
 
 class FingerprintMismatch(StoreError):
     """An output folder that holds another run."""
+
+
+class DamagedFile(StoreError):
+    """A file of an index that is missing or is not as it was written."""
 
 
 class QueryError(UsageError):

@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`."""
 
 from __future__ import annotations
 
@@ -157,14 +157,23 @@ def check(
         int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
     ] = 1000,
     seed: Seed = 0,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
+    ] = False,
 ) -> None:
-    """Run recorded images through the network again and compare; exits with 1 on a difference.
+    """Verify the tables, run recorded images through the network again and compare; exits with 1 on a
+    difference.
 
     \b
     Examples:
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --files
     """
+    if files:
+        _check_files(out)
+        return
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
@@ -180,9 +189,49 @@ def check(
         raise typer.Exit(1)
 
 
+def _check_files(out: Path) -> None:
+    """Print what is wrong with the files of an index, and what else is in its folder."""
+    from pipeline.check.files import check_files
+
+    report = check_files(out, reporter=ConsoleReporter())
+    for name, what in report.damaged.items():
+        print_line(f"{out}/{_readable(name)} {what}")
+    for name in report.foreign:
+        print_line(f"{out}/{_readable(name)} is not part of the index", error=True)
+    without = ""
+    if report.unrecorded:
+        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
+    verified = readable_count(report.verified, "file")
+    print_line(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def repair(out: Out) -> None:
+    """Rebuild damaged or missing tables from the parts of an index, without network and dataset.
+
+    An index that has no digests of its tables gets them.
+
+    \b
+    Examples:
+      maxact repair out/demo
+    """
+    from pipeline.runs.repair import repair_index
+
+    done = repair_index(out, reporter=ConsoleReporter())
+    for name, what in done.rebuilt.items():
+        print_line(f"{out / name}.parquet {what}: rebuilt")
+    if done.rebuilt:
+        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
+        summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
+    else:
+        summary = "all tables are intact"
+    print_line(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check):
+    for command in (index, merge, check, repair):
         app.command(rich_help_panel=INDEX)(command)
 
 
@@ -194,6 +243,11 @@ def _classes(text: str) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"--classes must be a number or `all`, got {text!r}")
     return int(text)
+
+
+def _readable(name: str) -> str:
+    """A file name that cannot control a terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _summarise(summary: RunSummary) -> None:

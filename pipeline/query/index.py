@@ -26,6 +26,7 @@ from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.views import create_views, read_preprocess
+from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def open_index(out: Path | str) -> Index:
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
+        DamagedFile: when a table is missing, or its size or end is not what was written.
     """
     return Index(Path(out))
 
@@ -70,6 +72,7 @@ class Index:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.run: dict[str, Any] = read_finished_run(out)
+        refuse_damaged_tables(out, self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
         self._connection = duckdb.connect()
         try:
@@ -280,6 +283,7 @@ class Index:
             StoreError: when it is of another dataset, so that its image numbers are others.
         """
         run = read_finished_run(out)
+        refuse_damaged_tables(out, run)
         create_views(self._connection, out, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
