@@ -9,7 +9,18 @@ import typer
 
 from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
-from pipeline.cli.options import DRAW, LOOK, MAX_COUNT, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.options import (
+    DRAW,
+    LOOK,
+    MAX_COUNT,
+    Device,
+    LayersOfIndex,
+    MovedData,
+    MovedWeights,
+    Out,
+    Seed,
+    Units,
+)
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
 
@@ -27,6 +38,7 @@ def sheets(
     ] = None,
     page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    data: MovedData = None,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
 
@@ -38,7 +50,7 @@ def sheets(
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         files = draw_sheets(
             index,
             layers=layer or (),
@@ -137,6 +149,7 @@ def render(
     ] = None,
     device: Device = "auto",
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
 
@@ -158,7 +171,7 @@ def render(
     shorthands = {"steps": steps, "patience": patience}
     given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
     options = parse_assignments([*given, *(settings or [])], "--set")
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         rows = render_index(
             index,
             get_recipe(default_recipe(objective) if recipe is None else recipe, options),
@@ -213,6 +226,7 @@ def project_command(
     ] = "all",
     top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
 
@@ -226,7 +240,7 @@ def project_command(
     from viz.projections.project import parse_methods
 
     methods = parse_methods(method)
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         files = draw_projections(
             index,
             layers=layer or (),
@@ -260,6 +274,7 @@ def prior_train(
     seed: Seed = 0,
     device: Device = "auto",
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
 
@@ -277,7 +292,7 @@ def prior_train(
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         chosen = index.layer(layer)
         network = index_network(index, weights=weights)
         network.module.to(find_device(device))

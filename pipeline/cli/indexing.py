@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`, `repair`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import AskedPrecision, Compile, Decoder, MemoryFormat, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
     MAX_COUNT,
@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Kind,
     LayerGlobs,
     MergedOut,
+    MovedData,
     NewOut,
     Out,
     Seed,
@@ -89,6 +90,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -128,6 +136,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )
@@ -157,6 +166,7 @@ def check(
         int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
     ] = 1000,
     seed: Seed = 0,
+    data: MovedData = None,
     files: Annotated[
         bool,
         typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
@@ -176,7 +186,7 @@ def check(
         return
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
+    audit = check_index(out, sample=sample, seed=seed, data=data or (), reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         print_line(str(discrepancy))
     print_line(
@@ -187,6 +197,21 @@ def check(
     )
     if audit.discrepancies:
         raise typer.Exit(1)
+
+
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    print_line(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
 
 
 def _check_files(out: Path) -> None:
@@ -231,7 +256,7 @@ def repair(out: Out) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check, repair):
+    for command in (index, merge, check, repair, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 

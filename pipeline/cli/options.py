@@ -29,6 +29,7 @@ __all__ = [
     "LayerGlobs",
     "LayersOfIndex",
     "MergedOut",
+    "MovedData",
     "MovedWeights",
     "NewOut",
     "Out",
@@ -72,6 +73,15 @@ NewOut = Annotated[
 ]
 MergedOut = Annotated[
     Path, typer.Argument(metavar="OUT", parser=new_folder, help="Folder to write the merged index into.")
+]
+MovedData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder, file or pattern of the indexed dataset, if it has moved; repeatable, in the order "
+        "in which they were indexed.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
 AsCsv = Annotated[

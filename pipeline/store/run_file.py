@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ __all__ = [
     "RUN_FILE",
     "RunSummary",
     "Totals",
+    "fingerprint_of_index",
     "finish_run",
     "locked",
     "read_finished_run",
@@ -73,9 +75,9 @@ def read_run(out: Path) -> dict[str, Any]:
             what it must be.
         DamagedFile: when the file is not as it was written.
     """
-    if not out.exists():
-        raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     try:
+        if not out.exists():
+            raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
         data = (out / RUN_FILE).read_bytes()
         intact = JSON.is_intact(data)
         if intact is False:
@@ -86,8 +88,15 @@ def read_run(out: Path) -> dict[str, Any]:
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
+        reason = getattr(error, "strerror", None) or error
+        kind = WrongFolder if getattr(error, "errno", None) == errno.ENAMETOOLONG else StoreError
+        raise kind(f"{out / RUN_FILE} cannot be read: {reason}") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise StoreError(
+            f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
+            "give another folder, or move that file elsewhere"
+        )
+    found = content["schema_version"]
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
@@ -110,6 +119,15 @@ def read_finished_run(out: Path) -> dict[str, Any]:
     if run.get("status", "complete") != "complete":
         raise StoreError(f"the index in {out} is not finished; run the same `maxact index` again")
     return run
+
+
+def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
+    """The fingerprint of the index in OUT, if there is one that a network of this digest made; else None."""
+    try:
+        run = read_run(out)
+    except StoreError:
+        return None
+    return str(run["fingerprint"]) if run["network"]["digest"] == network_digest else None
 
 
 def write_run(out: Path, content: Mapping[str, Any]) -> None:

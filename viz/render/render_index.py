@@ -14,11 +14,11 @@ from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
-from viz.priors.prior import Prior, load_prior, parse_code_shape
+from viz.priors.prior import Prior, load_prior, parse_code_shape, priors_of
 from viz.recipes.base import Recipe
 from viz.render.render_units import render_units
 from viz.render.source_options import check_source_options
-from viz.render.table import Rendered
+from viz.render.table import Rendered, note_hidden
 
 __all__ = ["index_network", "render_index"]
 
@@ -38,7 +38,7 @@ def index_network(
         StoreError: when its weights are others than those indexed.
     """
     recorded = index.run["network"]
-    network = network or recorded_network(index.run["config"], weights=weights)
+    network = network or recorded_network(index.run["config"], weights=weights, name=recorded["name"])
     if network.digest != recorded["digest"]:
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
@@ -134,6 +134,7 @@ def render_index(
         raise empty[0]
     for each in empty:
         reporter.note(f"skipped: {each}")
+    note_hidden(index.out, index.run["fingerprint"], reporter)
     return rows
 
 
@@ -150,9 +151,11 @@ def _prior(
     if source is None:
         if weights is not None or code is not None:
             raise RenderError("a generator's weights or code shape need --generator module:factory")
-        trained = sorted((index.out / "prior").glob("*.pt"))
+        trained, others = priors_of(index)
         if len(trained) != 1:
             names = ", ".join(path.name for path in trained) or "none"
+            if others:
+                names += f" of this index (and {', '.join(path.name for path in others)} of another)"
             raise RenderError(
                 f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
                 "train one with `maxact prior train`, or choose with --generator"

@@ -189,7 +189,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (
             ("{data}", "-o", "{tmp}/out", "--precision", "fp16"),
             2,
-            "--precision: 'fp16' is not one of 'fp32'",
+            "--precision: 'fp16' is not one of 'auto'",
         ),
         (
             ("{data}", "-o", "{tmp}/out", "--memory-format", "x"),
@@ -325,7 +325,12 @@ def test_a_run_file_that_makes_no_sense_is_named(tars: list[Path], tmp_path: Pat
     (tmp_path / "run.json").write_text(text)
     line = refused(run("index", *tars, "-o", tmp_path, *OPTIONS))
     assert str(tmp_path) in line
-    assert run("index", *tars, "-o", tmp_path, *OPTIONS, "--fresh").exit_code == 0
+    result = run("index", *tars, "-o", tmp_path, *OPTIONS, "--fresh")
+    if "schema_version" in text:
+        assert result.exit_code == 0
+    else:
+        assert "run.json was not written by maxact" in refused(result)
+        assert (tmp_path / "run.json").read_text() == text
 
 
 SLOW = """

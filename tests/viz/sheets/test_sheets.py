@@ -16,7 +16,7 @@ from PIL.PdfParser import PdfParser
 from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import Cell, PageText, Tile
@@ -191,6 +191,7 @@ def _rendered(unit: int, **changes: object) -> Rendered:
         "box_bottom": 45.0,
         "fingerprint": "0",
         "trace": (),
+        "index_fingerprint": FINGERPRINT,
     }
     return Rendered(**(values | changes))  # type: ignore[arg-type]
 
