@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 __all__ = ["failed_call"]
 
 
@@ -11,10 +13,12 @@ def failed_call(error: BaseException) -> str:
     Args:
         error: as caught.
     """
-    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError) or error.errno is None:
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
         return ""
     where = "" if error.filename is None else f" ({error.filename})"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"the name is too long{where}"
     return (
-        f"{error.strerror or type(error).__name__}{where}; what was finished is kept. Run the same command "
+        f"{error.strerror or error or type(error).__name__}{where}; what was finished is kept. Run the same command "
         "again once the cause is removed"
     )
