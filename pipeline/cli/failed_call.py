@@ -19,6 +19,6 @@ def failed_call(error: BaseException) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return f"the name is too long{where}"
     return (
-        f"{error.strerror or error or type(error).__name__}{where}; what was finished is kept. Run the same command "
-        "again once the cause is removed"
+        f"{error.strerror or error or type(error).__name__}{where}; what was finished is kept. Run the same "
+        "command again once the cause is removed"
     )
