@@ -25,6 +25,7 @@ from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import ChangedImage, Index, open_index
 from pipeline.query.indexed_images import read_images
+from pipeline.store.final_tables import has_digests, refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
@@ -85,6 +86,7 @@ def check_index(
     sample: int = 1000,
     seed: int = 0,
     network: Network | None = None,
+    data: Path | str | Sequence[Path | str] = (),
     reporter: Reporter | None = None,
 ) -> Audit:
     """Run images of an index again and compare at least `sample` recorded peaks.
@@ -94,22 +96,27 @@ def check_index(
         sample: recorded peaks to compare, at least; all peaks of an image are compared.
         seed: of the choice of images.
         network: used instead of loading the run's own.
+        data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
         reporter: shows the progress.
 
     Raises:
+        DamagedFile: when a table is not as it was written.
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
+    refuse_damaged_tables(out, run, whole=True)
+    if not has_digests(run):
+        reporter.note(f"{out} has no digests of its tables; `maxact repair {out}` adds them")
     config = run["config"]
-    network = network or recorded_network(config)
+    network = network or recorded_network(config, name=run["network"]["name"])
     if network.digest != run["network"]["digest"]:
         raise WeightsError(
             f"the weights of {network.name} are not those that were indexed: digest "
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
-    with open_index(out) as index:
+    with open_index(out, data=data) as index:
         records = [_read_records(index, layer, config["top"]) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])

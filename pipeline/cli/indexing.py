@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
+    MAX_COUNT,
     Device,
     Directions,
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
+    MovedData,
     NewOut,
     Out,
     Seed,
     cache_folder,
 )
+from pipeline.cli.output import print_line
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
@@ -54,7 +58,10 @@ def index(
     ] = 64,
     score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
+    precision: Annotated[
+        AskedPrecision,
+        typer.Option(help="Number format of the network; auto is bf16 if the processor has it, else fp32."),
+    ] = "fp32",
     memory_format: Annotated[
         MemoryFormat, typer.Option(help="Memory format of the network.")
     ] = "channels_last",
@@ -83,6 +90,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -122,6 +136,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )
@@ -129,7 +144,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -147,22 +162,34 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
+    sample: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
+    ] = 1000,
     seed: Seed = 0,
+    data: MovedData = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
+    ] = False,
 ) -> None:
-    """Run recorded images through the network again and compare; exits with 1 on a difference.
+    """Verify the tables, run recorded images through the network again and compare; exits with 1 on a
+    difference.
 
     \b
     Examples:
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --files
     """
+    if files:
+        _check_files(out)
+        return
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
+    audit = check_index(out, sample=sample, seed=seed, data=data or (), reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        typer.echo(str(discrepancy))
-    typer.echo(
+        print_line(str(discrepancy))
+    print_line(
         f"{readable_count(audit.images, 'image')} run again: "
         f"{readable_count(audit.peaks, 'recorded peak')} and "
         f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
@@ -172,9 +199,64 @@ def check(
         raise typer.Exit(1)
 
 
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    print_line(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
+
+
+def _check_files(out: Path) -> None:
+    """Print what is wrong with the files of an index, and what else is in its folder."""
+    from pipeline.check.files import check_files
+
+    report = check_files(out, reporter=ConsoleReporter())
+    for name, what in report.damaged.items():
+        print_line(f"{out}/{_readable(name)} {what}")
+    for name in report.foreign:
+        print_line(f"{out}/{_readable(name)} is not part of the index", error=True)
+    without = ""
+    if report.unrecorded:
+        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
+    verified = readable_count(report.verified, "file")
+    print_line(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def repair(out: Out) -> None:
+    """Rebuild damaged or missing tables from the parts of an index, without network and dataset.
+
+    An index that has no digests of its tables gets them.
+
+    \b
+    Examples:
+      maxact repair out/demo
+    """
+    from pipeline.runs.repair import repair_index
+
+    done = repair_index(out, reporter=ConsoleReporter())
+    for name, what in done.rebuilt.items():
+        print_line(f"{out / name}.parquet {what}: rebuilt")
+    if done.rebuilt:
+        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
+        summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
+    else:
+        summary = "all tables are intact"
+    print_line(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check):
+    for command in (index, merge, check, repair, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 
@@ -188,16 +270,21 @@ def _classes(text: str) -> int | None:
     return int(text)
 
 
+def _readable(name: str) -> str:
+    """A file name that cannot control a terminal."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _summarise(summary: RunSummary) -> None:
     resumed = readable_count(summary.resumed_shards, "shard")
-    typer.echo(
+    print_line(
         f"{summary.out}: {readable_count(summary.images, 'image')}, "
         f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
         f"{readable_duration(summary.seconds)}"
         f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
     )
     if summary.errors:
-        typer.echo(
+        print_line(
             f"{readable_count(summary.errors, 'image')} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

@@ -11,6 +11,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
+from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.content import LayerContent
@@ -21,7 +22,7 @@ from viz.atlas.pages import Pages, Site
 from viz.atlas.photographs import PictureOptions, Pictures
 from viz.atlas.static import write_static
 from viz.render.render_index import index_network
-from viz.render.table import Rendered, load_renders
+from viz.render.table import Rendered, load_renders, note_hidden
 
 __all__ = ["AtlasSummary", "build_atlas"]
 
@@ -90,14 +91,15 @@ def build_atlas(
         raise UsageError(f"the quality is 1 to 100, got {quality}")
     if max_side < 32:
         raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
+    note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
     loaded = _load_network(index, network, weights, contents, reporter) if maps else None
     folder = index.out / "atlas"
-    with AtlasFiles(folder) as files:
+    with writing(index.out), AtlasFiles(folder) as files:
         pictures = Pictures(index, files, PictureOptions(max_side, quality), loaded)
-        drawn = pictures.draw(contents, sorted(links.photographs), reporter)
+        drawn = pictures.draw(contents, links.photographs, reporter)
         pages = Pages(_site(index), contents, links)
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
@@ -110,6 +112,8 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
     chosen = index.choose(layers, units)
     renders: dict[str, dict[int, list[Rendered]]] = {}
     for row in load_renders(index.out):
+        if row.index_fingerprint != index.run["fingerprint"]:
+            continue
         renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
     contents = []
     with reporter.task("reading tables", len(chosen), "layers") as task:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import load_query
+from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
@@ -21,7 +22,7 @@ from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
 from viz.sheets.cells import GOOD
 from viz.sheets.patches import seen_window
-from viz.sheets.typography import readable_label, readable_number
+from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
 __all__ = ["Pages", "Site"]
 
@@ -102,7 +103,8 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "label": readable_label,
+            "label": lambda text: mark_invisible(readable_label(text), REPLACEMENT),
+            "plain": lambda text: mark_invisible(text, REPLACEMENT),
             "number": _number,
             "percent": _percent,
             "ratio": _ratio,

@@ -7,7 +7,7 @@ pass are in memory, so that very many units are drawn in several passes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ import torch
 from PIL import Image
 
 from pipeline.images.decode import open_original, to_network
-from pipeline.images.preprocess import Preprocess
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from pipeline.query.indexed_images import read_images
+from pipeline.query.indexed_images import ShownImages
 from viz.atlas import addresses
-from viz.atlas.content import LayerContent, Patch, UnitContent
+from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.maps import Mask, MaskMaker, encode_masks, has_map
 from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
-from viz.sheets.patches import crop_patch, seen_window
+from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
 
@@ -108,12 +108,14 @@ class Pictures:
         self._index, self._files, self._options, self._network = index, files, options, network
         self._fingerprint = index.run["fingerprint"]
 
-    def draw(self, contents: Sequence[LayerContent], image_ids: Iterable[int], reporter: Reporter) -> int:
+    def draw(
+        self, contents: Sequence[LayerContent], known: Mapping[int, Photograph], reporter: Reporter
+    ) -> int:
         """Draw what is missing; returns the number of units that were drawn.
 
         Args:
             contents: of all layers.
-            image_ids: of the images whose whole photographs are shown.
+            known: the images that are shown, by image_id.
             reporter: shows the progress.
 
         Raises:
@@ -129,7 +131,7 @@ class Pictures:
         ]
         photographs = {
             image_id
-            for image_id in image_ids
+            for image_id in known
             if not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
         }
         passes = [waiting[first : first + PASS_UNITS] for first in range(0, len(waiting), PASS_UNITS)]
@@ -143,7 +145,7 @@ class Pictures:
             for number, chunk in enumerate(passes or [[]], start=1):
                 title = "drawing pictures" + (f", pass {number} of {len(passes)}" if len(passes) > 1 else "")
                 units = [self._open_unit(content, unit) for content, unit in chunk]
-                self._draw_pass(units, photographs, masks, pool, reporter, title)
+                self._draw_pass(units, photographs, known, masks, pool, reporter, title)
                 photographs = set()
         return len(waiting)
 
@@ -157,9 +159,9 @@ class Pictures:
             for unit in content.units:
                 for number, row in enumerate(unit.renderings):
                     name = addresses.rendering_file(content.layer.ordinal, unit.unit, number)
-                    key = digest_of(VERSION, row.fingerprint, row.activation, row.file, quality)
+                    key = digest_of(VERSION, row.fingerprint, row.activation, row.file, row.sha256, quality)
                     if not self._files.has(name, key):
-                        picture = open_rendering(self._index.out / row.file, row)
+                        picture = open_rendering(self._index.out, row)
                         self._files.write(name, key, encode_webp(picture, quality))
 
     def _is_drawn(self, content: LayerContent, unit: UnitContent) -> bool:
@@ -179,7 +181,7 @@ class Pictures:
 
     def _open_unit(self, content: LayerContent, unit: UnitContent) -> _Pending:
         first = unit.renderings[0] if unit.renderings else None
-        picture = open_rendering(self._index.out / first.file, first) if first else None
+        picture = open_rendering(self._index.out, first) if first else None
         card = Card(picture, len(unit.low) + len(unit.strata))
         return _Pending(content, unit, card, len(unit.patches), {})
 
@@ -187,6 +189,7 @@ class Pictures:
         self,
         units: Sequence[_Pending],
         photographs: set[int],
+        known: Mapping[int, Photograph],
         masks: _Masks | None,
         pool: ThreadPoolExecutor,
         reporter: Reporter,
@@ -198,8 +201,12 @@ class Pictures:
                 pieces[piece.patch.image_id].append(piece)
         self._save_units([pending for pending in units if not pending.left], pool)
         wanted = sorted(photographs | set(pieces))
+        shown = ShownImages(self._index, reporter)
         with reporter.task(title, len(wanted), "images") as task:
-            for image_id, photograph in read_images(self._index, wanted, open_original):
+            for image_id, (picture, preprocess) in shown.read(wanted, _open):
+                photograph = picture
+                if preprocess != self._index.preprocess:
+                    photograph = _put_in_place(picture, known[image_id], self._index.preprocess)
                 if image_id in photographs:
                     self._save_photograph(image_id, photograph)
                 found = pieces.pop(image_id, [])
@@ -268,6 +275,21 @@ class _Masks:
         for place, found in wanted.items():
             for piece in found:
                 piece.pending.masks[piece.patch.image_id] = masks[place, piece.pending.unit.unit]
+
+
+def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
+    return open_original(data), preprocess
+
+
+def _put_in_place(thumbnail: Image.Image, photograph: Photograph, preprocess: Preprocess) -> Image.Image:
+    """Put a thumbnail, which shows the input's area only, where it lies in its photograph."""
+    whole = Box(0, 0, preprocess.width, preprocess.height)
+    area = preprocess.to_original(whole, photograph.width, photograph.height)
+    scale = thumbnail.width / (area.right - area.left)
+    size = (max(1, round(length * scale)) for length in (photograph.width, photograph.height))
+    canvas = Image.new("RGB", (next(size), next(size)), NEUTRAL)
+    canvas.paste(thumbnail, (round(area.left * scale), round(area.top * scale)))
+    return canvas
 
 
 def _pieces(pending: _Pending) -> Iterator[_Piece]:
