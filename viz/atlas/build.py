@@ -137,6 +137,8 @@ def _load_network(
     try:
         return index_network(index, network=network, weights=weights)
     except (NetworkError, StoreError) as error:
+        if network is not None or weights is not None:
+            raise  # what was given for this call is not passed over
         reporter.note(f"activation maps are left out: {error}")
         return None
 
