@@ -157,7 +157,7 @@ def check(
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
     """
-    from pipeline.check.rerun import MAX_SHOWN, check_index
+    from pipeline.check.audit import MAX_SHOWN, check_index
 
     audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
