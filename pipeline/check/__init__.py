@@ -1,5 +1,6 @@
-"""Whether an index is right: recorded images run again, and tables compared with each other.
+"""Whether an index is right: its tables compared with each other, its parts, its dataset and its network.
 
-Goes in: an open index. Comes out: a report of every difference found.
-Imports: choices, errors, images, layers, networks, progress, query, store, stream.
+Goes in: an index, and a network. Comes out: a report of every difference found.
+Imports: choices, data, errors, image_id, images, layers, networks, progress, query, runs, state, store,
+stream.
 """

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.check.findings import Discrepancy, Findings
 from pipeline.layers.layer import Layer
+from pipeline.progress import readable_count
 from pipeline.query.index import Index
 from pipeline.runs.fingerprint import fingerprint
 from pipeline.store.run_file import RUN_FILE
@@ -107,6 +108,8 @@ def check_run(run: Mapping[str, Any]) -> Findings:
         {key: value for key, value in identity.items() if key != "dataset"},
         fields,
     )
+    shards = readable_count(run["dataset"]["shards"], "shard")
+    compare("dataset.shards", shards, str(identity.get("dataset")).partition(", listing")[0])
     for name in _SAME_WORDS:
         compare(f"config.{name}", config[name], fields.get(name))
     compare("config.memory_format", config["memory_format"], fields.get("memory format"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
 from pipeline.cli.options import (
     INDEX,
+    AsJson,
     Device,
     Directions,
     Input,
@@ -147,28 +149,42 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Images to run again; 0 compares only the tables and the parts.")
+    ] = 128,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Run all images again, and read all shards of the dataset, local or not."),
+    ] = False,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Run recorded images through the network again and compare; exits with 1 on a difference.
+    """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
 
     \b
     Examples:
       maxact check out/demo
-      maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --sample 1000 --seed 7
+      maxact check out/demo --sample 0      # needs neither dataset nor network
+      maxact check out/demo --all
     """
     from pipeline.check.audit import MAX_SHOWN, check_index
+    from pipeline.check.report import describe
+    from pipeline.cli.output import write_rows
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
-    for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        typer.echo(str(discrepancy))
-    typer.echo(
-        f"{readable_count(audit.images, 'image')} run again: "
-        f"{readable_count(audit.peaks, 'recorded peak')} and "
-        f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
-        f"largest relative difference {audit.worst:.1e}"
+    audit = check_index(
+        out, sample=None if every else sample, seed=seed, cache=cache_folder(), reporter=ConsoleReporter()
     )
-    if audit.discrepancies:
+    if as_json:
+        fields = ("layer", "unit", "image_id", "what")
+        rows = [[getattr(found, name) for name in fields] for found in audit.discrepancies]
+        write_rows(sys.stdout, fields, rows, "json")
+    else:
+        for discrepancy in audit.discrepancies[:MAX_SHOWN]:
+            typer.echo(str(discrepancy))
+    for line in describe(audit):
+        typer.echo(line, err=as_json)
+    if audit.found:
         raise typer.Exit(1)
 
 
