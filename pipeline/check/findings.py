@@ -86,5 +86,5 @@ def find_by_sql(index: Index, query: str, **parameters: object) -> Findings:
 def _discrepancy(row: tuple[object, ...]) -> Discrepancy:
     """A row in which any of the values may be NULL."""
     layer, unit, image_id, what = row[:4]
-    numbers = (-1 if value is None else int(str(value)) for value in (unit, image_id))
-    return Discrepancy(str(layer or ""), *numbers, "a value is missing" if what is None else str(what))
+    number, image = (-1 if value is None else int(str(value)) for value in (unit, image_id))
+    return Discrepancy(str(layer or ""), number, image, "a value is missing" if what is None else str(what))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +106,7 @@ def read_records(index: Index, layer: Layer, top: int, image_ids: Sequence[int])
     return LayerRecords(entries, low, high, floor, ceiling)
 
 
-def _numbered(index: Index, layer: Layer, query: str, **parameters: object) -> list[tuple[int, ...]]:
+def _numbered(index: Index, layer: Layer, query: str, **parameters: object) -> list[tuple[Any, ...]]:
     """The rows of a query without those that no unit of the layer has; rules report these."""
     rows = index.sql(query, layer=layer.name, **parameters).rows
     return [row for row in rows if row[0] is not None and 0 <= row[0] < layer.units and None not in row]

@@ -128,7 +128,8 @@ class _LayerCount:
                 recorded[unit, bucket[edge]] += images or 0
         fewest, most = self.upper.cumsum(axis=1), self.lower.cumsum(axis=1)
         counted = recorded.cumsum(axis=1)
-        for unit in ((counted < fewest) | (counted > most)).any(axis=1).nonzero()[0]:
+        impossible = (counted < fewest) | (counted > most)
+        for unit in np.unique(impossible.nonzero()[0]):
             yield int(unit), "its histogram is not that of the peaks of all images"
 
     def _compare_labels(self, index: Index) -> Iterator[tuple[int, str]]:

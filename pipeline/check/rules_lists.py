@@ -70,9 +70,11 @@ _INSIDE = """
 """Dead units, of one activation, have neither lists nor strata."""
 
 _REPEATED = """
-    SELECT layer, unit, image_id, format('is {}, {} times', source, count(*)) FROM (
-        SELECT layer, unit, image_id, format('on the {} list', side) AS source FROM top
-        UNION ALL SELECT layer, unit, image_id, 'in strata' FROM strata
+    SELECT layer, unit, image_id, format('is {} times in {}', count(*),
+        CASE source WHEN 'strata' THEN source ELSE format('the {} list', source) END)
+    FROM (
+        SELECT layer, unit, image_id, side AS source FROM top
+        UNION ALL SELECT layer, unit, image_id, 'strata' FROM strata
     )
     GROUP BY layer, unit, image_id, source HAVING count(*) > 1
 """
@@ -96,27 +98,25 @@ _UNKNOWN = """
 """
 
 _AGREEMENT = """
-    SELECT layer, unit, image_id, format('has activations {} to {} and {} positions in its lists and strata',
-        min(activation), max(activation), count(DISTINCT (y, x)))
+    SELECT layer, unit, image_id, format('has activations {} to {} at rows {} to {} and columns {} to {} in '
+        'its lists and strata', min(activation), max(activation), min(y), max(y), min(x), max(x))
     FROM (
         SELECT layer, unit, image_id, activation, y, x FROM top
         UNION ALL SELECT layer, unit, image_id, activation, y, x FROM strata
     )
     GROUP BY layer, unit, image_id
-    HAVING (min(activation) = max(activation) AND count(DISTINCT (y, x)) = 1) IS NOT TRUE
+    HAVING (min(activation) = max(activation) AND min(y) = max(y) AND min(x) = max(x)) IS NOT TRUE
 """
 """One image has one peak, wherever it is listed."""
 
 _LISTED_BUCKETS = """
-    WITH listed AS (
-        SELECT t.layer, t.unit, t.side, h.lower, count(*) AS found
-        FROM top AS t ASOF JOIN histograms AS h
-            ON h.layer = t.layer AND h.unit = t.unit AND t.activation >= h.lower
+    WITH edges AS (SELECT unnest($lower)::FLOAT AS lower), listed AS (
+        SELECT t.layer, t.unit, t.side, e.lower, count(*) AS found
+        FROM top AS t ASOF JOIN edges AS e ON t.activation >= e.lower
         WHERE t.activation >= 0 GROUP BY ALL
         UNION ALL
-        SELECT t.layer, t.unit, t.side, h.lower, count(*)
-        FROM top AS t ASOF JOIN histograms AS h
-            ON h.layer = t.layer AND h.unit = t.unit AND t.activation > h.lower
+        SELECT t.layer, t.unit, t.side, e.lower, count(*)
+        FROM top AS t ASOF JOIN edges AS e ON greatest(t.activation, -1048575::FLOAT) > e.lower
         WHERE t.activation < 0 GROUP BY ALL
     ), summed AS (
         SELECT layer, unit, side, lower, sum(found) AS found FROM listed GROUP BY ALL
@@ -134,28 +134,46 @@ _LISTED_BUCKETS = """
     SELECT layer, unit, -1, format('the {} list has {} of the {} images that the histogram has from {} to {}',
         side, found, images, lower, upper)
     FROM compared WHERE (CASE WHEN whole THEN found = images ELSE found <= images END) IS NOT TRUE
+    UNION ALL
+    SELECT s.layer, s.unit, -1, format('the {} list has {} images in the bucket from {}, the histogram none',
+        s.side, s.found, s.lower)
+    FROM summed AS s ANTI JOIN histograms AS h
+        ON h.layer = s.layer AND h.unit = s.unit AND h.lower = s.lower
 """
 """A list has every image of the buckets beyond its last entry, and no more of any bucket than there are.
-Buckets contain their edge nearer to 0, so the negative ones their upper."""
+Buckets contain their edge nearer to 0, so the negative ones their upper; the first one also contains
+what is below it."""
 
-_STRATA = """
+_TENTHS = range(1, 10)
+
+_STRATA = f"""
     WITH cumulative AS (
-        SELECT layer, unit, lower, upper,
-            sum(images) OVER (PARTITION BY layer, unit ORDER BY lower) AS rank
+        SELECT layer, unit, ((lower::DOUBLE + upper::DOUBLE) / 2)::FLOAT AS middle,
+            sum(images) OVER (PARTITION BY layer, unit ORDER BY lower) AS rank,
+            sum(images) OVER (PARTITION BY layer, unit) AS total
         FROM histograms
     ), edges AS (
-        SELECT u.layer, u.unit, tenth, greatest(u.min, least(u.max,
-            min(((c.lower::DOUBLE + c.upper::DOUBLE) / 2)::FLOAT)
-                FILTER (c.rank >= greatest(ceil(tenth::DOUBLE / 10 * u.images), 1)))) AS edge
-        FROM units AS u JOIN cumulative AS c ON c.layer = u.layer AND c.unit = u.unit
-        CROSS JOIN range(1, 10) AS t(tenth)
-        GROUP BY u.layer, u.unit, u.min, u.max, u.images, tenth
+        SELECT layer, unit, {
+    ", ".join(
+        f"min(middle) FILTER (rank >= greatest(ceil({tenth}::DOUBLE / 10 * total), 1)) AS edge_{tenth}"
+        for tenth in _TENTHS
     )
-    SELECT s.layer, s.unit, s.image_id, format('is in stratum {}, but {} edges are below its activation {}',
-        s.stratum, count(e.edge) FILTER (e.edge < s.activation), s.activation)
-    FROM strata AS s JOIN edges AS e ON e.layer = s.layer AND e.unit = s.unit
-    GROUP BY s.layer, s.unit, s.image_id, s.stratum, s.activation
-    HAVING (s.stratum = count(e.edge) FILTER (e.edge < s.activation)) IS NOT TRUE
+}
+        FROM cumulative GROUP BY layer, unit
+    )
+    SELECT layer, unit, image_id, format('is in stratum {{}}, but {{}} edges are below its activation {{}}',
+        stratum, expected, activation)
+    FROM (
+        SELECT s.*, {
+    " + ".join(
+        f"(greatest(u.min, least(u.max, e.edge_{tenth})) < s.activation)::INTEGER" for tenth in _TENTHS
+    )
+} AS expected
+        FROM strata AS s
+        JOIN edges AS e ON e.layer = s.layer AND e.unit = s.unit
+        JOIN units AS u ON u.layer = s.layer AND u.unit = s.unit
+    )
+    WHERE (stratum = expected) IS NOT TRUE
 """
 """As `pipeline.state.sample.strata_rows`, with `pipeline.state.statistics.quantiles` as edges."""
 
@@ -195,4 +213,5 @@ LIST_RULES = (
     _STRATA_SIZES,
     _STRATA_SAMPLE,
 )
-"""All rules of this module; they use the parameters `$top`, `$sample` and `$per_stratum`."""
+"""All rules of this module; they use the parameters `$top`, `$lower`, `$sample` and
+`$per_stratum`."""

@@ -13,7 +13,7 @@ __all__ = ["UNIT_RULES"]
 
 _BOUNDED = """
     SELECT h.layer, h.unit, h.images,
-        greatest(h.lower, u.min)::DOUBLE AS low,
+        CASE WHEN h.lower <= -1048576 THEN u.min ELSE greatest(h.lower, u.min) END::DOUBLE AS low,
         CASE WHEN h.upper >= 1048576 THEN u.max ELSE least(h.upper, u.max) END::DOUBLE AS high,
         u.mean, u.min, u.max
     FROM histograms AS h JOIN units AS u ON u.layer = h.layer AND u.unit = h.unit
@@ -79,12 +79,15 @@ _RANGES = f"""
 """The variance is at most (mean - min)(max - mean) (Bhatia and Davis 2000)."""
 
 _BUCKETS = """
-    SELECT layer, unit, -1, format('the histogram has a bucket {} to {} with {} images, {} times',
-        lower, upper, any_value(images), count(*))
-    FROM histograms AS h
-    GROUP BY layer, unit, lower, upper
-    HAVING (count(*) = 1 AND min(images) > 0
-        AND list_position($lower, lower) = list_position($upper, upper)) IS NOT TRUE
+    SELECT layer, unit, -1, format('the histogram has the bucket from {} {} times', lower, count(*))
+    FROM histograms GROUP BY layer, unit, lower HAVING count(*) > 1
+    UNION ALL
+    SELECT layer, unit, -1, format('the histogram has {} images from {} to {}, which is no bucket or empty',
+        images, lower, upper)
+    FROM histograms LEFT JOIN (
+        SELECT unnest($lower)::FLOAT AS lower, unnest($upper)::FLOAT AS upper, true AS known
+    ) USING (lower, upper)
+    WHERE (known AND images > 0) IS NOT TRUE
 """
 
 _HISTOGRAM_SUMS = """
@@ -105,8 +108,9 @@ _HISTOGRAM_ENDS = """
         FROM units AS u JOIN histograms AS h ON h.layer = u.layer AND h.unit = u.unit
         GROUP BY ALL
     )
-    WHERE ((min >= first_lower OR first_lower <= -1048576) AND min <= first_upper
-        AND max >= last_lower AND (max <= last_upper OR last_upper >= 1048576)) IS NOT TRUE
+    WHERE ((min >= first_lower OR first_lower <= -1048576) AND (min <= first_upper OR first_upper >= 1048576)
+        AND (max >= last_lower OR last_lower <= -1048576) AND (max <= last_upper OR last_upper >= 1048576)
+        ) IS NOT TRUE
 """
 
 _HISTOGRAM_MOMENTS = f"""
