@@ -26,7 +26,7 @@ __all__ = ["gather_cells"]
 ALL_RANKS = 1 << 30
 """More ranks than any index has: all top images are considered, as copies are skipped."""
 
-GOOD = {"ok": "", "retried": "second try"}
+GOOD = {"ok": "", "retried": "second attempt"}
 """Statuses of successful renderings, with the mark shown on a sheet."""
 
 MAX_FACETS = 4

@@ -34,11 +34,11 @@ MAX_PAGE_UNITS = 120
 """Maximum number of units on a page: about 100 megapixels."""
 
 LEGEND = (
-    "In each cell on the left, an image synthesised to drive the unit. On the right, the real "
-    "images that drive it most, strongest first, each cut to the patch that the unit saw, with "
-    "its label and the unit's activation; every photograph once. Plain areas lie outside what the "
-    "network was shown. The plot shows the activations of all images, the best of them, and the "
-    "synthetic one's."
+    "Each cell shows on the left a synthetic image that activates the unit. On the right are the real "
+    "images with the highest activations, in descending order, each cropped to the unit's receptive "
+    "field, with its label and activation; copies are omitted. Plain areas are outside the network's "
+    "input. The plot shows the peaks of all images, the highest of them, and the activation of the "
+    "synthetic image."
 )
 
 
