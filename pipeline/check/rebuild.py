@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.check.findings import MAX_KEPT, Discrepancy, Findings
+from pipeline.check.structure import recorded_layers
 from pipeline.data.shard import listing_digest
 from pipeline.errors import MaxactError
-from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import fingerprint, run_identity
 from pipeline.runs.unit_tables import write_index
-from pipeline.state.commit import Commit, part_name
+from pipeline.state.commit import Commit
 from pipeline.store.files import sha256_file
 from pipeline.store.schemas import SCHEMAS
 
@@ -67,8 +66,6 @@ def check_commits(run: Mapping[str, Any], commits: Sequence[Commit]) -> Findings
         name = f"parts/{commit.path.name}"
         if commit.fingerprint != expected:
             found.add(Discrepancy.of_index(f"{name} is of another run: fingerprint {commit.fingerprint}"))
-        elif commit.path.stem != part_name(expected, [(shard.name, shard.size) for shard in commit.shards]):
-            found.add(Discrepancy.of_index(f"{name} has other shards than its name says"))
         if (commit.units, commit.k) != (units, run["config"]["top"]):
             found.add(
                 Discrepancy.of_index(
@@ -117,15 +114,11 @@ def compare_with_parts(
         commits: its parts, which `check_commits` has accepted.
         reporter: shows the progress.
     """
-    known = {field.name for field in fields(Layer)}
-    layers = tuple(
-        Layer(**{name: value for name, value in layer.items() if name in known}) for layer in run["layers"]
-    )
     with tempfile.TemporaryDirectory(prefix="maxact-check-") as folder:
         try:
             write_index(
                 Path(folder),
-                layers,
+                recorded_layers(run),
                 commits,
                 fingerprint=run["fingerprint"],
                 classes=run["config"]["classes"],

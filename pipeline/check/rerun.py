@@ -103,8 +103,7 @@ def check_network(index: Index, network: Network, cache: Path | None) -> Finding
     measured = {layer.name: layer for layer in layers}
     for layer in index.layers:
         if layer.name in measured and names == expected:
-            again = {name: getattr(measured[layer.name], name) for name in Layer.__slots__}
-            for difference in layer_differences(layer, again):
+            for difference in layer_differences(layer, measured[layer.name]):
                 found.add(Discrepancy(layer.name, -1, -1, f"has {difference} in the network"))
     return found
 

@@ -8,7 +8,7 @@ and the configuration both say is the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipeline.runs.fingerprint import fingerprint
 from pipeline.store.run_file import RUN_FILE
 from pipeline.store.schemas import SCHEMA_VERSION, SCHEMAS
 
-__all__ = ["check_counts", "check_files", "check_run", "layer_differences"]
+__all__ = ["check_counts", "check_files", "check_run", "layer_differences", "recorded_layers"]
 
 _SAME_WORDS = ("network", "top", "score", "precision", "decoder")
 """Fields of the configuration that the run's identity has too, under the same name."""
@@ -136,23 +136,28 @@ def check_counts(index: Index) -> Findings:
                     f"{RUN_FILE}: counts.{name} is {run['counts'].get(name)}, but {table} has {rows} rows"
                 )
             )
-    recorded = run.get("layers", [])
+    recorded = recorded_layers(run)
     if len(recorded) != len(index.layers):
         what = f"the layers table has {len(index.layers)} layers, {RUN_FILE} {len(recorded)}"
         found.add(Discrepancy.of_index(what))
-    for row, layer in zip(recorded, index.layers, strict=False):
-        for difference in layer_differences(layer, row):
+    for other, layer in zip(recorded, index.layers, strict=False):
+        for difference in layer_differences(layer, other):
             found.add(Discrepancy(layer.name, -1, -1, f"the layers table has {difference} in {RUN_FILE}"))
     return found
 
 
-def layer_differences(layer: Layer, other: Mapping[str, Any]) -> Iterator[str]:
-    """The fields in which a layer differs, such as `rf_h 43, but 41`.
+def recorded_layers(run: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers that run.json has, in its order; fields that `Layer` does not have are ignored."""
+    known = {field.name for field in fields(Layer)}
+    return tuple(
+        Layer(**{name: value for name, value in layer.items() if name in known})
+        for layer in run.get("layers", ())
+    )
 
-    Args:
-        layer: one.
-        other: the fields of another.
-    """
+
+def layer_differences(layer: Layer, other: Layer) -> Iterator[str]:
+    """The fields in which two layers differ, such as `rf_h 43, but 41`."""
+    expected = asdict(other)
     for name, value in asdict(layer).items():
-        if value != other.get(name):
-            yield f"{name} {value}, but {other.get(name)}"
+        if value != expected[name]:
+            yield f"{name} {value}, but {expected[name]}"
