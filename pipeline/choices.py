@@ -8,6 +8,7 @@ __all__ = [
     "Compile",
     "Decoder",
     "Device",
+    "Keep",
     "Kind",
     "MemoryFormat",
     "Precision",
@@ -34,6 +35,9 @@ Compile = Literal["auto", "on", "off"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
+
+Keep = Literal["patches"]
+"""What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over

@@ -12,7 +12,8 @@
     ├── DeviceError             a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
-    │   └── FingerprintMismatch an output folder that holds another run
+    │   ├── FingerprintMismatch an output folder that holds another run
+    │   └── DamagedFile         a file of an index that is missing or is not as it was written
     ├── QueryError              an unknown query, a missing parameter, SQL that does not run
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError             an objective, a recipe or an option that cannot be rendered
@@ -29,6 +30,7 @@ __all__ = [
     "ActivationError",
     "AuditError",
     "BadImage",
+    "DamagedFile",
     "DeviceError",
     "FingerprintMismatch",
     "LayerError",
@@ -109,6 +111,10 @@ class StoreError(MaxactError):
 
 class FingerprintMismatch(StoreError):
     """An output folder that holds another run."""
+
+
+class DamagedFile(StoreError):
+    """A file of an index that is missing or is not as it was written."""
 
 
 class QueryError(MaxactError):

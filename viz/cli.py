@@ -11,7 +11,7 @@ import typer
 
 from pipeline.choices import RenderPrecision
 from pipeline.cli.app import app, main
-from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedData, MovedWeights, Out, Seed, Units
 from pipeline.progress import ConsoleReporter
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ def sheets(
     ] = None,
     page_units: Annotated[int, typer.Option(min=1, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    data: MovedData = None,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
 
@@ -39,7 +40,7 @@ def sheets(
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         files = draw_sheets(
             index,
             layers=layer or (),
@@ -129,6 +130,7 @@ def render(
     ] = None,
     device: Device = "auto",
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
 
@@ -150,7 +152,7 @@ def render(
     shorthands = {"steps": steps, "patience": patience}
     given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
     options = parse_assignments([*given, *(settings or [])], "--set")
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         rows = render_index(
             index,
             get_recipe(recipe or default_recipe(objective), options),
@@ -204,6 +206,7 @@ def project_command(
     ] = "all",
     top: Annotated[int, typer.Option(min=1, help="Images to show per unit.")] = 9,
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
 
@@ -217,7 +220,7 @@ def project_command(
     from viz.projections.project import parse_methods
 
     methods = parse_methods(method)
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         files = draw_projections(
             index,
             layers=layer or (),
@@ -251,6 +254,7 @@ def prior_train(
     seed: Seed = 0,
     device: Device = "auto",
     weights: MovedWeights = None,
+    data: MovedData = None,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
 
@@ -268,7 +272,7 @@ def prior_train(
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
-    with open_index(out) as index:
+    with open_index(out, data=data or ()) as index:
         chosen = index.layer(layer)
         network = index_network(index, weights=weights)
         network.module.to(find_device(device))

@@ -10,6 +10,7 @@ Four tests, from cheap to dear; docs/checking.md says what each finds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.part import ShardRecord
+from pipeline.store.final_tables import has_digests, refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 
 __all__ = ["DEFAULT_SAMPLE", "MAX_SHOWN", "Audit", "check_index"]
@@ -111,6 +113,7 @@ def check_index(
     sample: int | None = DEFAULT_SAMPLE,
     seed: int = 0,
     network: Network | None = None,
+    data: Path | str | Sequence[Path | str] = (),
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Audit:
@@ -123,10 +126,12 @@ def check_index(
             all shards of the dataset. 0 for the first two tests, which need neither of them.
         seed: of the choice of images and shards.
         network: used instead of loading the run's own.
+        data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
         cache: folder of measured receptive fields; None to measure them again.
         reporter: shows the progress.
 
     Raises:
+        DamagedFile: when a table is not what run.json recorded; `repair` writes it again.
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
         MaxactError: when the dataset or the network cannot be opened, and nothing wrong was found
@@ -134,19 +139,22 @@ def check_index(
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
+    refuse_damaged_tables(out, run, whole=True)
+    if not has_digests(run):
+        reporter.note(f"{out} has no digests of its tables; `maxact repair {out}` adds them")
     progress = _Progress()
     files, recorded = check_files(out, run), check_run(run)
     progress.findings += [files, recorded]
     if files.total:
         progress.notes.append("the tables could not be compared further")
         return progress.audit()
-    with open_index(out) as index:
+    with open_index(out, data=data) as index:
         try:
             _check_tables(index, progress, reporter)
             records = _check_parts(index, progress, reporter, trusted=not recorded.total)
             if sample == 0:
                 return progress.audit()
-            network = network or recorded_network(run["config"])
+            network = network or recorded_network(run["config"], name=run["network"]["name"])
             progress.findings.append(check_network(index, network, cache))
             _check_dataset(index, records, sample, seed, progress, reporter)
             progress.choice = choose_images(index, sample, seed)

@@ -25,7 +25,7 @@ from pipeline.store.schemas import SCHEMA_VERSION, SCHEMAS
 
 __all__ = ["check_counts", "check_files", "check_run", "layer_differences", "recorded_layers"]
 
-_SAME_WORDS = ("network", "top", "score", "precision", "decoder")
+_SAME_WORDS = ("top", "score", "precision", "decoder")
 """Fields of the configuration that the run's identity has too, under the same name."""
 
 _COUNTED = {"images": "images", "errors": "errors", "units": "units", "layers": "layers"}
@@ -110,6 +110,9 @@ def check_run(run: Mapping[str, Any]) -> Findings:
     )
     shards = readable_count(run["dataset"]["shards"], "shard")
     compare("dataset.shards", shards, str(identity.get("dataset")).partition(", listing")[0])
+    # A network that was passed to `run_index` is recorded under its own name only.
+    if config["network"] != fields.get("network"):
+        compare("network.name", run["network"]["name"], fields.get("network"))
     for name in _SAME_WORDS:
         compare(f"config.{name}", config[name], fields.get(name))
     compare("config.memory_format", config["memory_format"], fields.get("memory format"))

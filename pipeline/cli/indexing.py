@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import Compile, Decoder, Keep, MemoryFormat, Precision, Score
 from pipeline.cli.options import (
     INDEX,
     AsJson,
@@ -17,6 +17,8 @@ from pipeline.cli.options import (
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
+    MovedData,
     NewOut,
     Out,
     Seed,
@@ -85,6 +87,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -124,6 +133,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )
@@ -131,7 +141,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -157,6 +167,11 @@ def check(
         typer.Option("--all", help="Run all images again, and read all shards of the dataset, local or not."),
     ] = False,
     seed: Seed = 0,
+    data: MovedData = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
@@ -167,13 +182,22 @@ def check(
       maxact check out/demo --sample 1000 --seed 7
       maxact check out/demo --sample 0      # needs neither dataset nor network
       maxact check out/demo --all
+      maxact check out/demo --files
     """
+    if files:
+        _check_files(out)
+        return
     from pipeline.check.audit import MAX_SHOWN, check_index
     from pipeline.check.report import describe
     from pipeline.cli.output import write_rows
 
     audit = check_index(
-        out, sample=None if every else sample, seed=seed, cache=cache_folder(), reporter=ConsoleReporter()
+        out,
+        sample=None if every else sample,
+        seed=seed,
+        data=data or (),
+        cache=cache_folder(),
+        reporter=ConsoleReporter(),
     )
     if as_json:
         fields = ("layer", "unit", "image_id", "what")
@@ -188,9 +212,64 @@ def check(
         raise typer.Exit(1)
 
 
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    typer.echo(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
+
+
+def _check_files(out: Path) -> None:
+    """Print what is wrong with the files of an index, and what else is in its folder."""
+    from pipeline.check.files import check_files
+
+    report = check_files(out, reporter=ConsoleReporter())
+    for name, what in report.damaged.items():
+        typer.echo(f"{out}/{_readable(name)} {what}")
+    for name in report.foreign:
+        typer.echo(f"{out}/{_readable(name)} is not part of the index", err=True)
+    without = ""
+    if report.unrecorded:
+        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
+    verified = readable_count(report.verified, "file")
+    typer.echo(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def repair(out: Out) -> None:
+    """Rebuild damaged or missing tables from the parts of an index, without network and dataset.
+
+    An index that has no digests of its tables gets them.
+
+    \b
+    Examples:
+      maxact repair out/demo
+    """
+    from pipeline.runs.repair import repair_index
+
+    done = repair_index(out, reporter=ConsoleReporter())
+    for name, what in done.rebuilt.items():
+        typer.echo(f"{out / name}.parquet {what}: rebuilt")
+    if done.rebuilt:
+        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
+        summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
+    else:
+        summary = "all tables are intact"
+    typer.echo(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check):
+    for command in (index, merge, check, repair, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 
@@ -202,6 +281,11 @@ def _classes(text: str) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"--classes must be a number or `all`, got {text!r}")
     return int(text)
+
+
+def _readable(name: str) -> str:
+    """A file name that cannot control a terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _summarise(summary: RunSummary) -> None:

@@ -26,13 +26,24 @@ __all__ = [
     "Kind",
     "LayerGlobs",
     "LayersOfIndex",
+    "MergedOut",
+    "MovedData",
     "MovedWeights",
     "NewOut",
     "Out",
     "Seed",
     "Units",
     "cache_folder",
+    "new_folder",
 ]
+
+
+def new_folder(text: str) -> Path:
+    """The folder that a text names, which may not exist yet."""
+    if not str(text).strip():
+        raise typer.BadParameter("the name of the folder is empty; write . for the current folder")
+    return Path(text)
+
 
 LOOK = "See what there is"
 """Help panel of the commands that list networks, layers and recipes."""
@@ -47,7 +58,22 @@ DRAW = "Draw"
 """Help panel of the commands that make pictures."""
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of an index.")]
-NewOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index into.")]
+NewOut = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="PATH", parser=new_folder, help="Folder to write the index into."),
+]
+MergedOut = Annotated[
+    Path, typer.Argument(metavar="OUT", parser=new_folder, help="Folder to write the merged index into.")
+]
+MovedData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder, file or pattern of the indexed dataset, if it has moved; repeatable, in the order "
+        "in which they were indexed.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
 

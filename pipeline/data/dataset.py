@@ -33,6 +33,7 @@ __all__ = [
     "Shard",
     "default_cache",
     "image_id",
+    "list_shards",
     "open_dataset",
     "split_image_id",
 ]
@@ -163,7 +164,7 @@ def open_dataset(
     roots: dict[str, list[Shard]] = {}
     for argument in data:
         for path in expand(_resolve_name(argument, cache, reporter)):
-            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path), reporter))
+            roots.update(list_shards(path if is_url(path) else os.path.abspath(path), reporter))
     shards = sorted(name_shards(roots), key=lambda shard: shard.name)
     return Dataset(choose_title(data), tuple(shards), tuple(_make_absolute(item) for item in data))
 
@@ -180,8 +181,16 @@ def _resolve_name(argument: str, cache: Path, reporter: Reporter) -> str:
     return argument
 
 
-def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
-    """Map each path or URL to its shards; `name_shards` completes their names."""
+def list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
+    """Map each path or URL to its shards; `name_shards` completes their names.
+
+    Args:
+        path: absolute, or a URL: of a folder, a tar or a Parquet file.
+        reporter: receives what is skipped.
+
+    Raises:
+        SourceError: if it does not exist, contains no images, or has an unknown format.
+    """
     if not _is_folder(path):
         return {path: [_open_archive(path)]}
     listing = list_folder(path)

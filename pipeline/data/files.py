@@ -21,6 +21,7 @@ __all__ = [
     "basename",
     "expand",
     "filesystem",
+    "fixed_folder",
     "is_url",
     "open_binary",
     "read_range",
@@ -254,6 +255,12 @@ def expand(pattern: str) -> list[str]:
             raise SourceError(f"no file matches {name!r}")
         found += matches
     return found
+
+
+def fixed_folder(pattern: str) -> str:
+    """The folder in front of the first part of a pattern that has braces, `*`, `?` or `[`."""
+    special = re.search(r"[{*?\[]", pattern)
+    return os.path.dirname(pattern[: special.start()] if special else pattern) or "."
 
 
 def _count_names(pattern: str) -> int:

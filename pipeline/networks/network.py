@@ -212,13 +212,26 @@ def load_network(
     )
 
 
-def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = None) -> Network:
+def recorded_network(
+    config: Mapping[str, Any], *, weights: str | Path | None = None, name: str | None = None
+) -> Network:
     """Load the network that the configuration in a run.json names.
 
     Args:
         config: has `network` and `weights`, and `input` and `directions` if they were given.
         weights: a file, if the recorded one no longer exists.
+        name: of the network that was indexed, if it is known.
+
+    Raises:
+        NetworkError: if it was passed as an object, so that it has no name to load it by.
     """
+    # Older versions recorded the default's name for a network that was passed.
+    passed = config["network"] is None or (config["network"] == DEFAULT_NETWORK != (name or DEFAULT_NETWORK))
+    if passed:
+        raise NetworkError(
+            f"the network of this index, {name or 'a module'}, was passed in Python as an object and has no "
+            "name to load it by; call the function in Python and pass it again, network=..."
+        )
     return load_network(
         config["network"],
         weights=weights or config["weights"],

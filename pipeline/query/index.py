@@ -9,7 +9,7 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,13 @@ import duckdb
 
 from pipeline.choices import Side
 from pipeline.data.content import byte_digest
-from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
+from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.views import create_views, read_preprocess
+from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 
 if TYPE_CHECKING:
@@ -52,28 +53,32 @@ class ChangedImage(StoreError):
     """An image of the dataset is not the one that was indexed."""
 
 
-def open_index(out: Path | str) -> Index:
+def open_index(out: Path | str, *, data: Path | str | Sequence[Path | str] = ()) -> Index:
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
         out: folder of the index.
+        data: where the indexed dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
+        DamagedFile: when a table is missing, or its size or end is not what was written.
     """
-    return Index(Path(out))
+    return Index(Path(out), (str(data),) if isinstance(data, str | Path) else tuple(map(str, data)))
 
 
 class Index:
     """An open index; see `open_index`."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, data: tuple[str, ...] = ()) -> None:
         self.out = out
+        self.data = data
         self.run: dict[str, Any] = read_finished_run(out)
+        refuse_damaged_tables(out, self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
         self._connection = duckdb.connect()
         try:
-            create_views(self._connection, out, self.preprocess)
+            create_views(self._connection, out, self.preprocess, fingerprint=self.run["fingerprint"])
             self._units: dict[str, int] = dict(
                 self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
             )
@@ -220,15 +225,35 @@ class Index:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The indexed dataset, opened where it was indexed.
+        """The indexed dataset, opened where it was indexed, or where it was said to be now.
 
         Raises:
-            SourceError: when it is no longer there.
+            SourceError: when it is no longer there, or lacks a shard of the index.
         """
         from pipeline.data.dataset import open_dataset
+        from pipeline.data.moved import open_moved
 
         cache = self.run.get("config", {}).get("cache")
-        return open_dataset(tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache))
+        cache = None if cache is None else Path(cache)
+        recorded = tuple(self.run["dataset"]["data"])
+        if not self.data:
+            try:
+                return open_dataset(recorded, cache=cache)
+            except SourceError as error:
+                raise SourceError(
+                    f"{error}; if the dataset has moved, say where it is now (--data)"
+                ) from error
+        dataset = open_moved(recorded, self.data, cache=cache)
+        rows = self._fetch("SELECT DISTINCT shard FROM images ORDER BY shard", {}).rows
+        there = {shard.name for shard in dataset.shards}
+        missing = [name for (name,) in rows if name not in there]
+        if missing:
+            raise SourceError(
+                f"--data {' '.join(self.data)} has no shard {missing[0]} "
+                f"({len(missing):,} of {len(rows):,} of the index in {self.out} are missing); give the path "
+                f"that corresponds to {', '.join(recorded[:3])}{', ...' if len(recorded) > 3 else ''}"
+            )
+        return dataset
 
     def image_bytes(self, image_id: int) -> bytes:
         """The encoded bytes of one image, read from the dataset by its offset.
@@ -280,7 +305,9 @@ class Index:
             StoreError: when it is of another dataset, so that its image numbers are others.
         """
         run = read_finished_run(out)
-        create_views(self._connection, out, read_preprocess(run, out), schema=schema)
+        refuse_damaged_tables(out, run)
+        preprocess = read_preprocess(run, out)
+        create_views(self._connection, out, preprocess, fingerprint=run["fingerprint"], schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
             for name in ("main", schema)

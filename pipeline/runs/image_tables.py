@@ -23,15 +23,14 @@ from pipeline.images.hashes import NEAR_BITS
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
+from pipeline.store.digests import FileDigest
+from pipeline.store.leftovers import SPILL
 from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
 
 Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
-
-_SPILL = ".spill"
-"""Folder in OUT where DuckDB spills; it removes it at the end."""
 
 _MEMORY = "1GB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
@@ -99,7 +98,7 @@ def write_records(
     commits: Sequence[Commit],
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
-) -> None:
+) -> dict[str, FileDigest]:
     """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
     Args:
@@ -108,15 +107,20 @@ def write_records(
         shards: of all commits, sorted by name; their places are the ordinals.
         footer: metadata of the files.
 
+    Returns:
+        The digest of each table.
+
     Raises:
         StoreError: when a table cannot be read or written.
     """
     duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
     numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
-    store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
-    store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)
+    return {
+        "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),
+        "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
+    }
 
 
 class _Rows:
@@ -196,7 +200,7 @@ def _connection(out: Path, images: int) -> Iterator[Any]:
 
     threads = min(os.cpu_count() or 1, 1 + images // _IMAGES_PER_THREAD)
     config = {
-        "temp_directory": str(out / _SPILL),
+        "temp_directory": str(out / SPILL),
         "memory_limit": _MEMORY,
         "threads": str(threads),
         "preserve_insertion_order": "false",

@@ -1,4 +1,4 @@
-"""Tables on disk: schemas, Parquet files written atomically, `run.json` and the lock on a folder.
+"""Tables on disk: schemas, Parquet files written atomically, digests, `run.json` and the lock on a folder.
 
 Goes in: arrays and records. Comes out: files, and the same arrays read back.
 Imports: choices, errors.

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError
+from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
+from pipeline.store.final_tables import record_tables
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.seals import JSON, seal_json
 
 __all__ = [
     "RUN_FILE",
     "RunSummary",
     "Totals",
+    "fingerprint_of_index",
     "finish_run",
     "locked",
     "read_finished_run",
@@ -32,13 +36,21 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Numbers of rows of a finished index."""
+    """Numbers of rows of a finished index, its tables, and the parts that they were merged from.
+
+    Args:
+        images, errors, units, layers, shards: numbers.
+        tables: the digest of each table.
+        parts: names of the parts.
+    """
 
     images: int
     errors: int
     units: int
     layers: int
     shards: int
+    tables: Mapping[str, FileDigest]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +72,36 @@ def read_run(out: Path) -> dict[str, Any]:
     Raises:
         StoreError: when OUT holds no run, one of another schema version, or a field of it is not
             what it must be.
+        DamagedFile: when the file is not as it was written.
     """
-    if not out.exists():
-        raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     try:
-        content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        if not out.exists():
+            raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
+        data = (out / RUN_FILE).read_bytes()
+        intact = JSON.is_intact(data)
+        if intact is False:
+            raise _damaged(out)
+        content = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{out / RUN_FILE} cannot be read: {reason}") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise StoreError(
+            f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
+            "give another folder, or move that file elsewhere"
+        )
+    found = content["schema_version"]
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
             "index again with --fresh, or use the maxact that wrote it"
         )
+    if intact is None and "tables" in content:
+        raise _damaged(out)
     refuse_invalid_run(out / RUN_FILE, content)
     run: dict[str, Any] = content
     return run
@@ -94,6 +119,15 @@ def read_finished_run(out: Path) -> dict[str, Any]:
     return run
 
 
+def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
+    """The fingerprint of the index in OUT, if there is one that a network of this digest made; else None."""
+    try:
+        run = read_run(out)
+    except StoreError:
+        return None
+    return str(run["fingerprint"]) if run["network"]["digest"] == network_digest else None
+
+
 def write_run(out: Path, content: Mapping[str, Any]) -> None:
     """Replace OUT/run.json atomically.
 
@@ -101,7 +135,14 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
         StoreError: when it cannot be written.
     """
     with atomic_path(out / RUN_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(seal_json({"tables": {}, "parts": [], **content}), encoding="utf-8")
+
+
+def _damaged(out: Path) -> DamagedFile:
+    return DamagedFile(
+        f"{out / RUN_FILE} was changed after it was written (its SHA-256 differs); restore it from a copy, "
+        "or run the same `maxact index` again, which writes it anew and keeps committed work"
+    )
 
 
 def finish_run(
@@ -120,6 +161,8 @@ def finish_run(
         StoreError: when run.json cannot be written.
     """
     content["status"] = "complete"
+    content["tables"] = record_tables(totals.tables)
+    content["parts"] = list(totals.parts)
     content["dataset"]["shards"] = totals.shards
     content["counts"] = {
         "images": totals.images,

@@ -14,10 +14,10 @@ from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
-from viz.priors.prior import Prior, load_prior, parse_code_shape
+from viz.priors.prior import Prior, load_prior, parse_code_shape, priors_of
 from viz.recipes.base import Recipe
 from viz.render.render_units import render_units
-from viz.render.table import Rendered
+from viz.render.table import Rendered, note_hidden
 
 __all__ = ["index_network", "render_index"]
 
@@ -37,7 +37,7 @@ def index_network(
         StoreError: when its weights are others than those indexed.
     """
     recorded = index.run["network"]
-    network = network or recorded_network(index.run["config"], weights=weights)
+    network = network or recorded_network(index.run["config"], weights=weights, name=recorded["name"])
     if network.digest != recorded["digest"]:
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
@@ -128,6 +128,7 @@ def render_index(
         raise empty[0]
     for each in empty:
         reporter.note(f"skipped: {each}")
+    note_hidden(index.out, index.run["fingerprint"], reporter)
     return rows
 
 
@@ -144,9 +145,11 @@ def _prior(
     if source is None:
         if weights is not None or code is not None:
             raise RenderError("a generator's weights or code shape need --generator module:factory")
-        trained = sorted((index.out / "prior").glob("*.pt"))
+        trained, others = priors_of(index)
         if len(trained) != 1:
             names = ", ".join(path.name for path in trained) or "none"
+            if others:
+                names += f" of this index (and {', '.join(path.name for path in others)} of another)"
             raise RenderError(
                 f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
                 "train one with `maxact prior train`, or choose with --generator"

@@ -14,7 +14,7 @@ from pipeline.check.findings import MAX_KEPT, Discrepancy
 from pipeline.errors import SourceError, StoreError, WeightsError
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
-from tests.fixtures.tables import Row, chosen, rewrite
+from tests.fixtures.tables import Row, chosen, edit_run, rewrite
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
 SIZES = [14, 11]
@@ -79,8 +79,7 @@ def test_a_sample_looks_at_fewer_images(true: Path) -> None:
 
 
 def test_without_a_sample_neither_network_nor_dataset_is_needed(out: Path, tmp_path: Path) -> None:
-    run = out / "run.json"
-    run.write_text(run.read_text().replace(str(out.parent.parent), str(tmp_path / "elsewhere")))
+    edit_run(out, lambda run: run["dataset"].update(data=[str(tmp_path / "elsewhere")]))
     audit = check_index(out, sample=0)
     assert (audit.images, audit.shards, audit.found, audit.rebuilt) == (0, 0, 0, True)
 
@@ -238,8 +237,7 @@ def test_another_network_is_refused(true: Path) -> None:
 
 
 def test_an_index_that_is_not_finished_is_refused(out: Path, tmp_path: Path) -> None:
-    run = out / "run.json"
-    run.write_text(run.read_text().replace('"complete"', '"incomplete"'))
+    edit_run(out, lambda run: run.update(status="incomplete"))
     with pytest.raises(StoreError, match="not finished"):
         check(out)
     with pytest.raises(StoreError, match="does not exist"):
