@@ -37,9 +37,7 @@ class Discrepancy:
     def __str__(self) -> str:
         about = [f"{self.layer}{f' unit {self.unit}' if self.unit >= 0 else ''}"] if self.layer else []
         about += [f"image {self.image_id}"] if self.image_id >= 0 else []
-        text = f"{' '.join(about) or 'index'}: {self.what}"
-        # Keys and labels of a forged index may hold control characters.
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        return f"{' '.join(about) or 'index'}: {self.what}"
 
 
 @dataclass(slots=True)

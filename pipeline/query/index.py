@@ -82,6 +82,8 @@ class Index:
             self._units: dict[str, int] = dict(
                 self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
             )
+            if data:
+                _ = self.dataset  # a place that the caller gives must be right before any work
         except BaseException:
             self.close()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,8 @@ from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
+from pipeline.visible import visible
+from viz.file_names import file_name
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
 from viz.render.table import Rendered, note_hidden, read_renders
@@ -211,8 +212,8 @@ def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
     """Return a file name with layer, recipe and units; for units with gaps, it includes their number."""
     first, last = min(units), max(units)
     gaps = "" if len(units) == last - first + 1 else f"x{len(units)}"
-    words = [layer, (recipe or "real").partition(" ")[0], f"{first:04}-{last:04}{gaps}"]
-    return re.sub(r"[^\w.+-]", "_", "-".join(words))
+    shown = file_name((recipe or "real").partition(" ")[0], dashes=True)
+    return f"{file_name(layer)}-{shown}-{first:04}-{last:04}{gaps}"
 
 
 def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str) -> None:
@@ -222,7 +223,7 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
         StoreError: when it cannot be written.
     """
     note = PngInfo()
-    note.add_text("Title", title)
+    note.add_text("Title", visible(title))
     note.add_text("Software", _colophon())
     note.add_text(FINGERPRINT_NOTE, index_fingerprint)
     with atomic_path(path) as temporary:
@@ -231,7 +232,11 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
 
 def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None:
     """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
-    about = {"creator": _colophon(), "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}"}
+    about = {
+        "title": path.stem,
+        "creator": _colophon(),
+        "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}",
+    }
     with atomic_path(path) as temporary:
         for page, append in _with_append_flag(pages):
             with Image.open(page) as image:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pipeline.check.audit import check_index
 from pipeline.check.choice import miss_probability
-from pipeline.check.findings import Discrepancy
 from pipeline.config import RunConfig
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
@@ -84,8 +83,3 @@ def test_the_chance_to_miss_is_that_of_drawing_without_replacement() -> None:
     assert miss_probability(10, 3, 8) == 0
     assert miss_probability(5, 2, 2) == pytest.approx(3 / 10)  # C(3, 2) / C(5, 2)
     assert miss_probability(10_000, 500, 64) == pytest.approx(0.95**64, rel=0.02)
-
-
-def test_text_of_a_forged_index_cannot_control_a_terminal() -> None:
-    found = Discrepancy("a\x1b[2Jb", 3, 7, "key is \u202egnp")
-    assert str(found) == r"a\x1b[2Jb unit 3 image 7: key is \u202egnp"

@@ -23,7 +23,15 @@ from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page
 from viz.sheets.pages import _rendered_field, draw_sheets
-from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
+from viz.sheets.typography import (
+    REPLACEMENT,
+    drawable,
+    fit_text,
+    font,
+    readable_label,
+    readable_number,
+    wrap_text,
+)
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +289,19 @@ def test_extreme_values_can_be_drawn() -> None:
     ]
     page = draw_page(cells, PageText("", "", (), "", ""))
     assert page.width == 2400
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("great white shark", "great white shark"),
+        ("Größe λ Ж", "Größe λ Ж"),
+        ("a\x1bb\u202ec\u200bd\ne", "a?b?c?d?e"),
+        ("漢字 😀", "?? ?"),
+        ("\U0010fffd\ue000", "??"),
+    ],
+)
+def test_characters_that_cannot_be_drawn_become_squares(text: str, drawn: str) -> None:
+    face = font("Regular", 20)
+    assert drawable(text, face) == drawn.replace("?", REPLACEMENT)
+    assert fit_text(text, face, 1000) == drawn.replace("?", REPLACEMENT)
