@@ -24,8 +24,9 @@ SPEAKING = {
 ORDER = {
     "pipeline": (
         ("cli",),
+        ("check",),
         ("runs",),
-        ("check", "engines"),
+        ("engines",),
         ("query", "stream"),
         ("layers", "state"),
         ("networks", "data"),
