@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "AskedPrecision",
     "Compile",
     "Decoder",
     "Device",
@@ -13,7 +14,6 @@ __all__ = [
     "MemoryFormat",
     "Positions",
     "Precision",
-    "RenderPrecision",
     "Score",
     "Side",
 ]
@@ -21,9 +21,9 @@ __all__ = [
 Precision = Literal["fp32", "bf16"]
 """Number format of weights and activations."""
 
-RenderPrecision = Literal["auto", Precision]
-"""Number format of gradient ascent; `auto` is bf16 where the processor computes in it. What is
-measured on the saved picture is always fp32."""
+AskedPrecision = Literal["auto", Precision]
+"""Number format that a user asks for; `auto` is bf16 where the processor computes in it, else fp32.
+What is measured on a saved picture is always fp32."""
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 """Memory format of a network's parameters and inputs."""

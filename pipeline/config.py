@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.choices import Compile, Decoder, Device, Keep, Kind, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Device, Keep, Kind, MemoryFormat, Score
 from pipeline.errors import UsageError
 
 __all__ = ["RunConfig"]
@@ -18,7 +18,7 @@ _WORDS = {
     "kind": Kind,
     "keep": Keep,
     "score": Score,
-    "precision": Precision,
+    "precision": AskedPrecision,
     "memory_format": MemoryFormat,
     "compile": Compile,
     "decoder": Decoder,
@@ -46,7 +46,8 @@ class RunConfig:
         top: images kept per unit and side, 1..1024.
         score: what is kept of a layer's positions, per image and unit.
         batch_size: images per forward pass, 1..1024.
-        precision: fp32, or bf16 for weights and activations.
+        precision: of weights and activations: fp32, bf16, or auto, which is bf16 if the device
+            computes in it, else fp32.
         memory_format: memory format of the network and its input.
         compile: whether torch.compile is used; `auto` decides from the dataset's size.
         decoder: library that decodes JPEGs.
@@ -79,7 +80,7 @@ class RunConfig:
     top: int = 64
     score: Score = "max"
     batch_size: int = 32
-    precision: Precision = "fp32"
+    precision: AskedPrecision = "fp32"
     memory_format: MemoryFormat = "channels_last"
     compile: Compile = "auto"
     decoder: Decoder = "pil"

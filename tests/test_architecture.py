@@ -24,19 +24,21 @@ SPEAKING = {
 ORDER = {
     "pipeline": (
         ("cli",),
+        ("check",),
         ("runs",),
-        ("check", "engines"),
+        ("engines",),
         ("query", "stream"),
         ("layers", "state"),
         ("networks", "data"),
         ("images", "store", "config", "devices"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
         ("errors", "progress_bar"),
+        ("visible",),
     ),
     "viz": (
         ("public",),
         ("cli",),
-        ("projections",),
+        ("atlas", "projections"),
         ("sheets",),
         ("render",),
         ("recipes",),
@@ -44,7 +46,7 @@ ORDER = {
         ("ascent",),
         ("planning", "priors"),
         ("passes",),
-        ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
+        ("canvas", "choices", "file_names", "objectives", "pixels", "seeds", "tensor_files"),
     ),
 }
 """Folders, and modules that lie in the package itself, from top to bottom: each imports only from

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.choices import RenderPrecision
+from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
-from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedData, MovedWeights, Out, Seed, Units
-from pipeline.progress import ConsoleReporter
+from pipeline.cli.options import (
+    DRAW,
+    LOOK,
+    MAX_COUNT,
+    Device,
+    LayersOfIndex,
+    MovedData,
+    MovedWeights,
+    Out,
+    Seed,
+    Units,
+)
+from pipeline.cli.output import print_files, print_line
+from pipeline.progress import ConsoleReporter, readable_count
 
 __all__ = ["app", "main"]
 
@@ -26,7 +36,7 @@ def sheets(
         str | None,
         typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
     ] = None,
-    page_units: Annotated[int, typer.Option(min=1, help="Units per page.")] = 24,
+    page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
     data: MovedData = None,
 ) -> None:
@@ -50,7 +60,7 @@ def sheets(
             pdf=pdf,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 @app.command(rich_help_panel=DRAW)
@@ -75,7 +85,12 @@ def render(
     ] = "point",
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimisation steps; short for --set steps=N.", show_default="the recipe's"),
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Optimisation steps; short for --set steps=N.",
+            show_default="the recipe's",
+        ),
     ] = None,
     seed: Seed = 0,
     settings: Annotated[
@@ -90,11 +105,14 @@ def render(
     batch: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images to optimise together; affects speed only.", show_default="by device"
+            min=1,
+            max=MAX_COUNT,
+            help="Images to optimise together; affects speed only.",
+            show_default="by device",
         ),
     ] = None,
     precision: Annotated[
-        RenderPrecision,
+        AskedPrecision,
         typer.Option(help="Number format of the optimisation; auto is bf16 if the processor has it."),
     ] = "auto",
     photo: Annotated[
@@ -124,6 +142,7 @@ def render(
         int | None,
         typer.Option(
             min=1,
+            max=MAX_COUNT,
             help="Stop an image after this many steps without a better score.",
             show_default="the recipe's",
         ),
@@ -155,7 +174,7 @@ def render(
     with open_index(out, data=data or ()) as index:
         rows = render_index(
             index,
-            get_recipe(recipe or default_recipe(objective), options),
+            get_recipe(default_recipe(objective) if recipe is None else recipe, options),
             layers=layer or (),
             units=units,
             seed=seed,
@@ -170,7 +189,59 @@ def render(
             device=device,
             reporter=ConsoleReporter(),
         )
-    _print_files(out / row.file for row in rows)
+    print_files(out / row.file for row in rows)
+
+
+@app.command(rich_help_panel=DRAW)
+def atlas(
+    out: Out,
+    layer: LayersOfIndex = None,
+    units: Units = "all",
+    max_side: Annotated[
+        int, typer.Option(min=32, max=MAX_COUNT, help="Longer side of the whole photographs, in pixels.")
+    ] = 320,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps/--no-maps",
+            help="Show where in the photographs a unit is active; this runs the network on them.",
+        ),
+    ] = True,
+    weights: MovedWeights = None,
+    data: MovedData = None,
+) -> None:
+    """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
+
+    It has a page for each layer, unit, image and label. Files that would not change are kept, so the
+    same command continues an interrupted build, and updates the atlas after more units were rendered.
+
+    \b
+    Examples:
+      maxact atlas out/demo
+      maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+    """
+    from pipeline.query.index import open_index
+    from viz.atlas.build import build_atlas
+
+    with open_index(out, data=data or ()) as index:
+        summary = build_atlas(
+            index,
+            layers=layer or (),
+            units=units,
+            max_side=max_side,
+            quality=quality,
+            maps=maps,
+            weights=weights,
+            reporter=ConsoleReporter(),
+        )
+    megabytes = summary.size / 1e6
+    print_line(
+        f"{readable_count(summary.layers, 'layer')}, {readable_count(summary.units, 'unit')}, "
+        f"{readable_count(summary.photographs, 'photograph')}, {megabytes:,.1f} MB",
+        error=True,
+    )
+    print_files([summary.page])
 
 
 @app.command(rich_help_panel=LOOK)
@@ -189,10 +260,11 @@ def recipes(
     from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 
     if name is None:
-        sys.stdout.writelines(f"{key:10} {summarise_recipe(RECIPES[key])}\n" for key in RECIPES)
+        for key in RECIPES:
+            print_line(f"{key:10} {summarise_recipe(RECIPES[key])}")
         return
-    options = describe_recipe(get_recipe(name))
-    sys.stdout.writelines(f"{f'{key}={value}':28} {what}\n" for key, value, what in options)
+    for key, value, what in describe_recipe(get_recipe(name)):
+        print_line(f"{f'{key}={value}':28} {what}")
 
 
 @app.command("project", rich_help_panel=DRAW)
@@ -204,7 +276,7 @@ def project_command(
         str,
         typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
     ] = "all",
-    top: Annotated[int, typer.Option(min=1, help="Images to show per unit.")] = 9,
+    top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     weights: MovedWeights = None,
     data: MovedData = None,
 ) -> None:
@@ -230,7 +302,7 @@ def project_command(
             weights=weights,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 prior_app = typer.Typer(
@@ -245,11 +317,11 @@ app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
 def prior_train(
     out: Out,
     layer: Annotated[str, typer.Option(help="Layer of the index whose features are decoded.")],
-    size: Annotated[int, typer.Option(help="Height and width of the images, in pixels.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
+    size: Annotated[int, typer.Option(max=4096, help="Height and width of the images, in pixels.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Training steps.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images per step.")] = 16,
     adversarial: Annotated[
-        float, typer.Option(min=0, help="Weight of the adversarial loss; 0 trains without one.")
+        float, typer.Option(min=0, max=1e6, help="Weight of the adversarial loss; 0 trains without one.")
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
@@ -276,9 +348,4 @@ def prior_train(
         chosen = index.layer(layer)
         network = index_network(index, weights=weights)
         network.module.to(find_device(device))
-        typer.echo(train_prior(index, network, chosen, options, reporter=ConsoleReporter()))
-
-
-def _print_files(files: Iterable[Path]) -> None:
-    """Print the path of every file written, one a line."""
-    sys.stdout.writelines(f"{file}\n" for file in files)
+        print_files([train_prior(index, network, chosen, options, reporter=ConsoleReporter())])

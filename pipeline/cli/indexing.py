@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, Keep, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
+    MAX_COUNT,
+    AsJson,
     Device,
     Directions,
     Input,
@@ -22,6 +25,7 @@ from pipeline.cli.options import (
     Seed,
     cache_folder,
 )
+from pipeline.cli.output import print_line, write_rows
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
@@ -56,7 +60,10 @@ def index(
     ] = 64,
     score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
+    precision: Annotated[
+        AskedPrecision,
+        typer.Option(help="Number format of the network; auto is bf16 if the processor has it, else fp32."),
+    ] = "fp32",
     memory_format: Annotated[
         MemoryFormat, typer.Option(help="Memory format of the network.")
     ] = "channels_last",
@@ -165,38 +172,58 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
+    sample: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MAX_COUNT, help="Images to run again; 0 compares only the tables and the parts."
+        ),
+    ] = 128,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Run all images again, and read all shards of the dataset, local or not."),
+    ] = False,
     seed: Seed = 0,
     data: MovedData = None,
     files: Annotated[
         bool,
         typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Verify the tables, run recorded images through the network again and compare; exits with 1 on a
-    difference.
+    """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
 
     \b
     Examples:
       maxact check out/demo
-      maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --sample 1000 --seed 7
+      maxact check out/demo --sample 0      # needs neither dataset nor network
+      maxact check out/demo --all
       maxact check out/demo --files
     """
     if files:
         _check_files(out)
         return
-    from pipeline.check.rerun import MAX_SHOWN, check_index
+    from pipeline.check.audit import MAX_SHOWN, check_index
+    from pipeline.check.report import describe
 
-    audit = check_index(out, sample=sample, seed=seed, data=data or (), reporter=ConsoleReporter())
-    for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        typer.echo(str(discrepancy))
-    typer.echo(
-        f"{readable_count(audit.images, 'image')} run again: "
-        f"{readable_count(audit.peaks, 'recorded peak')} and "
-        f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
-        f"largest relative difference {audit.worst:.1e}"
+    audit = check_index(
+        out,
+        sample=None if every else sample,
+        seed=seed,
+        data=data or (),
+        cache=cache_folder(),
+        reporter=ConsoleReporter(),
     )
-    if audit.discrepancies:
+    if as_json:
+        fields = ("layer", "unit", "image_id", "what")
+        rows = [[getattr(found, name) for name in fields] for found in audit.discrepancies]
+        write_rows(sys.stdout, fields, rows, "json")
+    else:
+        for discrepancy in audit.discrepancies[:MAX_SHOWN]:
+            print_line(str(discrepancy))
+    for line in describe(audit):
+        print_line(line, error=as_json)
+    if audit.found:
         raise typer.Exit(1)
 
 
@@ -212,7 +239,7 @@ def clean(out: Out) -> None:
     """
     from pipeline.runs.out_folder import clean_index
 
-    typer.echo(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
+    print_line(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
 
 
 def _check_files(out: Path) -> None:
@@ -221,14 +248,14 @@ def _check_files(out: Path) -> None:
 
     report = check_files(out, reporter=ConsoleReporter())
     for name, what in report.damaged.items():
-        typer.echo(f"{out}/{_readable(name)} {what}")
+        print_line(f"{out}/{_readable(name)} {what}")
     for name in report.foreign:
-        typer.echo(f"{out}/{_readable(name)} is not part of the index", err=True)
+        print_line(f"{out}/{_readable(name)} is not part of the index", error=True)
     without = ""
     if report.unrecorded:
         without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
     verified = readable_count(report.verified, "file")
-    typer.echo(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    print_line(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
     if report.damaged:
         raise typer.Exit(1)
 
@@ -246,13 +273,13 @@ def repair(out: Out) -> None:
 
     done = repair_index(out, reporter=ConsoleReporter())
     for name, what in done.rebuilt.items():
-        typer.echo(f"{out / name}.parquet {what}: rebuilt")
+        print_line(f"{out / name}.parquet {what}: rebuilt")
     if done.rebuilt:
         same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
         summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
     else:
         summary = "all tables are intact"
-    typer.echo(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+    print_line(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
 
 
 def register(app: typer.Typer) -> None:
@@ -278,14 +305,14 @@ def _readable(name: str) -> str:
 
 def _summarise(summary: RunSummary) -> None:
     resumed = readable_count(summary.resumed_shards, "shard")
-    typer.echo(
+    print_line(
         f"{summary.out}: {readable_count(summary.images, 'image')}, "
         f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
         f"{readable_duration(summary.seconds)}"
         f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
     )
     if summary.errors:
-        typer.echo(
+        print_line(
             f"{readable_count(summary.errors, 'image')} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

@@ -18,6 +18,8 @@ __all__ = [
     "DRAW",
     "INDEX",
     "LOOK",
+    "MAX_COUNT",
+    "MAX_SEED",
     "AsCsv",
     "AsJson",
     "Device",
@@ -31,6 +33,7 @@ __all__ = [
     "MovedWeights",
     "NewOut",
     "Out",
+    "SafeCsv",
     "Seed",
     "Units",
     "cache_folder",
@@ -44,6 +47,12 @@ def new_folder(text: str) -> Path:
         raise typer.BadParameter("the name of the folder is empty; write . for the current folder")
     return Path(text)
 
+
+MAX_COUNT = 1 << 31
+"""Largest number of steps, images and the like: more than any run has, and within int64."""
+
+MAX_SEED = (1 << 63) - 1
+"""Largest seed: tables keep it as int64."""
 
 LOOK = "See what there is"
 """Help panel of the commands that list networks, layers and recipes."""
@@ -75,7 +84,18 @@ MovedData = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
+AsCsv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV with a header line, every value as it is; see --safe-csv."),
+]
+SafeCsv = Annotated[
+    bool,
+    typer.Option(
+        "--safe-csv",
+        help="Print CSV for a spreadsheet: text that starts like a formula (=, +, -, @) gets an "
+        "apostrophe, control characters are escaped.",
+    ),
+]
 
 LayerGlobs = Annotated[
     list[str] | None,
@@ -125,7 +145,7 @@ MovedWeights = Annotated[
     typer.Option(help="Weights file of the indexed network, if it has moved.", show_default=False),
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]
 
 
 def cache_folder() -> Path | None:

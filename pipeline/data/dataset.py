@@ -22,7 +22,7 @@ from pipeline.data.retry import retrying
 from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, download_dataset
-from pipeline.errors import SourceError, UsageError, did_you_mean
+from pipeline.errors import MissingSource, SourceError, UsageError, did_you_mean
 from pipeline.image_id import image_id, split_image_id
 from pipeline.progress import Reporter, Silent
 
@@ -201,14 +201,14 @@ def list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
             f"to them ({first}, which is {listed}{', ...' if len(listing.skipped) > 1 else ''})"
         )
     if listing.images and listing.shards:
-        raise SourceError(
+        raise MissingSource(
             f"{path} contains both images ({listing.images[0][0]}, ...) and shards "
             f"({listing.shards[0]}, ...); select one kind, for example {path}/*.tar"
         )
     if listing.images:
         return {path: list(folder_shards(path, listing.images))}
     if not listing.shards:
-        raise SourceError(
+        raise MissingSource(
             f"{path} contains no images; expected class folders of image files, image files, "
             "or .tar or .parquet shards"
         )
@@ -219,7 +219,7 @@ def list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
 def _is_folder(path: str) -> bool:
     if not is_url(path):
         if not os.path.exists(path):
-            raise SourceError(f"{path} does not exist{_suggest_name(path)}")
+            raise MissingSource(f"{path} does not exist{_suggest_name(path)}")
         return os.path.isdir(path)
     if path.partition("?")[0].endswith((".tar", ".parquet")):
         return False
@@ -244,7 +244,7 @@ def _open_archive(path: str) -> Shard:
     if suffix in ("tar", "tgz", "gz", "bz2", "xz", "zst"):
         return TarShard(name="", size=size_of(path), url=path)
     missing = "does not exist, or " if is_url(path) else ""
-    raise SourceError(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
+    raise MissingSource(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
 
 
 def _make_absolute(argument: str) -> str:

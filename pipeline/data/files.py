@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 from pipeline.data.retry import retrying
-from pipeline.errors import SourceError
+from pipeline.errors import MissingSource, SourceError
 
 __all__ = [
     "basename",
@@ -76,7 +76,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         hint = f" (pip install 'maxact[{extra}]')" if extra else ""
         raise SourceError(f"cannot open {url}: {error}{hint}") from error
     except ValueError as error:
-        raise SourceError(
+        raise MissingSource(
             f"cannot open {url}: {error}; use a path, or a URL such as https:// or s3://"
         ) from error
 
@@ -237,9 +237,9 @@ def expand(pattern: str) -> list[str]:
     try:
         encoded = os.fsencode(pattern)
     except UnicodeEncodeError as error:
-        raise SourceError(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
+        raise MissingSource(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
     if b"\0" in encoded:
-        raise SourceError(f"invalid path {pattern!r}: it contains a null byte")
+        raise MissingSource(f"invalid path {pattern!r}: it contains a null byte")
     if not is_url(pattern) and os.path.exists(pattern):
         return [pattern]
     try:
@@ -247,12 +247,12 @@ def expand(pattern: str) -> list[str]:
             raise ValueError(f"it may stand for more than {MAX_NAMES:,} names")
         names = list(braceexpand.braceexpand(pattern, escape=False))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"invalid pattern {pattern!r}: {error}") from error
+        raise MissingSource(f"invalid pattern {pattern!r}: {error}") from error
     found: list[str] = []
     for name in names:
         matches = _expand_glob(name)
         if not matches:
-            raise SourceError(f"no file matches {name!r}")
+            raise MissingSource(f"no file matches {name!r}")
         found += matches
     return found
 

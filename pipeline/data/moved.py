@@ -16,7 +16,7 @@ from pipeline.data.files import basename, expand, fixed_folder, is_url
 from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.shard import Shard
 from pipeline.data.torchvision import PREFIX
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import MissingSource, UsageError
 from pipeline.progress import Reporter, Silent
 
 __all__ = ["open_moved"]
@@ -108,6 +108,6 @@ def _counterparts(before: str, now: str) -> Iterator[tuple[str, str]]:
             below = _fixed(now).rstrip("/")
     paths = expand(pattern)
     if not paths:
-        raise SourceError(f"no file matches {pattern!r}")
+        raise MissingSource(f"no file matches {pattern!r}")
     for path in paths:
         yield path, start.rstrip("/") + path[len(below) :]

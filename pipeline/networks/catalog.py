@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.errors import NetworkError, did_you_mean
+from pipeline.errors import NetworkError, UnknownNetwork, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
@@ -27,7 +27,7 @@ from pipeline.networks.libraries import (
 from pipeline.networks.onnx_networks import onnx_blueprint
 from pipeline.networks.open_clip import open_clip_blueprint
 from pipeline.networks.plain_modules import plain_module
-from pipeline.networks.user_factory import find_factory
+from pipeline.networks.user_factory import call_factory, find_factory
 from pipeline.networks.zoo import KNOWN
 from pipeline.vision_libraries import prepare_torchvision
 
@@ -43,10 +43,12 @@ def _user_blueprint(name: str) -> Blueprint:
     factory = find_factory(
         name,
         what="network factory",
-        error=NetworkError,
+        missing=UnknownNetwork,
+        failed=NetworkError,
         hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
     )
-    module, preprocess, adapter = _factory_parts(factory(), name)
+    made = call_factory(factory, name, what="network factory", failed=NetworkError)
+    module, preprocess, adapter = _factory_parts(made, name)
     return Blueprint(
         name=name,
         build=lambda _: module,
@@ -85,7 +87,8 @@ def find_blueprint(name: str) -> Blueprint:
     """Find a network by name.
 
     Raises:
-        NetworkError: if the name is unknown; the message suggests similar names.
+        UnknownNetwork: if the name is unknown; the message suggests similar names.
+        NetworkError: if a factory fails or does not return a network.
     """
     prefix, _, rest = name.partition(":")
     if name in KNOWN:
@@ -111,7 +114,7 @@ def find_blueprint(name: str) -> Blueprint:
     if name.split(".")[0] in timm_names():
         return timm_blueprint(name)
     near = did_you_mean(name, [*KNOWN, *torchvision_names(), *_dense_names(), *timm_names()])
-    raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+    raise UnknownNetwork(f"unknown network {name!r}{near or '; see `maxact networks`'}")
 
 
 def _dense_names() -> tuple[str, ...]:
@@ -157,7 +160,7 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
     matched = matched or [row for row in rows if pattern in row[0]]
-    if not matched:
+    if not matched or not pattern:
         near = did_you_mean(pattern, [row[0] for row in rows])
-        raise NetworkError(f"no network matches {pattern!r}{near}")
+        raise UnknownNetwork(f"no network matches {pattern!r}{near}")
     return matched

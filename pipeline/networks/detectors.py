@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError
+from pipeline.errors import UnknownNetwork
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.libraries import download, on_255
@@ -96,13 +96,13 @@ def torchvision_dense_blueprint(name: str) -> Blueprint:
     """The blueprint of a detector or segmenter of torchvision.
 
     Raises:
-        NetworkError: if torchvision has no such model.
+        UnknownNetwork: if torchvision has no such model.
     """
     if name in detector_names():
         return _detector(name)
     if name in segmenter_names():
         return _segmenter(name)
-    raise NetworkError(f"torchvision has no detector or segmenter {name!r}")
+    raise UnknownNetwork(f"torchvision has no detector or segmenter {name!r}")
 
 
 def _blueprint(

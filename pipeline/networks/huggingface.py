@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError, WeightsError
+from pipeline.errors import NetworkError, UnknownNetwork, WeightsError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
@@ -65,7 +65,7 @@ def huggingface_blueprint(source: str) -> Blueprint:
     name = f"hf:{source}"
     local = Path(source).expanduser().is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
-        raise NetworkError(f"{name}: there is no such folder; expected {FOLDER}")
+        raise UnknownNetwork(f"{name}: there is no such folder; expected {FOLDER}")
     place = str(Path(source).expanduser()) if local else source
     whole = _load(name, local, lambda: library.AutoConfig.from_pretrained(place, trust_remote_code=False))
     kind, config = _find_class(library, whole, name)

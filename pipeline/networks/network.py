@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError
+from pipeline.errors import MissingWeights, NetworkError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter, set_adapter
 from pipeline.networks.blueprint import Blueprint
@@ -177,7 +177,7 @@ def _with_weights(
     """Build a blueprint's module with its weights; returns it with a description of their source."""
     if weights is None:
         if blueprint.publish is None:
-            raise NetworkError(
+            raise MissingWeights(
                 f"{blueprint.name} has no weights that can be downloaded; give {blueprint.source}, "
                 "or --weights random for an untrained network"
             )

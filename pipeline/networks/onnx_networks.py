@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.errors import NetworkError
+from pipeline.errors import NetworkError, UnknownNetwork
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
 
@@ -22,11 +22,12 @@ def onnx_blueprint(name: str) -> Blueprint:
         name: path of the file.
 
     Raises:
-        NetworkError: if the file or the package is missing, or the file cannot be converted.
+        UnknownNetwork: if there is no such file.
+        NetworkError: if the package is missing, or the file cannot be converted.
     """
     path = Path(name)
     if not path.is_file():
-        raise NetworkError(f"network {name} does not exist; give the path of an .onnx file")
+        raise UnknownNetwork(f"network {name} does not exist; give the path of an .onnx file")
     try:
         onnx, onnx2torch = importlib.import_module("onnx"), importlib.import_module("onnx2torch")
     except ImportError as error:

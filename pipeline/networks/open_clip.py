@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError, did_you_mean
+from pipeline.errors import NetworkError, UnknownNetwork, did_you_mean
 from pipeline.images.preprocess import Interpolation, Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.weights import fit_state
@@ -34,13 +34,13 @@ def open_clip_blueprint(source: str) -> Blueprint:
         source: MODEL or MODEL/PRETRAINED.
 
     Raises:
-        NetworkError: if open_clip has no such model or weights.
+        UnknownNetwork: if open_clip has no such model or weights.
     """
     library = open_clip()
     model, _, pretrained = source.partition("/")
     config = library.get_model_config(model)
     if config is None:
-        raise NetworkError(f"open_clip has no model {model!r}{did_you_mean(model, library.list_models())}")
+        raise UnknownNetwork(f"open_clip has no model {model!r}{did_you_mean(model, library.list_models())}")
     tags = library.list_pretrained_tags_by_model(model)
     file = _find_file(pretrained, model, tags)
     name = f"open_clip:{source}"
@@ -93,7 +93,9 @@ def _find_file(pretrained: str, model: str, tags: list[str]) -> Path | None:
     if path.is_file():
         return path
     near = did_you_mean(pretrained, tags) or (f"; it has {', '.join(tags)}" if tags else "")
-    raise NetworkError(f"open_clip has no weights {pretrained!r} of {model}, and there is no such file{near}")
+    raise UnknownNetwork(
+        f"open_clip has no weights {pretrained!r} of {model}, and there is no such file{near}"
+    )
 
 
 def _preprocess(

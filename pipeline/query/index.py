@@ -84,6 +84,8 @@ class Index:
             self._units: dict[str, int] = {name: units for name, units, _ in rows}
             self._vectors = {name for name, _, kind in rows if kind == "vector"}
             create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
+            if data:
+                _ = self.dataset  # a place that the caller gives must be right before any work
         except BaseException:
             self.close()
             raise

@@ -12,7 +12,7 @@ from pipeline.data.dataset import default_cache
 from pipeline.data.files import expand, is_url
 from pipeline.data.names import DEMO
 from pipeline.data.torchvision import PREFIX
-from pipeline.errors import SourceError, StoreError
+from pipeline.errors import SourceError, StoreError, WrongFolder
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
@@ -59,7 +59,7 @@ def refuse_data_folder(out: Path, data: Iterable[str], cache: Path | str | None)
                 relation = "contains"
             else:
                 continue
-            raise StoreError(
+            raise WrongFolder(
                 f"{out} {relation} the dataset {argument}; an index is not written among its images: give "
                 f"an --out outside {real if real.is_dir() else real.parent}"
             )
@@ -101,9 +101,9 @@ def refuse_nested_indexes(out: Path, sources: Sequence[Path]) -> None:
         real = Path(os.path.realpath(source))
         own = [folder / name for name in ("parts", "renders", "sheets", "projections", "prior")]
         if folder != real and folder.is_relative_to(real):
-            raise StoreError(f"{out} lies in {source}, which is merged into it; give an OUT outside it")
+            raise WrongFolder(f"{out} lies in {source}, which is merged into it; give an OUT outside it")
         if any(real.is_relative_to(each) for each in own):
-            raise StoreError(f"{source} lies among the files of {out}; give another OUT")
+            raise WrongFolder(f"{source} lies among the files of {out}; give another OUT")
     if not (out / RUN_FILE).exists() and (own_parts(out) or own_tables(out)):
         raise StoreError(
             f"{out} holds an index without {RUN_FILE}, which merging would replace; give another OUT"

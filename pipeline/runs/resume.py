@@ -118,6 +118,7 @@ def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[C
 
     Raises:
         FingerprintMismatch: when a part belongs to another run.
+        StoreError: when a part cannot be read, or a damaged one cannot be removed.
     """
 
     def remove(path: Path, error: DamagedFile) -> None:

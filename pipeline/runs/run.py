@@ -20,9 +20,9 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device, warn_of_bf16
+from pipeline.devices import find_device, resolve_precision, tell_of_bf16
 from pipeline.engines.local import run_groups
-from pipeline.errors import ShardError, SourceError
+from pipeline.errors import MissingSource, ShardError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
@@ -133,8 +133,10 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     compiled, why = _decide_compile(config, dataset, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
-    if config.precision == "bf16" and (warning := warn_of_bf16(device)):
-        reporter.note(warning)
+    if told := tell_of_bf16(config.precision, device):
+        reporter.note(told)
+    # What is recorded and hashed is the number format that is computed in.
+    config = replace(config, precision=resolve_precision(config.precision, device))
     fields = fingerprint_fields(
         replace(config, network=network.name) if given else config,
         digest=network.digest,
@@ -234,7 +236,7 @@ def _images_per_byte(dataset: Dataset) -> float | None:
 
 def _check_shards(dataset: Dataset) -> None:
     if not dataset.shards:
-        raise SourceError(f"{dataset.name} holds no images")
+        raise MissingSource(f"{dataset.name} holds no images")
     for name, count in Counter(shard.name for shard in dataset.shards).items():
         if count > 1:
             raise ShardError(name, "occurs twice in the dataset; names of shards must be unique")

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, WrongFolder
 from pipeline.store.layout import INDEX_TABLES, RENDERS_TABLE, THUMBNAILS_TABLE
 from pipeline.store.run_file import RUN_FILE
 
@@ -55,7 +55,7 @@ def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{out} is not a folder; give a folder or a new name") from error
+        raise WrongFolder(f"{out} is not a folder; give a folder or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedFile, StoreError
+from pipeline.errors import DamagedFile, StoreError, WrongFolder
 from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
 from pipeline.store.final_tables import record_tables
@@ -76,19 +77,20 @@ def read_run(out: Path) -> dict[str, Any]:
     """
     try:
         if not out.exists():
-            raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
+            raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
         data = (out / RUN_FILE).read_bytes()
         intact = JSON.is_intact(data)
         if intact is False:
             raise _damaged(out)
         content = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
+        raise WrongFolder(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise StoreError(f"{out / RUN_FILE} cannot be read: {reason}") from error
+        kind = WrongFolder if getattr(error, "errno", None) == errno.ENAMETOOLONG else StoreError
+        raise kind(f"{out / RUN_FILE} cannot be read: {reason}") from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise StoreError(
             f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
@@ -191,7 +193,7 @@ def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[No
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / name, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{out} is not a folder; give a folder or a new name") from error
+        raise WrongFolder(f"{out} is not a folder; give a folder or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from pipeline.choices import RenderPrecision
-from pipeline.devices import computes_in_bf16
+from pipeline.choices import AskedPrecision, Precision
+from pipeline.devices import resolve_precision
 from pipeline.errors import RenderError
 from pipeline.networks.network import device_of
 from pipeline.networks.plain_modules import is_quantised
@@ -29,21 +28,7 @@ from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
 from viz.passes.workers import Workers
 
-__all__ = ["Scorer", "resolve_precision"]
-
-
-def resolve_precision(precision: RenderPrecision, device: torch.device) -> RenderPrecision:
-    """Replace `auto` by bf16 if the processor supports it, otherwise by fp32.
-
-    Raises:
-        RenderError: if the precision is unknown.
-    """
-    if precision not in get_args(RenderPrecision):
-        known = ", ".join(get_args(RenderPrecision))
-        raise RenderError(f"precision must be one of {known}, got {precision!r}")
-    if precision != "auto":
-        return precision
-    return "bf16" if computes_in_bf16(device) else "fp32"
+__all__ = ["Scorer"]
 
 
 class Scorer:
@@ -64,7 +49,7 @@ class Scorer:
         *,
         relu: ReluRule = "plain",
         relu_steps: int = 0,
-        precision: RenderPrecision = "fp32",
+        precision: AskedPrecision = "fp32",
         extra: Extra | None = None,
         workers: Workers | None = None,
     ) -> None:
@@ -75,7 +60,7 @@ class Scorer:
         self.workers = workers
         self.device = device_of(watch.network)
         resolved = resolve_precision(precision, self.device)
-        self.precision: RenderPrecision = "fp32" if is_quantised(watch.network.module) else resolved
+        self.precision: Precision = "fp32" if is_quantised(watch.network.module) else resolved
         self.folding = cached_folding(
             watch.network.module,
             self._sample_activations,

@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.errors import RenderError
+from pipeline.devices import resolve_precision
+from pipeline.errors import RenderingFailed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.leftovers import writing
-from viz.passes.scorer import resolve_precision
 from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.feature_loss import choose_matched_layers, feature_loss
@@ -162,12 +162,12 @@ class _Training:
         except FileNotFoundError:
             return False
         except ValueError as error:
-            raise RenderError(
+            raise RenderingFailed(
                 f"{path} cannot be read ({error}); delete it, and run the same command again to train anew"
             ) from error
         for key, expected in self.identity.items():
             if content.get(key) != expected:
-                raise RenderError(
+                raise RenderingFailed(
                     f"{path} was trained with other settings ({key}: found {content.get(key)}, expected "
                     f"{expected}); delete it or use the same settings"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.query.indexed_images import ShownImages
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
+from viz.file_names import file_name
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
@@ -98,7 +98,7 @@ def _draw_layer(
 ) -> list[Path]:
     """The pages of one layer."""
     index, reporter = shown.index, shown.reporter
-    folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
+    folder = index.out / "projections" / file_name(layer.name)
     make_folder(folder)
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
@@ -164,7 +164,8 @@ def _draw_page(columns: Sequence[_Column], title: str, methods: Sequence[Method]
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
     page = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN), title, INK, font("SemiBold", 26))
+    bold = font("SemiBold", 26)
+    pen.text((MARGIN, MARGIN), fit_text(title, bold, width - 2 * MARGIN), INK, bold)
     top = MARGIN + HEAD + CAPTION
     for row, name in enumerate(titles):
         middle = top + row * (TILE + GAP) + TILE // 2

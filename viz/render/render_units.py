@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.choices import RenderPrecision, Score
-from pipeline.devices import warn_of_bf16
+from pipeline.choices import AskedPrecision, Score
+from pipeline.devices import resolve_precision, tell_of_bf16
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
@@ -32,7 +32,6 @@ from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
-from viz.passes.scorer import resolve_precision
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.recipes.base import Recipe
@@ -65,7 +64,7 @@ def render_units(
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
     batch: int | None = None,
-    precision: RenderPrecision = "auto",
+    precision: AskedPrecision = "auto",
     score: Score = "max",
     inputs: Inputs | None = None,
     reporter: Reporter | None = None,
@@ -105,8 +104,9 @@ def render_units(
     else:
         make, name = objective, objective_name
     resolved = resolve_precision(precision, device_of(network))
-    if resolved == "bf16" and (warning := warn_of_bf16(device_of(network))):
-        reporter.note(warning)
+    # Of `auto`, which is what is rendered with by default, nothing need be said.
+    if precision == "bf16" and (told := tell_of_bf16(precision, device_of(network))):
+        reporter.note(told)
     references = read_references(out, layer.name)
     inputs = inputs or Inputs(network)
     inputs.require(recipe.source, recipe.name)

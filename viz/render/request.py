@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.choices import RenderPrecision, Score
+from pipeline.choices import AskedPrecision, Score
 from pipeline.layers.layer import Layer
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
@@ -42,7 +42,7 @@ class RenderRequest:
     objective: str
     seed: int
     out: Path
-    precision: RenderPrecision
+    precision: AskedPrecision
     score: Score
     references: Mapping[int, Reference]
     workers: Workers

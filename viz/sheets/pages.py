@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,8 +20,9 @@ from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
-from viz.objectives.text import is_at_centre
-from viz.planning.effective_field import narrowed
+from pipeline.visible import visible
+from viz.file_names import file_name
+from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
@@ -102,7 +102,7 @@ def _draw_layer(
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index, layer.name, units, recipe)
-    seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
+    seen = rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
@@ -148,18 +148,6 @@ def _choose_renders(
         unit: [row for row in rows if (row.recipe, row.objective) == best] for unit, rows in found.items()
     }
     return chosen, f"{best[0]} ({best[1]})"
-
-
-def _rendered_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
-    """Narrow the receptive field of a layer to the canvas of its renderings.
-
-    Real patches then have the same size as the renderings. Only renderings of the centre position
-    are considered, as the canvas of other positions may be clipped at a border.
-    """
-    centred = [row for row in rows if is_at_centre(row.objective)]
-    if not centred or layer.stride_y < 1 or layer.stride_x < 1:
-        return layer
-    return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))
 
 
 def _describe_field(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
@@ -211,8 +199,8 @@ def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
     """Return a file name with layer, recipe and units; for units with gaps, it includes their number."""
     first, last = min(units), max(units)
     gaps = "" if len(units) == last - first + 1 else f"x{len(units)}"
-    words = [layer, (recipe or "real").partition(" ")[0], f"{first:04}-{last:04}{gaps}"]
-    return re.sub(r"[^\w.+-]", "_", "-".join(words))
+    shown = file_name((recipe or "real").partition(" ")[0], dashes=True)
+    return f"{file_name(layer)}-{shown}-{first:04}-{last:04}{gaps}"
 
 
 def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str) -> None:
@@ -222,7 +210,7 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
         StoreError: when it cannot be written.
     """
     note = PngInfo()
-    note.add_text("Title", title)
+    note.add_text("Title", visible(title))
     note.add_text("Software", _colophon())
     note.add_text(FINGERPRINT_NOTE, index_fingerprint)
     with atomic_path(path) as temporary:
@@ -231,7 +219,11 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
 
 def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None:
     """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
-    about = {"creator": _colophon(), "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}"}
+    about = {
+        "title": path.stem,
+        "creator": _colophon(),
+        "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}",
+    }
     with atomic_path(path) as temporary:
         for page, append in _with_append_flag(pages):
             with Image.open(page) as image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -177,11 +178,11 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("nowhere", "-o", "{tmp}/out"), 1, "nowhere does not exist"),
-        (("{tmp}/empty", "-o", "{tmp}/out"), 1, "contains no images"),
-        (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 1, "tiny-000.tar does not exist"),
-        (("{data}", "-o", "{tmp}/file"), 1, "{tmp}/file is not a folder"),
-        (("{data}", "-o", "{tmp}/file/deeper"), 1, "is not a folder"),
+        (("nowhere", "-o", "{tmp}/out"), 2, "nowhere does not exist"),
+        (("{tmp}/empty", "-o", "{tmp}/out"), 2, "contains no images"),
+        (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 2, "tiny-000.tar does not exist"),
+        (("{data}", "-o", "{tmp}/file"), 2, "{tmp}/file is not a folder"),
+        (("{data}", "-o", "{tmp}/file/deeper"), 2, "is not a folder"),
         (("{data}", "-o", "{tmp}/out", "--top", "0"), 2, "--top must be in 1..1024, got 0"),
         (("{data}", "-o", "{tmp}/out", "--score", "sum"), 2, "--score: 'sum' is not one of 'max', 'mean'"),
         (("{data}", "-o", "{tmp}/out", "--workers", "0"), 2, "--workers must be in"),
@@ -189,7 +190,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (
             ("{data}", "-o", "{tmp}/out", "--precision", "fp16"),
             2,
-            "--precision: 'fp16' is not one of 'fp32'",
+            "--precision: 'fp16' is not one of 'auto'",
         ),
         (
             ("{data}", "-o", "{tmp}/out", "--memory-format", "x"),
@@ -210,14 +211,14 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (("{data}", "-o", "{tmp}/out", "--classes", "few"), 2, "must be a number or `all`"),
         (("{data}", "-o", "{tmp}/out", "--classes", "0"), 2, "--classes must be in"),
         (("{data}", "-o", "{tmp}/out", "--max-bad-fraction", "2"), 2, "must be in 0..1"),
-        (("{data}", "-o", "{tmp}/out", "--layers", "secnd"), 1, "did you mean 'second'"),
-        (("{data}", "-o", "{tmp}/out", "--network", "resnet5"), 1, "did you mean 'resnet50'"),
+        (("{data}", "-o", "{tmp}/out", "--layers", "secnd"), 2, "did you mean 'second'"),
+        (("{data}", "-o", "{tmp}/out", "--network", "resnet5"), 2, "did you mean 'resnet50'"),
         (
             ("{data}", "-o", "{tmp}/out", "--network", "tests.fixtures.tiny:no"),
-            1,
+            2,
             "no function 'no'",
         ),
-        (("{data}", "-o", "{tmp}/out", "--weights", "w.pt"), 1, "w.pt"),
+        (("{data}", "-o", "{tmp}/out", "--weights", "w.pt"), 2, "w.pt"),
     ],
 )
 def test_a_wrong_call_is_one_line(
@@ -239,7 +240,9 @@ def test_a_wrong_call_is_one_line(
 def test_missing_or_surplus_words_exit_with_two(words: tuple[str, ...]) -> None:
     result = run(*words)
     assert result.exit_code == 2
-    assert "Usage:" in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith(f"{words[0]} --help)")
 
 
 def test_a_damaged_shard_is_named_and_mending_it_lets_the_run_go_on(tars: list[Path], tmp_path: Path) -> None:
@@ -288,18 +291,35 @@ def test_merging_what_does_not_fit_is_refused(tars: list[Path], indexed: Path, t
     assert run("index", tars[0], "-o", other, *OPTIONS, "--top", "4").exit_code == 0
     line = refused(run("merge", tmp_path / "out", indexed, other))
     assert "top was 4, now 5. Only runs with the same options can be merged" in line
-    assert "does not exist" in refused(run("merge", tmp_path / "out", indexed, tmp_path / "no"))
-    assert "holds no index" in refused(run("merge", tmp_path / "out", tars[0].parent))
+    assert "does not exist" in refused(run("merge", tmp_path / "out", indexed, tmp_path / "no"), 2)
+    assert "holds no index" in refused(run("merge", tmp_path / "out", tars[0].parent), 2)
     assert not (tmp_path / "out").exists()
 
 
 def test_check_says_how_much_agrees(indexed: Path) -> None:
     result = run("check", indexed)
     assert result.exit_code == 0
+    assert "tables: every row compared with a merge of the parts\n" in result.stdout
+    assert "dataset: 3 of 3 shards read and compared\n" in result.stdout
     assert re.search(
-        r"15 images run again: 90 recorded peaks and 180 absences compared, 0 disagree",
+        r"15 images of 15 run again: \d+ recorded peaks and 180 absences compared;", result.stdout
+    )
+    assert result.stdout.endswith("\n0 discrepancies found\n")
+    assert "sample:" not in result.stdout, "every image was run"
+
+
+def test_check_says_what_a_sample_can_tell(indexed: Path) -> None:
+    result = run("check", indexed, "--sample", "4")
+    assert result.exit_code == 0
+    assert re.search(
+        r"sample: 2 were drawn from the \d+ images that lists name; the probability to miss a forgery in "
+        r"1% of them 0\.\d+, 5% of them 0\.\d+; --all runs every image",
         result.stdout,
     )
+    assert "15 images of 15 run again" in run("check", indexed, "--all").stdout
+    result = run("check", indexed, "--sample", "0")
+    assert "run again" not in result.stdout
+    assert result.stdout.endswith("\n0 discrepancies found\n")
 
 
 def test_check_exits_with_one_on_a_lie(tars: list[Path], tmp_path: Path) -> None:
@@ -314,8 +334,28 @@ def test_check_exits_with_one_on_a_lie(tars: list[Path], tmp_path: Path) -> None
     rewrite(tmp_path, "top", change)
     result = run("check", tmp_path)
     assert result.exit_code == 1
+    assert re.search(
+        r"first unit 2 image \d+: top side high rank 3: activation .*, by the parts", result.stdout
+    )
     assert re.search(r"first unit 2 image \d+: high peak .*, now", result.stdout)
-    assert "0 disagree" not in result.stdout
+    assert re.search(r"\n\d discrepancies found\n$", result.stdout)
+    result = run("check", tmp_path, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert {(row["layer"], row["unit"]) for row in found} == {("first", 2)}
+    assert "discrepancies found" in result.stderr
+
+
+def test_check_prints_a_few_of_many(tars: list[Path], tmp_path: Path) -> None:
+    from tests.fixtures.tables import rewrite
+
+    assert run("index", *tars, "-o", tmp_path, *OPTIONS).exit_code == 0
+    rewrite(tmp_path, "units", lambda rows: [{**row, "p90": row["max"]} for row in rows])
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    *shown, more = [line for line in result.stdout.splitlines() if re.match(r"first|second|\.\.\.", line)]
+    assert len(shown) == 10
+    assert re.fullmatch(r"\.\.\. and \d+ more", more)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"schema_version": 99}', '{"schema_version": 1}', "{"])

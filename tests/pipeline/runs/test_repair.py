@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.check.rerun import check_index
+from pipeline.check.audit import check_index
 from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
 from pipeline.progress import Silent
 from pipeline.query.index import open_index
@@ -176,7 +176,7 @@ def test_an_unfinished_index_is_not_repaired(out: Path) -> None:
     edit_run(out, lambda run: run.update(status="incomplete"))
     with pytest.raises(StoreError, match="is not finished"):
         repair_index(out)
-    assert run("repair", out.parent / "none").exit_code == 1
+    assert run("repair", out.parent / "none").exit_code == 2
     assert not (out.parent / "none").exists()
 
 

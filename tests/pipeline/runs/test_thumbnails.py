@@ -129,7 +129,7 @@ def test_sheets_and_projections_are_drawn_without_the_dataset(out: Path) -> None
 
 def test_a_place_that_was_given_is_not_passed_over(out: Path) -> None:
     result = run("sheets", out, "--units", "0", "--data", out / "nowhere")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "nowhere does not exist" in result.stderr
     assert "thumbnails" not in result.stderr
 

@@ -17,13 +17,22 @@ from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, U
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
 from tests.fixtures.small_index import FINGERPRINT, build_index
+from viz.render.field import rendered_field
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page
-from viz.sheets.pages import _rendered_field, draw_sheets
-from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
+from viz.sheets.pages import draw_sheets
+from viz.sheets.typography import (
+    REPLACEMENT,
+    drawable,
+    fit_text,
+    font,
+    readable_label,
+    readable_number,
+    wrap_text,
+)
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +227,11 @@ def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
     with open_index(copy) as index:
         layer = index.layer("blocks.1")
     small = _rendered(1, box_right=14.0, box_bottom=9.0)
-    seen = _rendered_field(layer, [small])
+    seen = rendered_field(layer, [small])
     assert 4 <= seen.rf_h <= 5 < layer.rf_h
     assert seen.box(2, 2).top + seen.box(2, 2).bottom == layer.box(2, 2).top + layer.box(2, 2).bottom
-    assert _rendered_field(layer, [replace(small, objective="point@0,0")]) == layer
-    assert _rendered_field(layer, []) == layer
+    assert rendered_field(layer, [replace(small, objective="point@0,0")]) == layer
+    assert rendered_field(layer, []) == layer
 
 
 def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:
@@ -281,3 +290,19 @@ def test_extreme_values_can_be_drawn() -> None:
     ]
     page = draw_page(cells, PageText("", "", (), "", ""))
     assert page.width == 2400
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("great white shark", "great white shark"),
+        ("Größe λ Ж", "Größe λ Ж"),
+        ("a\x1bb\u202ec\u200bd\ne", "a?b?c?d?e"),
+        ("漢字 😀", "?? ?"),
+        ("\U0010fffd\ue000", "??"),
+    ],
+)
+def test_characters_that_cannot_be_drawn_become_squares(text: str, drawn: str) -> None:
+    face = font("Regular", 20)
+    assert drawable(text, face) == drawn.replace("?", REPLACEMENT)
+    assert fit_text(text, face, 1000) == drawn.replace("?", REPLACEMENT)
