@@ -12,7 +12,8 @@
     ├── DeviceError             a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
-    │   └── FingerprintMismatch an output folder that holds another run
+    │   ├── FingerprintMismatch an output folder that holds another run
+    │   └── UntrustedIndex      an index from elsewhere names code, an address or a file outside
     ├── QueryError              an unknown query, a missing parameter, SQL that does not run
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError             an objective, a recipe or an option that cannot be rendered
@@ -40,6 +41,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TooManyBadImages",
+    "UntrustedIndex",
     "UsageError",
     "WeightsError",
     "did_you_mean",
@@ -109,6 +111,10 @@ class StoreError(MaxactError):
 
 class FingerprintMismatch(StoreError):
     """An output folder that holds another run."""
+
+
+class UntrustedIndex(StoreError):
+    """An index that this user has not made names code, an address, or a file outside its folder."""
 
 
 class QueryError(MaxactError):

@@ -11,7 +11,18 @@ import typer
 
 from pipeline.choices import RenderPrecision
 from pipeline.cli.app import app, main
-from pipeline.cli.options import DRAW, LOOK, Device, LayersOfIndex, MovedWeights, Out, Seed, Units
+from pipeline.cli.options import (
+    DRAW,
+    LOOK,
+    Device,
+    IndexedNetwork,
+    LayersOfIndex,
+    MovedWeights,
+    Out,
+    Seed,
+    Trust,
+    Units,
+)
 from pipeline.progress import ConsoleReporter
 
 __all__ = ["app", "main"]
@@ -28,6 +39,7 @@ def sheets(
     ] = None,
     page_units: Annotated[int, typer.Option(min=1, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
 
@@ -39,7 +51,7 @@ def sheets(
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
-    with open_index(out) as index:
+    with open_index(out, trust=trust) as index:
         files = draw_sheets(
             index,
             layers=layer or (),
@@ -128,7 +140,9 @@ def render(
         ),
     ] = None,
     device: Device = "auto",
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    trust: Trust = False,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
 
@@ -150,7 +164,7 @@ def render(
     shorthands = {"steps": steps, "patience": patience}
     given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
     options = parse_assignments([*given, *(settings or [])], "--set")
-    with open_index(out) as index:
+    with open_index(out, trust=trust) as index:
         rows = render_index(
             index,
             get_recipe(recipe or default_recipe(objective), options),
@@ -160,6 +174,7 @@ def render(
             objective=objective,
             batch=batch,
             precision=precision,
+            network=network,
             weights=weights,
             photograph=photo,
             generator=generator,
@@ -203,7 +218,9 @@ def project_command(
         typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
     ] = "all",
     top: Annotated[int, typer.Option(min=1, help="Images to show per unit.")] = 9,
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    trust: Trust = False,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
 
@@ -217,13 +234,14 @@ def project_command(
     from viz.projections.project import parse_methods
 
     methods = parse_methods(method)
-    with open_index(out) as index:
+    with open_index(out, trust=trust) as index:
         files = draw_projections(
             index,
             layers=layer or (),
             units=units,
             methods=methods,
             images=top,
+            network=network,
             weights=weights,
             reporter=ConsoleReporter(),
         )
@@ -250,7 +268,9 @@ def prior_train(
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    trust: Trust = False,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
 
@@ -268,11 +288,11 @@ def prior_train(
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
-    with open_index(out) as index:
+    with open_index(out, trust=trust) as index:
         chosen = index.layer(layer)
-        network = index_network(index, weights=weights)
-        network.module.to(find_device(device))
-        typer.echo(train_prior(index, network, chosen, options, reporter=ConsoleReporter()))
+        loaded = index_network(index, network=network, weights=weights)
+        loaded.module.to(find_device(device))
+        typer.echo(train_prior(index, loaded, chosen, options, reporter=ConsoleReporter()))
 
 
 def _print_files(files: Iterable[Path]) -> None:

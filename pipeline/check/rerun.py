@@ -26,6 +26,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import ChangedImage, Index, open_index
 from pipeline.query.indexed_images import read_images
 from pipeline.store.run_file import read_finished_run
+from pipeline.store.trust import is_own
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
 
@@ -84,7 +85,9 @@ def check_index(
     *,
     sample: int = 1000,
     seed: int = 0,
-    network: Network | None = None,
+    network: Network | str | None = None,
+    weights: str | Path | None = None,
+    trust: bool = False,
     reporter: Reporter | None = None,
 ) -> Audit:
     """Run images of an index again and compare at least `sample` recorded peaks.
@@ -93,23 +96,28 @@ def check_index(
         out: folder of a finished index.
         sample: recorded peaks to compare, at least; all peaks of an image are compared.
         seed: of the choice of images.
-        network: used instead of loading the run's own.
+        network: used instead of the one that the run names; a name is loaded.
+        weights: a file, instead of the one that the run names.
+        trust: load what the index names although another user made it.
         reporter: shows the progress.
 
     Raises:
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
+        UntrustedIndex: when the index names code or files, and is not trusted.
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
     config = run["config"]
-    network = network or recorded_network(config)
+    if not isinstance(network, Network):
+        trusted = trust or is_own(run)
+        network = recorded_network(out, run, network=network, weights=weights, trusted=trusted)
     if network.digest != run["network"]["digest"]:
         raise WeightsError(
             f"the weights of {network.name} are not those that were indexed: digest "
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
-    with open_index(out) as index:
+    with open_index(out, trust=trust) as index:
         records = [_read_records(index, layer, config["top"]) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])

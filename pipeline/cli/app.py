@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Kind,
     LayerGlobs,
     Out,
+    TimeLimit,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
@@ -173,6 +174,7 @@ def top(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
     n: Annotated[int, typer.Option("-n", min=1, help="Images to show.")] = 16,
     low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
+    timeout: TimeLimit = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -186,7 +188,7 @@ def top(
     from pipeline.query.index import open_index
     from pipeline.query.short_lists import explain_short_list
 
-    with open_index(out) as index:
+    with open_index(out, timeout=timeout) as index:
         chosen = index.unit(layer, unit)
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
@@ -204,6 +206,7 @@ def query(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
     ] = None,
+    timeout: TimeLimit = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -218,7 +221,7 @@ def query(
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
 
-    with open_index(out) as index:
+    with open_index(out, timeout=timeout) as index:
         result = index.query(name, **parse_assignments(values or [], "maxact query"))
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 
@@ -252,20 +255,32 @@ def queries(
 def sql(
     out: Out,
     text: Annotated[str, typer.Argument(metavar="SELECT", help="Query over the views, in DuckDB's SQL.")],
+    safe: Annotated[
+        bool,
+        typer.Option(
+            "--safe",
+            help="Confine the query to SELECTs that read OUT only, with limits of memory, threads and time.",
+        ),
+    ] = False,
+    timeout: TimeLimit = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
     histograms, errors, renders and preprocess.
 
+    The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
+
     \b
     Examples:
       maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
       maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
+      maxact sql out/demo 'SELECT count(*) FROM images' --safe --timeout 5
     """
     from pipeline.query.index import open_index
+    from pipeline.query.safe import Limits
 
-    with open_index(out) as index:
+    with open_index(out, limits=Limits() if safe else None, timeout=timeout) as index:
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 

@@ -12,12 +12,15 @@ from pipeline.cli.options import (
     INDEX,
     Device,
     Directions,
+    IndexedNetwork,
     Input,
     Kind,
     LayerGlobs,
+    MovedWeights,
     NewOut,
     Out,
     Seed,
+    Trust,
     cache_folder,
 )
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
@@ -149,6 +152,9 @@ def check(
     out: Out,
     sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
     seed: Seed = 0,
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    trust: Trust = False,
 ) -> None:
     """Run recorded images through the network again and compare; exits with 1 on a difference.
 
@@ -159,7 +165,15 @@ def check(
     """
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
-    audit = check_index(out, sample=sample, seed=seed, reporter=ConsoleReporter())
+    audit = check_index(
+        out,
+        sample=sample,
+        seed=seed,
+        network=network,
+        weights=weights,
+        trust=trust,
+        reporter=ConsoleReporter(),
+    )
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
         typer.echo(str(discrepancy))
     typer.echo(

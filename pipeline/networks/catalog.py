@@ -15,10 +15,10 @@ from pipeline.networks.libraries import (
     torchvision_blueprint,
     torchvision_names,
 )
-from pipeline.networks.user_factory import find_factory
+from pipeline.networks.user_factory import call_factory, find_factory
 from pipeline.networks.zoo import KNOWN
 
-__all__ = ["find_blueprint", "list_networks"]
+__all__ = ["find_blueprint", "is_library_name", "list_networks"]
 
 
 def _user_blueprint(name: str) -> Blueprint:
@@ -29,7 +29,7 @@ def _user_blueprint(name: str) -> Blueprint:
         error=NetworkError,
         hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
     )
-    made = factory()
+    made = call_factory(factory, name, what="network factory", error=NetworkError)
     module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
         raise NetworkError(
@@ -66,6 +66,19 @@ def find_blueprint(name: str) -> Blueprint:
         return timm_blueprint(name)
     near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
     raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+
+
+def is_library_name(name: str) -> bool:
+    """Whether a name stands for a network that a library builds, whoever gives it.
+
+    Not for a factory, which is code, and not for the name of a repository on a server.
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        return name in KNOWN or name in torchvision_names() or name.split(".")[0] in timm_names()
+    if prefix == "torchvision":
+        return rest in torchvision_names()
+    return prefix == "timm" and rest.split(".")[0] in timm_names()
 
 
 def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from pipeline.errors import NetworkError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
-from pipeline.networks.catalog import find_blueprint, list_networks
+from pipeline.networks.catalog import find_blueprint, is_library_name, list_networks
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.preprocess_options import override_preprocess
 from pipeline.networks.weights import fit_state, read_weights
+from pipeline.store.trust import require_trust
 
 __all__ = [
     "DEFAULT_NETWORK",
@@ -212,18 +213,49 @@ def load_network(
     )
 
 
-def recorded_network(config: Mapping[str, Any], *, weights: str | Path | None = None) -> Network:
-    """Load the network that the configuration in a run.json names.
+def recorded_network(
+    out: Path,
+    run: Mapping[str, Any],
+    *,
+    network: str | None = None,
+    weights: str | Path | None = None,
+    trusted: bool = False,
+) -> Network:
+    """Load the network that a run.json names; nothing of it is run or read unless it is trusted.
+
+    A network of a library is built by its name, with the weights that the library publishes or none.
 
     Args:
-        config: has `network` and `weights`, and `input` and `directions` if they were given.
-        weights: a file, if the recorded one no longer exists.
+        out: folder of the index, for messages.
+        run: content of its run.json.
+        network: the user's own name for it, instead of the recorded one.
+        weights: a file that the user gives, instead of the recorded one.
+        trusted: whether the run is the user's own, or the user trusts it for this call.
+
+    Raises:
+        UntrustedIndex: when code, weights or directions are named by an index that is not trusted.
+        NetworkError: when it cannot be loaded, or the index does not name one.
     """
+    config = run["config"]
+    name, recorded_weights, directions = (config.get(key) for key in ("network", "weights", "directions"))
+    if network is None and name is None:
+        raise NetworkError(
+            f"{out} was indexed with a module from Python; give --network module:factory (network=...)"
+        )
+    if network is None and not is_library_name(name):
+        what = f"its network {name!a}, which is code or an address,"
+        require_trust(out, what, trusted=trusted, remedy="--network NAME")
+    if weights is None and recorded_weights not in (None, "random"):
+        what = f"its weights file {recorded_weights!a}"
+        require_trust(out, what, trusted=trusted, remedy="--weights FILE")
+    if directions:
+        what = f"its file of directions {directions[0]!a}"
+        require_trust(out, what, trusted=trusted, remedy="a network passed from Python (network=...)")
     return load_network(
-        config["network"],
-        weights=weights or config["weights"],
+        network or name,
+        weights=weights or recorded_weights,
         input=config.get("input") or (),
-        directions=config.get("directions") or (),
+        directions=directions or (),
     )
 
 

@@ -1,10 +1,14 @@
-"""Import the user's functions, given as `package.module:function`."""
+"""Import and call the user's functions, given as `package.module:function`.
+
+Their code may raise anything, or end the process: `SystemExit` becomes an error like any other.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import MaxactError
 
-__all__ = ["find_factory"]
+__all__ = ["call_factory", "find_factory"]
 
 
 def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -> Callable[..., Any]:
@@ -30,14 +34,46 @@ def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -
     place, _, attribute = name.rpartition(":")
     try:
         module = _import_module(place)
-    except Exception as reason:
-        # Importing runs the user's code, which may raise anything.
-        kind = "" if isinstance(reason, ImportError) else f"{type(reason).__name__}: "
-        raise error(f"{what}: cannot import {place!r}: {kind}{reason}; {hint}") from reason
+    except (Exception, SystemExit) as reason:
+        raise error(f"{what}: cannot import {place!r}: {_describe(reason)}; {hint}") from reason
     factory: Callable[..., Any] | None = getattr(module, attribute, None)
     if factory is None or not callable(factory):
         raise error(f"{what}: {place} has no function {attribute!r}; {hint}")
     return factory
+
+
+def call_factory(factory: Callable[..., Any], name: str, *, what: str, error: type[MaxactError]) -> Any:
+    """Call a user's function without arguments.
+
+    Args:
+        factory: from `find_factory`.
+        name: as the user wrote it.
+        what: purpose of the function, the start of an error message.
+        error: type of error to raise.
+
+    Raises:
+        MaxactError: of that type, when the function raises; with the place in the user's file.
+    """
+    try:
+        return factory()
+    except MaxactError:
+        raise
+    except (Exception, SystemExit) as reason:
+        raise error(f"{what} {name} failed: {_describe(reason)}") from reason
+
+
+def _describe(reason: BaseException) -> str:
+    """An exception on one line: its type, its message, and the innermost line of a file that is not Python's."""
+    message = " ".join(str(reason).split())
+    if isinstance(reason, ImportError):
+        return message
+    frames = traceback.extract_tb(reason.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename != __file__]
+    place = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    if isinstance(reason, SyntaxError):
+        place = f" ({reason.filename}:{reason.lineno})"
+        message = str(reason.msg)
+    return f"{type(reason).__name__}{f': {message}' if message else ''}{place}"
 
 
 def _import_module(place: str) -> ModuleType:

@@ -9,12 +9,12 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import duckdb
 
@@ -24,9 +24,12 @@ from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
+from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
+from pipeline.query.statements import one_line, run_statement
 from pipeline.query.views import create_views, read_preprocess
 from pipeline.store.run_file import read_finished_run
+from pipeline.store.trust import is_own, refuse_links, require_trust
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -52,28 +55,60 @@ class ChangedImage(StoreError):
     """An image of the dataset is not the one that was indexed."""
 
 
-def open_index(out: Path | str) -> Index:
+def open_index(
+    out: Path | str,
+    *,
+    trust: bool = False,
+    data: Path | str | Sequence[str | Path] | None = None,
+    limits: Limits | None = None,
+    timeout: float | None = None,
+) -> Index:
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
         out: folder of the index.
+        trust: load what the index names although another user made it: its network's code, its
+            weights and directions, its dataset; and follow links out of its folder.
+        data: the dataset, where it has moved or the index is not trusted; see
+            `pipeline.data.dataset.open_dataset`.
+        limits: confine SQL to SELECTs that read OUT only, see `pipeline.query.safe`; None leaves
+            DuckDB as it is, which may read and write any file.
+        timeout: seconds after which a query is ended, instead of those of the limits.
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
+        UntrustedIndex: when a link leads out of OUT.
+        UsageError: when `timeout` is not above 0.
     """
-    return Index(Path(out))
+    return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
 class Index:
     """An open index; see `open_index`."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        trust: bool = False,
+        data: Path | str | Sequence[str | Path] | None = None,
+        limits: Limits | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise UsageError(f"the time limit must be above 0 seconds, got {timeout}")
         self.out = out
         self.run: dict[str, Any] = read_finished_run(out)
+        self.trusted = trust or is_own(self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
-        self._connection = duckdb.connect()
+        self._data, self._limits = data, limits
+        self._seconds = limits.seconds if limits is not None and timeout is None else timeout
+        if not trust:
+            refuse_links(out)
+        self._connection = open_safe_connection(out, limits) if limits else duckdb.connect()
         try:
-            create_views(self._connection, out, self.preprocess)
+            if limits is None:
+                self._create_views(out, self.preprocess)
             self._units: dict[str, int] = dict(
                 self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
             )
@@ -175,8 +210,12 @@ class Index:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
 
         Raises:
-            QueryError: when DuckDB cannot run it.
+            QueryError: when DuckDB cannot run it, or it reaches a limit.
         """
+        if not isinstance(text, str):
+            raise QueryError(f"SQL must be text, got {type(text).__name__}")
+        if self._limits is not None:
+            refuse_unsafe(self._connection, text)
         return self._fetch(text, params)
 
     def query(self, name: str, **params: object) -> QueryResult:
@@ -211,6 +250,10 @@ class Index:
     ) -> dict[int, list[TopImage]]:
         """As `top`, for several units of a layer in one query."""
         chosen = self.units(layer, units)
+        if side not in get_args(Side):
+            raise UsageError(f"side must be {' or '.join(get_args(Side))}, got {side!r}")
+        if not isinstance(n, int) or n < 0:
+            raise UsageError(f"n must be a number of images, got {n!r}")
         bound = {"layer": layer, "units": list(chosen), "side": side, "n": n}
         found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
         for row in self._fetch(_TOP, bound).dicts():
@@ -220,15 +263,23 @@ class Index:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The indexed dataset, opened where it was indexed.
+        """The indexed dataset: the one given to `open_index`, or opened where it was indexed.
 
         Raises:
             SourceError: when it is no longer there.
+            UntrustedIndex: when the index names it, and is not trusted.
         """
         from pipeline.data.dataset import open_dataset
+        from pipeline.data.names import DEMO
 
-        cache = self.run.get("config", {}).get("cache")
-        return open_dataset(tuple(self.run["dataset"]["data"]), cache=None if cache is None else Path(cache))
+        recorded = tuple(self.run["dataset"]["data"])
+        if self._data is not None:
+            return open_dataset(self._data)
+        if recorded != (DEMO,):
+            what = f"its dataset ({', '.join(map(ascii, recorded[:3]))}{', ...' if len(recorded) > 3 else ''})"
+            require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
+        cache = self.run.get("config", {}).get("cache") if self.trusted else None
+        return open_dataset(recorded, cache=None if cache is None else Path(cache))
 
     def image_bytes(self, image_id: int) -> bytes:
         """The encoded bytes of one image, read from the dataset by its offset.
@@ -279,8 +330,11 @@ class Index:
         Raises:
             StoreError: when it is of another dataset, so that its image numbers are others.
         """
+        if self._limits is not None:
+            raise QueryError("a second index cannot be attached to a confined one")
         run = read_finished_run(out)
-        create_views(self._connection, out, read_preprocess(run, out), schema=schema)
+        refuse_links(out)
+        self._create_views(out, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
             for name in ("main", schema)
@@ -291,19 +345,13 @@ class Index:
                 f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
             )
 
+    def _create_views(self, out: Path, preprocess: Preprocess, *, schema: str = "main") -> None:
+        try:
+            create_views(self._connection, out, preprocess, schema=schema)
+        except duckdb.Error as error:
+            raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
+
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
-        """Run SQL on a new cursor, as a second execute on the same one would end an earlier result."""
-        with self._connection.cursor() as cursor:
-            try:
-                cursor.execute(text, dict(params))
-                description = cursor.description or ()
-                columns, types = (tuple(str(each[i]) for each in description) for i in (0, 1))
-                return QueryResult(columns, cursor.fetchall(), types)
-            except duckdb.Error as error:
-                raise QueryError(_one_line(error)) from error
-
-
-def _one_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the copy of the statement."""
-    text = str(error).split("\nLINE ")[0]
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+        """Run SQL within the limits."""
+        most_rows = None if self._limits is None else self._limits.rows
+        return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)

@@ -16,6 +16,7 @@ from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, choose_disjoint, copy_part, list_commits
 from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
+from pipeline.store.trust import is_own, refuse_links, sign_run
 
 __all__ = ["merge_runs"]
 
@@ -43,6 +44,8 @@ def merge_runs(
     if (out / RUN_FILE).exists():
         named.setdefault(out.resolve(), out)
     folders = list(named.values())
+    for source in folders:
+        refuse_links(source)
     runs = [read_run(source) for source in folders]
     for source, run in zip(folders[1:], runs[1:], strict=True):
         refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
@@ -71,6 +74,8 @@ def merge_runs(
         )
     with locked(out):
         content = _content(runs, chosen)
+        if all(map(is_own, runs)):
+            content = sign_run(content, reporter)
         write_run(out, content)
         kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
         _remove_others(out, {commit.path for commit in kept})

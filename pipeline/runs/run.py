@@ -24,7 +24,7 @@ from pipeline.engines.local import run_groups
 from pipeline.errors import ShardError, SourceError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
-from pipeline.networks.network import Network, recorded_network
+from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.resume import (
@@ -39,6 +39,7 @@ from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.trust import sign_run
 from pipeline.stream.compiled_probes import can_compile
 
 __all__ = ["run_index"]
@@ -96,7 +97,9 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     _check_shards(dataset)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
-    network = network or recorded_network(config.as_json())
+    network = network or load_network(
+        config.network, weights=config.weights, input=config.input, directions=config.directions
+    )
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
         f"dataset {dataset.name}, {readable_count(len(dataset.shards), 'shard')}"
@@ -144,7 +147,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             len(done),
             time.monotonic() - started,
         )
-    content = _run_content(plan)
+    content = sign_run(_run_content(plan), reporter)
     write_run(out, content)
     if done:
         reporter.note(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.store.files import atomic_path
+from pipeline.store.inside import inside
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
 
@@ -63,8 +64,11 @@ def read_run(out: Path) -> dict[str, Any]:
     """
     if not out.exists():
         raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
+    path = inside(out, RUN_FILE)
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} is not a file")
     try:
-        content = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import RenderError
-from pipeline.networks.user_factory import find_factory
+from pipeline.networks.user_factory import call_factory, find_factory
 from pipeline.networks.weights import fit_state, read_weights
 from viz.priors.code_range import CodeStatistics
 
@@ -59,11 +59,7 @@ def build_generator(name: str, weights: Path | None = None) -> nn.Module:
         WeightsError: if the weights do not fit the module.
     """
     factory = find_factory(name, what="generator", error=RenderError, hint=HINT)
-    try:
-        module = factory()
-    except Exception as error:
-        # User code can raise anything.
-        raise RenderError(f"generator {name} raised {describe_error(error)}") from error
+    module = call_factory(factory, name, what="generator", error=RenderError)
     if not isinstance(module, nn.Module):
         raise RenderError(
             f"generator {name} returned {type(module).__name__}, expected an nn.Module that maps "
