@@ -26,7 +26,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import ChangedImage, Index, open_index
 from pipeline.query.indexed_images import read_images
 from pipeline.store.run_file import read_finished_run
-from pipeline.store.trust import is_own
+from pipeline.store.trust import is_own, refuse_links
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
 
@@ -108,6 +108,8 @@ def check_index(
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
+    if not trust:
+        refuse_links(out)
     config = run["config"]
     if not isinstance(network, Network):
         trusted = trust or is_own(run)

@@ -8,7 +8,6 @@ progress and errors to standard error.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from typer.core import TyperGroup
 
 from pipeline.choices import Side
 from pipeline.cli import indexing
+from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
     LOOK,
@@ -44,8 +44,14 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if was_interrupted():
+                raise KeyboardInterrupt
+            return result
         except MaxactError as error:
+            if was_interrupted():  # the error is what a library made of the interruption
+                say_stopped()
+                raise typer.Exit(STOPPED_CODE) from error
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except typer.BadParameter as error:
@@ -55,11 +61,12 @@ class _Commands(TyperGroup):
             typer.echo(f"error: {error.param.opts[0]}: {reason}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo(
-                "\nstopped; finished work is kept: run the same command again to continue",
-                err=True,
-            )
-            raise typer.Exit(130) from error
+            say_stopped()
+            raise typer.Exit(STOPPED_CODE) from error
+        except SystemExit as error:
+            # Code of the user's, such as a network's forward pass, has called sys.exit.
+            typer.echo(f"error: code that was loaded ended the program (exit code {error.code})", err=True)
+            raise typer.Exit(1) from error
         except Exception as error:
             reason = out_of_memory(error)
             if not reason:
@@ -300,16 +307,16 @@ def _print(
 def main() -> None:
     """Run the command line; the exit code is 1 for an error, 2 for a wrong call, 130 for Ctrl-C."""
     # A request to end, as `kill` and schedulers send it, ends a command as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        app()
-    except BrokenPipeError:
-        _discard_output()
-    finally:
+    with ends_by_signals():
         try:
-            sys.stdout.flush()
+            app()
         except BrokenPipeError:
             _discard_output()
+        finally:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _discard_output()
 
 
 def _discard_output() -> None:

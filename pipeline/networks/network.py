@@ -253,7 +253,7 @@ def recorded_network(
         require_trust(out, what, trusted=trusted, remedy="a network passed from Python (network=...)")
     return load_network(
         network or name,
-        weights=weights or recorded_weights,
+        weights=recorded_weights if weights is None else str(weights),
         input=config.get("input") or (),
         directions=directions or (),
     )

@@ -23,7 +23,7 @@ import duckdb
 
 from pipeline.errors import QueryError, StoreError, UsageError
 from pipeline.query.statements import one_line, run_statement
-from pipeline.query.views import create_views, read_preprocess
+from pipeline.query.views import create_views, literal_path, read_preprocess
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import refuse_links
 
@@ -94,13 +94,14 @@ def open_safe_connection(out: Path, limits: Limits | None = None) -> duckdb.Duck
 
 def _settings(root: Path, limits: Limits) -> dict[str, str]:
     """DuckDB's settings by name, as SQL; the one that makes files unreachable is the last."""
-    quoted = str(root).replace("'", "''")
+    # The views write the folder as a pattern: wildcards in its name are escaped there.
+    folders = ", ".join("'" + text.replace("'", "''") + "'" for text in {str(root), literal_path(root)})
     return {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
         "allow_persistent_secrets": "false",
-        "allowed_directories": f"['{quoted}']",
+        "allowed_directories": f"[{folders}]",
         "memory_limit": f"'{limits.memory_mb}MB'",
         "threads": str(limits.threads),
         "temp_directory": "''",
