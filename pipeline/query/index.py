@@ -9,6 +9,7 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
@@ -51,6 +52,10 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
 
+MAX_SECONDS = 1_000_000
+"""The longest time limit of a query."""
+
+
 class ChangedImage(StoreError):
     """An image of the dataset is not the one that was indexed."""
 
@@ -80,6 +85,8 @@ def open_index(
         UntrustedIndex: when a link leads out of OUT.
         UsageError: when `timeout` is not above 0.
     """
+    if not isinstance(out, str | Path):
+        raise UsageError(f"the folder of an index must be a path, got {out!r}")
     return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
@@ -95,8 +102,12 @@ class Index:
         limits: Limits | None = None,
         timeout: float | None = None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise UsageError(f"the time limit must be above 0 seconds, got {timeout}")
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
+            raise UsageError(f"the time limit must be above 0 and at most {MAX_SECONDS:,} seconds, got {timeout!r}")
+        if limits is not None and not isinstance(limits, Limits):
+            raise UsageError(f"limits must be a pipeline.query.safe.Limits, got {limits!r}")
+        if data is not None and not _is_texts(data):
+            raise UsageError(f"the data must be paths or URLs, got {data!r}")
         self.out = out
         self.run: dict[str, Any] = read_finished_run(out)
         self.trusted = trust or is_own(self.run)
@@ -159,6 +170,8 @@ class Index:
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
         """
+        if not isinstance(layer, str):
+            raise LayerError(f"the name of a layer must be text, got {layer!r}")
         if layer not in self._units:
             hint = did_you_mean(layer, self._units) or f"; it has {', '.join(self._units)}"
             raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
@@ -177,6 +190,10 @@ class Index:
             LayerError: when a pattern matches nothing.
             UsageError: when no layer has such units.
         """
+        if not isinstance(layers, str):
+            layers = tuple(layers) if isinstance(layers, Iterable) else (layers,)
+            if not _is_texts(layers) or any(isinstance(each, Path) for each in layers):
+                raise UsageError(f"layers must be names or globs, got {layers!r}")
         classes = {name: names for name in self._units if (names := self.class_names(name))}
         chosen = select(layers, units, self._units, where=str(self.out), classes=classes)
         return [(self.layer(name), numbers) for name, numbers in chosen.items()]
@@ -228,6 +245,8 @@ class Index:
             UsageError: for a missing, unknown or ill-typed parameter, or a unit out of range.
             LayerError: for a layer that is not in the index.
         """
+        if not isinstance(name, str):
+            raise QueryError(f"the name of a query must be text, got {name!r}")
         query = load_query(name)
         values = query.values(params)
         self._check(values)
@@ -293,7 +312,10 @@ class Index:
 
     def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """As `image_bytes`, for several images, in the order of their numbers."""
-        wanted = sorted(set(image_ids))
+        try:
+            wanted = sorted({operator.index(image_id) for image_id in image_ids})
+        except TypeError as error:
+            raise QueryError(f"image_ids must be whole numbers: {error}") from error
         rows = self._fetch(_PLACES, {"ids": wanted}).rows
         missing = sorted(set(wanted) - {row[0] for row in rows})
         if missing:
@@ -355,3 +377,10 @@ class Index:
         """Run SQL within the limits."""
         most_rows = None if self._limits is None else self._limits.rows
         return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
+
+
+def _is_texts(values: object) -> bool:
+    """Whether this is one name or path, or a collection of them."""
+    if isinstance(values, str | Path):
+        return True
+    return isinstance(values, Sequence) and all(isinstance(value, str | Path) for value in values)

@@ -55,10 +55,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("memory_mb", "threads", "rows"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"the limit {name} must be at least 1, got {getattr(self, name)}")
-        if self.seconds is not None and not self.seconds > 0:
-            raise UsageError(f"the limit of seconds must be above 0, got {self.seconds}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= 1 << 31:
+                raise UsageError(f"the limit {name} must be a whole number from 1, got {value!r}")
+        seconds = self.seconds
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= 1_000_000):
+            raise UsageError(f"the limit of seconds must be above 0, got {seconds!r}")
 
 
 def open_safe_connection(out: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:

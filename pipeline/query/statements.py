@@ -7,7 +7,9 @@ or the limit comes.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,9 @@ __all__ = ["one_line", "run_statement"]
 
 CHUNK_ROWS = 1 << 14
 """Rows that are converted to Python at once; between two chunks a statement can be ended."""
+
+WAKE_SECONDS = 0.1
+"""A signal that reaches another thread is noticed by the waiting one when it wakes."""
 
 PATIENCE = 0.05
 """Seconds between two interrupts, as one that comes before DuckDB has started is lost."""
@@ -70,6 +75,14 @@ class _Work:
                 )
         return QueryResult(columns, rows, types)
 
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until the statement has ended; False when it has not within the seconds."""
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while not self.ended.wait(min(WAKE_SECONDS, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+        return True
+
     def interrupt(self) -> None:
         """Ask DuckDB to end the statement until it has."""
         self.stop.set()
@@ -104,7 +117,7 @@ def run_statement(
     work = _Work(connection, text, params, most_rows)
     threading.Thread(target=work.run, name="maxact-sql", daemon=True).start()
     try:
-        in_time = work.ended.wait(seconds)
+        in_time = work.wait(seconds)
     except BaseException:
         work.interrupt()
         raise

@@ -62,7 +62,11 @@ def read_run(out: Path) -> dict[str, Any]:
         StoreError: when OUT holds no run, one of another schema version, or a field of it is not
             what it must be.
     """
-    if not out.exists():
+    try:
+        exists = out.exists()
+    except OSError as error:
+        raise StoreError(f"{str(out)[:99]} cannot be opened: {error.strerror or error}") from error
+    if not exists:
         raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
     path = inside(out, RUN_FILE)
     if path.exists() and not path.is_file():
