@@ -64,6 +64,9 @@ class _Commands(TyperGroup):
             say_stopped()
             raise typer.Exit(STOPPED_CODE) from error
         except SystemExit as error:
+            if was_interrupted():
+                say_stopped()
+                raise typer.Exit(STOPPED_CODE) from error
             # Code of the user's, such as a network's forward pass, has called sys.exit.
             typer.echo(f"error: code that was loaded ended the program (exit code {error.code})", err=True)
             raise typer.Exit(1) from error

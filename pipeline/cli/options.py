@@ -22,11 +22,11 @@ __all__ = [
     "AsJson",
     "Device",
     "Directions",
+    "IndexedNetwork",
     "Input",
     "Kind",
     "LayerGlobs",
     "LayersOfIndex",
-    "IndexedNetwork",
     "MovedWeights",
     "NewOut",
     "Out",
@@ -119,9 +119,7 @@ Trust = Annotated[
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(
-        "--timeout", metavar="SECONDS", help="Stop the query after this time.", show_default="none"
-    ),
+    typer.Option("--timeout", metavar="SECONDS", help="Stop the query after this time.", show_default="none"),
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]

@@ -63,7 +63,7 @@ def call_factory(factory: Callable[..., Any], name: str, *, what: str, error: ty
 
 
 def _describe(reason: BaseException) -> str:
-    """An exception on one line: its type, its message, and the innermost line of a file that is not Python's."""
+    """An exception on one line: its type, its message, and the file and line that raised it."""
     message = " ".join(str(reason).split())
     if isinstance(reason, ImportError):
         return message

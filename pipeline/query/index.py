@@ -103,7 +103,9 @@ class Index:
         timeout: float | None = None,
     ) -> None:
         if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
-            raise UsageError(f"the time limit must be above 0 and at most {MAX_SECONDS:,} seconds, got {timeout!r}")
+            raise UsageError(
+                f"the time limit must be above 0 and at most {MAX_SECONDS:,} seconds, got {timeout!r}"
+            )
         if limits is not None and not isinstance(limits, Limits):
             raise UsageError(f"limits must be a pipeline.query.safe.Limits, got {limits!r}")
         if data is not None and not _is_texts(data):
@@ -295,7 +297,9 @@ class Index:
         if self._data is not None:
             return open_dataset(self._data)
         if recorded != (DEMO,):
-            what = f"its dataset ({', '.join(map(ascii, recorded[:3]))}{', ...' if len(recorded) > 3 else ''})"
+            what = (
+                f"its dataset ({', '.join(map(ascii, recorded[:3]))}{', ...' if len(recorded) > 3 else ''})"
+            )
             require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
         cache = self.run.get("config", {}).get("cache") if self.trusted else None
         return open_dataset(recorded, cache=None if cache is None else Path(cache))

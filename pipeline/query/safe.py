@@ -138,7 +138,8 @@ def refuse_unsafe(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     for name in _table_functions(tree):
         if name not in TABLE_FUNCTIONS:
             raise QueryError(
-                f"the table function {name!a} does not run with --safe, only {', '.join(sorted(TABLE_FUNCTIONS))}"
+                f"the table function {name!a} does not run with --safe; "
+                f"those that do are {', '.join(sorted(TABLE_FUNCTIONS))}"
             )
 
 

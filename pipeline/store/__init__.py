@@ -1,4 +1,4 @@
-"""Tables on disk: schemas, Parquet files written atomically, `run.json`, its signature, and the lock on a folder.
+"""Tables on disk: schemas, Parquet files written atomically, `run.json` with its signature, and locks.
 
 Goes in: arrays and records. Comes out: files, and the same arrays read back.
 Imports: choices, errors, progress.

@@ -15,6 +15,7 @@ file, is not signed. Without a key, or with another one, every index is somebody
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -169,10 +170,8 @@ def _make_key() -> bytes:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(descriptor)
-        try:
+        with contextlib.suppress(FileExistsError):  # another process's key is used
             os.link(temporary, path)
-        except FileExistsError:
-            pass  # its key is used
     finally:
         temporary.unlink(missing_ok=True)
     key = _read_key()

@@ -58,10 +58,12 @@ def opening_commands() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         inner = getattr(command, "commands", None)
-        for full, each in {f"{name} {k}": v for k, v in inner.items()}.items() if inner else [(name, command)]:
-            if any(param.name == "out" and not param.opts[0].startswith("-") for param in each.params):
-                if full != "merge":
-                    yield full
+        for full, each in (
+            {f"{name} {k}": v for k, v in inner.items()}.items() if inner else [(name, command)]
+        ):
+            opens = any(param.name == "out" and not param.opts[0].startswith("-") for param in each.params)
+            if opens and full != "merge":
+                yield full
 
 
 def call(name: str, out: Path, *more: object) -> Any:
@@ -147,9 +149,7 @@ def test_no_command_imports_or_fetches_what_an_index_names(
 
 
 @pytest.mark.parametrize("name", NETWORK)
-def test_trust_and_a_network_by_hand_load_it(
-    name: str, received: Path, made: Path, tmp_path: Path
-) -> None:
+def test_trust_and_a_network_by_hand_load_it(name: str, received: Path, made: Path, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     (tmp_path / "evil.py").write_text(NET.format(marker=str(marker)))
     edit(received, network=f"{tmp_path / 'evil.py'}:factory")
@@ -229,9 +229,10 @@ def test_links_out_of_an_index_are_refused(name: str, place: str, received: Path
 
 def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: Path, tmp_path: Path) -> None:
     assert run("merge", tmp_path / "own", received).exit_code == 0
-    assert "signature" not in json.loads((tmp_path / "own" / "run.json").read_text()) or not open_index(
-        tmp_path / "own"
-    ).trusted
+    assert (
+        "signature" not in json.loads((tmp_path / "own" / "run.json").read_text())
+        or not open_index(tmp_path / "own").trusted
+    )
     edit(received, network="evil:factory")
     assert run("merge", tmp_path / "all", received).exit_code == 0
     with open_index(tmp_path / "all") as index:

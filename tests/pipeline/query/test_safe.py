@@ -134,13 +134,17 @@ def outside(tmp_path: Path, out: Path) -> Path:
 @pytest.mark.parametrize("text", ESCAPES)
 def test_an_escape_is_refused_in_one_line(index: Index, out: Path, outside: Path, text: str) -> None:
     secret_of_python = [{"word": "hush"}]
-    before = {path: path.read_bytes() for folder in (out, outside) for path in folder.iterdir() if path.is_file()}
+    before = {
+        path: path.read_bytes() for folder in (out, outside) for path in folder.iterdir() if path.is_file()
+    }
     text = text.format(out=str(out).replace("'", "''"), outside=outside)
     with pytest.raises(QueryError) as caught:
         index.sql(text)
     assert "\n" not in str(caught.value)
     assert "hush" not in str(caught.value)
-    after = {path: path.read_bytes() for folder in (out, outside) for path in folder.iterdir() if path.is_file()}
+    after = {
+        path: path.read_bytes() for folder in (out, outside) for path in folder.iterdir() if path.is_file()
+    }
     assert after == before
     assert index.sql("SELECT count(*) FROM images").rows == [(48,)]
     del secret_of_python
@@ -162,14 +166,14 @@ def test_the_escapes_are_refused_by_duckdb_too(out: Path, outside: Path) -> None
 def test_time_rows_and_memory_are_limited(out: Path, index: Index) -> None:
     with open_index(out, limits=Limits(seconds=0.3)) as limited:
         started = time.monotonic()
-        with pytest.raises(QueryError, match="stopped after 0.3 seconds"):
+        with pytest.raises(QueryError, match=r"stopped after 0.3 seconds"):
             limited.sql("SELECT count(*) FROM range(1000000) a, range(1000000) b")
         assert time.monotonic() - started < 10
     with pytest.raises(QueryError, match="more than 1,000 rows"):
         index.sql("SELECT * FROM range(100000)")
     with (
         open_index(out, limits=Limits(memory_mb=32)) as small,
-        pytest.raises(QueryError, match="(?i)memory") as caught,
+        pytest.raises(QueryError, match=r"(?i)memory") as caught,
     ):
         small.sql("SELECT list(range) FROM range(100000000)")
     assert "\n" not in str(caught.value)

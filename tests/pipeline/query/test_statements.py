@@ -42,7 +42,11 @@ def test_a_time_limit_ends_the_statement_and_not_the_connection(
 
 @pytest.mark.parametrize(
     "text",
-    [ENDLESS, "SELECT * FROM range(1000000000)", "SELECT md5(a.range || b.range) x FROM range(999999) a, range(9999) b ORDER BY x"],
+    [
+        ENDLESS,
+        "SELECT * FROM range(1000000000)",
+        "SELECT md5(a.range || b.range) x FROM range(999999) a, range(9999) b ORDER BY x",
+    ],
 )
 def test_an_interrupt_arrives_at_once(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     timer = threading.Timer(0.4, signal.raise_signal, [signal.SIGINT])
