@@ -29,6 +29,7 @@ from pipeline.cli.options import (
     LayerGlobs,
     Out,
     TimeLimit,
+    Trust,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
@@ -185,6 +186,7 @@ def top(
     n: Annotated[int, typer.Option("-n", min=1, help="Images to show.")] = 16,
     low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
     timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -198,7 +200,7 @@ def top(
     from pipeline.query.index import open_index
     from pipeline.query.short_lists import explain_short_list
 
-    with open_index(out, timeout=timeout) as index:
+    with open_index(out, timeout=timeout, trust=trust) as index:
         chosen = index.unit(layer, unit)
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
@@ -217,6 +219,7 @@ def query(
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
     ] = None,
     timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -231,7 +234,7 @@ def query(
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
 
-    with open_index(out, timeout=timeout) as index:
+    with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.query(name, **parse_assignments(values or [], "maxact query"))
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 
@@ -273,6 +276,7 @@ def sql(
         ),
     ] = False,
     timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -290,7 +294,7 @@ def sql(
     from pipeline.query.index import open_index
     from pipeline.query.safe import Limits
 
-    with open_index(out, limits=Limits() if safe else None, timeout=timeout) as index:
+    with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
 

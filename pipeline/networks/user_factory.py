@@ -59,7 +59,7 @@ def call_factory(factory: Callable[..., Any], name: str, *, what: str, error: ty
     except MaxactError:
         raise
     except (Exception, SystemExit) as reason:
-        raise error(f"{what} {name} failed: {_describe(reason)}") from reason
+        raise error(f"{what} {name} raised {_describe(reason)}") from reason
 
 
 def _describe(reason: BaseException) -> str:

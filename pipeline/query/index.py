@@ -118,7 +118,7 @@ class Index:
         self._seconds = limits.seconds if limits is not None and timeout is None else timeout
         if not trust:
             refuse_links(out)
-        self._connection = open_safe_connection(out, limits) if limits else duckdb.connect()
+        self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
         try:
             if limits is None:
                 self._create_views(out, self.preprocess)

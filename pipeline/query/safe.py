@@ -63,12 +63,15 @@ class Limits:
             raise UsageError(f"the limit of seconds must be above 0, got {seconds!r}")
 
 
-def open_safe_connection(out: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:
+def open_safe_connection(
+    out: Path, limits: Limits | None = None, *, trust: bool = False
+) -> duckdb.DuckDBPyConnection:
     """A connection with the views of an index, which can read its folder only and whose settings are locked.
 
     Args:
         out: folder of a finished index.
         limits: of memory and threads; time and rows are limits of `run_statement`.
+        trust: follow links out of OUT; DuckDB still reads nothing outside.
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
@@ -77,7 +80,8 @@ def open_safe_connection(out: Path, limits: Limits | None = None) -> duckdb.Duck
     limits = limits or Limits()
     # DuckDB compares paths as text: links in the way to OUT are resolved first.
     root = Path(os.path.realpath(out))
-    refuse_links(root)
+    if not trust:
+        refuse_links(root)
     preprocess = read_preprocess(read_finished_run(out), out)
     connection = duckdb.connect(config={"python_enable_replacements": False})
     try:

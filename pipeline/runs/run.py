@@ -39,7 +39,7 @@ from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
-from pipeline.store.trust import sign_run
+from pipeline.store.trust import SIGNATURE, is_own, sign_run
 from pipeline.stream.compiled_probes import can_compile
 
 __all__ = ["run_index"]
@@ -136,6 +136,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     done = {shard.name for commit in commits for shard in commit.shards}
     finished = previous is not None and is_finished(out, previous, config.classes)
     if previous is not None and finished and len(done) == len(shards):
+        _sign_again(plan, previous, reporter)
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
         return RunSummary(
@@ -176,6 +177,16 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         reporter=reporter,
     )
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
+
+
+def _sign_again(plan: _Plan, previous: dict[str, Any], reporter: Reporter) -> None:
+    """Sign a complete run of another user, or of before there were signatures: its names are given again."""
+    if is_own(previous):
+        return
+    dataset = {**previous["dataset"], "data": list(plan.dataset.data)}
+    named = sign_run({**previous, "config": plan.config.as_json(), "dataset": dataset}, reporter)
+    if SIGNATURE in named:
+        write_run(plan.config.out, named)
 
 
 def _images_per_byte(dataset: Dataset) -> float | None:

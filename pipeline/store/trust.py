@@ -128,7 +128,7 @@ def _refuse_link(out: Path, path: str, root: str) -> None:
     if os.path.commonpath((target, root)) != root:
         raise UntrustedIndex(
             f"{path!a} is a link that leads out of {out}, to {target!a}; replace it by a file or folder, "
-            "or give --trust (trust=True) if you made it"
+            "or open the index with --trust (trust=True) if you made it"
         )
 
 

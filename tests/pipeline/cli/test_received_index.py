@@ -241,6 +241,19 @@ def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: 
     assert "leads out of" in one_line(run("merge", tmp_path / "more", received))
 
 
+def test_the_same_index_command_signs_what_it_finds_complete(received: Path, made: Path) -> None:
+    edit(received, network="evil:factory")
+    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    tars = sorted((made / "data").glob("*.tar"))
+    result = run("index", *tars, "-o", received, "--workers", "1", *words)
+    assert result.exit_code == 0, result.output
+    assert "nothing to do" in result.stderr
+    with open_index(received) as index:
+        assert index.trusted
+        assert index.run["config"]["network"] == TINY
+    assert run("check", received).exit_code == 0
+
+
 def test_merging_ones_own_runs_gives_ones_own_index(made: Path, tmp_path: Path) -> None:
     assert run("merge", tmp_path / "all", made / "out").exit_code == 0
     with open_index(tmp_path / "all") as index:

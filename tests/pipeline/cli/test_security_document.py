@@ -47,11 +47,9 @@ def test_no_row_is_for_a_command_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_a_command_that_loads_code_or_data_of_an_index_takes_trust(name: str) -> None:
+def test_a_command_that_opens_an_index_takes_trust(name: str) -> None:
     options = {option.opts[0] for option in commands()[name].params}
-    reads, _, runs, _ = rows()[name]
-    of_index = name not in ("index", "layers") and ("the dataset" in reads or "network's code" in runs)
-    assert ("--trust" in options) == of_index
+    assert ("--trust" in options) == rows()[name][0].startswith("OUT")
 
 
 def test_the_limits_and_the_key_are_those_of_the_code() -> None:
