@@ -91,8 +91,8 @@ def require_trust(out: Path, what: str, *, trusted: bool, remedy: str) -> None:
     """
     if not trusted:
         raise UntrustedIndex(
-            f"{out} is not signed by you, so {what} is not used; give {remedy}, or --trust "
-            "(trust=True) if you know who made the index"
+            f"{out} has no signature of yours, as another user or machine made it, so {what} is not used; "
+            f"give {remedy}, or --trust (trust=True) if you know who made the index"
         )
 
 

@@ -138,7 +138,7 @@ def test_no_command_imports_or_fetches_what_an_index_names(
     assert handler.requests == 0
     if name in NETWORK or name in DATA:
         line = one_line(result)
-        assert "not signed by you" in line
+        assert "has no signature of yours" in line
         assert "--trust" in line
         assert "--network" in line if name in NETWORK else "--data" in line
         written = set(snapshot(received)) - set(before)
