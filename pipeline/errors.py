@@ -13,6 +13,7 @@
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
     │   ├── FingerprintMismatch an output folder that holds another run
+    │   ├── DamagedFile         a file of an index that is missing or is not as it was written
     │   └── UntrustedIndex      an index from elsewhere names code, an address or a file outside
     ├── QueryError              an unknown query, a missing parameter, SQL that does not run
     ├── AuditError              recorded images that can no longer be read for a check
@@ -30,6 +31,7 @@ __all__ = [
     "ActivationError",
     "AuditError",
     "BadImage",
+    "DamagedFile",
     "DeviceError",
     "FingerprintMismatch",
     "LayerError",
@@ -111,6 +113,10 @@ class StoreError(MaxactError):
 
 class FingerprintMismatch(StoreError):
     """An output folder that holds another run."""
+
+
+class DamagedFile(StoreError):
+    """A file of an index that is missing or is not as it was written."""
 
 
 class UntrustedIndex(StoreError):

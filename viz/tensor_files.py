@@ -1,4 +1,4 @@
-"""Files of tensors: written atomically, and read without running anything that they name."""
+"""Files of tensors: written atomically with a digest, and read without running what they name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.store.files import atomic_path, make_folder
+from pipeline.store.seals import ZIP, is_plain_archive, seal_archive
 
 __all__ = ["load_tensors", "save_tensors"]
 
@@ -41,7 +42,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
     torch.save(content, stream)
     make_folder(path.parent)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(stream.getbuffer())
+        temporary.write_bytes(seal_archive(stream.getvalue()))
 
 
 def load_tensors(path: Path, device: torch.device) -> dict[str, Any]:
@@ -52,7 +53,14 @@ def load_tensors(path: Path, device: torch.device) -> dict[str, Any]:
         ValueError: when it cannot be read, is damaged, or is no such file; the message says which.
     """
     try:
-        # `torch.load` does not compare the checksums that `torch.save` writes.
+        data = path.read_bytes()
+        intact = ZIP.is_intact(data)
+        if intact is None and zipfile.is_zipfile(path):
+            intact = is_plain_archive(data)
+        if intact is False:
+            raise ValueError("it was changed after it was written (its SHA-256 differs)")
+        # Files of earlier versions carry no digest; `torch.load` does not compare the checksums that
+        # `torch.save` writes.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:

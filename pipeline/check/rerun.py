@@ -25,6 +25,7 @@ from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import ChangedImage, Index, open_index
 from pipeline.query.indexed_images import read_images
+from pipeline.store.final_tables import has_digests, refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
@@ -102,6 +103,7 @@ def check_index(
         reporter: shows the progress.
 
     Raises:
+        DamagedFile: when a table is not as it was written.
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
         UntrustedIndex: when the index names code or files, and is not trusted.
@@ -110,6 +112,9 @@ def check_index(
     run = read_finished_run(out)
     if not trust:
         refuse_links(out)
+    refuse_damaged_tables(out, run, whole=True)
+    if not has_digests(run):
+        reporter.note(f"{out} has no digests of its tables; `maxact repair {out}` adds them")
     config = run["config"]
     if not isinstance(network, Network):
         trusted = trust or is_own(run)

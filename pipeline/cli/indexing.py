@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`."""
 
 from __future__ import annotations
 
@@ -152,17 +152,26 @@ def check(
     out: Out,
     sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
     seed: Seed = 0,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
+    ] = False,
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
     trust: Trust = False,
 ) -> None:
-    """Run recorded images through the network again and compare; exits with 1 on a difference.
+    """Verify the tables, run recorded images through the network again and compare; exits with 1 on a
+    difference.
 
     \b
     Examples:
       maxact check out/demo
       maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --files
     """
+    if files:
+        _check_files(out)
+        return
     from pipeline.check.rerun import MAX_SHOWN, check_index
 
     audit = check_index(
@@ -186,9 +195,49 @@ def check(
         raise typer.Exit(1)
 
 
+def _check_files(out: Path) -> None:
+    """Print what is wrong with the files of an index, and what else is in its folder."""
+    from pipeline.check.files import check_files
+
+    report = check_files(out, reporter=ConsoleReporter())
+    for name, what in report.damaged.items():
+        typer.echo(f"{out}/{_readable(name)} {what}")
+    for name in report.foreign:
+        typer.echo(f"{out}/{_readable(name)} is not part of the index", err=True)
+    without = ""
+    if report.unrecorded:
+        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
+    verified = readable_count(report.verified, "file")
+    typer.echo(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def repair(out: Out) -> None:
+    """Rebuild damaged or missing tables from the parts of an index, without network and dataset.
+
+    An index that has no digests of its tables gets them.
+
+    \b
+    Examples:
+      maxact repair out/demo
+    """
+    from pipeline.runs.repair import repair_index
+
+    done = repair_index(out, reporter=ConsoleReporter())
+    for name, what in done.rebuilt.items():
+        typer.echo(f"{out / name}.parquet {what}: rebuilt")
+    if done.rebuilt:
+        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
+        summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
+    else:
+        summary = "all tables are intact"
+    typer.echo(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check):
+    for command in (index, merge, check, repair):
         app.command(rich_help_panel=INDEX)(command)
 
 
@@ -200,6 +249,11 @@ def _classes(text: str) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"--classes must be a number or `all`, got {text!r}")
     return int(text)
+
+
+def _readable(name: str) -> str:
+    """A file name that cannot control a terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _summarise(summary: RunSummary) -> None:

@@ -29,6 +29,7 @@ from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
 from pipeline.query.views import create_views, read_preprocess
+from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links, require_trust
 
@@ -82,6 +83,7 @@ def open_index(
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
+        DamagedFile: when a table is missing, or its size or end is not what was written.
         UntrustedIndex: when a link leads out of OUT.
         UsageError: when `timeout` is not above 0.
     """
@@ -113,11 +115,12 @@ class Index:
         self.out = out
         self.run: dict[str, Any] = read_finished_run(out)
         self.trusted = trust or is_own(self.run)
+        if not trust:
+            refuse_links(out)
+        refuse_damaged_tables(out, self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
         self._data, self._limits = data, limits
         self._seconds = limits.seconds if limits is not None and timeout is None else timeout
-        if not trust:
-            refuse_links(out)
         self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
         try:
             if limits is None:
@@ -360,6 +363,7 @@ class Index:
             raise QueryError("a second index cannot be attached to a confined one")
         run = read_finished_run(out)
         refuse_links(out)
+        refuse_damaged_tables(out, run)
         self._create_views(out, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows

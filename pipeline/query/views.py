@@ -1,8 +1,8 @@
 """DuckDB views over the tables of one index.
 
-Every table of OUT is a view of the same name; a missing table is an empty view with the same
-columns and types, so that queries need not check. The view `patches` adds to each row of `top` the
-box of its patch in the original photograph.
+Every table of OUT is a view of the same name; a missing table, such as `renders` before anything is
+rendered, is an empty view with the same columns and types, so that queries need not check. The view
+`patches` adds to each row of `top` the box of its patch in the original photograph.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import readable_count
 
-__all__ = ["fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
+__all__ = ["STATE_VERSION", "fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
 STATE_VERSION = 3
 """Increased whenever the same input would give different tables; part of every fingerprint."""

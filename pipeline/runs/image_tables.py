@@ -23,6 +23,7 @@ from pipeline.images.hashes import NEAR_BITS
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
+from pipeline.store.digests import FileDigest
 from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
@@ -99,7 +100,7 @@ def write_records(
     commits: Sequence[Commit],
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
-) -> None:
+) -> dict[str, FileDigest]:
     """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
 
     Args:
@@ -108,15 +109,20 @@ def write_records(
         shards: of all commits, sorted by name; their places are the ordinals.
         footer: metadata of the files.
 
+    Returns:
+        The digest of each table.
+
     Raises:
         StoreError: when a table cannot be read or written.
     """
     duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
     numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
-    store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer)
     errors = _in_order(commits, shards, "errors")
-    store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer)
+    return {
+        "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),
+        "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
+    }
 
 
 class _Rows:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.shard import listing_digest
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
+from pipeline.runs.staging import publish_tables, staging
 from pipeline.runs.unit_tables import write_index
-from pipeline.state.commit import Commit, choose_disjoint, copy_part, list_commits
-from pipeline.store.run_file import RUN_FILE, RunSummary, finish_run, locked, read_run, write_run
+from pipeline.state.commit import (
+    Commit,
+    choose_disjoint,
+    copy_part,
+    list_commits,
+    move_part,
+    remove_part,
+)
+from pipeline.store.run_file import RUN_FILE, RunSummary, Totals, finish_run, locked, read_run, write_run
 from pipeline.store.trust import is_own, refuse_links, sign_run
 
 __all__ = ["merge_runs"]
@@ -28,12 +36,16 @@ def merge_runs(
 ) -> RunSummary:
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
+    Parts are verified before they are copied, and copies and tables are moved to their places when
+    all are written: whatever fails before that leaves OUT as it was.
+
     Args:
         out: the folder to write; a run that is there already is merged too.
         sources: folders written by `maxact index`, of the same fingerprint.
         reporter: shows the progress.
 
     Raises:
+        DamagedFile: when a part is damaged and no other run has the same part.
         FingerprintMismatch: when the runs differ in more than their shards.
         StoreError: when parts overlap so that not every shard can be counted exactly once.
     """
@@ -41,15 +53,85 @@ def merge_runs(
     started = time.monotonic()
     out = Path(out)
     named = {source.resolve(): source for source in map(Path, sources)}
-    if (out / RUN_FILE).exists():
-        named.setdefault(out.resolve(), out)
-    folders = list(named.values())
+    with contextlib.ExitStack() as stack:
+        if (out / RUN_FILE).exists():
+            stack.enter_context(locked(out))
+            named[out.resolve()] = out
+        folders = list(named.values())
+        for source in folders:
+            refuse_links(source)
+        runs = [read_run(source) for source in folders]
+        for source, run in zip(folders[1:], runs[1:], strict=True):
+            refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
+        # Of equal parts the one in OUT is taken, which need not be copied.
+        folders.sort(key=lambda folder: folder != out)
+        chosen = _choose(_intact_commits(folders, fingerprint(runs[0]["fields"])))
+        content = _content(runs, chosen)
+        if all(map(is_own, runs)):
+            content = sign_run(content, reporter)
+        if out not in folders:
+            stack.enter_context(locked(out))
+        totals = _write(out, content, chosen, reporter)
+        return finish_run(out, content, totals, 0, time.monotonic() - started)
+
+
+def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], reporter: Reporter) -> Totals:
+    """Write parts and tables beside those of OUT, and move them to their places at the end."""
+    own = [commit for commit in chosen if commit.path.parent == out / "parts"]
+    with staging(out) as stage:
+        staged = [copy_part(commit, stage / "parts") for commit in chosen if commit not in own]
+        totals = write_index(
+            stage,
+            tuple(Layer(**layer) for layer in content["layers"]),
+            sorted((*own, *staged), key=lambda commit: [shard.name for shard in commit.shards]),
+            fingerprint=content["fingerprint"],
+            classes=content["config"]["classes"],
+            reporter=reporter,
+        )
+        write_run(out, content)
+        moved = [move_part(commit, out / "parts") for commit in staged]
+        _remove_others(out, {commit.path for commit in (*own, *moved)})
+        publish_tables(stage, out, totals.tables)
+    return totals
+
+
+def _intact_commits(folders: Sequence[Path], wanted: str) -> list[Commit]:
+    """The parts of several runs; of parts with the same name the first is verified.
+
+    Raises:
+        DamagedFile: when a part is damaged wherever it is.
+        FingerprintMismatch: when one belongs to another run.
+    """
+    commits: list[Commit] = []
+    intact: set[str] = set()
+    damaged: dict[str, str] = {}
+
+    def note(path: Path, error: DamagedFile) -> None:
+        damaged.setdefault(path.stem, f"{path.parent.parent} cannot be merged: {error}")
+
     for source in folders:
-        refuse_links(source)
-    runs = [read_run(source) for source in folders]
-    for source, run in zip(folders[1:], runs[1:], strict=True):
-        refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
-    commits = [commit for source in folders for commit in _commits(source)]
+        # Another process may be adding parts to the run.
+        for commit in list_commits(source / "parts", fingerprint=wanted, clear=False, damaged=note):
+            try:
+                if commit.path.stem not in intact:
+                    commit.verify()
+            except DamagedFile as error:
+                note(commit.path, error)
+            else:
+                intact.add(commit.path.stem)
+                commits.append(commit)
+    for name, problem in damaged.items():
+        if name not in intact:
+            raise DamagedFile(f"{problem}, or leave this run out")
+    return commits
+
+
+def _choose(commits: Sequence[Commit]) -> tuple[Commit, ...]:
+    """Parts that have every shard exactly once.
+
+    Raises:
+        StoreError: when there are none, or when runs are not over one dataset.
+    """
     sizes: dict[str, int] = {}
     contents: dict[str, str] = {}
     for commit in commits:
@@ -72,23 +154,7 @@ def merge_runs(
             "counted twice nor split. Index the runs with --shards-per-part 1, or over shards that "
             "do not overlap"
         )
-    with locked(out):
-        content = _content(runs, chosen)
-        if all(map(is_own, runs)):
-            content = sign_run(content, reporter)
-        write_run(out, content)
-        kept = tuple(copy_part(commit, out / "parts") for commit in chosen)
-        _remove_others(out, {commit.path for commit in kept})
-        layers = tuple(Layer(**layer) for layer in content["layers"])
-        totals = write_index(
-            out,
-            layers,
-            kept,
-            fingerprint=content["fingerprint"],
-            classes=content["config"]["classes"],
-            reporter=reporter,
-        )
-        return finish_run(out, content, totals, 0, time.monotonic() - started)
+    return chosen
 
 
 def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dict[str, Any]:
@@ -100,6 +166,8 @@ def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dic
     return {
         **runs[0],
         "status": "incomplete",
+        "tables": {},
+        "parts": [],
         "identity": identity,
         "fingerprint": fingerprint(identity),
         "config": {**runs[0]["config"], "data": data},
@@ -107,14 +175,8 @@ def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dic
     }
 
 
-def _commits(source: Path) -> tuple[Commit, ...]:
-    """The commits of a run to which another process may be adding."""
-    return list_commits(source / "parts", clear=False)
-
-
 def _remove_others(out: Path, kept: Collection[Path]) -> None:
-    """Remove the parts whose shards are all in other parts."""
-    for commit in list_commits(out / "parts"):
-        if commit.path not in kept:
-            commit.path.unlink(missing_ok=True)
-            shutil.rmtree(commit.folder, ignore_errors=True)
+    """Remove the parts whose shards are all in other parts, and damaged ones that are elsewhere intact."""
+    for path in (out / "parts").glob("*.json"):
+        if path not in kept:
+            remove_part(path)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.shard import Shard
-from pipeline.errors import FingerprintMismatch, StoreError
+from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
-from pipeline.state.commit import Commit, list_commits
+from pipeline.state.commit import Commit, list_commits, remove_part
+from pipeline.store.final_tables import damaged_tables
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import SCHEMAS
 
@@ -26,18 +27,24 @@ _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
 
 
 def previous_run(
-    out: Path, identity: Mapping[str, Any], fields: Mapping[str, Any], shards: Sequence[Shard]
+    out: Path,
+    identity: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    shards: Sequence[Shard],
+    reporter: Reporter,
 ) -> dict[str, Any] | None:
     """The run that OUT holds, which must have the same fields; None when there is none.
 
     An unfinished run can be resumed after its dataset was repaired or extended, as long as the
-    shards that are committed have not changed.
+    shards that are committed have not changed. If run.json itself is damaged, the parts remain,
+    whose commit files have the fingerprint of the fields.
 
     Args:
         out: folder of the index.
         identity: of the run to do: its fields and the listing of its dataset.
         fields: of the run to do: everything except the dataset that affects a result.
         shards: of the dataset.
+        reporter: told of a damaged run.json.
 
     Raises:
         FingerprintMismatch: when OUT holds another run.
@@ -47,7 +54,12 @@ def previous_run(
         if _own_parts(out) or any((out / name).exists() for name in _TABLES):
             raise StoreError(f"{out} holds tables but no {RUN_FILE}; --fresh removes them")
         return None
-    run = read_run(out)
+    try:
+        run = read_run(out)
+    except DamagedFile as error:
+        reporter.note(f"{error.args[0].split(';')[0]}; it is written anew")
+        _refuse_changed_shards(out, shards)
+        return None
     if missing := {"status", "identity", "fields", "counts", "config"} - run.keys():
         raise StoreError(
             f"{out / RUN_FILE} has no {' and no '.join(sorted(missing))}, so it cannot be compared "
@@ -65,10 +77,15 @@ def previous_run(
     return run
 
 
-def is_finished(out: Path, run: Mapping[str, Any], classes: int | None) -> bool:
-    """Whether a run is complete, with that number of classes per unit, and its tables exist."""
-    tables = all((out / name).exists() for name in _TABLES)
-    return run["status"] == "complete" and run["config"].get("classes") == classes and tables
+def is_finished(out: Path, run: Mapping[str, Any], classes: int | None, reporter: Reporter) -> bool:
+    """Whether a run is complete, with that number of classes per unit, and its tables are intact."""
+    if run["status"] != "complete" or run["config"].get("classes") != classes:
+        return False
+    damaged = damaged_tables(out, run, whole=True)
+    if damaged:
+        listed = ", ".join(f"{out / name}.parquet {damage}" for name, damage in damaged.items())
+        reporter.note(f"{listed}; the tables are written again from the parts")
+    return not damaged
 
 
 def recorded_compile(out: Path) -> bool | None:
@@ -80,16 +97,28 @@ def recorded_compile(out: Path) -> bool | None:
     return bool(compiled)
 
 
-def usable_commits(parts: Path, reporter: Reporter) -> tuple[Commit, ...]:
-    """The commits that a run can resume from; a damaged part is removed, to be indexed again."""
+def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[Commit, ...]:
+    """The commits that a run can resume from; a damaged part is removed, to be indexed again.
+
+    Args:
+        parts: the folder of all parts.
+        fingerprint: of the run to do, without its dataset.
+        reporter: told of damaged parts.
+
+    Raises:
+        FingerprintMismatch: when a part belongs to another run.
+    """
+
+    def remove(path: Path, error: DamagedFile) -> None:
+        reporter.note(f"{error.args[0].split(';')[0]}; its shards are indexed again")
+        remove_part(path)
+
     usable = []
-    for commit in list_commits(parts):
+    for commit in list_commits(parts, fingerprint=fingerprint, damaged=remove):
         try:
             commit.verify()
-        except StoreError as error:
-            reporter.note(f"{error.args[0].split(';')[0]}; its shards are indexed again")
-            commit.path.unlink()
-            shutil.rmtree(commit.folder, ignore_errors=True)
+        except DamagedFile as error:
+            remove(commit.path, error)
         else:
             usable.append(commit)
     return tuple(usable)
@@ -126,7 +155,8 @@ def _own_parts(out: Path) -> list[Path]:
 
 def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:
     present = {shard.name: (shard.size, shard.digest) for shard in shards}
-    for record in (shard for commit in list_commits(out / "parts") for shard in commit.shards):
+    commits = list_commits(out / "parts", damaged=lambda path, error: None)
+    for record in (shard for commit in commits for shard in commit.shards):
         if present.get(record.name) != (record.size, record.digest):
             change = "has changed" if record.name in present else "no longer exists"
             raise FingerprintMismatch(

@@ -130,11 +130,12 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     shards = plan.dataset.shards
     if config.fresh:
         remove_index(out)
-    previous = previous_run(out, plan.identity, plan.fields, shards)
-    commits = usable_commits(parts, reporter)
+    wanted = fingerprint(plan.fields)
+    previous = previous_run(out, plan.identity, plan.fields, shards, reporter)
+    commits = usable_commits(parts, wanted, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
-    finished = previous is not None and is_finished(out, previous, config.classes)
+    finished = previous is not None and is_finished(out, previous, config.classes, reporter)
     if previous is not None and finished and len(done) == len(shards):
         _sign_again(plan, previous, reporter)
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
@@ -162,7 +163,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             plan.layers,
             groups,
             parts,
-            fingerprint(plan.fields),
+            wanted,
             device=plan.device,
             compiled=plan.compiled,
             images_per_byte=_images_per_byte(plan.dataset),
@@ -171,7 +172,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     totals = write_index(
         out,
         plan.layers,
-        list_commits(parts),
+        list_commits(parts, fingerprint=wanted),
         fingerprint=content["fingerprint"],
         classes=config.classes,
         reporter=reporter,

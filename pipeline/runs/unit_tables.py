@@ -25,7 +25,7 @@ from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.run_file import Totals
-from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, STRATA, TOP, UNITS
+from pipeline.store.schemas import CLASSES, HISTOGRAMS, LAYERS, SCHEMAS, STRATA, TOP, UNITS
 
 __all__ = ["write_index"]
 
@@ -70,7 +70,7 @@ def write_index(
 
         merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state.informative()
     footer = {"maxact.fingerprint": fingerprint}
-    write_records(out, commits, shards, footer)
+    digests = write_records(out, commits, shards, footer)
     tables = {
         "layers": (LAYERS, iter([_layer_table(layers)])),
         "top": (TOP, _top_tables(layers, merged)),
@@ -80,9 +80,17 @@ def write_index(
         "histograms": (HISTOGRAMS, _histogram_tables(layers, merged)),
     }
     for name, (schema, batches) in tables.items():
-        store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
+        digests[name] = store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
     errors = sum(shard.errors for shard in shards)
-    return Totals(merged.moments.images, errors, units, len(layers), len(shards))
+    return Totals(
+        images=merged.moments.images,
+        errors=errors,
+        units=units,
+        layers=len(layers),
+        shards=len(shards),
+        tables={name: digests[name] for name in SCHEMAS},
+        parts=tuple(sorted(commit.path.stem for commit in commits)),
+    )
 
 
 def _layer_table(layers: Sequence[Layer]) -> pa.Table:

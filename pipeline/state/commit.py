@@ -3,7 +3,7 @@
     parts/NAME/            state.parquet, histogram.parquet, labels.parquet, sample.parquet,
                            images.parquet, errors.parquet
     parts/NAME.json        the commit file, written last: shards with sizes and counts, the SHA-256
-                           of every table, the fingerprint
+                           of every table, the fingerprint, and its own SHA-256
 
 A part without its commit file does not exist. NAME is derived from the fingerprint and the names
 and sizes of the shards, so the same work has the same name on every machine. Inside a part,
@@ -13,77 +13,28 @@ image_id counts the part's own shards from 0; they get the dataset's ordinals wh
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from pipeline.errors import StoreError
-from pipeline.state import statistics as stats
-from pipeline.state.part import Part, ShardRecord
-from pipeline.state.sample import PeakSample
-from pipeline.state.topk import Ranked
-from pipeline.state.unit_state import UnitState
+from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
+from pipeline.state.commit_file import Commit, part_name, read_commit, write_commit
+from pipeline.state.part import Part
+from pipeline.state.part_tables import tables_of
 from pipeline.store import tables as store
-from pipeline.store.files import atomic_path, sha256_file, sync_file, sync_folder
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.files import sync_file, sync_folder
 
-__all__ = ["Commit", "choose_disjoint", "commit_part", "copy_part", "list_commits", "part_name"]
-
-_TABLES = ("state", "histogram", "labels", "sample", "images", "errors")
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A part on disk, as its commit file describes it."""
-
-    path: Path
-    fingerprint: str
-    shards: tuple[ShardRecord, ...]
-    tables: dict[str, str]
-    units: int
-    k: int
-
-    @property
-    def folder(self) -> Path:
-        """The folder of its tables."""
-        return self.path.with_suffix("")
-
-    def verify(self) -> None:
-        """Compare every table with the SHA-256 recorded in the commit file.
-
-        Raises:
-            StoreError: when one is missing or differs.
-        """
-        for table, expected in self.tables.items():
-            path = self.folder / f"{table}.parquet"
-            if not path.exists() or sha256_file(path) != expected:
-                raise StoreError(
-                    f"{path} is missing or was changed after it was committed; delete {self.path} "
-                    "and run `maxact index` again to index its shards again"
-                )
-
-    def load(self, *, records: bool = True) -> Part:
-        """Read the part back; `records=False` leaves its images and errors empty.
-
-        Raises:
-            StoreError: when a table cannot be read.
-        """
-        return _read_part(self, records)
-
-
-def part_name(fingerprint: str, shards: Iterable[tuple[str, int]]) -> str:
-    """A name derived from the fingerprint and the names and sizes of the shards."""
-    text = json.dumps([fingerprint, sorted(shards)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+__all__ = [
+    "Commit",
+    "choose_disjoint",
+    "commit_part",
+    "copy_part",
+    "list_commits",
+    "move_part",
+    "remove_part",
+]
 
 
 def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
@@ -97,11 +48,12 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
     Raises:
         StoreError: when it cannot be written.
     """
-    name = part_name(fingerprint, [(shard.name, shard.size) for shard in part.shards])
+    name = part_name(fingerprint, part.shards)
     with _atomic_folder(parts, name) as temporary:
-        for table, content in _tables(part).items():
-            store.write_table(temporary / f"{table}.parquet", content.schema, [content])
-        tables = {table: sha256_file(temporary / f"{table}.parquet") for table in sorted(_TABLES)}
+        tables = {
+            table: store.write_table(temporary / f"{table}.parquet", content.schema, [content]).sha256
+            for table, content in sorted(tables_of(part).items())
+        }
     commit = Commit(
         parts / f"{name}.json",
         fingerprint,
@@ -109,25 +61,49 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
         tables,
         *part.state.high.score.shape,
     )
-    _write_commit(commit)
+    write_commit(commit)
     return commit
 
 
 def copy_part(commit: Commit, parts: Path) -> Commit:
-    """Copy a committed part into another run's folder; it is copied completely or not at all.
+    """Copy a committed part into another folder; it is copied completely or not at all.
 
     Raises:
         StoreError: when it cannot be read or written.
     """
-    copy = replace(commit, path=parts / commit.path.name)
-    if copy.path == commit.path or copy.path.exists():
-        return copy
+    copy = replace(commit, path=parts / commit.path.name, sealed=True)
     with _atomic_folder(parts, commit.folder.name) as temporary:
-        shutil.copytree(commit.folder, temporary, dirs_exist_ok=True)
-        for path in temporary.iterdir():
+        for table in commit.tables:
+            path = temporary / f"{table}.parquet"
+            shutil.copyfile(commit.folder / path.name, path)
             sync_file(path)
-    _write_commit(copy)
+    write_commit(copy)
     return copy
+
+
+def move_part(commit: Commit, parts: Path) -> Commit:
+    """Move a committed part into another folder of the same disk, in place of one of the same name.
+
+    Raises:
+        StoreError: when it cannot be moved.
+    """
+    moved = replace(commit, path=parts / commit.path.name)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        remove_part(moved.path)
+        os.replace(commit.folder, moved.folder)
+        sync_folder(parts)
+    except OSError as error:
+        raise StoreError(f"cannot write {moved.folder}: {error.strerror or error}") from error
+    write_commit(moved)
+    commit.path.unlink(missing_ok=True)
+    return moved
+
+
+def remove_part(path: Path) -> None:
+    """Remove a commit file, and then the folder of its part."""
+    path.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -152,15 +128,24 @@ def _atomic_folder(parts: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
+def list_commits(
+    parts: Path,
+    *,
+    fingerprint: str | None = None,
+    clear: bool = True,
+    damaged: Callable[[Path, DamagedFile], None] | None = None,
+) -> tuple[Commit, ...]:
     """The committed parts of a folder, by the name of their first shard.
 
     Args:
         parts: the folder of all parts.
+        fingerprint: that all of them must have.
         clear: remove what interrupted commits have left; not safe while another process commits.
+        damaged: called with each commit file that is damaged, instead of raising.
 
     Raises:
-        StoreError: when a commit file cannot be read.
+        DamagedFile: when a commit file cannot be read or is not as it was written.
+        FingerprintMismatch: when a part belongs to another run.
     """
     for leftover in parts.glob(".*.tmp") if clear else ():
         shutil.rmtree(leftover, ignore_errors=True)
@@ -169,115 +154,19 @@ def list_commits(parts: Path, *, clear: bool = True) -> tuple[Commit, ...]:
     commits = []
     for path in sorted(parts.glob("*.json")):
         try:
-            content = json.loads(path.read_text())
-            shards = tuple(ShardRecord(**shard) for shard in content.pop("shards"))
-            commits.append(Commit(path=path, shards=shards, **content))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(
-                f"{path} is not a commit file ({error}); delete it to index its shards again"
-            ) from error
+            commit = read_commit(path)
+        except DamagedFile as error:
+            if damaged is None:
+                raise
+            damaged(path, error)
+            continue
+        if fingerprint is not None and commit.fingerprint != fingerprint:
+            raise FingerprintMismatch(
+                f"{path} is a part of another run (fingerprint {commit.fingerprint[:12]}, expected "
+                f"{fingerprint[:12]}); move it and the folder {path.stem} out of {parts}"
+            )
+        commits.append(commit)
     return tuple(sorted(commits, key=lambda commit: [shard.name for shard in commit.shards]))
-
-
-def _write_commit(commit: Commit) -> None:
-    content = asdict(commit)
-    del content["path"]
-    with atomic_path(commit.path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """(row, column) as one fixed-size list per row."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
-
-
-def _tables(part: Part) -> dict[str, pa.Table]:
-    state = part.state
-    unit, bucket = state.histogram.nonzero()
-    return {
-        "state": pa.table(
-            {
-                **{
-                    f"{side}_{field}": _lists(getattr(getattr(state, side), field))
-                    for side in ("high", "low")
-                    for field in ("score", "image_id", "position")
-                },
-                "mean": state.moments.mean,
-                "m2": state.moments.m2,
-                "low": state.moments.low,
-                "high": state.moments.high,
-                "active": state.moments.active,
-            }
-        ),
-        "histogram": pa.table(
-            {
-                "unit": pa.array(unit.astype(np.int32)),
-                "bucket": pa.array(bucket.astype(np.int32)),
-                "images": state.histogram[unit, bucket].astype(np.int64),
-            }
-        ),
-        "labels": pa.table(
-            {
-                "label": pa.array(state.labels.labels, pa.string()),
-                "images": state.labels.images,
-                "total": _lists(state.labels.total),
-            }
-        ),
-        "sample": pa.table(
-            {
-                "hash": state.sample.hashes,
-                "image_id": state.sample.image_id,
-                "peak": _lists(state.sample.peak),
-                "position": _lists(state.sample.position),
-            }
-        ),
-        "images": part.images,
-        "errors": part.errors,
-    }
-
-
-def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any]:
-    flat = column.combine_chunks().flatten() if rows else pa.array([], column.type.value_type)
-    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, columns)
-
-
-def _read_part(commit: Commit, records: bool) -> Part:
-    def table(name: str) -> pa.Table:
-        return store.read_table(commit.folder / f"{name}.parquet")
-
-    units, k = commit.units, commit.k
-    state, counts, labels, sample = map(table, ("state", "histogram", "labels", "sample"))
-    histogram = np.zeros((units, stats.BUCKETS), np.int64)
-    histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
-
-    def ranked(side: str) -> Ranked:
-        fields = ("score", "image_id", "position")
-        return Ranked(*(_matrix(state[f"{side}_{field}"], units, k) for field in fields))
-
-    moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
-    unit_state = UnitState(
-        ranked("high"),
-        ranked("low"),
-        stats.Moments(sum(shard.images for shard in commit.shards), *moments),
-        histogram,
-        stats.LabelSums(
-            tuple(labels["label"].to_pylist()),
-            labels["images"].to_numpy(),
-            _matrix(labels["total"], labels.num_rows, units),
-        ),
-        PeakSample(
-            sample["hash"].to_numpy(),
-            sample["image_id"].to_numpy(),
-            _matrix(sample["peak"], sample.num_rows, units),
-            _matrix(sample["position"], sample.num_rows, units),
-        ),
-    )
-    return Part(
-        commit.shards,
-        unit_state,
-        table("images") if records else IMAGES.empty_table(),
-        table("errors") if records else ERRORS.empty_table(),
-    )
 
 
 def choose_disjoint(commits: Iterable[Commit]) -> tuple[tuple[Commit, ...], tuple[str, ...]]:

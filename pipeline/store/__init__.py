@@ -1,4 +1,4 @@
-"""Tables on disk: schemas, Parquet files written atomically, `run.json` with its signature, and locks.
+"""Tables on disk: schemas, Parquet files written atomically, digests, `run.json` with its signature, locks.
 
 Goes in: arrays and records. Comes out: files, and the same arrays read back.
 Imports: choices, errors, progress.

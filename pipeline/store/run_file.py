@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError
+from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
+from pipeline.store.final_tables import record_tables
 from pipeline.store.inside import inside
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.seals import JSON, seal_json
 
 __all__ = [
     "RUN_FILE",
@@ -33,13 +36,21 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Numbers of rows of a finished index."""
+    """Numbers of rows of a finished index, its tables, and the parts that they were merged from.
+
+    Args:
+        images, errors, units, layers, shards: numbers.
+        tables: the digest of each table.
+        parts: names of the parts.
+    """
 
     images: int
     errors: int
     units: int
     layers: int
     shards: int
+    tables: Mapping[str, FileDigest]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ def read_run(out: Path) -> dict[str, Any]:
     Raises:
         StoreError: when OUT holds no run, one of another schema version, or a field of it is not
             what it must be.
+        DamagedFile: when the file is not as it was written.
     """
     try:
         exists = out.exists()
@@ -72,7 +84,11 @@ def read_run(out: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is not a file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        intact = JSON.is_intact(data)
+        if intact is False:
+            raise _damaged(out)
+        content = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
@@ -85,6 +101,8 @@ def read_run(out: Path) -> dict[str, Any]:
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
             "index again with --fresh, or use the maxact that wrote it"
         )
+    if intact is None and "tables" in content:
+        raise _damaged(out)
     refuse_invalid_run(out / RUN_FILE, content)
     run: dict[str, Any] = content
     return run
@@ -109,7 +127,14 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
         StoreError: when it cannot be written.
     """
     with atomic_path(out / RUN_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(seal_json({"tables": {}, "parts": [], **content}), encoding="utf-8")
+
+
+def _damaged(out: Path) -> DamagedFile:
+    return DamagedFile(
+        f"{out / RUN_FILE} was changed after it was written (its SHA-256 differs); restore it from a copy, "
+        "or run the same `maxact index` again, which writes it anew and keeps committed work"
+    )
 
 
 def finish_run(
@@ -128,6 +153,8 @@ def finish_run(
         StoreError: when run.json cannot be written.
     """
     content["status"] = "complete"
+    content["tables"] = record_tables(totals.tables)
+    content["parts"] = list(totals.parts)
     content["dataset"]["shards"] = totals.shards
     content["counts"] = {
         "images": totals.images,

@@ -14,8 +14,9 @@ from typing import Any, get_args
 
 from pipeline import choices
 from pipeline.errors import StoreError
+from pipeline.store.schemas import SCHEMAS
 
-__all__ = ["LAYER", "refuse_invalid", "refuse_invalid_run"]
+__all__ = ["COMMIT", "LAYER", "find_problem", "refuse_invalid", "refuse_invalid_run"]
 
 MAX_TEXT = 4096
 """Characters of a name or a path."""
@@ -190,9 +191,35 @@ RUN = _Fields(
         "signature": _HEX,
         "timings": _Fields({}, {"seconds": _number("a number of seconds", lambda value: value >= 0)}),
         "versions": _OBJECT,
+        "tables": _Fields(
+            {}, dict.fromkeys(SCHEMAS, _Fields({"bytes": _COUNT, "sha256": _HEX, "tail": _HEX}))
+        ),
+        "parts": _TEXTS,
+        "sha256": _HEX,
     },
 )
 """The whole file."""
+
+_NAME = _Value("text", lambda value: isinstance(value, str))
+
+_SHARD = _Fields(
+    {"name": _NAME, "size": _COUNT, "images": _COUNT, "errors": _COUNT},
+    dict.fromkeys(("digest", "content", "stamp"), _NAME),
+)
+
+COMMIT = _Fields(
+    {
+        "fingerprint": _HEX,
+        "shards": _Items(_SHARD, 1),
+        "tables": _Fields(
+            dict.fromkeys(("state", "histogram", "labels", "sample", "images", "errors"), _HEX)
+        ),
+        "units": _whole(1, MAX_FIELD - 1),
+        "k": _whole(1, 1024),
+    },
+    {"format": _COUNT, "sha256": _HEX},
+)
+"""A commit file of `pipeline.state.commit`."""
 
 
 def refuse_invalid_run(path: Path, content: Any) -> None:
@@ -223,6 +250,11 @@ def refuse_invalid(where: str, node: _Node, value: Any) -> None:
     """
     for problem in _problems(node, value, ""):
         raise StoreError(f"{where}: {problem}; restore it from a copy, or index again with --fresh")
+
+
+def find_problem(node: _Node, value: Any) -> str | None:
+    """The first part of a value that is missing or not what it must be; None if there is none."""
+    return next(_problems(node, value, ""), None)
 
 
 def _problems(node: _Node, value: Any, name: str) -> Iterator[str]:

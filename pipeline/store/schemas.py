@@ -181,6 +181,8 @@ RENDERS = pa.schema(
         pa.field("images", pa.list_(pa.int64())),
         pa.field("fingerprint", pa.string()),
         pa.field("trace", pa.list_(pa.float32())),
+        pa.field("sha256", pa.string()),
     ]
 )
-"""One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`."""
+"""One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`. Tables of earlier
+versions have no `sha256`."""

@@ -12,11 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError
+from pipeline.store.digests import FileDigest, digest_file
 from pipeline.store.files import atomic_path
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.seals import BLANK, PARQUET, PARQUET_KEY, seal
 
-__all__ = ["ROW_GROUP_ROWS", "read_table", "write_table"]
+__all__ = ["ROW_GROUP_ROWS", "read_sealed_table", "read_table", "write_table"]
 
 ROW_GROUP_ROWS = 100_000
 """Rows per row group: one unit's images are selected from 5 million rows in 5 ms; groups of 10,000
@@ -35,7 +37,8 @@ def write_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
     *,
     metadata: Mapping[str, str] | None = None,
-) -> int:
+    sealed: bool = False,
+) -> FileDigest:
     """Write record batches to one Parquet file, atomically.
 
     Args:
@@ -43,9 +46,10 @@ def write_table(
         schema: of the table.
         batches: cast to `schema`; their order is kept.
         metadata: added to the footer beside `maxact.schema_version`.
+        sealed: the file carries its own digest (see `pipeline.store.seals`).
 
     Returns:
-        The number of rows.
+        The digest of the file.
 
     Raises:
         StoreError: when it cannot be written.
@@ -61,21 +65,21 @@ def write_table(
     dictionaries = [
         field.name for field in schema if field.name not in encodings and field.name not in _UNIQUE
     ]
-    rows = 0
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(
             temporary,
             schema.with_metadata(footer),
             compression="zstd",
             use_dictionary=dictionaries,
             column_encoding=encodings,
-        ) as writer,
-    ):
-        for group in _row_groups(batches, schema):
-            rows += group.num_rows
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-    return rows
+        ) as writer:
+            for group in _row_groups(batches, schema):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            if sealed:
+                writer.add_key_value_metadata({PARQUET_KEY: BLANK})
+        if sealed:
+            temporary.write_bytes(seal(temporary.read_bytes(), PARQUET))
+        return digest_file(temporary)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -109,3 +113,27 @@ def read_table(path: Path) -> pa.Table:
             "index again, or use the maxact that wrote it"
         )
     return table
+
+
+def read_sealed_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table that carries its own digest; one of an earlier version has none and fewer columns.
+
+    Args:
+        path: of the file.
+        schema: of the table. Its last columns are null where the file does not have them.
+
+    Raises:
+        DamagedFile: when it is not as it was written.
+        StoreError: when it is missing, cannot be read, or is of another schema version.
+    """
+    try:
+        intact = PARQUET.is_intact(path.read_bytes()) if path.exists() else None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    table = None if intact is False else read_table(path)
+    if table is None or (intact is None and table.column_names == schema.names):
+        raise DamagedFile(f"{path} was changed after it was written (its SHA-256 differs)")
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from pipeline.store.files import sha256_file
 from viz.ascent.checkpoint import Checkpoint
 from viz.ascent.history import AscentResult
 from viz.ascent.loop import ascend
@@ -128,6 +129,7 @@ def _row(
     alike = request.score == "max" or measured.activation == measured.peak
     comparable = measured.peak is not None and alike
     return Rendered(
+        sha256=sha256_file(request.out / file),
         layer=request.layer.name,
         unit=target.unit,
         recipe=recipe.name,

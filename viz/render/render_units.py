@@ -154,7 +154,7 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
     found = {}
     for row in load_renders(request.out):
         target = wanted.get(row.fingerprint)
-        if target and row.objective == request.objective and (request.out / row.file).is_file():
+        if target and row.objective == request.objective and row.is_intact(request.out):
             found[target.unit, target.facet] = row
     if request.recipe.group > 1:
         broken = {target.unit for target in targets if (target.unit, target.facet) not in found}

@@ -6,17 +6,19 @@ options replaces the row and its picture.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.errors import DamagedFile
 from pipeline.images.preprocess import Box
 from pipeline.store.inside import inside
 from pipeline.store.run_file import locked
 from pipeline.store.schemas import RENDERS
-from pipeline.store.tables import read_table, write_table
+from pipeline.store.tables import read_sealed_table, write_table
 
 __all__ = ["RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
 
@@ -26,7 +28,7 @@ RENDERS_TABLE = "renders.parquet"
 LOCK = ".renders.lock"
 """Held while the table is read and written, so that processes do not overwrite each other's rows."""
 
-_NAME = pa.dictionary(pa.int32(), pa.string())
+_AGAIN = "run the same `maxact render` again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Rendered:
         images: image_ids of the top images that it was made from.
         fingerprint: of everything that decided the picture.
         trace: (step,) the score of each step.
+        sha256: of the PNG; None for renderings of earlier versions.
     """
 
     layer: str
@@ -83,6 +86,7 @@ class Rendered:
     fingerprint: str
     images: tuple[int, ...] = ()
     trace: tuple[float, ...] = ()
+    sha256: str | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:
@@ -93,6 +97,30 @@ class Rendered:
     def box(self) -> Box:
         """The target's receptive field in the PNG."""
         return Box(self.box_left, self.box_top, self.box_right, self.box_bottom)
+
+    def read(self, out: Path) -> bytes:
+        """The PNG in the folder OUT.
+
+        Raises:
+            DamagedFile: when it is missing or is not the one that was rendered.
+        """
+        path = out / self.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DamagedFile(
+                f"rendering {path} cannot be read: {error.strerror or error}; {_AGAIN}"
+            ) from error
+        if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
+            raise DamagedFile(f"rendering {path} was changed after it was rendered; {_AGAIN}")
+        return data
+
+    def is_intact(self, out: Path) -> bool:
+        """Whether the PNG in the folder OUT is there and is the one that was rendered."""
+        try:
+            return bool(self.read(out))
+        except DamagedFile:
+            return False
 
 
 def load_renders(out: Path) -> list[Rendered]:
@@ -106,7 +134,11 @@ def load_renders(out: Path) -> list[Rendered]:
     if not path.exists():
         return []
     names = [field.name for field in fields(Rendered)]
-    rows = read_table(path).select(names).to_pylist()
+    try:
+        table = read_sealed_table(path, RENDERS)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; delete it and render again, the index is not changed") from error
+    rows = table.select(names).to_pylist()
     for row in rows:
         inside(out, row["file"], folder="renders")
     lists = ("images", "trace")
@@ -159,4 +191,4 @@ def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
 
 def _write(out: Path, rows: Iterable[Rendered]) -> None:
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=RENDERS)
-    write_table(out / RENDERS_TABLE, RENDERS, [table])
+    write_table(out / RENDERS_TABLE, RENDERS, [table], sealed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,19 +157,19 @@ def _open_synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
     if not renders:
         return None
     shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:MAX_FACETS]
-    pictures = tuple(_open_render(out / row.file, row) for row in shown)
+    pictures = tuple(_open_render(out, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
     return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))
 
 
-def _open_render(path: Path, row: Rendered) -> Image.Image:
+def _open_render(out: Path, row: Rendered) -> Image.Image:
     """Open a rendering, crop it to the target's receptive field and pad it to a square."""
     try:
-        with Image.open(path, formats=["PNG"]) as file:
+        with Image.open(io.BytesIO(row.read(out)), formats=["PNG"]) as file:
             picture = file.convert("RGB")
     except OSError as error:
         raise StoreError(
-            f"rendering {path} cannot be read: {error}; run the same `maxact render` again"
+            f"rendering {out / row.file} cannot be read: {error}; run the same `maxact render` again"
         ) from error
     left, top = max(0, round(row.box_left)), max(0, round(row.box_top))
     right, bottom = (

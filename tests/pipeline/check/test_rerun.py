@@ -13,7 +13,7 @@ from pipeline.check.rerun import Audit, check_index
 from pipeline.errors import AuditError, StoreError, WeightsError
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
-from tests.fixtures.tables import Row, chosen, rewrite
+from tests.fixtures.tables import Row, chosen, edit_run, rewrite
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
 SIZES = [14, 11]
@@ -188,8 +188,7 @@ def test_another_network_is_refused(true: Path) -> None:
 
 
 def test_an_index_that_is_not_finished_is_refused(out: Path, tmp_path: Path) -> None:
-    run = out / "run.json"
-    run.write_text(run.read_text().replace('"complete"', '"incomplete"'))
+    edit_run(out, lambda run: run.update(status="incomplete"))
     with pytest.raises(StoreError, match="not finished"):
         check(out)
     with pytest.raises(StoreError, match="does not exist"):

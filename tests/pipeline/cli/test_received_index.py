@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from pipeline.check.rerun import check_index
 from pipeline.errors import UntrustedIndex
 from pipeline.query.index import open_index
+from pipeline.store.run_file import write_run
 from tests.fixtures.serving import Files, server  # noqa: F401
 from tests.fixtures.tiny import write_tars
 from viz.cli import app
@@ -39,6 +40,7 @@ WORDS = {
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
     "check": (),
+    "repair": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
@@ -95,7 +97,7 @@ def edit(out: Path, data: list[str] | None = None, **config: Any) -> None:
     if data is not None:
         run_json["dataset"]["data"] = data
         run_json["config"]["data"] = data
-    (out / "run.json").write_text(json.dumps(run_json))
+    write_run(out, run_json)
 
 
 def snapshot(out: Path) -> list[str]:

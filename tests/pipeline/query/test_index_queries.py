@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import LayerError, QueryError, StoreError, UsageError
+from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
@@ -51,12 +51,23 @@ def test_missing_tables_are_empty_views_with_the_right_columns_and_types(out: Pa
     copy = shutil.copytree(out, tmp_path / "copy")
     for name in ("strata", "classes", "histograms", "errors"):
         (copy / f"{name}.parquet").unlink()
-    with open_index(copy) as index:
+    with open_index(out) as index, duckdb.connect() as connection:
+        create_views(connection, copy, index.preprocess)
         for name in SCHEMAS:
-            described = index.sql(f"DESCRIBE {name}").rows
+            described = connection.execute(f"DESCRIBE {name}").fetchall()
             assert [row[:2] for row in described] == [row[:2] for row in whole[name]]
-        assert index.sql("SELECT * FROM strata").rows == []
+        assert connection.execute("SELECT * FROM strata").fetchall() == []
         assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS.names)
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_a_lost_table_is_not_an_empty_one(out: Path, tmp_path: Path, table: str) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (copy / f"{table}.parquet").unlink()
+    with pytest.raises(
+        DamagedFile, match=rf"{table}\.parquet is missing; `maxact repair .*copy` rebuilds it"
+    ):
+        open_index(copy)
 
 
 def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index, tmp_path: Path) -> None:

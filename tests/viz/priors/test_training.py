@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import random
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from pipeline.progress import Silent
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 from viz.inputs.inputs import Inputs
 from viz.priors import training as prior_training
@@ -198,9 +198,7 @@ def test_images_that_cannot_be_decoded_are_skipped(network, indexed, monkeypatch
 def test_a_shard_that_lost_images_is_reported(network, indexed, tmp_path):
     shutil.copytree(indexed, tmp_path / "out")
     tars = write_tars(tmp_path / "data", [7, 9, 1, 5])
-    run = json.loads((tmp_path / "out/run.json").read_text())
-    run["dataset"]["data"] = [str(path) for path in tars]
-    (tmp_path / "out/run.json").write_text(json.dumps(run))
+    edit_run(tmp_path / "out", lambda run: run["dataset"].update(data=[str(path) for path in tars]))
     with open_index(tmp_path / "out") as index:
         examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
         with pytest.raises(ShardError, match="5 of 11 indexed images"):

@@ -109,10 +109,11 @@ def test_finished_units_are_not_rendered_again(network, layer, tmp_path):
     assert (tmp_path / first[0].file).stat().st_mtime_ns == before
 
 
-def test_a_lost_picture_is_rendered_again(network, layer, tmp_path):
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"another picture")])
+def test_a_lost_or_changed_picture_is_rendered_again(network, layer, tmp_path, damage):
     (row,) = render_units(network, layer, [0], QUICK["fourier"], out=tmp_path)
     expected = pixels(tmp_path, row.file)
-    (tmp_path / row.file).unlink()
+    damage(tmp_path / row.file)
     render_units(network, layer, [0], QUICK["fourier"], out=tmp_path)
     assert np.array_equal(pixels(tmp_path, row.file), expected)
 

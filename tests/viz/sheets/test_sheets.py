@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PdfParser import PdfParser
 
-from pipeline.errors import RenderError, SourceError, StoreError, UsageError
+from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
 from tests.fixtures.small_index import build_index
@@ -239,6 +239,12 @@ def test_a_missing_rendering_is_reported(copy: Path) -> None:
     _add_renders(copy, [_rendered(0)])
     (copy / "renders" / "a.png").unlink()
     with open_index(copy) as index, pytest.raises(StoreError, match=r"a\.png cannot be read"):
+        draw_sheets(index, layers="blocks.1", units=[0])
+
+
+def test_a_changed_rendering_is_not_drawn(copy: Path) -> None:
+    _add_renders(copy, [replace(_rendered(0), sha256="0" * 64)])
+    with open_index(copy) as index, pytest.raises(DamagedFile, match=r"a\.png was changed after it was rend"):
         draw_sheets(index, layers="blocks.1", units=[0])
 
 

@@ -1,0 +1,129 @@
+"""The tables of a part: its arrays as Parquet columns, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.state import statistics as stats
+from pipeline.state.part import Part, ShardRecord
+from pipeline.state.sample import PeakSample
+from pipeline.state.topk import Ranked
+from pipeline.state.unit_state import UnitState
+from pipeline.store import tables as store
+from pipeline.store.schemas import ERRORS, IMAGES
+
+__all__ = ["read_part", "tables_of"]
+
+
+def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
+    """(row, column) as one fixed-size list per row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+
+
+def tables_of(part: Part) -> dict[str, pa.Table]:
+    """The tables of a part, by name."""
+    state = part.state
+    unit, bucket = state.histogram.nonzero()
+    return {
+        "state": pa.table(
+            {
+                **{
+                    f"{side}_{field}": _lists(getattr(getattr(state, side), field))
+                    for side in ("high", "low")
+                    for field in ("score", "image_id", "position")
+                },
+                "mean": state.moments.mean,
+                "m2": state.moments.m2,
+                "low": state.moments.low,
+                "high": state.moments.high,
+                "active": state.moments.active,
+            }
+        ),
+        "histogram": pa.table(
+            {
+                "unit": pa.array(unit.astype(np.int32)),
+                "bucket": pa.array(bucket.astype(np.int32)),
+                "images": state.histogram[unit, bucket].astype(np.int64),
+            }
+        ),
+        "labels": pa.table(
+            {
+                "label": pa.array(state.labels.labels, pa.string()),
+                "images": state.labels.images,
+                "total": _lists(state.labels.total),
+            }
+        ),
+        "sample": pa.table(
+            {
+                "hash": state.sample.hashes,
+                "image_id": state.sample.image_id,
+                "peak": _lists(state.sample.peak),
+                "position": _lists(state.sample.position),
+            }
+        ),
+        "images": part.images,
+        "errors": part.errors,
+    }
+
+
+def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any]:
+    flat = column.combine_chunks().flatten() if rows else pa.array([], column.type.value_type)
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, columns)
+
+
+def read_part(
+    folder: Path, shards: tuple[ShardRecord, ...], units: int, k: int, *, records: bool = True
+) -> Part:
+    """Read a part back from the folder of its tables.
+
+    Args:
+        folder: with a file for each of `tables_of`.
+        shards: of the part.
+        units: of all layers together.
+        k: images kept per unit and side.
+        records: read its images and errors as well; otherwise both are empty.
+
+    Raises:
+        StoreError: when a table cannot be read.
+    """
+
+    def table(name: str) -> pa.Table:
+        return store.read_table(folder / f"{name}.parquet")
+
+    state, counts, labels, sample = map(table, ("state", "histogram", "labels", "sample"))
+    histogram = np.zeros((units, stats.BUCKETS), np.int64)
+    histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
+
+    def ranked(side: str) -> Ranked:
+        fields = ("score", "image_id", "position")
+        return Ranked(*(_matrix(state[f"{side}_{field}"], units, k) for field in fields))
+
+    moments = (state[name].to_numpy() for name in ("mean", "m2", "low", "high", "active"))
+    unit_state = UnitState(
+        ranked("high"),
+        ranked("low"),
+        stats.Moments(sum(shard.images for shard in shards), *moments),
+        histogram,
+        stats.LabelSums(
+            tuple(labels["label"].to_pylist()),
+            labels["images"].to_numpy(),
+            _matrix(labels["total"], labels.num_rows, units),
+        ),
+        PeakSample(
+            sample["hash"].to_numpy(),
+            sample["image_id"].to_numpy(),
+            _matrix(sample["peak"], sample.num_rows, units),
+            _matrix(sample["position"], sample.num_rows, units),
+        ),
+    )
+    return Part(
+        shards,
+        unit_state,
+        table("images") if records else IMAGES.empty_table(),
+        table("errors") if records else ERRORS.empty_table(),
+    )
