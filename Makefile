@@ -13,6 +13,7 @@ LAYER   ?= blocks.4.2
 UNIT    ?= 0
 PYTHON  ?= python3
 WORKERS ?= logical
+SECONDS ?= 3600
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -28,7 +29,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets query check test test-quick lint format types golden bench clean
+.PHONY: help setup index render sheets query check test test-quick lint format types golden soak bench clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -78,6 +79,9 @@ check: lint types test ## Run lint, types and test, as CI does
 
 golden: $(READY) ## Redraw the golden pictures of the tests
 	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py tests/viz/render/test_same_pictures.py
+
+soak: $(READY) ## Disturb commands with random faults for SECONDS=3600
+	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 bench: $(READY) ## Compare indexing with a bare forward pass
 	@$(BIN)/python bench/index.py

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "AskedPrecision",
     "Compile",
     "Decoder",
     "Device",
+    "Keep",
     "Kind",
     "MemoryFormat",
     "Precision",
-    "RenderPrecision",
     "Score",
     "Side",
 ]
@@ -19,9 +20,9 @@ __all__ = [
 Precision = Literal["fp32", "bf16"]
 """Number format of weights and activations."""
 
-RenderPrecision = Literal["auto", Precision]
-"""Number format of gradient ascent; `auto` is bf16 where the processor computes in it. What is
-measured on the saved picture is always fp32."""
+AskedPrecision = Literal["auto", Precision]
+"""Number format that a user asks for; `auto` is bf16 where the processor computes in it, else fp32.
+What is measured on a saved picture is always fp32."""
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 """Memory format of a network's parameters and inputs."""
@@ -34,6 +35,9 @@ Compile = Literal["auto", "on", "off"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
+
+Keep = Literal["patches"]
+"""What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over

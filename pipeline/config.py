@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.choices import Compile, Decoder, Device, Kind, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Device, Keep, Kind, MemoryFormat, Score
 from pipeline.errors import UsageError
 
 __all__ = ["RunConfig"]
@@ -16,8 +16,9 @@ _MAX_TOP = 1024
 
 _WORDS = {
     "kind": Kind,
+    "keep": Keep,
     "score": Score,
-    "precision": Precision,
+    "precision": AskedPrecision,
     "memory_format": MemoryFormat,
     "compile": Compile,
     "decoder": Decoder,
@@ -45,7 +46,8 @@ class RunConfig:
         top: images kept per unit and side, 1..1024.
         score: what is kept of a layer's positions, per image and unit.
         batch_size: images per forward pass, 1..1024.
-        precision: fp32, or bf16 for weights and activations.
+        precision: of weights and activations: fp32, bf16, or auto, which is bf16 if the device
+            computes in it, else fp32.
         memory_format: memory format of the network and its input.
         compile: whether torch.compile is used; `auto` decides from the dataset's size.
         decoder: library that decodes JPEGs.
@@ -56,6 +58,7 @@ class RunConfig:
         shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
         max_bad_fraction: share of bad images in a group of shards, 0..1, above which the run stops,
             when they are more than 10.
+        keep: `patches` also writes thumbnails of all listed images, see `pipeline.runs.thumbnails`.
         fresh: remove the index that OUT holds and start over.
         cache: folder of the demo data, of downloaded datasets and of receptive fields; None for
             `~/.cache/maxact`.
@@ -75,7 +78,7 @@ class RunConfig:
     top: int = 64
     score: Score = "max"
     batch_size: int = 32
-    precision: Precision = "fp32"
+    precision: AskedPrecision = "fp32"
     memory_format: MemoryFormat = "channels_last"
     compile: Compile = "auto"
     decoder: Decoder = "pil"
@@ -85,12 +88,15 @@ class RunConfig:
     classes: int | None = 20
     shards_per_part: int | None = None
     max_bad_fraction: float = 0.01
+    keep: Keep | None = None
     fresh: bool = False
     cache: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("data", "input", "directions", "layers"):
             object.__setattr__(self, name, _texts(getattr(self, name)))
+        if str(self.out) == "":
+            raise UsageError("--out: the name of the folder is empty; write . for the current folder")
         object.__setattr__(self, "out", Path(self.out))
         if not self.data:
             raise UsageError("no dataset given; name a folder, tar shards, Parquet files or `demo`")
@@ -104,7 +110,7 @@ class RunConfig:
             raise UsageError(f"--max-bad-fraction must be in 0..1, got {self.max_bad_fraction}")
         for name, words in _WORDS.items():
             value = getattr(self, name)
-            if value not in get_args(words) and (name, value) != ("kind", None):
+            if value not in get_args(words) and (name, value) not in (("kind", None), ("keep", None)):
                 known = " or ".join(get_args(words))
                 raise UsageError(f"--{name.replace('_', '-')} must be {known}, got {value!r}")
 

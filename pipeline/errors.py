@@ -1,23 +1,33 @@
-"""The errors that maxact raises.
+"""The errors that maxact raises, and the exit code of each.
 
-    MaxactError                 base class; the command line exits with 1
-    ├── UsageError              an invalid argument or option; exits with 2
-    ├── SourceError             a dataset is missing, empty or unreadable
+    MaxactError                 base class; exits with 1
+    ├── UsageError              the call is wrong; exits with 2, and so does all that is marked (2)
+    ├── SourceError             a dataset that cannot be read
+    │   ├── MissingSource (2)   the call names data that does not exist, is empty or of another kind
     │   └── ShardError          one shard is damaged
     ├── BadImage                one sample cannot be used: it becomes a row in `errors`
     ├── TooManyBadImages        more bad images than `--max-bad-fraction` allows
-    ├── NetworkError            an unknown network, or a factory that does not return one
-    │   ├── WeightsError        weights that do not fit the architecture
-    │   └── LayerError          a layer that does not exist or cannot be probed
-    ├── DeviceError             a device that this machine does not have
+    ├── NetworkError            a network that cannot be built, loaded or run
+    │   ├── UnknownNetwork (2)  the call names a network or a factory that does not exist
+    │   ├── WeightsError        weights that do not fit the architecture, or a damaged file of them
+    │   │   └── MissingWeights (2)  the call names a file of weights that does not exist
+    │   └── LayerError (2)      a layer that does not exist or cannot be probed
+    ├── DeviceError (2)         a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
+    │   ├── WrongFolder (2)     the call names a folder that does not exist or holds no index
     │   ├── FingerprintMismatch an output folder that holds another run
     │   ├── DamagedFile         a file of an index that is missing or is not as it was written
     │   └── UntrustedIndex      an index from elsewhere names code, an address or a file outside
-    ├── QueryError              an unknown query, a missing parameter, SQL that does not run
+    ├── QueryError (2)          an unknown query, SQL that does not run
+    ├── QueryStopped            a query that reached its limit of time, memory or rows
     ├── AuditError              recorded images that can no longer be read for a check
-    └── RenderError             an objective, a recipe or an option that cannot be rendered
+    └── RenderError (2)         an objective, a recipe or an option that cannot be rendered
+        └── RenderingFailed     a generator, a photograph or top images that cannot be used
+
+The rule: 2 means that the call must be typed differently, because something that it names does not
+exist or a value is not allowed; whatever was found wrong in existing files, in the data or on the
+machine exits with 1. A class has one exit code, that of `UsageError` if it is also one of these.
 
 A message says what was wrong, what was found, what was expected, where, and what to do next.
 """
@@ -36,16 +46,22 @@ __all__ = [
     "FingerprintMismatch",
     "LayerError",
     "MaxactError",
+    "MissingSource",
+    "MissingWeights",
     "NetworkError",
     "QueryError",
+    "QueryStopped",
     "RenderError",
+    "RenderingFailed",
     "ShardError",
     "SourceError",
     "StoreError",
     "TooManyBadImages",
+    "UnknownNetwork",
     "UntrustedIndex",
     "UsageError",
     "WeightsError",
+    "WrongFolder",
     "did_you_mean",
 ]
 
@@ -57,13 +73,17 @@ class MaxactError(Exception):
 
 
 class UsageError(MaxactError):
-    """An invalid argument: out of range, unknown, or in conflict with another."""
+    """A wrong call: an argument out of range, unknown, missing, or in conflict with another."""
 
     exit_code = 2
 
 
 class SourceError(MaxactError):
-    """A dataset is missing, empty or unreadable."""
+    """A dataset that cannot be read."""
+
+
+class MissingSource(SourceError, UsageError):
+    """The call names data that does not exist, is empty or of another kind."""
 
 
 class ShardError(SourceError):
@@ -88,18 +108,26 @@ class TooManyBadImages(MaxactError):
 
 
 class NetworkError(MaxactError):
-    """An unknown network, or a factory that does not return one."""
+    """A network that cannot be built, loaded or run."""
+
+
+class UnknownNetwork(NetworkError, UsageError):
+    """The call names a network or a factory that does not exist."""
 
 
 class WeightsError(NetworkError):
-    """Weights that do not fit the architecture."""
+    """Weights that do not fit the architecture, or a damaged file of them."""
 
 
-class LayerError(NetworkError):
+class MissingWeights(WeightsError, UsageError):
+    """The call names a file of weights that does not exist, or is no such file."""
+
+
+class LayerError(NetworkError, UsageError):
     """A layer that does not exist or cannot be probed."""
 
 
-class DeviceError(MaxactError):
+class DeviceError(UsageError):
     """A device that this machine does not have."""
 
 
@@ -109,6 +137,10 @@ class ActivationError(MaxactError):
 
 class StoreError(MaxactError):
     """A table or an output folder that cannot be read or written."""
+
+
+class WrongFolder(StoreError, UsageError):
+    """The call names a folder that does not exist, holds no index, or is none."""
 
 
 class FingerprintMismatch(StoreError):
@@ -123,16 +155,26 @@ class UntrustedIndex(StoreError):
     """An index that this user has not made names code, an address, or a file outside its folder."""
 
 
-class QueryError(MaxactError):
-    """An unknown query, a missing parameter, SQL that does not run."""
+class QueryError(UsageError):
+    """An unknown query, SQL that does not run."""
+
+
+class QueryStopped(MaxactError):
+    """A query that reached its limit of time, memory or rows."""
 
 
 class AuditError(MaxactError):
     """Recorded images that can no longer be read for a check."""
 
 
-class RenderError(MaxactError):
+class RenderError(UsageError):
     """An objective, a recipe or an option that cannot be rendered."""
+
+
+class RenderingFailed(RenderError):
+    """A generator, a photograph or top images from which nothing can be rendered."""
+
+    exit_code = 1
 
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:

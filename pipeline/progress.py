@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from pipeline.visible import visible
+
 __all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_count", "readable_duration"]
 
 LOG_INTERVAL_S = 5.0
@@ -122,7 +124,7 @@ class _LogTask:
             line += f", {readable_duration(now - self.started)}"
         if self.text:
             line += f" ({self.text})"
-        print(line, file=self.stream, flush=True)
+        print(visible(line), file=self.stream, flush=True)
 
 
 class ConsoleReporter:
@@ -136,8 +138,8 @@ class ConsoleReporter:
         self.stream = sys.stderr if stream is None else stream
 
     def note(self, text: str) -> None:
-        """Write the message."""
-        print(text, file=self.stream, flush=True)
+        """Write the message, on one line, with escapes for invisible characters."""
+        print(visible(text), file=self.stream, flush=True)
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.visible import visible
+
 __all__ = ["BarTask", "open_bar"]
 
 
@@ -44,7 +46,7 @@ class BarTask:
 
     def describe(self, text: str) -> None:
         """Show a few words behind the bar."""
-        self.bar.update(self.number, text=text)
+        self.bar.update(self.number, text=visible(text))
 
     def expect(self, total: int | None) -> None:
         """Set the number of units at which the bar is full; None when that is not known."""
@@ -62,14 +64,14 @@ def open_bar(stream: TextIO, title: str, total: int | None, unit: str) -> Iterat
         unit: name of the units, for the rate.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=Console(file=stream)) as bar:
-        yield BarTask(bar, bar.add_task(title, total=total, text="", unit=unit))
+        yield BarTask(bar, bar.add_task(visible(title), total=total, text="", unit=unit))

@@ -32,6 +32,7 @@ ORDER = {
         ("images", "store", "config", "devices"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
         ("errors", "progress_bar"),
+        ("visible",),
     ),
     "viz": (
         ("public",),
@@ -44,7 +45,7 @@ ORDER = {
         ("ascent",),
         ("planning", "priors"),
         ("passes",),
-        ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
+        ("canvas", "choices", "file_names", "objectives", "pixels", "seeds", "tensor_files"),
     ),
 }
 """Folders, and modules that lie in the package itself, from top to bottom: each imports only from

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.choices import RenderPrecision
+from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
 from pipeline.cli.options import (
     DRAW,
     LOOK,
+    MAX_COUNT,
     Device,
     IndexedNetwork,
     LayersOfIndex,
+    MovedData,
     MovedWeights,
     Out,
     Seed,
     Trust,
     Units,
 )
+from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
 
 __all__ = ["app", "main"]
@@ -37,8 +38,9 @@ def sheets(
         str | None,
         typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
     ] = None,
-    page_units: Annotated[int, typer.Option(min=1, help="Units per page.")] = 24,
+    page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    data: MovedData = None,
     trust: Trust = False,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
@@ -51,7 +53,7 @@ def sheets(
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
-    with open_index(out, trust=trust) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         files = draw_sheets(
             index,
             layers=layer or (),
@@ -61,7 +63,7 @@ def sheets(
             pdf=pdf,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 @app.command(rich_help_panel=DRAW)
@@ -86,7 +88,12 @@ def render(
     ] = "point",
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimisation steps; short for --set steps=N.", show_default="the recipe's"),
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Optimisation steps; short for --set steps=N.",
+            show_default="the recipe's",
+        ),
     ] = None,
     seed: Seed = 0,
     settings: Annotated[
@@ -101,11 +108,14 @@ def render(
     batch: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images to optimise together; affects speed only.", show_default="by device"
+            min=1,
+            max=MAX_COUNT,
+            help="Images to optimise together; affects speed only.",
+            show_default="by device",
         ),
     ] = None,
     precision: Annotated[
-        RenderPrecision,
+        AskedPrecision,
         typer.Option(help="Number format of the optimisation; auto is bf16 if the processor has it."),
     ] = "auto",
     photo: Annotated[
@@ -135,6 +145,7 @@ def render(
         int | None,
         typer.Option(
             min=1,
+            max=MAX_COUNT,
             help="Stop an image after this many steps without a better score.",
             show_default="the recipe's",
         ),
@@ -142,6 +153,7 @@ def render(
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    data: MovedData = None,
     trust: Trust = False,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
@@ -164,10 +176,10 @@ def render(
     shorthands = {"steps": steps, "patience": patience}
     given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
     options = parse_assignments([*given, *(settings or [])], "--set")
-    with open_index(out, trust=trust) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         rows = render_index(
             index,
-            get_recipe(recipe or default_recipe(objective), options),
+            get_recipe(default_recipe(objective) if recipe is None else recipe, options),
             layers=layer or (),
             units=units,
             seed=seed,
@@ -183,7 +195,7 @@ def render(
             device=device,
             reporter=ConsoleReporter(),
         )
-    _print_files(out / row.file for row in rows)
+    print_files(out / row.file for row in rows)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -202,10 +214,11 @@ def recipes(
     from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 
     if name is None:
-        sys.stdout.writelines(f"{key:10} {summarise_recipe(RECIPES[key])}\n" for key in RECIPES)
+        for key in RECIPES:
+            print_line(f"{key:10} {summarise_recipe(RECIPES[key])}")
         return
-    options = describe_recipe(get_recipe(name))
-    sys.stdout.writelines(f"{f'{key}={value}':28} {what}\n" for key, value, what in options)
+    for key, value, what in describe_recipe(get_recipe(name)):
+        print_line(f"{f'{key}={value}':28} {what}")
 
 
 @app.command("project", rich_help_panel=DRAW)
@@ -217,9 +230,10 @@ def project_command(
         str,
         typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
     ] = "all",
-    top: Annotated[int, typer.Option(min=1, help="Images to show per unit.")] = 9,
+    top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    data: MovedData = None,
     trust: Trust = False,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
@@ -234,7 +248,7 @@ def project_command(
     from viz.projections.project import parse_methods
 
     methods = parse_methods(method)
-    with open_index(out, trust=trust) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         files = draw_projections(
             index,
             layers=layer or (),
@@ -245,7 +259,7 @@ def project_command(
             weights=weights,
             reporter=ConsoleReporter(),
         )
-    _print_files(files)
+    print_files(files)
 
 
 prior_app = typer.Typer(
@@ -260,16 +274,17 @@ app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
 def prior_train(
     out: Out,
     layer: Annotated[str, typer.Option(help="Layer of the index whose features are decoded.")],
-    size: Annotated[int, typer.Option(help="Height and width of the images, in pixels.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
+    size: Annotated[int, typer.Option(max=4096, help="Height and width of the images, in pixels.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Training steps.")] = 1500,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images per step.")] = 16,
     adversarial: Annotated[
-        float, typer.Option(min=0, help="Weight of the adversarial loss; 0 trains without one.")
+        float, typer.Option(min=0, max=1e6, help="Weight of the adversarial loss; 0 trains without one.")
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
+    data: MovedData = None,
     trust: Trust = False,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
@@ -288,13 +303,8 @@ def prior_train(
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
-    with open_index(out, trust=trust) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         chosen = index.layer(layer)
         loaded = index_network(index, network=network, weights=weights)
         loaded.module.to(find_device(device))
-        typer.echo(train_prior(index, loaded, chosen, options, reporter=ConsoleReporter()))
-
-
-def _print_files(files: Iterable[Path]) -> None:
-    """Print the path of every file written, one a line."""
-    sys.stdout.writelines(f"{file}\n" for file in files)
+        print_files([train_prior(index, loaded, chosen, options, reporter=ConsoleReporter())])

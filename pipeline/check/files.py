@@ -19,10 +19,11 @@ from typing import Any
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.progress import Reporter, Silent
 from pipeline.state.commit_file import read_commit
-from pipeline.store.digests import find_damage
+from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
+from pipeline.store.layout import THUMBNAILS_TABLE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
@@ -34,7 +35,7 @@ _CHANGED = "was changed after it was written (its SHA-256 differs)"
 
 _COMMIT_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
-_LOCKS = (".lock", ".renders.lock")
+_LOCKS = (".lock", ".renders.lock", ".writers.lock")
 
 _DRAWN = ("sheets", "projections")
 """Folders of pages that nothing reads again."""
@@ -132,6 +133,9 @@ class _Files:
                 self.unrecorded.add(table)
             elif self.run.get("status") == "complete":
                 self.damaged[table] = "is missing"
+        if digest := self.run.get("thumbnails"):
+            thumbnails = self.out / THUMBNAILS_TABLE
+            self._add(thumbnails, partial(find_damage, recorded=FileDigest(**digest), whole=True))
 
     def add_parts(self) -> None:
         """Commit files and the tables of their parts."""

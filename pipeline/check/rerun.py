@@ -89,6 +89,7 @@ def check_index(
     network: Network | str | None = None,
     weights: str | Path | None = None,
     trust: bool = False,
+    data: Path | str | Sequence[Path | str] = (),
     reporter: Reporter | None = None,
 ) -> Audit:
     """Run images of an index again and compare at least `sample` recorded peaks.
@@ -100,6 +101,7 @@ def check_index(
         network: used instead of the one that the run names; a name is loaded.
         weights: a file, instead of the one that the run names.
         trust: load what the index names although another user made it.
+        data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
         reporter: shows the progress.
 
     Raises:
@@ -124,7 +126,7 @@ def check_index(
             f"the weights of {network.name} are not those that were indexed: digest "
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
-    with open_index(out, trust=trust) as index:
+    with open_index(out, data=data, trust=trust) as index:
         records = [_read_records(index, layer, config["top"]) for layer in index.layers]
         chosen = _choose_images(index, records, sample, seed)
         checker = _Checker(index.layers, records, config["precision"])

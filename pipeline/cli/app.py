@@ -7,6 +7,8 @@ progress and errors to standard error.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,10 +19,12 @@ from typer.core import TyperGroup
 
 from pipeline.choices import Side
 from pipeline.cli import indexing
+from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
     LOOK,
+    MAX_COUNT,
     AsCsv,
     AsJson,
     Directions,
@@ -28,19 +32,31 @@ from pipeline.cli.options import (
     Kind,
     LayerGlobs,
     Out,
+    SafeCsv,
     TimeLimit,
     Trust,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
-from pipeline.cli.output import NO_ROWS, choose_form, write_rows
+from pipeline.cli.output import NO_ROWS, choose_form, print_line, print_page, write_rows
 from pipeline.errors import MaxactError
 
 __all__ = ["app", "main"]
 
 
+_WrongCall: type[Exception] = typer.BadParameter.__bases__[0]
+"""Base class of what Typer raises for options and arguments that it cannot parse."""
+
+
 class _Commands(TyperGroup):
-    """Print an error of the library as one line, and exit with its code."""
+    """Print an error, of the library or of the call, as one line, and exit with its code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the options before the command."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except _WrongCall as error:
+            raise _refuse_call(error) from error
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -53,14 +69,10 @@ class _Commands(TyperGroup):
             if was_interrupted():  # the error is what a library made of the interruption
                 say_stopped()
                 raise typer.Exit(STOPPED_CODE) from error
-            typer.echo(f"error: {error}", err=True)
+            print_line(f"error: {error}", error=True)
             raise typer.Exit(error.exit_code) from error
-        except typer.BadParameter as error:
-            if type(error) is not typer.BadParameter or error.param is None:
-                raise  # a missing argument: the usage line helps more
-            reason = error.message.removeprefix("Value error, ").rstrip(".")
-            typer.echo(f"error: {error.param.opts[0]}: {reason}", err=True)
-            raise typer.Exit(2) from error
+        except _WrongCall as error:
+            raise _refuse_call(error) from error
         except KeyboardInterrupt as error:
             say_stopped()
             raise typer.Exit(STOPPED_CODE) from error
@@ -69,14 +81,36 @@ class _Commands(TyperGroup):
                 say_stopped()
                 raise typer.Exit(STOPPED_CODE) from error
             # Code of the user's, such as a network's forward pass, has called sys.exit.
-            typer.echo(f"error: code that was loaded ended the program (exit code {error.code})", err=True)
+            print_line(f"error: code that was loaded ended the program (exit code {error.code})", error=True)
             raise typer.Exit(1) from error
         except Exception as error:
-            reason = out_of_memory(error)
+            reason = out_of_memory(error) or failed_call(error)
             if not reason:
                 raise
-            typer.echo(f"error: {reason}", err=True)
-            raise typer.Exit(1) from error
+            print_line(f"error: {reason}", error=True)
+            # A name too long for a file was typed so; all else is the state of the machine.
+            mistyped = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+            raise typer.Exit(2 if mistyped else 1) from error
+
+
+def _refuse_call(error: Any) -> Exception:
+    """Print one line on a call that cannot be parsed; what to raise for it.
+
+    A command without any word is not refused so: its help is printed.
+    """
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error  # type: ignore[no-any-return]
+    parameter = getattr(error, "param", None)
+    if type(error) is typer.BadParameter and parameter is not None:
+        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+        text = f"{name}: {error.message.removeprefix('Value error, ')}"
+    else:
+        text = error.format_message()
+    text = f"{text[:1].lower()}{text[1:]}".rstrip(".")
+    if error.ctx is not None:
+        text += f" (see {error.ctx.command_path} --help)"
+    print_line(f"error: {text}", error=True)
+    return typer.Exit(2)
 
 
 app = typer.Typer(
@@ -94,7 +128,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from pipeline.version import installed_version
 
-        typer.echo(f"maxact {installed_version() or '(run from a checkout, not installed)'}")
+        print_line(f"maxact {installed_version() or '(run from a checkout, not installed)'}")
         raise typer.Exit
 
 
@@ -127,6 +161,7 @@ def networks(
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """List the known networks, their default layers and the source of their weights.
 
@@ -138,7 +173,7 @@ def networks(
     from pipeline.networks.network import list_networks
 
     columns = ("network", "default layers", "weights")
-    _print(columns, list_networks(pattern), as_json=as_json, as_csv=as_csv)
+    _print(columns, list_networks(pattern), as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -155,6 +190,7 @@ def layers(
     kind: Kind = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """List a network's layers: kind, units, grid, receptive field and stride, in input pixels.
 
@@ -175,7 +211,7 @@ def layers(
         kind=kind,
         cache=(cache_folder() or default_cache()) / "fields",
     )
-    _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv)
+    _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 @app.command(rich_help_panel=ASK)
@@ -183,12 +219,13 @@ def top(
     out: Out,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Name of the layer.")],
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Images to show.")] = 16,
+    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Images to show.")] = 16,
     low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
     timeout: TimeLimit = None,
     trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """Show the images that activate a unit most, and the patch of each that the unit saw.
 
@@ -205,9 +242,11 @@ def top(
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
-    if why and (result.rows or as_json or as_csv):
-        typer.echo(why, err=True)
-    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, empty=why or NO_ROWS)
+    if why and (result.rows or as_json or as_csv or safe_csv):
+        print_line(why, error=True)
+    _print(
+        result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv, empty=why or NO_ROWS
+    )
 
 
 @app.command(rich_help_panel=ASK)
@@ -222,6 +261,7 @@ def query(
     trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """Run a named query.
 
@@ -236,7 +276,7 @@ def query(
 
     with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.query(name, **parse_assignments(values or [], "maxact query"))
-    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 @app.command(rich_help_panel=ASK)
@@ -246,6 +286,7 @@ def queries(
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """List the named queries, or show the parameters, columns and SQL of one.
 
@@ -257,11 +298,11 @@ def queries(
     from pipeline.query.named_queries import describe_query, load_query, query_names
 
     if name is not None:
-        typer.echo(describe_query(load_query(name)))
+        print_page(describe_query(load_query(name)))
         return
     found = [load_query(each) for each in query_names()]
     rows = [(each.name, each.signature, each.purpose) for each in found]
-    _print(("query", "parameters", "purpose"), rows, as_json=as_json, as_csv=as_csv)
+    _print(("query", "parameters", "purpose"), rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 @app.command(rich_help_panel=ASK)
@@ -279,6 +320,7 @@ def sql(
     trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
     histograms, errors, renders and preprocess.
@@ -296,7 +338,7 @@ def sql(
 
     with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
         result = index.sql(text)
-    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv)
+    _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 def _print(
@@ -305,14 +347,21 @@ def _print(
     *,
     as_json: bool,
     as_csv: bool,
+    safe_csv: bool,
     empty: str = NO_ROWS,
 ) -> None:
     """Write rows to standard output, in the form that the flags ask for."""
-    write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv), empty=empty)
+    write_rows(
+        sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv), empty=empty
+    )
 
 
 def main() -> None:
     """Run the command line; the exit code is 1 for an error, 2 for a wrong call, 130 for Ctrl-C."""
+    # A path or a message may hold bytes or letters that the terminal's encoding lacks.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # A request to end, as `kill` and schedulers send it, ends a command as Ctrl-C does.
     with ends_by_signals():
         try:

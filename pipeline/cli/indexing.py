@@ -1,4 +1,4 @@
-"""The commands that write or check an index: `index`, `merge`, `check`, `repair`."""
+"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Compile, Decoder, MemoryFormat, Precision, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
+    MAX_COUNT,
     Device,
     Directions,
     IndexedNetwork,
     Input,
     Kind,
     LayerGlobs,
+    MergedOut,
+    MovedData,
     MovedWeights,
     NewOut,
     Out,
@@ -23,6 +26,7 @@ from pipeline.cli.options import (
     Trust,
     cache_folder,
 )
+from pipeline.cli.output import print_line
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
@@ -57,7 +61,10 @@ def index(
     ] = 64,
     score: Annotated[Score, typer.Option(help="Reduction of a unit's activations over positions.")] = "max",
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = "fp32",
+    precision: Annotated[
+        AskedPrecision,
+        typer.Option(help="Number format of the network; auto is bf16 if the processor has it, else fp32."),
+    ] = "fp32",
     memory_format: Annotated[
         MemoryFormat, typer.Option(help="Memory format of the network.")
     ] = "channels_last",
@@ -86,6 +93,13 @@ def index(
             help="Stop when more than this share of a group of shards, and more than 10, are bad images."
         ),
     ] = 0.01,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(
+            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            show_default="nothing",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Remove the index that OUT holds and start over.")
     ] = False,
@@ -125,6 +139,7 @@ def index(
         classes=_classes(classes),
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
+        keep=keep,
         fresh=fresh,
         cache=cache_folder(),
     )
@@ -132,7 +147,7 @@ def index(
 
 
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the merged index into.")],
+    out: MergedOut,
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
@@ -150,8 +165,11 @@ def merge(
 
 def check(
     out: Out,
-    sample: Annotated[int, typer.Option(min=1, help="Recorded peaks to check, at least.")] = 1000,
+    sample: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
+    ] = 1000,
     seed: Seed = 0,
+    data: MovedData = None,
     files: Annotated[
         bool,
         typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
@@ -180,12 +198,13 @@ def check(
         seed=seed,
         network=network,
         weights=weights,
+        data=data or (),
         trust=trust,
         reporter=ConsoleReporter(),
     )
     for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        typer.echo(str(discrepancy))
-    typer.echo(
+        print_line(str(discrepancy))
+    print_line(
         f"{readable_count(audit.images, 'image')} run again: "
         f"{readable_count(audit.peaks, 'recorded peak')} and "
         f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
@@ -195,20 +214,35 @@ def check(
         raise typer.Exit(1)
 
 
+def clean(out: Out) -> None:
+    """Remove renderings, sheets, projections and priors that were made from another index.
+
+    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
+    Files that maxact did not write stay.
+
+    \b
+    Examples:
+      maxact clean out/demo
+    """
+    from pipeline.runs.out_folder import clean_index
+
+    print_line(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
+
+
 def _check_files(out: Path) -> None:
     """Print what is wrong with the files of an index, and what else is in its folder."""
     from pipeline.check.files import check_files
 
     report = check_files(out, reporter=ConsoleReporter())
     for name, what in report.damaged.items():
-        typer.echo(f"{out}/{_readable(name)} {what}")
+        print_line(f"{out}/{_readable(name)} {what}")
     for name in report.foreign:
-        typer.echo(f"{out}/{_readable(name)} is not part of the index", err=True)
+        print_line(f"{out}/{_readable(name)} is not part of the index", error=True)
     without = ""
     if report.unrecorded:
         without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
     verified = readable_count(report.verified, "file")
-    typer.echo(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
+    print_line(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
     if report.damaged:
         raise typer.Exit(1)
 
@@ -226,18 +260,18 @@ def repair(out: Out) -> None:
 
     done = repair_index(out, reporter=ConsoleReporter())
     for name, what in done.rebuilt.items():
-        typer.echo(f"{out / name}.parquet {what}: rebuilt")
+        print_line(f"{out / name}.parquet {what}: rebuilt")
     if done.rebuilt:
         same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
         summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
     else:
         summary = "all tables are intact"
-    typer.echo(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+    print_line(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (index, merge, check, repair):
+    for command in (index, merge, check, repair, clean):
         app.command(rich_help_panel=INDEX)(command)
 
 
@@ -258,14 +292,14 @@ def _readable(name: str) -> str:
 
 def _summarise(summary: RunSummary) -> None:
     resumed = readable_count(summary.resumed_shards, "shard")
-    typer.echo(
+    print_line(
         f"{summary.out}: {readable_count(summary.images, 'image')}, "
         f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
         f"{readable_duration(summary.seconds)}"
         f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
     )
     if summary.errors:
-        typer.echo(
+        print_line(
             f"{readable_count(summary.errors, 'image')} could not be used: "
             f"maxact sql {summary.out} 'SELECT * FROM errors'"
         )

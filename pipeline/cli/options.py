@@ -18,6 +18,8 @@ __all__ = [
     "DRAW",
     "INDEX",
     "LOOK",
+    "MAX_COUNT",
+    "MAX_SEED",
     "AsCsv",
     "AsJson",
     "Device",
@@ -27,15 +29,33 @@ __all__ = [
     "Kind",
     "LayerGlobs",
     "LayersOfIndex",
+    "MergedOut",
+    "MovedData",
     "MovedWeights",
     "NewOut",
     "Out",
+    "SafeCsv",
     "Seed",
     "TimeLimit",
     "Trust",
     "Units",
     "cache_folder",
+    "new_folder",
 ]
+
+
+def new_folder(text: str) -> Path:
+    """The folder that a text names, which may not exist yet."""
+    if not str(text).strip():
+        raise typer.BadParameter("the name of the folder is empty; write . for the current folder")
+    return Path(text)
+
+
+MAX_COUNT = 1 << 31
+"""Largest number of steps, images and the like: more than any run has, and within int64."""
+
+MAX_SEED = (1 << 63) - 1
+"""Largest seed: tables keep it as int64."""
 
 LOOK = "See what there is"
 """Help panel of the commands that list networks, layers and recipes."""
@@ -50,9 +70,35 @@ DRAW = "Draw"
 """Help panel of the commands that make pictures."""
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of an index.")]
-NewOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index into.")]
+NewOut = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="PATH", parser=new_folder, help="Folder to write the index into."),
+]
+MergedOut = Annotated[
+    Path, typer.Argument(metavar="OUT", parser=new_folder, help="Folder to write the merged index into.")
+]
+MovedData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder, file or pattern of the indexed dataset, if it has moved; repeatable, in the order "
+        "in which they were indexed.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one array of objects.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header line.")]
+AsCsv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV with a header line, every value as it is; see --safe-csv."),
+]
+SafeCsv = Annotated[
+    bool,
+    typer.Option(
+        "--safe-csv",
+        help="Print CSV for a spreadsheet: text that starts like a formula (=, +, -, @) gets an "
+        "apostrophe, control characters are escaped.",
+    ),
+]
 
 LayerGlobs = Annotated[
     list[str] | None,
@@ -122,7 +168,7 @@ TimeLimit = Annotated[
     typer.Option("--timeout", metavar="SECONDS", help="Stop the query after this time.", show_default="none"),
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]
 
 
 def cache_folder() -> Path | None:

@@ -1,4 +1,9 @@
-"""Rows as text: a table to read, CSV or JSON for programs."""
+"""What the commands print: rows as a table, CSV or JSON, and lines of text.
+
+Everything that a command prints goes through this module or the console's reporter, which write
+invisible characters as escapes (`pipeline.visible`). CSV keeps values as they are, unless asked for a
+form that is safe to open in a spreadsheet.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,25 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pipeline.errors import UsageError
+from pipeline.visible import escape_for_json, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["NO_ROWS", "Form", "choose_form", "write_rows"]
+__all__ = ["NO_ROWS", "Form", "choose_form", "print_files", "print_line", "print_page", "write_rows"]
 
 NO_ROWS = "no rows"
 """Written instead of a table without rows."""
 
-Form = Literal["table", "csv", "json"]
+Form = Literal["table", "csv", "safe-csv", "json"]
 """How rows are written."""
 
 CARD_COLUMNS = 8
@@ -36,15 +45,39 @@ _DROPPED = (("patch",), ("y", "x"), ("width", "height"), ("image_id",))
 labels would otherwise be cut to nothing."""
 
 
-def choose_form(*, as_json: bool, as_csv: bool) -> Form:
-    """The form that the flags `--json` and `--csv` ask for.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters that make a spreadsheet read a cell as a formula; tab and return are escaped before."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def print_line(text: str, *, error: bool = False) -> None:
+    """Print one line, on standard error if it is no result; invisible characters are shown as escapes."""
+    print(visible(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def print_page(text: str) -> None:
+    """Print several lines; in each, invisible characters are shown as escapes."""
+    sys.stdout.writelines(f"{visible(line)}\n" for line in text.split("\n"))
+
+
+def print_files(files: Iterable[Path]) -> None:
+    """Print the path of each file on a line, escaped only for a terminal, as programs read it too."""
+    shown = visible if sys.stdout.isatty() else str
+    sys.stdout.writelines(f"{shown(str(file))}\n" for file in files)
+
+
+def choose_form(*, as_json: bool, as_csv: bool, safe_csv: bool = False) -> Form:
+    """The form that the flags `--json`, `--csv` and `--safe-csv` ask for.
 
     Raises:
-        UsageError: when both are set.
+        UsageError: when several are set.
     """
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other; give only one")
-    return "json" if as_json else "csv" if as_csv else "table"
+    asked: dict[Form, bool] = {"json": as_json, "csv": as_csv, "safe-csv": safe_csv}
+    chosen: list[Form] = [form for form, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(f'--{form}' for form in chosen)} exclude each other; give only one")
+    return chosen[0] if chosen else "table"
 
 
 def write_rows(
@@ -61,24 +94,44 @@ def write_rows(
         stream: where to write.
         columns: names of the columns.
         rows: one sequence per row, as long as `columns`.
-        form: CSV has a header line and empty fields for missing values; JSON is one array of
-            objects; both keep every digit, a table rounds.
+        form: CSV has a header line and empty fields for missing values; safe CSV is CSV without
+            invisible characters and without text that a spreadsheet takes for a formula; JSON is one
+            array of objects; these keep every digit, a table rounds.
         empty: written instead of a table without rows.
     """
     if form == "json":
         objects = [
             {name: _json_value(value) for name, value in zip(columns, row, strict=True)} for row in rows
         ]
-        lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in objects)
+        encoded = (escape_for_json(json.dumps(item, ensure_ascii=False)) for item in objects)
+        lines = ",\n".join(f"  {item}" for item in encoded)
         stream.write(f"[\n{lines}\n]\n" if objects else "[]\n")
-    elif form == "csv":
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    elif form in ("csv", "safe-csv"):
+        cells = [columns, *rows] if form == "csv" else map(_safe_cells, [columns, *rows])
+        stream.writelines(map(_csv_line, cells))
     elif rows:
         _write_table(stream, *_fold_boxes(columns, rows))
     else:
         stream.write(f"{empty}\n")
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    """One record of CSV. Python's writer quotes a return only if lines end in one."""
+    record = io.StringIO()
+    csv.writer(record, lineterminator="\r\n").writerow(cells)
+    return f"{record.getvalue()[:-2]}\n"
+
+
+def _safe_cells(row: Sequence[Any]) -> list[Any]:
+    """Cells that a spreadsheet shows as they are; numbers, also those in text, are left as numbers."""
+    return [cell if isinstance(cell, int | float | None) else _safe_text(str(cell)) for cell in row]
+
+
+def _safe_text(text: str) -> str:
+    """Text with escapes for invisible characters, after an apostrophe if it could be a formula."""
+    shown = visible(text)
+    formula = shown.lstrip().startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(shown)
+    return f"'{shown}" if formula else shown
 
 
 def _json_value(value: Any) -> Any:
@@ -143,10 +196,10 @@ def _build_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table
         table.show_header = False
         table.add_column(style="bold")
         table.add_column()
-        rows = [(name, value) for name, value in zip(columns, rows[0], strict=True)]
+        rows = [(visible(name), value) for name, value in zip(columns, rows[0], strict=True)]
     else:
         for name, right in zip(columns, numeric, strict=True):
-            table.add_column(Text(name), justify="right" if right else "left")
+            table.add_column(Text(visible(name)), justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(_readable(value)) for value in row))
     return table
@@ -167,11 +220,11 @@ def _fold_boxes(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[
 
 
 def _readable(value: Any) -> str:
-    """The text of one cell: rounded, and without control characters."""
+    """The text of one cell: rounded, with escapes for invisible characters."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+    return visible(str(value))

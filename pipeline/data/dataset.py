@@ -22,7 +22,7 @@ from pipeline.data.retry import retrying
 from pipeline.data.shard import MAX_MEMBER_BYTES, BadSample, Sample, Shard, listing_digest, printable
 from pipeline.data.tar import TarShard
 from pipeline.data.torchvision import PREFIX, download_dataset
-from pipeline.errors import SourceError, UsageError, did_you_mean
+from pipeline.errors import MissingSource, SourceError, UsageError, did_you_mean
 from pipeline.image_id import image_id, split_image_id
 from pipeline.progress import Reporter, Silent
 
@@ -33,6 +33,7 @@ __all__ = [
     "Shard",
     "default_cache",
     "image_id",
+    "list_shards",
     "open_dataset",
     "split_image_id",
 ]
@@ -163,7 +164,7 @@ def open_dataset(
     roots: dict[str, list[Shard]] = {}
     for argument in data:
         for path in expand(_resolve_name(argument, cache, reporter)):
-            roots.update(_list_shards(path if is_url(path) else os.path.abspath(path), reporter))
+            roots.update(list_shards(path if is_url(path) else os.path.abspath(path), reporter))
     shards = sorted(name_shards(roots), key=lambda shard: shard.name)
     return Dataset(choose_title(data), tuple(shards), tuple(_make_absolute(item) for item in data))
 
@@ -180,8 +181,16 @@ def _resolve_name(argument: str, cache: Path, reporter: Reporter) -> str:
     return argument
 
 
-def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
-    """Map each path or URL to its shards; `name_shards` completes their names."""
+def list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
+    """Map each path or URL to its shards; `name_shards` completes their names.
+
+    Args:
+        path: absolute, or a URL: of a folder, a tar or a Parquet file.
+        reporter: receives what is skipped.
+
+    Raises:
+        SourceError: if it does not exist, contains no images, or has an unknown format.
+    """
     if not _is_folder(path):
         return {path: [_open_archive(path)]}
     listing = list_folder(path)
@@ -192,14 +201,14 @@ def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
             f"to them ({first}, which is {listed}{', ...' if len(listing.skipped) > 1 else ''})"
         )
     if listing.images and listing.shards:
-        raise SourceError(
+        raise MissingSource(
             f"{path} contains both images ({listing.images[0][0]}, ...) and shards "
             f"({listing.shards[0]}, ...); select one kind, for example {path}/*.tar"
         )
     if listing.images:
         return {path: list(folder_shards(path, listing.images))}
     if not listing.shards:
-        raise SourceError(
+        raise MissingSource(
             f"{path} contains no images; expected class folders of image files, image files, "
             "or .tar or .parquet shards"
         )
@@ -210,7 +219,7 @@ def _list_shards(path: str, reporter: Reporter) -> dict[str, list[Shard]]:
 def _is_folder(path: str) -> bool:
     if not is_url(path):
         if not os.path.exists(path):
-            raise SourceError(f"{path} does not exist{_suggest_name(path)}")
+            raise MissingSource(f"{path} does not exist{_suggest_name(path)}")
         return os.path.isdir(path)
     if path.partition("?")[0].endswith((".tar", ".parquet")):
         return False
@@ -235,7 +244,7 @@ def _open_archive(path: str) -> Shard:
     if suffix in ("tar", "tgz", "gz", "bz2", "xz", "zst"):
         return TarShard(name="", size=size_of(path), url=path)
     missing = "does not exist, or " if is_url(path) else ""
-    raise SourceError(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
+    raise MissingSource(f"{path} {missing}is neither a folder nor a .tar or .parquet file")
 
 
 def _make_absolute(argument: str) -> str:

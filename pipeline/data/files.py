@@ -15,12 +15,14 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 from pipeline.data.retry import retrying
-from pipeline.errors import SourceError
+from pipeline.errors import MissingSource, SourceError
 
 __all__ = [
     "basename",
     "expand",
+    "expand_braces",
     "filesystem",
+    "fixed_folder",
     "is_url",
     "open_binary",
     "read_range",
@@ -75,7 +77,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         hint = f" (pip install 'maxact[{extra}]')" if extra else ""
         raise SourceError(f"cannot open {url}: {error}{hint}") from error
     except ValueError as error:
-        raise SourceError(
+        raise MissingSource(
             f"cannot open {url}: {error}; use a path, or a URL such as https:// or s3://"
         ) from error
 
@@ -231,29 +233,43 @@ def expand(pattern: str) -> list[str]:
     Raises:
         SourceError: if braces are unbalanced or a glob matches no file.
     """
-    import braceexpand
-
     try:
         encoded = os.fsencode(pattern)
     except UnicodeEncodeError as error:
-        raise SourceError(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
+        raise MissingSource(f"invalid path {pattern!r}: it contains half of a surrogate pair") from error
     if b"\0" in encoded:
-        raise SourceError(f"invalid path {pattern!r}: it contains a null byte")
+        raise MissingSource(f"invalid path {pattern!r}: it contains a null byte")
     if not is_url(pattern) and os.path.exists(pattern):
         return [pattern]
+    found: list[str] = []
+    for name in expand_braces(pattern):
+        matches = _expand_glob(name)
+        if not matches:
+            raise MissingSource(f"no file matches {name!r}")
+        found += matches
+    return found
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that the braces of a pattern stand for; no file is looked at.
+
+    Raises:
+        SourceError: if braces are unbalanced.
+    """
+    import braceexpand
+
     try:
         if _count_names(pattern) > MAX_NAMES:
             raise ValueError(f"it may stand for more than {MAX_NAMES:,} names")
-        names = list(braceexpand.braceexpand(pattern, escape=False))
+        return list(braceexpand.braceexpand(pattern, escape=False))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"invalid pattern {pattern!r}: {error}") from error
-    found: list[str] = []
-    for name in names:
-        matches = _expand_glob(name)
-        if not matches:
-            raise SourceError(f"no file matches {name!r}")
-        found += matches
-    return found
+        raise MissingSource(f"invalid pattern {pattern!r}: {error}") from error
+
+
+def fixed_folder(pattern: str) -> str:
+    """The folder in front of the first part of a pattern that has braces, `*`, `?` or `[`."""
+    special = re.search(r"[{*?\[]", pattern)
+    return os.path.dirname(pattern[: special.start()] if special else pattern) or "."
 
 
 def _count_names(pattern: str) -> int:

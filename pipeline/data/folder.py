@@ -1,7 +1,9 @@
 """Folders of image files, with or without class folders, as virtual shards.
 
-Files are sorted by their path relative to the folder; 1,024 consecutive files form a shard. The key
-of a sample is this path with `/` as the separator; its label is the first folder of the path.
+Files are sorted by their path relative to the folder; 64 to 1,024 consecutive files form a shard, so
+that a folder of 1,024 files or more has 16 shards at least: an interrupted run keeps what it has done
+shard by shard. The key of a sample is this path with `/` as the separator; its label is the first folder
+of the path.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import heapq
+import itertools
 import os
 import stat
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.data.files import filesystem, is_url, read_range
@@ -31,7 +34,13 @@ from pipeline.errors import ShardError, SourceError
 __all__ = ["FolderShard", "Listing", "folder_shards", "list_folder"]
 
 FILES_PER_SHARD = 1024
-"""Number of files in a virtual shard."""
+"""Largest number of files in a virtual shard."""
+
+MIN_FILES_PER_SHARD = 64
+"""Smallest number, two batches of the default size: batches do not cross shards."""
+
+MIN_SHARDS = 16
+"""Shards that a folder has at least, unless they would be smaller than `MIN_FILES_PER_SHARD`."""
 
 SHARD_SUFFIXES = ("tar", "parquet")
 """File name suffixes of shards."""
@@ -62,10 +71,13 @@ class FolderShard(Shard):
     Args:
         root: the folder, a path or URL.
         files: (path relative to the folder, size in bytes or `BROKEN`).
+        others: all files of the folder, as `files`: those of an index that was made when the folder had
+            more or fewer files may be in another shard now.
     """
 
     root: str
     files: tuple[tuple[str, int], ...]
+    others: tuple[tuple[str, int], ...] = field(default=(), repr=False, compare=False)
 
     def samples(self) -> Generator[Sample | BadSample]:
         """Read the files in order."""
@@ -79,8 +91,8 @@ class FolderShard(Shard):
         return stamp_files(self.name, ((f"{self.root}/{path}", size) for path, size in self.files))
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """Read one of the listed files."""
-        for path, size in self.files:
+        """Read one of the listed files, or else one of the other files of the folder."""
+        for path, size in itertools.chain(self.files, self.others):
             if printable(path) == key:
                 if size != nbytes:
                     raise ShardError(
@@ -200,17 +212,30 @@ def folder_shards(root: str, files: tuple[tuple[str, int], ...]) -> list[FolderS
         files: (path relative to the folder, size in bytes).
     """
     shards = []
-    for start in range(0, len(files), FILES_PER_SHARD):
-        group = files[start : start + FILES_PER_SHARD]
+    count = _files_per_shard(len(files))
+    for start in range(0, len(files), count):
+        group = files[start : start + count]
         listing = "".join(f"{printable(path)}\0{size}\n" for path, size in group)
         shards.append(
             FolderShard(
-                name=f"{start // FILES_PER_SHARD:05}",
+                name=f"{start // count:05}",
                 size=sum(max(size, 0) for _, size in group),
                 count_hint=len(group),
                 digest=hashlib.sha256(listing.encode()).hexdigest(),
                 root=root.rstrip("/") or "/",
                 files=group,
+                others=files,
             )
         )
     return shards
+
+
+def _files_per_shard(files: int) -> int:
+    """Number of files in each shard of a folder.
+
+    A power of two times the smallest number, so that adding a few files to a folder seldom changes it.
+    """
+    count = MIN_FILES_PER_SHARD
+    while count < FILES_PER_SHARD and files >= 2 * count * MIN_SHARDS:
+        count *= 2
+    return min(count, FILES_PER_SHARD)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from pipeline.errors import SourceError
+from pipeline.errors import MissingSource, SourceError
 
 __all__ = ["TRANSIENT", "is_transient", "retrying"]
 
@@ -85,7 +85,7 @@ def retrying(action: Callable[[], T], what: str) -> T:
             cause = error.__cause__ or error
             reason = str(cause) or type(cause).__name__
             if isinstance(error, FileNotFoundError) and not is_transient(error):
-                raise SourceError(f"{what} does not exist") from error
+                raise MissingSource(f"{what} does not exist") from error
             if not is_transient(error):
                 raise SourceError(f"{what} cannot be read: {reason}") from error
             if attempt == TRIES:

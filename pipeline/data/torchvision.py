@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.staging import staging_folder
-from pipeline.errors import SourceError, did_you_mean
+from pipeline.errors import MissingSource, SourceError, did_you_mean
 
 __all__ = ["DATASETS", "PREFIX", "ClassFolders", "download_dataset"]
 
@@ -69,11 +69,11 @@ def download_dataset(name: str, cache: Path) -> Path:
     short, _, split = name.removeprefix(PREFIX).partition(":")
     if short not in DATASETS:
         hint = did_you_mean(short, DATASETS)
-        raise SourceError(f"unknown torchvision dataset {short!r}{hint} (available: {', '.join(DATASETS)})")
+        raise MissingSource(f"unknown torchvision dataset {short!r}{hint} (available: {', '.join(DATASETS)})")
     folder = DATASETS[short]
     split = split or folder.splits[0]
     if split not in folder.splits:
-        raise SourceError(f"{short} has no split {split!r} (available: {', '.join(folder.splits)})")
+        raise MissingSource(f"{short} has no split {split!r} (available: {', '.join(folder.splits)})")
     final = cache / "torchvision" / short
     if not final.exists():
         _download(folder, split, final)

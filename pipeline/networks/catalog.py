@@ -6,7 +6,7 @@ import fnmatch
 
 from torch import nn
 
-from pipeline.errors import NetworkError, did_you_mean
+from pipeline.errors import NetworkError, UnknownNetwork, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.libraries import (
@@ -26,10 +26,11 @@ def _user_blueprint(name: str) -> Blueprint:
     factory = find_factory(
         name,
         what="network factory",
-        error=NetworkError,
+        missing=UnknownNetwork,
+        failed=NetworkError,
         hint="give package.module:factory, path/to/file.py:factory, torchvision:NAME or timm:NAME",
     )
-    made = call_factory(factory, name, what="network factory", error=NetworkError)
+    made = call_factory(factory, name, what="network factory", failed=NetworkError)
     module, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module) or not isinstance(preprocess, Preprocess | None):
         raise NetworkError(
@@ -49,7 +50,8 @@ def find_blueprint(name: str) -> Blueprint:
     """Find a network by name.
 
     Raises:
-        NetworkError: if the name is unknown; the message suggests similar names.
+        UnknownNetwork: if the name is unknown; the message suggests similar names.
+        NetworkError: if a factory fails or does not return a network.
     """
     prefix, _, rest = name.partition(":")
     if name in KNOWN:
@@ -65,7 +67,7 @@ def find_blueprint(name: str) -> Blueprint:
     if name.split(".")[0] in timm_names():
         return timm_blueprint(name)
     near = did_you_mean(name, [*KNOWN, *torchvision_names(), *timm_names()])
-    raise NetworkError(f"unknown network {name!r}{near or '; see `maxact networks`'}")
+    raise UnknownNetwork(f"unknown network {name!r}{near or '; see `maxact networks`'}")
 
 
 def is_library_name(name: str) -> bool:
@@ -109,7 +111,7 @@ def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:
     rows += many
     matched = [row for row in rows if fnmatch.fnmatchcase(row[0], pattern)]
     matched = matched or [row for row in rows if pattern in row[0]]
-    if not matched:
+    if not matched or not pattern:
         near = did_you_mean(pattern, [row[0] for row in rows])
-        raise NetworkError(f"no network matches {pattern!r}{near}")
+        raise UnknownNetwork(f"no network matches {pattern!r}{near}")
     return matched

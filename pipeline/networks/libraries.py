@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.errors import NetworkError, did_you_mean
+from pipeline.errors import NetworkError, UnknownNetwork, did_you_mean
 from pipeline.images.preprocess import Interpolation, Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.vision_libraries import timm, torchvision
@@ -86,7 +86,7 @@ def torchvision_blueprint(name: str) -> Blueprint:
         NetworkError: if torchvision has no such model.
     """
     if name not in torchvision_names():
-        raise NetworkError(
+        raise UnknownNetwork(
             f"torchvision has no classification model {name!r}{did_you_mean(name, torchvision_names())}"
         )
     models = torchvision().models
@@ -175,12 +175,12 @@ def timm_blueprint(name: str) -> Blueprint:
     library = timm()
     base = name.split(".")[0]
     if not name.startswith("hf-hub:") and base not in timm_names():
-        raise NetworkError(f"timm has no model {name!r}{did_you_mean(base, timm_names())}")
+        raise UnknownNetwork(f"timm has no model {name!r}{did_you_mean(base, timm_names())}")
     try:
         config = library.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = library.list_pretrained(f"{base}.*")
-        raise NetworkError(f"timm has no weights {name!r}; known: {', '.join(tags)}") from error
+        raise UnknownNetwork(f"timm has no weights {name!r}; known: {', '.join(tags)}") from error
     preprocess = timm_preprocess(library.data.resolve_data_config(pretrained_cfg=config.to_dict()))
 
     def make(wanted: Preprocess, **options: Any) -> nn.Module:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError
+from pipeline.errors import MissingWeights, NetworkError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.catalog import find_blueprint, is_library_name, list_networks
@@ -158,7 +158,7 @@ def _with_weights(
     """Build a blueprint's module with its weights; returns it with a description of their source."""
     if weights is None:
         if blueprint.publish is None:
-            raise NetworkError(
+            raise MissingWeights(
                 f"{blueprint.name} has no weights that can be downloaded; give {blueprint.source}, "
                 "or --weights random for an untrained network"
             )
@@ -238,9 +238,12 @@ def recorded_network(
     """
     config = run["config"]
     name, recorded_weights, directions = (config.get(key) for key in ("network", "weights", "directions"))
-    if network is None and name is None:
+    # Older versions recorded the default's name for a network that was passed.
+    passed = name is None or (name == DEFAULT_NETWORK != run["network"]["name"])
+    if network is None and passed:
         raise NetworkError(
-            f"{out} was indexed with a module from Python; give --network module:factory (network=...)"
+            f"the network of this index, {run['network']['name']}, was passed in Python as an object and has "
+            "no name to load it by; give --network module:factory, or pass it again in Python, network=..."
         )
     if network is None and not is_library_name(name):
         what = f"its network {name!a}, which is code or an address,"
@@ -252,7 +255,7 @@ def recorded_network(
         what = f"its file of directions {directions[0]!a}"
         require_trust(out, what, trusted=trusted, remedy="a network passed from Python (network=...)")
     return load_network(
-        network or name,
+        name if network is None else network,
         weights=recorded_weights if weights is None else str(weights),
         input=config.get("input") or (),
         directions=directions or (),

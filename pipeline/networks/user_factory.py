@@ -1,13 +1,11 @@
-"""Import and call the user's functions, given as `package.module:function`.
-
-Their code may raise anything, or end the process: `SystemExit` becomes an error like any other.
-"""
+"""Import and call the user's functions, given as `package.module:function`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,76 +14,139 @@ from typing import Any
 
 from pipeline.errors import MaxactError
 
-__all__ = ["call_factory", "find_factory"]
+__all__ = ["call_factory", "describe_failure", "find_factory"]
+
+MAX_REASON = 300
+"""Characters of a user's message that are repeated in ours."""
+
+OURS = Path(__file__).resolve().parents[1]
+LIBRARIES = tuple(
+    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+"""Where the interpreter's and the installed packages' code is, which is not the user's."""
 
 
-def find_factory(name: str, *, what: str, error: type[MaxactError], hint: str) -> Callable[..., Any]:
+def find_factory(
+    name: str, *, what: str, missing: type[MaxactError], failed: type[MaxactError], hint: str
+) -> Callable[..., Any]:
     """Import a function by `package.module:function` or `path/to/file.py:function`.
 
     Args:
         name: modules are also searched in the current folder.
         what: purpose of the function, the start of an error message.
-        error: type of error to raise.
+        missing: type of error if there is no such module or function.
+        failed: type of error if the module raises one while it is imported.
         hint: advice at the end of an error message.
 
     Raises:
-        MaxactError: of that type, if the module cannot be imported or has no such function.
+        MaxactError: of these types.
     """
     place, _, attribute = name.rpartition(":")
     try:
         module = _import_module(place)
+    except (KeyboardInterrupt, MemoryError):
+        raise
     except (Exception, SystemExit) as reason:
-        raise error(f"{what}: cannot import {place!r}: {_describe(reason)}; {hint}") from reason
+        # Importing runs the user's code, which may raise anything.
+        if _is_missing(reason, place):
+            raise missing(f"{what}: cannot import {place!r}: {reason}; {hint}") from reason
+        raise failed(describe_failure(reason, f"{what}: cannot import {place!r}")) from reason
     factory: Callable[..., Any] | None = getattr(module, attribute, None)
     if factory is None or not callable(factory):
-        raise error(f"{what}: {place} has no function {attribute!r}; {hint}")
+        raise missing(f"{what}: {place} has no function {attribute!r}; {hint}")
     return factory
 
 
-def call_factory(factory: Callable[..., Any], name: str, *, what: str, error: type[MaxactError]) -> Any:
+def call_factory(factory: Callable[[], Any], name: str, *, what: str, failed: type[MaxactError]) -> Any:
     """Call a user's function without arguments.
 
     Args:
-        factory: from `find_factory`.
+        factory: of `find_factory`.
         name: as the user wrote it.
-        what: purpose of the function, the start of an error message.
-        error: type of error to raise.
+        what: purpose of the function, for the error message.
+        failed: type of error to raise.
 
     Raises:
-        MaxactError: of that type, when the function raises; with the place in the user's file.
+        MaxactError: of that type, in one line with the place in the user's code, whatever it raised.
     """
     try:
         return factory()
-    except MaxactError:
+    except (KeyboardInterrupt, MemoryError):
         raise
-    except (Exception, SystemExit) as reason:
-        raise error(f"{what} {name} raised {_describe(reason)}") from reason
+    except (Exception, SystemExit) as error:
+        raise failed(describe_failure(error, f"{what} {name}")) from error
 
 
-def _describe(reason: BaseException) -> str:
-    """An exception on one line: its type, its message, and the file and line that raised it."""
-    message = " ".join(str(reason).split())
-    if isinstance(reason, ImportError):
-        return message
-    frames = traceback.extract_tb(reason.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename != __file__]
-    place = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
-    if isinstance(reason, SyntaxError):
-        place = f" ({reason.filename}:{reason.lineno})"
-        message = str(reason.msg)
-    return f"{type(reason).__name__}{f': {message}' if message else ''}{place}"
+def describe_failure(error: BaseException, what: str) -> str:
+    """One line on what a user's code raised: `my_net.py:17: in make: ValueError: ... (what)`.
+
+    Args:
+        error: as caught.
+        what: was being done, in a few words.
+    """
+    reason = " ".join(str(error).split())
+    reason = f"{reason[:MAX_REASON]}..." if len(reason) > MAX_REASON else reason
+    kind = type(error).__name__
+    said = f"{kind}: {reason}" if reason else kind
+    place = _place(error)
+    return f"{place}: {said} ({what})" if place else f"{what}: {said}"
+
+
+def _place(error: BaseException) -> str:
+    """File, line and function of the last step in the user's own code."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(Path(error.filename))}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(Path(frame.filename))]
+    if not frames:
+        return ""
+    last = frames[-1]
+    inside = "" if last.name == "<module>" else f": in {last.name}"
+    return f"{_short(Path(last.filename))}:{last.lineno}{inside}"
+
+
+def _is_users(path: Path) -> bool:
+    """Whether a file is neither maxact's nor an installed package's."""
+    if path.name.startswith("<"):
+        return False
+    resolved = path.resolve()
+    return not any(resolved.is_relative_to(folder) for folder in (OURS, OURS.parent / "viz", *LIBRARIES))
+
+
+def _short(path: Path) -> Path:
+    """A path as one in the current folder, where it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _is_missing(error: BaseException, place: str) -> bool:
+    """Whether the module itself does not exist, rather than one that it imports."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return place == error.name or place.startswith(f"{error.name}.")
+    return isinstance(error, _NoModule)
+
+
+class _NoModule(ImportError):
+    """What was given is neither a Python file nor the name of a module."""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
 
 
 def _import_module(place: str) -> ModuleType:
     """Import a module by dotted name, also from the current folder, or by file path."""
     if not place.endswith(".py"):
+        if not all(part.isidentifier() for part in place.split(".")):
+            raise _NoModule(f"{place!r} is not the name of a module")
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))
         return importlib.import_module(place)
     path = Path(place)
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no Python file {place}")
+    if spec is None or spec.loader is None or not _is_file(path):
+        raise _NoModule(f"there is no Python file {place}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

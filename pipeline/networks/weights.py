@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import WeightsError
+from pipeline.errors import MissingWeights, WeightsError
 
 __all__ = ["FORMATS", "State", "fit_state", "read_weights"]
 
@@ -102,10 +102,10 @@ def read_weights(path: Path) -> State:
         WeightsError: if it is missing, of an unknown format, damaged, or contains no tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist; give --weights FILE or --weights random")
+        raise MissingWeights(f"weights file {path} does not exist; give --weights FILE or --weights random")
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
-        raise WeightsError(
+        raise MissingWeights(
             f"weights {path}: unknown extension {path.suffix!r}, expected one of {', '.join(FORMATS)}"
         )
     return reader(path)

@@ -21,7 +21,7 @@ import duckdb
 
 from pipeline.choices import Side
 from pipeline.data.content import byte_digest
-from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
+from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
@@ -65,7 +65,7 @@ def open_index(
     out: Path | str,
     *,
     trust: bool = False,
-    data: Path | str | Sequence[str | Path] | None = None,
+    data: Path | str | Sequence[Path | str] = (),
     limits: Limits | None = None,
     timeout: float | None = None,
 ) -> Index:
@@ -75,8 +75,8 @@ def open_index(
         out: folder of the index.
         trust: load what the index names although another user made it: its network's code, its
             weights and directions, its dataset; and follow links out of its folder.
-        data: the dataset, where it has moved or the index is not trusted; see
-            `pipeline.data.dataset.open_dataset`.
+        data: where the indexed dataset is, if it has moved or the index is not trusted; see
+            `pipeline.data.moved.open_moved`.
         limits: confine SQL to SELECTs that read OUT only, see `pipeline.query.safe`; None leaves
             DuckDB as it is, which may read and write any file.
         timeout: seconds after which a query is ended, instead of those of the limits.
@@ -100,7 +100,7 @@ class Index:
         out: Path,
         *,
         trust: bool = False,
-        data: Path | str | Sequence[str | Path] | None = None,
+        data: Path | str | Sequence[Path | str] = (),
         limits: Limits | None = None,
         timeout: float | None = None,
     ) -> None:
@@ -110,24 +110,27 @@ class Index:
             )
         if limits is not None and not isinstance(limits, Limits):
             raise UsageError(f"limits must be a pipeline.query.safe.Limits, got {limits!r}")
-        if data is not None and not _is_texts(data):
+        if not _is_texts(data):
             raise UsageError(f"the data must be paths or URLs, got {data!r}")
         self.out = out
+        self.data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
         self.run: dict[str, Any] = read_finished_run(out)
         self.trusted = trust or is_own(self.run)
         if not trust:
             refuse_links(out)
         refuse_damaged_tables(out, self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
-        self._data, self._limits = data, limits
+        self._limits = limits
         self._seconds = limits.seconds if limits is not None and timeout is None else timeout
         self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
         try:
             if limits is None:
-                self._create_views(out, self.preprocess)
+                self._create_views(out, self.run, self.preprocess)
             self._units: dict[str, int] = dict(
                 self._fetch("SELECT layer, units FROM layers ORDER BY ordinal", {}).rows
             )
+            if data:
+                _ = self.dataset  # a place that the caller gives must be right before any work
         except BaseException:
             self.close()
             raise
@@ -232,7 +235,8 @@ class Index:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
 
         Raises:
-            QueryError: when DuckDB cannot run it, or it reaches a limit.
+            QueryError: when DuckDB cannot run it.
+            QueryStopped: when it reaches a limit.
         """
         if not isinstance(text, str):
             raise QueryError(f"SQL must be text, got {type(text).__name__}")
@@ -287,25 +291,41 @@ class Index:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The indexed dataset: the one given to `open_index`, or opened where it was indexed.
+        """The indexed dataset, opened where it was indexed, or where it was said to be now.
 
         Raises:
-            SourceError: when it is no longer there.
-            UntrustedIndex: when the index names it, and is not trusted.
+            SourceError: when it is no longer there, or lacks a shard of the index.
+            UntrustedIndex: when the index says where it is, and is not trusted.
         """
         from pipeline.data.dataset import open_dataset
+        from pipeline.data.moved import open_moved
         from pipeline.data.names import DEMO
 
-        recorded = tuple(self.run["dataset"]["data"])
-        if self._data is not None:
-            return open_dataset(self._data)
-        if recorded != (DEMO,):
-            what = (
-                f"its dataset ({', '.join(map(ascii, recorded[:3]))}{', ...' if len(recorded) > 3 else ''})"
-            )
-            require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
         cache = self.run.get("config", {}).get("cache") if self.trusted else None
-        return open_dataset(recorded, cache=None if cache is None else Path(cache))
+        cache = None if cache is None else Path(cache)
+        recorded = tuple(self.run["dataset"]["data"])
+        if not self.data:
+            if recorded != (DEMO,):
+                shown = [*map(ascii, recorded[:3]), *(["..."] if len(recorded) > 3 else [])]
+                what = f"its dataset ({', '.join(shown)})"
+                require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
+            try:
+                return open_dataset(recorded, cache=cache)
+            except SourceError as error:
+                raise SourceError(
+                    f"{error}; if the dataset has moved, say where it is now (--data)"
+                ) from error
+        dataset = open_moved(recorded, self.data, cache=cache)
+        rows = self._fetch("SELECT DISTINCT shard FROM images ORDER BY shard", {}).rows
+        there = {shard.name for shard in dataset.shards}
+        missing = [name for (name,) in rows if name not in there]
+        if missing:
+            raise SourceError(
+                f"--data {' '.join(self.data)} has no shard {missing[0]} "
+                f"({len(missing):,} of {len(rows):,} of the index in {self.out} are missing); give the path "
+                f"that corresponds to {', '.join(recorded[:3])}{', ...' if len(recorded) > 3 else ''}"
+            )
+        return dataset
 
     def image_bytes(self, image_id: int) -> bytes:
         """The encoded bytes of one image, read from the dataset by its offset.
@@ -364,7 +384,7 @@ class Index:
         run = read_finished_run(out)
         refuse_links(out)
         refuse_damaged_tables(out, run)
-        self._create_views(out, read_preprocess(run, out), schema=schema)
+        self._create_views(out, run, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
             for name in ("main", schema)
@@ -375,9 +395,11 @@ class Index:
                 f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
             )
 
-    def _create_views(self, out: Path, preprocess: Preprocess, *, schema: str = "main") -> None:
+    def _create_views(
+        self, out: Path, run: Mapping[str, Any], preprocess: Preprocess, *, schema: str = "main"
+    ) -> None:
         try:
-            create_views(self._connection, out, preprocess, schema=schema)
+            create_views(self._connection, out, preprocess, fingerprint=run["fingerprint"], schema=schema)
         except duckdb.Error as error:
             raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
 

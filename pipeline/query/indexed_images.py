@@ -6,19 +6,30 @@ for image_id, image in read_images(index, sample_image_ids(index, 64), open_orig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from pipeline.errors import BadImage, MaxactError, SourceError, StoreError
+from pipeline.errors import BadImage, MaxactError, SourceError, StoreError, UntrustedIndex
+from pipeline.images.preprocess import Preprocess
+from pipeline.progress import Reporter
 from pipeline.query.index import ChangedImage, Index
 
-__all__ = ["read_images", "sample_image_ids"]
+__all__ = ["ShownImages", "read_images", "sample_image_ids"]
 
 T = TypeVar("T")
 
 Problem = Callable[[int, MaxactError], None]
 """Called with the image_id and the error of an image that is left out; may raise."""
+
+_THUMBNAILS = """
+SELECT image_id, jpeg FROM thumbnails
+WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
+"""
+
+_THUMBNAILS_READ = 256
+"""Thumbnails that are in memory at a time."""
 
 _BY_HASH = "SELECT image_id FROM images ORDER BY hash(image_id), image_id LIMIT $count"
 
@@ -70,6 +81,75 @@ def read_images(
             report(image_id, error)
         else:
             yield image_id, decoded
+
+
+class ShownImages:
+    """Images to look at: the originals, or the thumbnails in the index where the originals are missing.
+
+    Args:
+        index: open.
+        reporter: told once when thumbnails are used.
+    """
+
+    def __init__(self, index: Index, reporter: Reporter) -> None:
+        self.index, self.reporter = index, reporter
+        self._missing: SourceError | UntrustedIndex | None = None
+
+    def read(
+        self, image_ids: Iterable[int], decode: Callable[[bytes, Preprocess], T]
+    ) -> Iterator[tuple[int, T]]:
+        """Read and decode images, in rising order of image_id.
+
+        Args:
+            image_ids: which; each is read once.
+            decode: from an encoded image and the preprocessing that gives the network's input from it.
+                A thumbnail shows the input's area only.
+
+        Raises:
+            QueryError, ChangedImage, StoreError: as `read_images`.
+            SourceError: when an original cannot be read, and the index has no thumbnail of it, or was
+                opened with a place of the dataset.
+            UntrustedIndex: likewise, when the index is not trusted.
+        """
+        rest = sorted(set(image_ids))
+        if self._missing is None:
+            originals = read_images(self.index, rest, partial(_swapped, decode, self.index.preprocess))
+            count = 0
+            try:
+                for image_id, decoded in originals:
+                    yield image_id, decoded
+                    count += 1
+                return
+            except (SourceError, UntrustedIndex) as error:
+                if self.index.data:
+                    raise  # a place that was given for this call is not passed over
+                rest = rest[count:]
+                self._missing = error
+                if self._thumbnails(rest[:1]):
+                    self.reporter.note(
+                        f"images are shown from the thumbnails in {self.index.out}, as {error}"
+                    )
+        preprocess = replace(self.index.preprocess, fit="squash")
+        for first in range(0, len(rest), _THUMBNAILS_READ):
+            chunk = rest[first : first + _THUMBNAILS_READ]
+            found = self._thumbnails(chunk)
+            if len(found) < len(chunk):
+                raise self._missing
+            for image_id, jpeg in found:
+                try:
+                    yield image_id, decode(jpeg, preprocess)
+                except BadImage as error:
+                    raise StoreError(
+                        f"the thumbnail of image {image_id} in {self.index.out} cannot be decoded ({error}); "
+                        "delete thumbnails.parquet and index again with --keep patches"
+                    ) from error
+
+    def _thumbnails(self, image_ids: Sequence[int]) -> list[tuple[int, bytes]]:
+        return [(row[0], row[1]) for row in self.index.sql(_THUMBNAILS, ids=list(image_ids)).rows]
+
+
+def _swapped(decode: Callable[[bytes, Preprocess], T], preprocess: Preprocess, data: bytes) -> T:
+    return decode(data, preprocess)
 
 
 def _raise_problem(index: Index, image_id: int, error: MaxactError) -> None:

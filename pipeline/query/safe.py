@@ -82,10 +82,11 @@ def open_safe_connection(
     root = Path(os.path.realpath(out))
     if not trust:
         refuse_links(root)
-    preprocess = read_preprocess(read_finished_run(out), out)
+    run = read_finished_run(out)
+    preprocess = read_preprocess(run, out)
     connection = duckdb.connect(config={"python_enable_replacements": False})
     try:
-        create_views(connection, root, preprocess)
+        create_views(connection, root, preprocess, fingerprint=run["fingerprint"])
         for setting, value in _settings(root, limits).items():
             connection.execute(f"SET {setting} = {value}")
         connection.execute("SET lock_configuration = true")

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline.errors import MaxactError, QueryError
+from pipeline.errors import MaxactError, QueryError, QueryStopped
 from pipeline.query.results import QueryResult
 
 __all__ = ["one_line", "run_statement"]
@@ -70,7 +70,7 @@ class _Work:
         while not self.stop.is_set() and (chunk := cursor.fetchmany(CHUNK_ROWS)):
             rows += chunk
             if self.most_rows is not None and len(rows) > self.most_rows:
-                raise QueryError(
+                raise QueryStopped(
                     f"the result has more than {self.most_rows:,} rows; add a LIMIT, or aggregate"
                 )
         return QueryResult(columns, rows, types)
@@ -111,7 +111,8 @@ def run_statement(
         most_rows: of the result; None for no limit.
 
     Raises:
-        QueryError: when DuckDB cannot run it, or a limit is reached.
+        QueryError: when DuckDB cannot run it.
+        QueryStopped: when it reaches a limit of time, rows or memory.
         KeyboardInterrupt: at once, when a signal asks for it.
     """
     work = _Work(connection, text, params, most_rows)
@@ -123,9 +124,11 @@ def run_statement(
         raise
     if not in_time:
         work.interrupt()
-        raise QueryError(f"the query was stopped after {seconds:g} seconds, its time limit (--timeout)")
+        raise QueryStopped(f"the query was stopped after {seconds:g} seconds, its time limit (--timeout)")
     if isinstance(work.error, MaxactError):
         raise work.error
+    if isinstance(work.error, duckdb.OutOfMemoryException):
+        raise QueryStopped(one_line(work.error)) from work.error
     if isinstance(work.error, _REFUSED):
         raise QueryError(one_line(work.error)) from work.error
     if work.error is not None:

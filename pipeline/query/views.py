@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.schemas import RENDERS, SCHEMAS
+from pipeline.store.layout import holds_thumbnails
+from pipeline.store.schemas import RENDERS, SCHEMAS, THUMBNAILS
 
 __all__ = ["create_views", "literal_path", "read_preprocess"]
 
@@ -26,6 +27,7 @@ _DUCK_TYPES = {
     "float": "FLOAT",
     "double": "DOUBLE",
     "string": "VARCHAR",
+    "binary": "BLOB",
 }
 
 _PATCHES = """
@@ -80,6 +82,7 @@ def create_views(
     out: Path,
     preprocess: Preprocess,
     *,
+    fingerprint: str = "",
     schema: str = "main",
 ) -> None:
     """Create the views of one index in a schema of the connection.
@@ -88,6 +91,7 @@ def create_views(
         connection: an in-memory database.
         out: folder of the index.
         preprocess: of the run; becomes the view `preprocess`, which has one row.
+        fingerprint: of the run; `renders` has only renderings that were made from this index.
         schema: created if it does not exist; `main` needs no prefix in queries.
 
     Raises:
@@ -95,8 +99,13 @@ def create_views(
     """
     name = _quote_name(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    for table, columns in {**SCHEMAS, "renders": RENDERS}.items():
-        body = _table_body(connection, out / f"{table}.parquet", columns)
+    for table, columns in {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}.items():
+        path = out / f"{table}.parquet"
+        if columns is THUMBNAILS and not holds_thumbnails(out, fingerprint):
+            path = out / "none"  # those of another index are not shown
+        body = _table_body(connection, path, columns)
+        if columns is RENDERS:
+            body += f" WHERE index_fingerprint = {_quote_text(fingerprint)}"
         connection.execute(f"CREATE OR REPLACE VIEW {name}.{table} AS {body}")
     connection.execute(
         f"CREATE OR REPLACE VIEW {name}.preprocess AS SELECT {preprocess.height} AS height, "
@@ -110,16 +119,19 @@ def _table_body(connection: duckdb.DuckDBPyConnection, path: Path, columns: pa.S
     """The SELECT of one view: from the Parquet file, or no rows of the same columns."""
     if not path.is_file():
         empty = ", ".join(f"NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in columns)
-        return f"SELECT {empty} WHERE false"
+        return f"SELECT * FROM (SELECT {empty} WHERE false)"
     source = f"read_parquet({_quote_text(literal_path(path))})"
     try:
-        connection.execute(f"SELECT * FROM {source} LIMIT 0")
+        found = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or ()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         remedy = "index again into a new OUT"
         if columns is RENDERS:
-            remedy = "delete it and render again; the index is not changed"
+            remedy = "move it elsewhere and render again; the index is not changed"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
+    # Renderings of older versions do not say from which index they were made.
+    if columns is RENDERS and "index_fingerprint" not in {column[0] for column in found}:
+        return f"SELECT * FROM (SELECT *, NULL::VARCHAR AS index_fingerprint FROM {source})"
     return f"SELECT * FROM {source}"
 
 

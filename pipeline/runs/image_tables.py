@@ -24,15 +24,13 @@ from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
 from pipeline.store.digests import FileDigest
+from pipeline.store.leftovers import SPILL
 from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["follow_roots", "write_records"]
 
 Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
-
-_SPILL = ".spill"
-"""Folder in OUT where DuckDB spills; it removes it at the end."""
 
 _MEMORY = "1GB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
@@ -202,7 +200,7 @@ def _connection(out: Path, images: int) -> Iterator[Any]:
 
     threads = min(os.cpu_count() or 1, 1 + images // _IMAGES_PER_THREAD)
     config = {
-        "temp_directory": str(out / _SPILL),
+        "temp_directory": str(out / SPILL),
         "memory_limit": _MEMORY,
         "threads": str(threads),
         "preserve_insertion_order": "false",

@@ -13,6 +13,12 @@ from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
+from pipeline.runs.out_folder import (
+    refuse_data_folder,
+    refuse_foreign_files,
+    refuse_nested_indexes,
+    remove_stale_thumbnails,
+)
 from pipeline.runs.staging import publish_tables, staging
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import (
@@ -23,6 +29,7 @@ from pipeline.state.commit import (
     move_part,
     remove_part,
 )
+from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, RunSummary, Totals, finish_run, locked, read_run, write_run
 from pipeline.store.trust import is_own, refuse_links, sign_run
 
@@ -53,14 +60,19 @@ def merge_runs(
     started = time.monotonic()
     out = Path(out)
     named = {source.resolve(): source for source in map(Path, sources)}
+    refuse_foreign_files(out)
+    refuse_nested_indexes(out, list(named.values()))
     with contextlib.ExitStack() as stack:
         if (out / RUN_FILE).exists():
             stack.enter_context(locked(out))
+            stack.enter_context(writing(out))
             named[out.resolve()] = out
         folders = list(named.values())
         for source in folders:
             refuse_links(source)
         runs = [read_run(source) for source in folders]
+        for run in runs:
+            refuse_data_folder(out, run["dataset"]["data"], run["config"].get("cache"))
         for source, run in zip(folders[1:], runs[1:], strict=True):
             refuse_mismatch(source, run["fields"], runs[0]["fields"], advice=_ADVICE)
         # Of equal parts the one in OUT is taken, which need not be copied.
@@ -71,6 +83,7 @@ def merge_runs(
             content = sign_run(content, reporter)
         if out not in folders:
             stack.enter_context(locked(out))
+            stack.enter_context(writing(out))
         totals = _write(out, content, chosen, reporter)
         return finish_run(out, content, totals, 0, time.monotonic() - started)
 
@@ -92,6 +105,7 @@ def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], repo
         moved = [move_part(commit, out / "parts") for commit in staged]
         _remove_others(out, {commit.path for commit in (*own, *moved)})
         publish_tables(stage, out, totals.tables)
+    remove_stale_thumbnails(out, content["fingerprint"])
     return totals
 
 

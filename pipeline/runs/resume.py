@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,10 @@ from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
 from pipeline.state.commit import Commit, list_commits, remove_part
 from pipeline.store.final_tables import damaged_tables
+from pipeline.store.layout import own_parts, own_tables
 from pipeline.store.run_file import RUN_FILE, read_run
-from pipeline.store.schemas import SCHEMAS
 
-__all__ = ["is_finished", "previous_run", "recorded_compile", "remove_index", "usable_commits"]
-
-_TABLES = tuple(f"{name}.parquet" for name in SCHEMAS)
-
-_PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
-"""Names that `pipeline.state.commit` uses in OUT/parts."""
+__all__ = ["is_finished", "previous_run", "recorded_compile", "usable_commits"]
 
 
 def previous_run(
@@ -51,8 +43,8 @@ def previous_run(
         StoreError: when run.json is missing or incomplete, so that the runs cannot be compared.
     """
     if not (out / RUN_FILE).exists():
-        if _own_parts(out) or any((out / name).exists() for name in _TABLES):
-            raise StoreError(f"{out} holds tables but no {RUN_FILE}; --fresh removes them")
+        if own_parts(out) or any(path.stem != "renders" for path in own_tables(out)):
+            raise StoreError(f"{out} holds tables of an index but no {RUN_FILE}; --fresh removes them")
         return None
     try:
         run = read_run(out)
@@ -107,6 +99,7 @@ def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[C
 
     Raises:
         FingerprintMismatch: when a part belongs to another run.
+        StoreError: when a part cannot be read, or a damaged one cannot be removed.
     """
 
     def remove(path: Path, error: DamagedFile) -> None:
@@ -122,35 +115,6 @@ def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[C
         else:
             usable.append(commit)
     return tuple(usable)
-
-
-def remove_index(out: Path) -> None:
-    """Remove the files of an index from OUT and nothing else; run.json is removed last.
-
-    Raises:
-        StoreError: when a file cannot be removed.
-    """
-    try:
-        for path in _own_parts(out):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        with contextlib.suppress(OSError):  # it has other files
-            (out / "parts").rmdir()
-        for name in (*_TABLES, RUN_FILE):
-            (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot remove the index in {out}: {error.strerror or error} ({error.filename})"
-        ) from error
-
-
-def _own_parts(out: Path) -> list[Path]:
-    """The files in OUT/parts that belong to an index."""
-    parts = out / "parts"
-    found = parts.iterdir() if parts.is_dir() else ()
-    return [path for path in found if _PART_NAME.fullmatch(path.name)]
 
 
 def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:

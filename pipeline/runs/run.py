@@ -12,31 +12,40 @@ import math
 import platform
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device, warn_of_bf16
+from pipeline.devices import find_device, resolve_precision, tell_of_bf16
 from pipeline.engines.local import run_groups
-from pipeline.errors import ShardError, SourceError
+from pipeline.errors import MissingSource, ShardError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
+from pipeline.runs.out_folder import (
+    refuse_data_folder,
+    refuse_foreign_files,
+    remove_index,
+    remove_stale_thumbnails,
+)
 from pipeline.runs.resume import (
     is_finished,
     previous_run,
     recorded_compile,
-    remove_index,
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
+from pipeline.runs.thumbnails import write_thumbnails
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
+from pipeline.store.digests import digest_file
+from pipeline.store.layout import THUMBNAILS_TABLE, holds_thumbnails
+from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.trust import SIGNATURE, is_own, sign_run
@@ -60,6 +69,7 @@ class _Plan:
     device: torch.device
     compiled: bool
     fields: dict[str, Any]
+    given: bool
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -78,7 +88,7 @@ def run_index(
 
     Args:
         config: of the run.
-        network: used instead of loading `config.network`.
+        network: used instead of loading `config.network`; run.json then has its own name.
         dataset: used instead of opening `config.data`.
         reporter: shows the progress.
 
@@ -87,9 +97,16 @@ def run_index(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
+    data = config.as_json()["data"] if dataset is None else dataset.data
+    refuse_data_folder(config.out, data, config.cache)
+    refuse_foreign_files(config.out)
     plan = _plan(config, network, dataset, reporter)
     with locked(config.out):
-        return _run(plan, reporter, started)
+        if config.fresh:
+            with writing(config.out, alone=True):
+                remove_index(config.out, keep=fingerprint(plan.identity))
+        with writing(config.out):
+            return _run(plan, reporter, started)
 
 
 def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
@@ -97,6 +114,7 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     _check_shards(dataset)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
+    given = network is not None and network.name != config.network
     network = network or load_network(
         config.network, weights=config.weights, input=config.input, directions=config.directions
     )
@@ -111,32 +129,33 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     compiled, why = _decide_compile(config, dataset, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
-    if config.precision == "bf16" and (warning := warn_of_bf16(device)):
-        reporter.note(warning)
+    if told := tell_of_bf16(config.precision, device):
+        reporter.note(told)
+    # What is recorded and hashed is the number format that is computed in.
+    config = replace(config, precision=resolve_precision(config.precision, device))
     fields = fingerprint_fields(
-        config,
+        replace(config, network=network.name) if given else config,
         digest=network.digest,
         preprocess=network.preprocess,
         layers=layers,
         compiled=compiled,
         device=device.type,
     )
-    return _Plan(config, dataset, network, layers, device, compiled, fields)
+    return _Plan(config, dataset, network, layers, device, compiled, fields, given)
 
 
 def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
     shards = plan.dataset.shards
-    if config.fresh:
-        remove_index(out)
     wanted = fingerprint(plan.fields)
     previous = previous_run(out, plan.identity, plan.fields, shards, reporter)
     commits = usable_commits(parts, wanted, reporter)
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
     finished = previous is not None and is_finished(out, previous, config.classes, reporter)
-    if previous is not None and finished and len(done) == len(shards):
+    kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
+    if previous is not None and finished and kept and len(done) == len(shards):
         _sign_again(plan, previous, reporter)
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
@@ -177,6 +196,19 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         classes=config.classes,
         reporter=reporter,
     )
+    remove_stale_thumbnails(out, content["fingerprint"])
+    if config.keep == "patches":
+        write_thumbnails(
+            out,
+            plan.dataset,
+            plan.network.preprocess,
+            footer={"maxact.fingerprint": content["fingerprint"]},
+            workers=config.workers,
+            reporter=reporter,
+        )
+    thumbnails = out / THUMBNAILS_TABLE
+    if thumbnails.exists():
+        content["thumbnails"] = asdict(digest_file(thumbnails))
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 
@@ -197,7 +229,7 @@ def _images_per_byte(dataset: Dataset) -> float | None:
 
 def _check_shards(dataset: Dataset) -> None:
     if not dataset.shards:
-        raise SourceError(f"{dataset.name} holds no images")
+        raise MissingSource(f"{dataset.name} holds no images")
     for name, count in Counter(shard.name for shard in dataset.shards).items():
         if count > 1:
             raise ShardError(name, "occurs twice in the dataset; names of shards must be unique")
@@ -220,7 +252,7 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
         "fingerprint": fingerprint(plan.identity),
         "fields": plan.fields,
         "identity": plan.identity,
-        "config": plan.config.as_json(),
+        "config": {**plan.config.as_json(), **({"network": None} if plan.given else {})},
         "network": {
             "name": network.name,
             "weights": network.weights,

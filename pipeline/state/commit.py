@@ -96,13 +96,21 @@ def move_part(commit: Commit, parts: Path) -> Commit:
     except OSError as error:
         raise StoreError(f"cannot write {moved.folder}: {error.strerror or error}") from error
     write_commit(moved)
-    commit.path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # without its folder it is no part
+        commit.path.unlink(missing_ok=True)
     return moved
 
 
 def remove_part(path: Path) -> None:
-    """Remove a commit file, and then the folder of its part."""
-    path.unlink(missing_ok=True)
+    """Remove a commit file, and then the folder of its part.
+
+    Raises:
+        StoreError: when it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot remove {path}: {error.strerror or error}") from error
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
@@ -115,6 +123,7 @@ def _atomic_folder(parts: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
+        sync_folder(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
         sync_folder(parts)

@@ -65,18 +65,28 @@ class Commit:
 
         Raises:
             DamagedFile: when one is missing or differs.
+            StoreError: when one cannot be read, which may pass.
         """
-        for path, what in self.find_damage():
+        for path, what in self.find_damage(refuse_unreadable=True):
             raise DamagedFile(f"{path} {what}; {AGAIN}")
 
-    def find_damage(self) -> Iterator[tuple[Path, str]]:
-        """The files of the part that are not as they were committed, and what is wrong with each."""
+    def find_damage(self, *, refuse_unreadable: bool = False) -> Iterator[tuple[Path, str]]:
+        """The files of the part that are not as they were committed, and what is wrong with each.
+
+        Args:
+            refuse_unreadable: do not count a file that cannot be read as damaged.
+
+        Raises:
+            StoreError: for the first one that cannot be read, if that is so.
+        """
         intact = True
         for table, expected in self.tables.items():
             path = self.folder / f"{table}.parquet"
             try:
                 found = sha256_file(path) if path.is_file() else ""
-            except OSError:
+            except OSError as error:
+                if refuse_unreadable:
+                    raise _unreadable(path, error) from error
                 found = ""
             if found != expected:
                 intact = False
@@ -103,11 +113,14 @@ def read_commit(path: Path) -> Commit:
     """Read a commit file and compare it with its own digest and its name.
 
     Raises:
-        DamagedFile: when it cannot be read or is not as it was written.
-        StoreError: when a later version wrote it.
+        DamagedFile: when it is not as it was written.
+        StoreError: when it cannot be read, which may pass, or a later version wrote it.
     """
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
         content = json.loads(data)
         problem = find_problem(COMMIT, content)
         intact = JSON.is_intact(data)
@@ -121,12 +134,18 @@ def read_commit(path: Path) -> Commit:
         if problem:
             raise ValueError(problem)
         shards = tuple(ShardRecord(**shard) for shard in content["shards"])
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedFile(f"{path} is not a commit file, or was changed ({error}); {AGAIN}") from error
     fingerprint, tables, units, k = (content[name] for name in ("fingerprint", "tables", "units", "k"))
     if path.stem != part_name(fingerprint, shards):
         raise DamagedFile(f"{path} is not the commit file of the shards that it lists; {AGAIN}")
     return Commit(path, fingerprint, shards, dict(tables), units, k, sealed=bool(intact))
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be read: {error.strerror or error}; run the same command again when the disk answers"
+    )
 
 
 def write_commit(commit: Commit) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError
 
-__all__ = ["atomic_path", "make_folder", "sha256_file", "sync_file", "sync_folder"]
+__all__ = ["atomic_path", "make_folder", "remove_file", "sha256_file", "sync_file", "sync_folder"]
 
 
 def sync_file(path: Path) -> None:
@@ -62,7 +62,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
             "some space or fix the permissions, and run the same command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error to report is the one above
+            temporary.unlink(missing_ok=True)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it exists.
+
+    Raises:
+        StoreError: when it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot remove {path}: {error.strerror or error}; fix the permissions, and run the same "
+            "command again"
+        ) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedFile, StoreError
+from pipeline.errors import DamagedFile, StoreError, WrongFolder
 from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
 from pipeline.store.final_tables import record_tables
@@ -24,6 +25,7 @@ __all__ = [
     "RUN_FILE",
     "RunSummary",
     "Totals",
+    "fingerprint_of_index",
     "finish_run",
     "locked",
     "read_finished_run",
@@ -75,27 +77,30 @@ def read_run(out: Path) -> dict[str, Any]:
         DamagedFile: when the file is not as it was written.
     """
     try:
-        exists = out.exists()
-    except OSError as error:
-        raise StoreError(f"{str(out)[:99]} cannot be opened: {error.strerror or error}") from error
-    if not exists:
-        raise StoreError(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
-    path = inside(out, RUN_FILE)
-    if path.exists() and not path.is_file():
-        raise StoreError(f"{path} is not a file")
-    try:
+        if not out.exists():
+            raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
+        path = inside(out, RUN_FILE)
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path} is not a file")
         data = path.read_bytes()
         intact = JSON.is_intact(data)
         if intact is False:
             raise _damaged(out)
         content = json.loads(data.decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
+        raise WrongFolder(
             f"{out} holds no index ({RUN_FILE} is missing); create one with `maxact index DATA --out {out}`"
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"{out / RUN_FILE} cannot be read: {error}") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
+        reason = getattr(error, "strerror", None) or error
+        kind = WrongFolder if getattr(error, "errno", None) == errno.ENAMETOOLONG else StoreError
+        raise kind(f"{out / RUN_FILE} cannot be read: {reason}") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise StoreError(
+            f"{out / RUN_FILE} is not a file of maxact (it has no schema_version), so {out} holds no index; "
+            "give another folder, or move that file elsewhere"
+        )
+    found = content["schema_version"]
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"{out} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
@@ -118,6 +123,15 @@ def read_finished_run(out: Path) -> dict[str, Any]:
     if run.get("status", "complete") != "complete":
         raise StoreError(f"the index in {out} is not finished; run the same `maxact index` again")
     return run
+
+
+def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
+    """The fingerprint of the index in OUT, if there is one that a network of this digest made; else None."""
+    try:
+        run = read_run(out)
+    except StoreError:
+        return None
+    return str(run["fingerprint"]) if run["network"]["digest"] == network_digest else None
 
 
 def write_run(out: Path, content: Mapping[str, Any]) -> None:
@@ -183,7 +197,7 @@ def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[No
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / name, os.O_RDWR | os.O_CREAT, 0o644)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{out} is not a folder; give a folder or a new name") from error
+        raise WrongFolder(f"{out} is not a folder; give a folder or a new name") from error
     except OSError as error:
         raise StoreError(f"cannot write into {out}: {error.strerror or error}") from error
     try:

@@ -151,6 +151,7 @@ _CONFIG = _Fields(
         "threads": _Optional(_whole(1, 1 << 20)),
         "shards_per_part": _Optional(_whole(1, 1 << 20)),
         "max_bad_fraction": _number("a number in 0..1", lambda value: 0 <= value <= 1),
+        "keep": _Optional(_word(*get_args(choices.Keep))),
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
     },
@@ -194,6 +195,7 @@ RUN = _Fields(
         "tables": _Fields(
             {}, dict.fromkeys(SCHEMAS, _Fields({"bytes": _COUNT, "sha256": _HEX, "tail": _HEX}))
         ),
+        "thumbnails": _Fields({"bytes": _COUNT, "sha256": _HEX, "tail": _HEX}),
         "parts": _TEXTS,
         "sha256": _HEX,
     },

@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMAS",
     "SCHEMA_VERSION",
     "STRATA",
+    "THUMBNAILS",
     "TOP",
     "UNITS",
 ]
@@ -153,6 +154,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 """The tables of an index; each is OUT/NAME.parquet."""
 
 
+THUMBNAILS = _schema(image_id=pa.int64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary())
+"""What the network was shown of each image on a list of highest activations; written with
+`--keep patches`, see `pipeline.runs.thumbnails`."""
+
+
 RENDERS = pa.schema(
     [
         pa.field("layer", _NAME),
@@ -181,6 +187,7 @@ RENDERS = pa.schema(
         pa.field("images", pa.list_(pa.int64())),
         pa.field("fingerprint", pa.string()),
         pa.field("trace", pa.list_(pa.float32())),
+        pa.field("index_fingerprint", pa.string()),
         pa.field("sha256", pa.string()),
     ]
 )

@@ -27,7 +27,7 @@ rows take five times as long (measured with DuckDB 2.0)."""
 _DELTA = frozenset({"unit", "rank", "image_id", "offset", "bytes", "ordinal"})
 """Sorted or nearly sorted integers: DELTA_BINARY_PACKED."""
 
-_UNIQUE = frozenset({"key", "digest", "phash"})
+_UNIQUE = frozenset({"key", "digest", "phash", "jpeg"})
 """Columns whose values rarely repeat: a dictionary would only take memory."""
 
 
@@ -37,6 +37,7 @@ def write_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
     *,
     metadata: Mapping[str, str] | None = None,
+    row_group_rows: int = ROW_GROUP_ROWS,
     sealed: bool = False,
 ) -> FileDigest:
     """Write record batches to one Parquet file, atomically.
@@ -46,6 +47,7 @@ def write_table(
         schema: of the table.
         batches: cast to `schema`; their order is kept.
         metadata: added to the footer beside `maxact.schema_version`.
+        row_group_rows: rows that are in memory together, and in one row group.
         sealed: the file carries its own digest (see `pipeline.store.seals`).
 
     Returns:
@@ -73,8 +75,8 @@ def write_table(
             use_dictionary=dictionaries,
             column_encoding=encodings,
         ) as writer:
-            for group in _row_groups(batches, schema):
-                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            for group in _row_groups(batches, schema, row_group_rows):
+                writer.write_table(group, row_group_size=row_group_rows)
             if sealed:
                 writer.add_key_value_metadata({PARQUET_KEY: BLANK})
         if sealed:
@@ -82,15 +84,17 @@ def write_table(
         return digest_file(temporary)
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows in tables of ROW_GROUP_ROWS, the last one smaller."""
+def _row_groups(
+    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, size: int
+) -> Iterator[pa.Table]:
+    """The rows in tables of `size` rows, the last one smaller."""
     waiting = schema.empty_table()
     for batch in batches:
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         waiting = pa.concat_tables([waiting, table.cast(schema)])
-        while waiting.num_rows >= ROW_GROUP_ROWS:
-            yield waiting.slice(0, ROW_GROUP_ROWS).unify_dictionaries()
-            waiting = waiting.slice(ROW_GROUP_ROWS)
+        while waiting.num_rows >= size:
+            yield waiting.slice(0, size).unify_dictionaries()
+            waiting = waiting.slice(size)
     yield waiting.unify_dictionaries()
 
 

@@ -16,13 +16,18 @@ file, is not signed. Without a key, or with another one, every index is somebody
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
+import importlib
+import importlib.util
 import json
 import os
 import secrets
 import stat
+import sysconfig
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +110,10 @@ def refuse_links(out: Path) -> None:
     """
     root = os.path.realpath(out)
     waiting = [str(out)]
-    try:
-        while waiting:
-            with os.scandir(waiting.pop()) as entries:
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_symlink():
                         _refuse_link(out, entry.path, root)
@@ -117,10 +123,10 @@ def refuse_links(out: Path) -> None:
                         raise UntrustedIndex(
                             f"{entry.path!a} is neither a file nor a folder; remove it from the index"
                         )
-    except (FileNotFoundError, NotADirectoryError):
-        return  # the folder is missing, which its reader reports, or was removed just now
-    except OSError as error:
-        raise StoreError(f"{out} cannot be listed: {error.strerror or error}") from error
+        except OSError as error:
+            # What is missing, or cannot be a folder, is reported by the reader that needs it.
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise StoreError(f"{folder} cannot be listed: {error.strerror or error}") from error
 
 
 def _refuse_link(out: Path, path: str, root: str) -> None:
@@ -205,12 +211,28 @@ def _names(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _code_place(network: str) -> str:
-    """Where the code of `file.py:factory` lies, or of a module that the current folder has."""
+    """Where the code of `file.py:factory` or `package.module:factory` lies, unless it is installed."""
     place = network.rpartition(":")[0]
     if place.endswith(".py"):
         return _resolved(place)
-    local = Path(place.partition(".")[0])
-    return _resolved(local) if place and (local.exists() or local.with_suffix(".py").exists()) else ""
+    top = place.partition(".")[0]
+    if not top.isidentifier():
+        return ""
+    importlib.invalidate_caches()
+    try:
+        # For a name without a dot, nothing is imported; the current folder is the last to be searched.
+        spec = importlib.util.find_spec(top) or PathFinder.find_spec(top, [os.getcwd()])
+    except (ImportError, ValueError, OSError):
+        return ""
+    found = None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+    if found is None or any(Path(found).is_relative_to(folder) for folder in _installed()):
+        return ""
+    return _resolved(found)
+
+
+def _installed() -> set[str]:
+    """The folders of installed packages, which are the user's own."""
+    return {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def _resolved(path: str | Path) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.choices import MemoryFormat, Precision
 from pipeline.config import RunConfig
 from pipeline.data.shard import BadSample, Sample, Shard
+from pipeline.devices import resolve_precision
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Task
@@ -60,7 +61,7 @@ class Runner:
             batch = move(torch.stack(lines), self.device).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch)
         return normal.to(
-            dtype=DTYPES[self.config.precision],
+            dtype=DTYPES[resolve_precision(self.config.precision, self.device)],
             memory_format=MEMORY_FORMATS[self.config.memory_format],
         )
 
@@ -125,7 +126,8 @@ def open_runner(
     """
     if device.type == "cpu":
         keep_memory()
-    module = place_module(network, config.precision, config.memory_format).to(device)
+    precision = resolve_precision(config.precision, device)
+    module = place_module(network, precision, config.memory_format).to(device)
     runner: Runner
 
     def watch(index: int, peaks: Peaks) -> None:

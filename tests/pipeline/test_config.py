@@ -33,7 +33,7 @@ def test_a_config_can_be_compared_hashed_and_written() -> None:
     ("change", "message"),
     [
         ({"score": "sum"}, "--score must be max or mean, got 'sum'"),
-        ({"precision": "fp16"}, "--precision must be fp32 or bf16"),
+        ({"precision": "fp16"}, "--precision must be auto or fp32 or bf16"),
         ({"memory_format": "x"}, "--memory-format must be channels_last or contiguous"),
         ({"compile": "yes"}, "--compile must be auto or on or off"),
         ({"decoder": "cv2"}, "--decoder must be pil or simplejpeg"),

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.devices import find_device, warn_of_bf16
+from pipeline.devices import find_device, tell_of_bf16
 from pipeline.errors import DeviceError
 from tests.fixtures.tiny import write_tars
 
@@ -33,26 +33,46 @@ def test_a_device_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, name
     assert find_device(other).type == other
 
 
-@pytest.mark.parametrize(("able", "told"), [({"avx512_bf16": True}, False), ({"avx2": True}, True)])
-def test_bf16_without_instructions_for_it_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], told: bool
+WITH, WITHOUT = {"avx512_bf16": True}, {"avx2": True}
+
+
+@pytest.mark.parametrize(
+    ("able", "asked", "recorded", "told"),
+    [
+        (WITH, "fp32", "fp32", None),
+        (WITH, "bf16", "bf16", None),
+        (WITH, "auto", "bf16", None),
+        (WITHOUT, "fp32", "fp32", None),
+        (WITHOUT, "bf16", "bf16", "precision bf16: this processor has no bf16 instructions"),
+        (WITHOUT, "auto", "fp32", "going on in fp32"),
+    ],
+)
+def test_auto_is_bf16_where_the_processor_computes_in_it_and_bf16_insists(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    able: dict[str, bool],
+    asked: str,
+    recorded: str,
+    told: str | None,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     (data,) = write_tars(tmp_path / "data", [4])
     words = ["index", str(data), "--network", "tests.fixtures.tiny:factory", "--compile", "off"]
-    for precision in ("fp32", "bf16"):
-        given = [*words, "-o", str(tmp_path / precision), "--device", "cpu", "--precision", precision]
-        result = CliRunner().invoke(app, given)
-        assert result.exit_code == 0
-        lines = [line for line in result.stderr.splitlines() if "7 to 12 times as long as fp32" in line]
-        assert len(lines) == (told and precision == "bf16")
-        run = json.loads((tmp_path / precision / "run.json").read_text())
-        assert run["config"]["precision"] == precision, "what was asked for is kept"
+    given = [*words, "-o", str(tmp_path / "out"), "--device", "cpu", "--precision", asked]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0
+    lines = [line for line in result.stderr.splitlines() if "7 to 12 times as long as fp32" in line]
+    assert len(lines) == (told is not None)
+    assert all(told in line for line in lines if told)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["config"]["precision"] == run["fields"]["precision"] == recorded
+    again = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "out"), "--precision", recorded])
+    assert "is complete; nothing to do" in again.stderr, "the same run, named or found"
 
 
 def test_other_processors_and_devices_are_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert warn_of_bf16(torch.device("cpu")) is None
-    assert warn_of_bf16(torch.device("mps")) is None
+    assert tell_of_bf16("bf16", torch.device("cpu")) is None
+    assert tell_of_bf16("bf16", torch.device("mps")) is None

@@ -146,7 +146,7 @@ def test_bad_images_are_no_step_of_their_own(tmp_path: Path) -> None:
                     recorded.advance = steps.append  # type: ignore[method-assign]
                 yield recorded
 
-    asked = config([tmp_path], tmp_path / "out", batch_size=16, max_bad_fraction=1.0)
+    asked = config([tmp_path], tmp_path.parent / f"{tmp_path.name}-out", batch_size=16, max_bad_fraction=1.0)
     run_index(asked, network=tiny_network(), reporter=Steps())
     assert steps == [18, 16, 6]
 

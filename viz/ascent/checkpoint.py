@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from pipeline.errors import RenderError
+from pipeline.errors import RenderingFailed
 from viz.tensor_files import load_tensors, save_tensors
 
 __all__ = ["CHECKPOINT_SECONDS", "Checkpoint", "Stateful"]
@@ -69,12 +69,12 @@ class Checkpoint:
         """Report a state that is not of this ascent.
 
         Raises:
-            RenderError: instead of the errors that restoring such a state gives.
+            RenderingFailed: instead of the errors that restoring such a state gives.
         """
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise RenderError(
+            raise RenderingFailed(
                 f"{self.path} is not the checkpoint of this rendering ({type(error).__name__}); delete it "
                 "and run the same command again"
             ) from error

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from pipeline.choices import Side
-from pipeline.errors import BadImage, RenderError
+from pipeline.errors import BadImage, RenderError, RenderingFailed
 from pipeline.images.decode import decode, open_original
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -114,7 +114,7 @@ class Inputs:
         try:
             image = open_original(self._photograph_bytes())
         except BadImage as error:
-            raise RenderError(f"photograph {self._photograph}: {error}") from error
+            raise RenderingFailed(f"photograph {self._photograph}: {error}") from error
         pixels = _to_tensor(image, self._mode)
         scale = max(height / image.height, width / image.width)
         rows = max(height, round(image.height * scale))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from pipeline.errors import RenderError
+from pipeline.errors import RenderingFailed
 from pipeline.query.index import TopImage
 from viz.inputs.facets import cluster
 
@@ -19,7 +19,7 @@ PER_ORIGIN = 2
 """Images cut from one original that may stand for one unit: more would say the same again."""
 
 
-class NoTopImages(RenderError):
+class NoTopImages(RenderingFailed):
     """A unit has no top images, and a recipe is made from them."""
 
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from pipeline.choices import RenderPrecision
-from pipeline.devices import computes_in_bf16
-from pipeline.errors import RenderError
+from pipeline.choices import AskedPrecision
+from pipeline.devices import resolve_precision
 from pipeline.networks.network import device_of
 from viz.choices import ReluRule
 from viz.objectives.objective import Objective, View, evaluate
@@ -28,21 +26,7 @@ from viz.passes.score_term import Extra
 from viz.passes.watch import PASS_IMAGES, PASS_IMAGES_CUDA, Watch
 from viz.passes.workers import Workers
 
-__all__ = ["Scorer", "resolve_precision"]
-
-
-def resolve_precision(precision: RenderPrecision, device: torch.device) -> RenderPrecision:
-    """Replace `auto` by bf16 if the processor supports it, otherwise by fp32.
-
-    Raises:
-        RenderError: if the precision is unknown.
-    """
-    if precision not in get_args(RenderPrecision):
-        known = ", ".join(get_args(RenderPrecision))
-        raise RenderError(f"precision must be one of {known}, got {precision!r}")
-    if precision != "auto":
-        return precision
-    return "bf16" if computes_in_bf16(device) else "fp32"
+__all__ = ["Scorer"]
 
 
 class Scorer:
@@ -63,7 +47,7 @@ class Scorer:
         *,
         relu: ReluRule = "plain",
         relu_steps: int = 0,
-        precision: RenderPrecision = "fp32",
+        precision: AskedPrecision = "fp32",
         extra: Extra | None = None,
         workers: Workers | None = None,
     ) -> None:

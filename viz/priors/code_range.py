@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.errors import BadImage, MaxactError, RenderError
+from pipeline.errors import BadImage, MaxactError, RenderingFailed
 from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
@@ -150,7 +150,7 @@ def dataset_statistics(
     if waiting:
         codes.append(encode(network, layer, torch.stack(waiting), grid))
     if not codes:
-        raise RenderError(
+        raise RenderingFailed(
             f"none of the {len(chosen)} sampled images of {index.out} can be decoded; "
             f"run `maxact check {index.out}`"
         )

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import LayerError, RenderError
+from pipeline.errors import LayerError, RenderError, RenderingFailed
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
+from pipeline.store.derived import FINGERPRINT_NOTE
+from viz.file_names import file_name
 from viz.priors.code_range import CodeRange, CodeStatistics, dataset_statistics
 from viz.priors.decoder import Decoder
 from viz.priors.user_module import (
@@ -36,7 +38,7 @@ from viz.priors.user_module import (
 )
 from viz.tensor_files import load_tensors
 
-__all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path"]
+__all__ = ["Prior", "code_range", "load_prior", "parse_code_shape", "prior_path", "priors_of"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,27 @@ class Prior:
 
 def prior_path(out: Path, layer: str) -> Path:
     """Return the path of the prior that was trained on a layer of the index in `out`."""
-    return out / "prior" / f"{layer.replace('/', '_')}.pt"
+    return out / "prior" / f"{file_name(layer)}.pt"
+
+
+def priors_of(index: Index) -> tuple[list[Path], list[Path]]:
+    """The priors in OUT that were trained on an index, and the other files there.
+
+    A prior of an older version, which does not say on which index, belongs if its network is the same.
+    """
+    own: list[Path] = []
+    others: list[Path] = []
+    for path in sorted((index.out / "prior").glob("*.pt")):
+        try:
+            content = load_tensors(path, torch.device("cpu"))
+        except (ValueError, OSError):
+            own.append(path)  # `load_prior` says what is wrong with it
+            continue
+        made_from = content.get(FINGERPRINT_NOTE)
+        same = made_from == index.run["fingerprint"]
+        same |= made_from is None and content.get("network") == index.run["network"]["digest"]
+        (own if same else others).append(path)
+    return own, others
 
 
 def parse_code_shape(text: str) -> tuple[int, ...]:
@@ -142,7 +164,7 @@ def _load_checkpoint(path: Path) -> Prior:
         module = Decoder(**shape)
         module.load_state_dict(content["decoder"])
     except (ValueError, OSError, RuntimeError, LookupError, TypeError) as error:
-        raise RenderError(f"{path} is not a checkpoint of a prior: {describe_error(error)}") from error
+        raise RenderingFailed(f"{path} is not a checkpoint of a prior: {describe_error(error)}") from error
     module.eval().requires_grad_(False)
     statistics = CodeStatistics(module.mean, module.deviation, rectified)
     bounds = statistics.range("of the dataset's features, as they were in training")

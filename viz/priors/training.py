@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.errors import RenderError
+from pipeline.devices import resolve_precision
+from pipeline.errors import RenderingFailed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from viz.passes.scorer import resolve_precision
+from pipeline.store.derived import FINGERPRINT_NOTE
+from pipeline.store.leftovers import writing
 from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.feature_loss import choose_matched_layers, feature_loss
@@ -54,6 +56,7 @@ class _Training:
         matched: layers of the feature loss.
         options: of the training.
         dataset: `Examples.identity` of the training data.
+        index_fingerprint: of the index, kept in the file.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class _Training:
         matched: Sequence[Layer],
         options: PriorOptions,
         dataset: str,
+        index_fingerprint: str,
     ) -> None:
+        self.index_fingerprint = self.saved_for = index_fingerprint
         self.network, self.matched, self.options = network, matched, options
         channels, device = network.input_shape[0], device_of(network)
         self.shape = {
@@ -137,6 +142,7 @@ class _Training:
         """Return the content of a checkpoint."""
         return {
             **self.identity,
+            FINGERPRINT_NOTE: self.index_fingerprint,
             "step": self.step,
             "least": self.lowest_code,
             "decoder": self.decoder.state_dict(),
@@ -156,12 +162,12 @@ class _Training:
         except FileNotFoundError:
             return False
         except ValueError as error:
-            raise RenderError(
+            raise RenderingFailed(
                 f"{path} cannot be read ({error}); delete it, and run the same command again to train anew"
             ) from error
         for key, expected in self.identity.items():
             if content.get(key) != expected:
-                raise RenderError(
+                raise RenderingFailed(
                     f"{path} was trained with other settings ({key}: found {content.get(key)}, expected "
                     f"{expected}); delete it or use the same settings"
                 )
@@ -170,6 +176,7 @@ class _Training:
         self.critic.load_state_dict(content["critic"])
         self.critic_adam.load_state_dict(content["critic_adam"])
         self.step, self.lowest_code = int(content["step"]), float(content["least"])
+        self.saved_for = str(content.get(FINGERPRINT_NOTE, ""))
         return True
 
 
@@ -201,16 +208,27 @@ def train_prior(
     path = prior_path(index.out, layer.name)
     examples = Examples(index, network, layer, code_grid(layer, options), options.size, options.seed)
     matched = choose_matched_layers(index, layer)
-    training = _Training(network, layer, matched, options, examples.identity)
+    made_from = str(index.run["fingerprint"])
+    training = _Training(network, layer, matched, options, examples.identity, made_from)
+    with writing(index.out):
+        _train(training, examples, path, reporter)
+    return path
+
+
+def _train(training: _Training, examples: Examples, path: Path, reporter: Reporter) -> None:
+    """Continue a training to its end; the file always says for which index."""
+    options = training.options
     if training.resume(path):
         reporter.note(f"resuming at step {training.step:,} of {options.steps:,}")
     if training.step >= options.steps:
-        return path
+        if training.saved_for != training.index_fingerprint:
+            save_tensors(path, training.state())
+        return
     examples.fill(training.step, reporter)
     if not training.step:
         training.set_statistics(examples.codes())
-    device = device_of(network)
-    with reporter.task(f"train the prior of {layer.name}", options.steps, "steps") as task:
+    device = device_of(training.network)
+    with reporter.task(f"train the prior of {examples.layer.name}", options.steps, "steps") as task:
         task.advance(training.step)
         while training.step < options.steps:
             images, codes = examples.draw(training.step, options.batch)
@@ -219,4 +237,3 @@ def train_prior(
             task.describe(f"loss {loss:.3f}")
             if training.step % CHECKPOINT_STEPS == 0 or training.step == options.steps:
                 save_tensors(path, training.state())
-    return path

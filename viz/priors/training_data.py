@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shard import Sample
-from pipeline.errors import BadImage, RenderError, ShardError
+from pipeline.errors import BadImage, RenderingFailed, ShardError
 from pipeline.image_id import split_image_id
 from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
@@ -92,7 +92,7 @@ class Examples:
                 self._groups[number % groups] = self._read_group()
                 task.advance(len(self._groups[number % groups]))
         if not any(self._groups):
-            raise RenderError(
+            raise RenderingFailed(
                 f"none of the {self.total:,} images of {self.index.out} can be decoded; "
                 f"run `maxact check {self.index.out}`"
             )

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import RenderError
+from pipeline.errors import RenderError, RenderingFailed
 from pipeline.networks.user_factory import call_factory, find_factory
 from pipeline.networks.weights import fit_state, read_weights
 from viz.priors.code_range import CodeStatistics
@@ -58,10 +58,10 @@ def build_generator(name: str, weights: Path | None = None) -> nn.Module:
         RenderError: if the factory does not exist, fails, or does not return a module.
         WeightsError: if the weights do not fit the module.
     """
-    factory = find_factory(name, what="generator", error=RenderError, hint=HINT)
-    module = call_factory(factory, name, what="generator", error=RenderError)
+    factory = find_factory(name, what="generator", missing=RenderError, failed=RenderingFailed, hint=HINT)
+    module = call_factory(factory, name, what="generator", failed=RenderingFailed)
     if not isinstance(module, nn.Module):
-        raise RenderError(
+        raise RenderingFailed(
             f"generator {name} returned {type(module).__name__}, expected an nn.Module that maps "
             "codes to images"
         )
@@ -110,7 +110,7 @@ def declared_statistics(module: nn.Module, code_shape: tuple[int, ...]) -> CodeS
             for each in (0.0 if mean is None else mean, deviation)
         )
     except RuntimeError as error:
-        raise RenderError(
+        raise RenderingFailed(
             "the generator's code_mean and code_deviation do not fit codes of shape "
             f"{_format_shape(code_shape)}: {_first_line(error)}"
         ) from error
@@ -132,7 +132,9 @@ def decode_codes(module: nn.Module, codes: Tensor) -> Tensor:
     output: Any = getattr(module, "decode", module)(latents)
     images = output if isinstance(output, Tensor) else getattr(output, "sample", None)
     if not isinstance(images, Tensor):
-        raise RenderError(f"it returned {type(output).__name__}, expected images or an object with a sample")
+        raise RenderingFailed(
+            f"it returned {type(output).__name__}, expected images or an object with a sample"
+        )
     default = (0.0, 1.0) if isinstance(output, Tensor) else (-1.0, 1.0)
     low, high = getattr(module, "sample_range", default)
     return 255 * ((images.float() - low) / (high - low)).clamp(0, 1)
@@ -155,7 +157,7 @@ def check_decoding(module: nn.Module, code_shape: tuple[int, ...], name: str, ch
         with torch.enable_grad():
             pictures = decode_codes(module, code)
     except RenderError as error:
-        raise RenderError(f"generator {name}: {error}") from error
+        raise RenderingFailed(f"generator {name}: {error}") from error
     except Exception as error:
         raise RenderError(
             f"generator {name} cannot decode a code of shape {_format_shape(code_shape)}: "
@@ -163,12 +165,12 @@ def check_decoding(module: nn.Module, code_shape: tuple[int, ...], name: str, ch
         ) from error
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[:2] != (1, channels):
-        raise RenderError(
+        raise RenderingFailed(
             f"generator {name} decoded one code of shape {_format_shape(code_shape)} to a picture of "
             f"shape {shape}, expected (1, {channels}, rows, columns)"
         )
     if not pictures.requires_grad:
-        raise RenderError(
+        raise RenderingFailed(
             f"generator {name} returns pictures without a gradient with respect to the code; "
             "remove torch.no_grad or detach from its decode"
         )

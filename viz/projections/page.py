@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,12 +15,15 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
-from pipeline.query.indexed_images import read_images
+from pipeline.query.indexed_images import ShownImages
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
-from pipeline.store.files import atomic_path, make_folder
+from pipeline.store.files import make_folder
+from pipeline.store.leftovers import writing
+from viz.file_names import file_name
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.render.render_index import index_network
+from viz.sheets.pages import save_page
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
 
@@ -78,39 +79,41 @@ def draw_projections(
     """
     chosen = index.choose(layers, units)
     network = index_network(index, network=network, weights=weights)
-    return [
-        file
-        for layer, numbers in chosen
-        for file in _draw_layer(index, network, layer, numbers, methods, images, reporter or Silent())
-    ]
+    shown = ShownImages(index, reporter or Silent())
+    with writing(index.out):
+        return [
+            file
+            for layer, numbers in chosen
+            for file in _draw_layer(shown, network, layer, numbers, methods, images)
+        ]
 
 
 def _draw_layer(
-    index: Index,
+    shown: ShownImages,
     network: Network,
     layer: Layer,
     units: Sequence[int],
     methods: Sequence[Method],
     images: int,
-    reporter: Reporter,
 ) -> list[Path]:
     """The pages of one layer."""
-    folder = index.out / "projections" / re.sub(r"[^A-Za-z0-9._]+", "_", layer.name)
+    index, reporter = shown.index, shown.reporter
+    folder = index.out / "projections" / file_name(layer.name)
     make_folder(folder)
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
             top = choose_images(index.top(layer.name, unit, n=8 * images), images)
-            page = _draw_page(_columns(index, network, layer, unit, top, methods), layer, unit, methods)
+            page = _draw_page(_columns(shown, network, layer, unit, top, methods), layer, unit, methods)
             files.append(folder / f"{unit:05}.png")
-            with atomic_path(files[-1]) as temporary:
-                page.save(temporary, format="PNG")
+            title = f"{layer.name} unit {unit} {network.name}"
+            save_page(page, files[-1], title, index.run["fingerprint"])
             task.advance()
     return files
 
 
 def _columns(
-    index: Index,
+    source: ShownImages,
     network: Network,
     layer: Layer,
     unit: int,
@@ -120,8 +123,7 @@ def _columns(
     """Compute the tiles of each top image."""
     if not top:
         return []
-    decoder = partial(decode, preprocess=network.preprocess)
-    decoded = dict(read_images(index, (image.image_id for image in top), decoder))
+    decoded = dict(source.read((image.image_id for image in top), decode))
     pictures = torch.stack([decoded[image.image_id] for image in top])
     peaks = [(image.y, image.x) for image in top]
     rows = [_patches(pictures, layer, peaks)]
@@ -161,7 +163,8 @@ def _draw_page(columns: Sequence[_Column], layer: Layer, unit: int, methods: Seq
     height = 2 * MARGIN + HEAD + CAPTION + len(titles) * (TILE + GAP)
     page = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN), f"{layer.name}  unit {unit}", INK, font("SemiBold", 26))
+    bold = font("SemiBold", 26)
+    pen.text((MARGIN, MARGIN), fit_text(f"{layer.name}  unit {unit}", bold, width - 2 * MARGIN), INK, bold)
     top = MARGIN + HEAD + CAPTION
     for row, title in enumerate(titles):
         middle = top + row * (TILE + GAP) + TILE // 2

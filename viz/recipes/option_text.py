@@ -14,6 +14,9 @@ from pipeline.errors import RenderError
 
 __all__ = ["Octave", "ramp", "read_option", "write_option"]
 
+MAX_NUMBER = 1 << 31
+"""Largest number that an option takes: more steps or pixels than any rendering has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Octave:
@@ -97,7 +100,11 @@ def _parse(text: str, kind: Any) -> Any:
         return Octave(count, scale, (rest[0], rest[1]), (rest[2], rest[3]))
     if kind is bool:
         return {"yes": True, "true": True, "no": False, "false": False}.get(text) or _no(text)
-    return kind(text)
+    value = kind(text)
+    # NaN is left to the recipe, which says what it needs instead.
+    if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+        raise ValueError(text)
+    return value
 
 
 def _no(text: str) -> bool:

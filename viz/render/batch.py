@@ -13,14 +13,13 @@ from viz.ascent.loop import ascend
 from viz.canvas import Canvas
 from viz.inputs.batch import Batch
 from viz.inputs.top_images import TopImages
-from viz.objectives.objective import Objective
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
 from viz.pixels import to_bytes
 from viz.render.checkpoints import checkpoint_of
 from viz.render.files import picture_name, save_picture
 from viz.render.measure import Measured, measure, open_picture
-from viz.render.request import RenderRequest, Target
+from viz.render.request import RenderRequest, Target, compared_with, is_lowest
 from viz.render.table import Rendered
 from viz.render.verdict import Reference, judge, ratio_of
 from viz.seeds import item_generator
@@ -124,8 +123,8 @@ def _row(
     height, width = picture.shape[1:]
     box = canvas.box_in(round(height / zoom), round(width / zoom))
     reference = request.references.get(target.unit, Reference())
-    lowest = _is_lowest(target.objective)
-    best = reference.lowest if lowest else reference.highest
+    lowest = is_lowest(target.objective)
+    best, p999 = compared_with(request, target)
     alike = request.score == "max" or measured.activation == measured.peak
     comparable = measured.peak is not None and alike
     return Rendered(
@@ -139,7 +138,7 @@ def _row(
         activation=measured.activation,
         peak=measured.peak,
         best_real=best,
-        p999=None if lowest else reference.p999,
+        p999=p999,
         ratio=ratio_of(measured.activation, best, lowest=lowest) if comparable else None,
         steps=len(trace),
         best_step=max(range(len(trace)), key=trace.__getitem__),
@@ -156,8 +155,5 @@ def _row(
         fingerprint=target.fingerprint,
         images=images,
         trace=trace,
+        index_fingerprint=request.index_fingerprint,
     )
-
-
-def _is_lowest(objective: Objective) -> bool:
-    return all(term.weight < 0 for term in objective.terms)

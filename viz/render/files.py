@@ -12,8 +12,13 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from pipeline.store.files import atomic_path, make_folder
+from pipeline.visible import visible
+from viz.file_names import file_name
 
 __all__ = ["picture_name", "save_picture"]
+
+MAX_LETTERS = 60
+"""Longest part of a name for a recipe or an objective; the name has at most 255 letters in all."""
 
 
 def picture_name(
@@ -23,7 +28,7 @@ def picture_name(
     parts = [recipe, objective, f"{unit:05}" if unit >= 0 else "all", f"s{seed}"]
     parts += [f"f{facet}"] if facet else []
     name = "-".join(_slug(part) for part in [*parts, fingerprint[:8]])
-    return (Path("renders") / _slug(layer) / f"{name}.png").as_posix()
+    return (Path("renders") / file_name(layer) / f"{name}.png").as_posix()
 
 
 def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
@@ -40,10 +45,11 @@ def save_picture(path: Path, planes: Sequence[Tensor], about: str) -> None:
     make_folder(path.parent)
     pixels = torch.cat(list(planes)).permute(1, 2, 0).squeeze(2).numpy()
     text = PngInfo()
-    text.add_text("maxact", about)
+    text.add_text("maxact", visible(about))
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_.") or "_"
+    """A part of a name to be read; it need not be unique, as the fingerprint is another part."""
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text)[:MAX_LETTERS].strip("_.") or "_"

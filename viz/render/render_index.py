@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.choices import Device, RenderPrecision
+from pipeline.choices import AskedPrecision, Device
 from pipeline.devices import find_device
 from pipeline.errors import RenderError, StoreError
 from pipeline.networks.network import Network, recorded_network
@@ -14,10 +14,11 @@ from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
-from viz.priors.prior import Prior, load_prior, parse_code_shape
+from viz.priors.prior import Prior, load_prior, parse_code_shape, priors_of
 from viz.recipes.base import Recipe
 from viz.render.render_units import render_units
-from viz.render.table import Rendered
+from viz.render.source_options import check_source_options
+from viz.render.table import Rendered, note_hidden
 
 __all__ = ["index_network", "render_index"]
 
@@ -60,7 +61,7 @@ def render_index(
     seed: int = 0,
     objective: str = "point",
     batch: int | None = None,
-    precision: RenderPrecision = "auto",
+    precision: AskedPrecision = "auto",
     network: Network | str | None = None,
     weights: str | Path | None = None,
     photograph: Path | None = None,
@@ -91,6 +92,13 @@ def render_index(
         MaxactError: for a layer, unit, objective or network that is not there.
     """
     reporter = reporter or Silent()
+    check_source_options(
+        recipe,
+        photograph=photograph,
+        generator=generator,
+        generator_weights=generator_weights,
+        generator_code=generator_code,
+    )
     # Class names in an objective are those of the classifier, the last layer.
     last = index.layers[-1].name if index.layers else ""
     classes = ClassUnits(index.class_names(last) or ())
@@ -100,8 +108,6 @@ def render_index(
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
-    elif generator or generator_weights or generator_code:
-        raise RenderError(f"recipe {recipe.name} takes no generator; use --recipe prior")
     inputs = Inputs(network, index, photograph, prior)
     read = read_objective(objective)
     whole = read.is_whole_layer
@@ -132,6 +138,7 @@ def render_index(
         raise empty[0]
     for each in empty:
         reporter.note(f"skipped: {each}")
+    note_hidden(index.out, index.run["fingerprint"], reporter)
     return rows
 
 
@@ -148,9 +155,11 @@ def _prior(
     if source is None:
         if weights is not None or code is not None:
             raise RenderError("a generator's weights or code shape need --generator module:factory")
-        trained = sorted((index.out / "prior").glob("*.pt"))
+        trained, others = priors_of(index)
         if len(trained) != 1:
             names = ", ".join(path.name for path in trained) or "none"
+            if others:
+                names += f" of this index (and {', '.join(path.name for path in others)} of another)"
             raise RenderError(
                 f"recipe {recipe.name} needs one generator, {index.out / 'prior'} has {names}; "
                 "train one with `maxact prior train`, or choose with --generator"

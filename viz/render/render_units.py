@@ -17,25 +17,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.choices import RenderPrecision, Score
-from pipeline.devices import warn_of_bf16
+from pipeline.choices import AskedPrecision, Score
+from pipeline.devices import resolve_precision, tell_of_bf16
 from pipeline.errors import RenderError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.progress import Task as ProgressTask
+from pipeline.store.files import remove_file
+from pipeline.store.leftovers import writing
+from pipeline.store.run_file import fingerprint_of_index
 from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
-from viz.passes.scorer import resolve_precision
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
 from viz.recipes.base import Recipe
 from viz.render.batch import render_batch
 from viz.render.checkpoints import remove_checkpoints
-from viz.render.request import RenderRequest, Target, targets_of
+from viz.render.request import RenderRequest, Target, compared_with, targets_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
 
@@ -62,7 +64,7 @@ def render_units(
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
     batch: int | None = None,
-    precision: RenderPrecision = "auto",
+    precision: AskedPrecision = "auto",
     score: Score = "max",
     inputs: Inputs | None = None,
     reporter: Reporter | None = None,
@@ -102,13 +104,17 @@ def render_units(
     else:
         make, name = objective, objective_name
     resolved = resolve_precision(precision, device_of(network))
-    if resolved == "bf16" and (warning := warn_of_bf16(device_of(network))):
-        reporter.note(warning)
+    # Of `auto`, which is what is rendered with by default, nothing need be said.
+    if precision == "bf16" and (told := tell_of_bf16(precision, device_of(network))):
+        reporter.note(told)
     references = read_references(out, layer.name)
     inputs = inputs or Inputs(network)
     inputs.require(recipe.source, recipe.name)
-    with Workers(device_of(network)) as workers:
-        request = RenderRequest(inputs, layer, recipe, name, seed, out, resolved, score, references, workers)
+    made_from = fingerprint_of_index(out, network.digest)
+    with writing(out), Workers(device_of(network)) as workers:
+        request = RenderRequest(
+            inputs, layer, recipe, name, seed, out, resolved, score, references, workers, made_from
+        )
         targets = _targets(request, {unit: make(unit) for unit in units}, reporter)
         finished = _finished(request, targets)
         missing = [target for target in targets if (target.unit, target.facet) not in finished]
@@ -148,18 +154,32 @@ def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:
 def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[int, int], Rendered]:
     """Rows of an earlier run that are exactly what would be made again.
 
-    Of renderings that depend on each other all must be there, or none counts.
+    Of renderings that depend on each other all must be there, or none counts. Rows that were made from
+    another index, or do not say from which, are taken over if they would not differ for this one.
     """
     wanted = {target.fingerprint: target for target in targets}
-    found = {}
+    found, adopted = {}, []
     for row in load_renders(request.out):
         target = wanted.get(row.fingerprint)
-        if target and row.objective == request.objective and row.is_intact(request.out):
-            found[target.unit, target.facet] = row
+        if not target or row.objective != request.objective or not row.is_intact(request.out):
+            continue
+        if row.index_fingerprint != request.index_fingerprint:
+            if not _has_references(row, request, target):
+                continue
+            row = replace(row, index_fingerprint=request.index_fingerprint)
+            adopted.append(row)
+        found[target.unit, target.facet] = row
+    if adopted:
+        merge_renders(request.out, adopted)
     if request.recipe.group > 1:
         broken = {target.unit for target in targets if (target.unit, target.facet) not in found}
         return {key: row for key, row in found.items() if row.unit not in broken}
     return found
+
+
+def _has_references(row: Rendered, request: RenderRequest, target: Target) -> bool:
+    """Whether a row compares its picture with what this dataset reached."""
+    return (row.best_real, row.p999) == compared_with(request, target)
 
 
 def _render_all(
@@ -227,5 +247,5 @@ def _better(request: RenderRequest, first: Rendered, second: Rendered | None) ->
         kept, dropped = second, first
     else:
         kept, dropped = first, second
-    (request.out / dropped.file).unlink(missing_ok=True)
+    remove_file(request.out / dropped.file)
     return replace(kept, seed=request.seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.choices import RenderPrecision, Score
+from pipeline.choices import AskedPrecision, Score
 from pipeline.layers.layer import Layer
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
@@ -15,7 +15,7 @@ from viz.recipes.base import Recipe
 from viz.recipes.catalog import recipe_fingerprint
 from viz.render.verdict import Reference
 
-__all__ = ["RenderRequest", "Target", "targets_of"]
+__all__ = ["RenderRequest", "Target", "compared_with", "is_lowest", "targets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class RenderRequest:
         score: what the index in `out` keeps of a unit's positions.
         references: what the dataset reached, by unit.
         workers: open.
+        index_fingerprint: of the index in `out`, if the network made it.
     """
 
     inputs: Inputs
@@ -41,10 +42,11 @@ class RenderRequest:
     objective: str
     seed: int
     out: Path
-    precision: RenderPrecision
+    precision: AskedPrecision
     score: Score
     references: Mapping[int, Reference]
     workers: Workers
+    index_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,19 @@ def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Itera
             material=request.inputs.identity(request.recipe.source),
         )
         yield Target(unit, facet, objective, fingerprint)
+
+
+def is_lowest(objective: Objective) -> bool:
+    """Whether an objective asks for the lowest activation."""
+    return all(term.weight < 0 for term in objective.terms)
+
+
+def compared_with(request: RenderRequest, target: Target) -> tuple[float | None, float | None]:
+    """The dataset's best activation of a target's unit, and its 99.9th percentile."""
+    reference = request.references.get(target.unit, Reference())
+    if is_lowest(target.objective):
+        return reference.lowest, None
+    return reference.highest, reference.p999
 
 
 def _renderings(request: RenderRequest, unit: int, objective: Objective) -> int:

@@ -15,15 +15,15 @@ import pyarrow as pa
 
 from pipeline.errors import DamagedFile
 from pipeline.images.preprocess import Box
+from pipeline.progress import Reporter, readable_count
+from pipeline.store.files import remove_file
 from pipeline.store.inside import inside
+from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import locked
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_sealed_table, write_table
 
-__all__ = ["RENDERS_TABLE", "Rendered", "load_renders", "merge_renders", "read_renders"]
-
-RENDERS_TABLE = "renders.parquet"
-"""Name of the table in OUT."""
+__all__ = ["Rendered", "load_renders", "merge_renders", "note_hidden", "read_renders"]
 
 LOCK = ".renders.lock"
 """Held while the table is read and written, so that processes do not overwrite each other's rows."""
@@ -57,6 +57,7 @@ class Rendered:
         images: image_ids of the top images that it was made from.
         fingerprint: of everything that decided the picture.
         trace: (step,) the score of each step.
+        index_fingerprint: of the index that best_real and p999 are from; None without one.
         sha256: of the PNG; None for renderings of earlier versions.
     """
 
@@ -86,6 +87,7 @@ class Rendered:
     fingerprint: str
     images: tuple[int, ...] = ()
     trace: tuple[float, ...] = ()
+    index_fingerprint: str | None = None
     sha256: str | None = None
 
     @property
@@ -133,11 +135,12 @@ def load_renders(out: Path) -> list[Rendered]:
     path = out / RENDERS_TABLE
     if not path.exists():
         return []
-    names = [field.name for field in fields(Rendered)]
     try:
         table = read_sealed_table(path, RENDERS)
     except DamagedFile as error:
         raise DamagedFile(f"{error}; delete it and render again, the index is not changed") from error
+    # Those of older versions do not say from which index they were made.
+    names = [field.name for field in fields(Rendered) if field.name in table.column_names]
     rows = table.select(names).to_pylist()
     for row in rows:
         inside(out, row["file"], folder="renders")
@@ -146,7 +149,12 @@ def load_renders(out: Path) -> list[Rendered]:
 
 
 def read_renders(
-    out: Path, layer: str, recipe: str | None = None, *, objective: str | None = None
+    out: Path,
+    layer: str,
+    recipe: str | None = None,
+    *,
+    objective: str | None = None,
+    index_fingerprint: str | None = None,
 ) -> dict[int, list[Rendered]]:
     """A layer's renderings by unit, ordered by recipe, objective, facet and seed.
 
@@ -155,6 +163,7 @@ def read_renders(
         layer: by name.
         recipe: only of this recipe.
         objective: only of this objective.
+        index_fingerprint: only those that were made from this index.
 
     Raises:
         StoreError: when the table is damaged or of another version.
@@ -163,11 +172,28 @@ def read_renders(
     for row in load_renders(out):
         if row.layer != layer or recipe not in (None, row.recipe):
             continue
+        if index_fingerprint not in (None, row.index_fingerprint):
+            continue
         if objective in (None, row.objective):
             found.setdefault(row.unit, []).append(row)
     for rows in found.values():
         rows.sort(key=lambda row: row.key)
     return found
+
+
+def note_hidden(out: Path, index_fingerprint: str, reporter: Reporter) -> None:
+    """Say how many renderings in OUT are not shown, as they were not made from this index.
+
+    Raises:
+        StoreError: when the table is damaged or of another version.
+    """
+    hidden = sum(row.index_fingerprint != index_fingerprint for row in load_renders(out))
+    if hidden:
+        reporter.note(
+            f"{readable_count(hidden, 'rendering')} in {out} {'belong' if hidden > 1 else 'belongs'} to "
+            f"another index or an older maxact and {'are' if hidden > 1 else 'is'} not shown; render again, "
+            f"or remove {'them' if hidden > 1 else 'it'} with `maxact clean {out}`"
+        )
 
 
 def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
@@ -186,7 +212,7 @@ def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
         kept = {row.file for row in rows.values()}
         for file in replaced:
             if file not in kept:
-                (out / file).unlink(missing_ok=True)
+                remove_file(out / file)
 
 
 def _write(out: Path, rows: Iterable[Rendered]) -> None:

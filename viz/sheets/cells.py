@@ -12,9 +12,11 @@ from PIL import Image
 
 from pipeline.errors import StoreError
 from pipeline.images.decode import open_original
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
+from pipeline.progress import Silent
 from pipeline.query.index import Index, TopImage
-from pipeline.query.indexed_images import read_images
+from pipeline.query.indexed_images import ShownImages
 from viz.inputs.top_images import choose_images
 from viz.render.table import Rendered
 from viz.sheets.content import Bucket, Cell, Synthetic, Tile
@@ -51,7 +53,11 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
 
 
 def gather_cells(
-    index: Index, layer: Layer, units: Sequence[int], renders: Mapping[int, Sequence[Rendered]]
+    index: Index,
+    layer: Layer,
+    units: Sequence[int],
+    renders: Mapping[int, Sequence[Rendered]],
+    images: ShownImages | None = None,
 ) -> list[Cell]:
     """Collect the cells of a page.
 
@@ -60,9 +66,10 @@ def gather_cells(
         layer: whose receptive field determines the patches.
         units: of the layer, in the order of the cells.
         renders: renderings by unit.
+        images: reads the images; one for all pages of a call.
 
     Raises:
-        SourceError: if the dataset cannot be found.
+        SourceError: if the dataset cannot be found, and the index has no thumbnails.
         StoreError: if an image or a rendering cannot be read.
     """
     statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
@@ -70,19 +77,19 @@ def gather_cells(
     for row in _rows(index, _HISTOGRAMS, layer, units):
         histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
     chosen = {
-        unit: choose_images(images, TILES)
-        for unit, images in index.tops(layer.name, units, n=ALL_RANKS).items()
+        unit: choose_images(found, TILES)
+        for unit, found in index.tops(layer.name, units, n=ALL_RANKS).items()
     }
-    patches = _cut_patches(index, layer, chosen)
+    patches = _cut_patches(images or ShownImages(index, Silent()), layer, chosen)
     classes = index.class_names(layer.name)
     cells = []
     for unit in units:
-        images = chosen[unit]
+        top = chosen[unit]
         known = statistics.get(unit)
         tiles = tuple(
-            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in images
+            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
         )
-        title, subtitle = _cell_titles(unit, images, known, classes)
+        title, subtitle = _cell_titles(unit, top, known, classes)
         cells.append(
             Cell(
                 title=title,
@@ -102,7 +109,7 @@ def _rows(index: Index, text: str, layer: Layer, units: Sequence[int]) -> list[d
 
 
 def _cut_patches(
-    index: Index, layer: Layer, chosen: Mapping[int, Sequence[TopImage]]
+    shown: ShownImages, layer: Layer, chosen: Mapping[int, Sequence[TopImage]]
 ) -> dict[tuple[int, int], Image.Image]:
     """Map (unit, image_id) to the patch; each original image is read and decoded once."""
     wanted: dict[int, list[TopImage]] = defaultdict(list)
@@ -110,12 +117,16 @@ def _cut_patches(
         for image in images:
             wanted[image.image_id].append(image)
     patches: dict[tuple[int, int], Image.Image] = {}
-    for image_id, photograph in read_images(index, wanted, open_original):
+    for image_id, (photograph, preprocess) in shown.read(wanted, _open):
         for image in wanted[image_id]:
-            window = seen_window(layer, image.y, image.x, index.preprocess)
-            patch = crop_patch(photograph, window, index.preprocess, TILE)
+            window = seen_window(layer, image.y, image.x, preprocess)
+            patch = crop_patch(photograph, window, preprocess, TILE)
             patches[image.unit, image_id] = patch
     return patches
+
+
+def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
+    return open_original(data), preprocess
 
 
 def _cell_titles(

@@ -49,8 +49,9 @@ def draw_page(cells: Sequence[Cell], text: PageText) -> Image.Image:
 def _draw_header(pen: ImageDraw.ImageDraw, place: Rect, text: PageText) -> None:
     """Draw title and subtitle, and the facts in columns below them."""
     face = font("SemiBold", 68)
-    pen.text((place.left - 3, place.top + 56), text.title, INK, face, anchor="ls")
-    after = place.left + face.getlength(text.title) + 28
+    title = fit_text(text.title, face, place.width)
+    pen.text((place.left - 3, place.top + 56), title, INK, face, anchor="ls")
+    after = place.left + face.getlength(title) + 28
     soft = font("Regular", 30)
     subtitle = fit_text(text.subtitle, soft, place.right - after)
     pen.text((after, place.top + 56), subtitle, SOFT_INK, soft, anchor="ls")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,17 +14,22 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_images import ShownImages
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
+from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.files import atomic_path, make_folder
+from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
+from pipeline.visible import visible
+from viz.file_names import file_name
 from viz.objectives.text import is_at_centre
 from viz.planning.effective_field import narrowed
-from viz.render.table import Rendered, read_renders
+from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
 from viz.sheets.draw import draw_page
 
-__all__ = ["PAGE_UNITS", "draw_sheets"]
+__all__ = ["PAGE_UNITS", "draw_sheets", "save_page"]
 
 PAGE_UNITS = 24
 """Default number of units on a page."""
@@ -69,32 +73,36 @@ def draw_sheets(
     Raises:
         LayerError: if the index has no such layer.
         RenderError: if none of the units has a rendering of `recipe`.
-        SourceError: if the dataset cannot be found.
+        SourceError: if the dataset cannot be found, and the index has no thumbnails.
         UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
     if not 1 <= page_units <= MAX_PAGE_UNITS:
         raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units, got {page_units}")
-    return [
-        file
-        for layer, numbers in chosen
-        for file in _draw_layer(index, layer, numbers, recipe, page_units, pdf, reporter or Silent())
-    ]
+    reporter = reporter or Silent()
+    note_hidden(index.out, index.run["fingerprint"], reporter)
+    images = ShownImages(index, reporter)
+    with writing(index.out):
+        return [
+            file
+            for layer, numbers in chosen
+            for file in _draw_layer(images, layer, numbers, recipe, page_units, pdf)
+        ]
 
 
 def _draw_layer(
-    index: Index,
+    images: ShownImages,
     layer: Layer,
     units: Sequence[int],
     recipe: str | None,
     page_units: int,
     pdf: bool,
-    reporter: Reporter,
 ) -> list[Path]:
     """The pages of one layer, and their PDF."""
+    index, reporter = images.index, images.reporter
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
-    renders, recipe = _choose_renders(index.out, layer.name, units, recipe)
+    renders, recipe = _choose_renders(index, layer.name, units, recipe)
     seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
@@ -102,23 +110,24 @@ def _draw_layer(
     files: list[Path] = []
     with reporter.task(f"sheets of {layer.name}", len(units), "units") as task:
         for number, chunk in enumerate(chunks, start=1):
-            cells = gather_cells(index, seen, chunk, renders)
+            cells = gather_cells(index, seen, chunk, renders, images)
             text = _page_text(index, layer, seen, chunk, recipe, f"{number} of {len(chunks)}")
             files.append(folder / f"{_stem(layer.name, recipe, chunk)}.png")
-            _save_png(draw_page(cells, text), files[-1], f"{text.title} {text.subtitle}")
+            page = draw_page(cells, text)
+            save_page(page, files[-1], f"{text.title} {text.subtitle}", index.run["fingerprint"])
             task.advance(len(chunk))
     if pdf:
         path = folder / f"{_stem(layer.name, recipe, units)}.pdf"
-        _save_pdf(files, path)
+        _save_pdf(files, path, index.run["fingerprint"])
         files.append(path)
     return files
 
 
 def _choose_renders(
-    out: Path, layer: str, units: Sequence[int], recipe: str | None
+    index: Index, layer: str, units: Sequence[int], recipe: str | None
 ) -> tuple[dict[int, list[Rendered]], str | None]:
     """Choose the recipe and objective with the most units; return its renderings by unit and its title."""
-    found = read_renders(out, layer)
+    found = read_renders(index.out, layer, index_fingerprint=index.run["fingerprint"])
     kinds = Counter(
         kind
         for unit in units
@@ -131,7 +140,7 @@ def _choose_renders(
             hint = did_you_mean(recipe, known) or (f"; available: {', '.join(known)}" if known else "")
             raise RenderError(
                 f"none of these units of {layer} has a rendering of recipe {recipe!r}{hint}; "
-                f"run `maxact render {out} --layer {layer} --recipe {recipe}`"
+                f"run `maxact render {index.out} --layer {layer} --recipe {recipe}`"
             )
     if not kinds:
         return {}, None
@@ -203,24 +212,35 @@ def _stem(layer: str, recipe: str | None, units: Sequence[int]) -> str:
     """Return a file name with layer, recipe and units; for units with gaps, it includes their number."""
     first, last = min(units), max(units)
     gaps = "" if len(units) == last - first + 1 else f"x{len(units)}"
-    words = [layer, (recipe or "real").partition(" ")[0], f"{first:04}-{last:04}{gaps}"]
-    return re.sub(r"[^\w.+-]", "_", "-".join(words))
+    shown = file_name((recipe or "real").partition(" ")[0], dashes=True)
+    return f"{file_name(layer)}-{shown}-{first:04}-{last:04}{gaps}"
 
 
-def _save_png(page: Image.Image, path: Path, title: str) -> None:
+def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str) -> None:
+    """Write a page as a PNG that says from which index it was made.
+
+    Raises:
+        StoreError: when it cannot be written.
+    """
     note = PngInfo()
-    note.add_text("Title", title)
+    note.add_text("Title", visible(title))
     note.add_text("Software", _colophon())
+    note.add_text(FINGERPRINT_NOTE, index_fingerprint)
     with atomic_path(path) as temporary:
         page.save(temporary, format="PNG", pnginfo=note, compress_level=6)
 
 
-def _save_pdf(pages: Sequence[Path], path: Path) -> None:
+def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None:
     """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
+    about = {
+        "title": path.stem,
+        "creator": _colophon(),
+        "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}",
+    }
     with atomic_path(path) as temporary:
         for page, append in _with_append_flag(pages):
             with Image.open(page) as image:
-                image.save(temporary, format="PDF", resolution=200, quality=92, append=append)
+                image.save(temporary, format="PDF", resolution=200, quality=92, append=append, **about)
 
 
 def _with_append_flag(pages: Sequence[Path]) -> Iterator[tuple[Path, bool]]:

@@ -11,8 +11,18 @@ from typing import Literal
 from PIL import ImageFont
 
 import viz
+from pipeline.visible import is_invisible
 
-__all__ = ["Weight", "fit_text", "font", "readable_label", "readable_number", "wrap_text"]
+__all__ = [
+    "REPLACEMENT",
+    "Weight",
+    "drawable",
+    "fit_text",
+    "font",
+    "readable_label",
+    "readable_number",
+    "wrap_text",
+]
 
 Weight = Literal["Regular", "Medium", "SemiBold"]
 
@@ -24,6 +34,12 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 MIN_LETTERS = 3
 """Text that would be shortened to fewer letters is omitted."""
 
+REPLACEMENT = "\N{WHITE SQUARE}"
+"""Drawn for a character that the typeface lacks or that would draw nothing."""
+
+NO_CHARACTER = "\U0010ffff"
+"""No typeface has it: it gets the same picture as every other character that is missing."""
+
 _WORDNET_ID = re.compile(r"n\d{8}[ _-]+(?=\S)")
 
 
@@ -34,12 +50,34 @@ def font(weight: Weight, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
+def drawable(text: str, face: ImageFont.FreeTypeFont) -> str:
+    """The text with a square for each character that is invisible or that the typeface lacks.
+
+    Line breaks are such characters, so that the text stays on one line.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if _has_glyph(face, letter) else REPLACEMENT for letter in text)
+
+
+@cache
+def _has_glyph(face: ImageFont.FreeTypeFont, letter: str) -> bool:
+    return not is_invisible(letter) and _glyph(face, letter) != _glyph(face, NO_CHARACTER)
+
+
+def _glyph(face: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    """Size and pixels of a character's picture."""
+    mask = face.getmask(letter)
+    return repr(mask.size).encode() + bytes(mask)
+
+
 def fit_text(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten a text with an ellipsis to a width in pixels.
+    """Shorten a text with an ellipsis to a width in pixels; see `drawable` for odd characters.
 
     Returns:
         The text if it fits; an empty string if fewer than `MIN_LETTERS` letters would remain.
     """
+    text = drawable(text, face)
     if face.getlength(text) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):

@@ -136,4 +136,4 @@ def test_a_part_that_the_index_does_not_have_is_not_part_of_it(out: Path) -> Non
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no index"):
         check_files(tmp_path)
-    assert run("check", tmp_path / "none", "--files").exit_code == 1
+    assert run("check", tmp_path / "none", "--files").exit_code == 2

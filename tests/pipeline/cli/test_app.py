@@ -80,7 +80,7 @@ OWN_MEANING = {
     "--steps": "of an optimisation, or of training",
     "--batch": "renderings, or images",
     "--top": "images kept, or shown",
-    "--precision": "indexing has no auto",
+    "--precision": "of the network, or of gradient ascent",
 }
 """Options that mean something else in another command."""
 
@@ -159,24 +159,24 @@ def test_lines_of_a_table_do_not_end_in_spaces(out: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("top", "{out}", "block.1", "3"), 1, "did you mean 'blocks.1'"),
+        (("top", "{out}", "block.1", "3"), 2, "did you mean 'blocks.1'"),
         (("top", "{out}", "blocks.1", "12"), 2, "blocks.1 has 12 units, numbered 0-11; got 12"),
         (("top", "{out}", "blocks.1", "3-5"), 2, "names 3 units of blocks.1; give one"),
         (("top", "{out}", "blocks.1", "x"), 2, "written like 0-23,40"),
         (("top", "{out}", "head", "rigns"), 2, "did you mean 'rings'"),
-        (("top", "{out}/nowhere", "a", "0"), 1, "does not exist"),
-        (("query", "{out}", "unit_cart"), 1, "did you mean 'unit_card'"),
+        (("top", "{out}/nowhere", "a", "0"), 2, "does not exist"),
+        (("query", "{out}", "unit_cart"), 2, "did you mean 'unit_card'"),
         (("query", "{out}", "unit_card", "layer"), 2, "maxact query takes KEY=VALUE, got 'layer'"),
         (("query", "{out}", "unit_card", "layer=a", "layer=b"), 2, "given twice"),
         (("query", "{out}", "unit_card", "layer=head"), 2, "needs unit; add unit=..."),
         (("query", "{out}", "unit_card", "layr=head"), 2, "did you mean 'layer'"),
-        (("queries", "nothing_near"), 1, "no query is called"),
-        (("sql", "{out}", "SELEC 1"), 1, "syntax error"),
+        (("queries", "nothing_near"), 2, "no query is called"),
+        (("sql", "{out}", "SELEC 1"), 2, "syntax error"),
         (("sql", "{out}", "SELECT 1", "--json", "--csv"), 2, "--json and --csv exclude"),
-        (("sheets", "{out}", "--layer", "blokcs.1"), 1, "did you mean 'blocks.1'"),
+        (("sheets", "{out}", "--layer", "blokcs.1"), 2, "did you mean 'blocks.1'"),
         (("sheets", "{out}", "--layer", "stem", "--units", "5-2"), 2, "runs backwards"),
         (("sheets", "{out}", "--layer", "stem", "--page-units", "500"), 2, "1 to 120 units"),
-        (("sheets", "{out}", "--layer", "stem", "--recipe", "fourier"), 1, "maxact render"),
+        (("sheets", "{out}", "--layer", "stem", "--recipe", "fourier"), 2, "maxact render"),
     ],
 )
 def test_bad_input_is_one_line_and_no_traceback(

@@ -177,11 +177,11 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("nowhere", "-o", "{tmp}/out"), 1, "nowhere does not exist"),
-        (("{tmp}/empty", "-o", "{tmp}/out"), 1, "contains no images"),
-        (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 1, "tiny-000.tar does not exist"),
-        (("{data}", "-o", "{tmp}/file"), 1, "{tmp}/file is not a folder"),
-        (("{data}", "-o", "{tmp}/file/deeper"), 1, "is not a folder"),
+        (("nowhere", "-o", "{tmp}/out"), 2, "nowhere does not exist"),
+        (("{tmp}/empty", "-o", "{tmp}/out"), 2, "contains no images"),
+        (("{tmp}/tiny-{{000..009}}.tar", "-o", "{tmp}/out"), 2, "tiny-000.tar does not exist"),
+        (("{data}", "-o", "{tmp}/file"), 2, "{tmp}/file is not a folder"),
+        (("{data}", "-o", "{tmp}/file/deeper"), 2, "is not a folder"),
         (("{data}", "-o", "{tmp}/out", "--top", "0"), 2, "--top must be in 1..1024, got 0"),
         (("{data}", "-o", "{tmp}/out", "--score", "sum"), 2, "--score: 'sum' is not one of 'max', 'mean'"),
         (("{data}", "-o", "{tmp}/out", "--workers", "0"), 2, "--workers must be in"),
@@ -189,7 +189,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (
             ("{data}", "-o", "{tmp}/out", "--precision", "fp16"),
             2,
-            "--precision: 'fp16' is not one of 'fp32'",
+            "--precision: 'fp16' is not one of 'auto'",
         ),
         (
             ("{data}", "-o", "{tmp}/out", "--memory-format", "x"),
@@ -210,14 +210,14 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (("{data}", "-o", "{tmp}/out", "--classes", "few"), 2, "must be a number or `all`"),
         (("{data}", "-o", "{tmp}/out", "--classes", "0"), 2, "--classes must be in"),
         (("{data}", "-o", "{tmp}/out", "--max-bad-fraction", "2"), 2, "must be in 0..1"),
-        (("{data}", "-o", "{tmp}/out", "--layers", "secnd"), 1, "did you mean 'second'"),
-        (("{data}", "-o", "{tmp}/out", "--network", "resnet5"), 1, "did you mean 'resnet50'"),
+        (("{data}", "-o", "{tmp}/out", "--layers", "secnd"), 2, "did you mean 'second'"),
+        (("{data}", "-o", "{tmp}/out", "--network", "resnet5"), 2, "did you mean 'resnet50'"),
         (
             ("{data}", "-o", "{tmp}/out", "--network", "tests.fixtures.tiny:no"),
-            1,
+            2,
             "no function 'no'",
         ),
-        (("{data}", "-o", "{tmp}/out", "--weights", "w.pt"), 1, "w.pt"),
+        (("{data}", "-o", "{tmp}/out", "--weights", "w.pt"), 2, "w.pt"),
     ],
 )
 def test_a_wrong_call_is_one_line(
@@ -239,7 +239,9 @@ def test_a_wrong_call_is_one_line(
 def test_missing_or_surplus_words_exit_with_two(words: tuple[str, ...]) -> None:
     result = run(*words)
     assert result.exit_code == 2
-    assert "Usage:" in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith(f"{words[0]} --help)")
 
 
 def test_a_damaged_shard_is_named_and_mending_it_lets_the_run_go_on(tars: list[Path], tmp_path: Path) -> None:
@@ -288,8 +290,8 @@ def test_merging_what_does_not_fit_is_refused(tars: list[Path], indexed: Path, t
     assert run("index", tars[0], "-o", other, *OPTIONS, "--top", "4").exit_code == 0
     line = refused(run("merge", tmp_path / "out", indexed, other))
     assert "top was 4, now 5. Only runs with the same options can be merged" in line
-    assert "does not exist" in refused(run("merge", tmp_path / "out", indexed, tmp_path / "no"))
-    assert "holds no index" in refused(run("merge", tmp_path / "out", tars[0].parent))
+    assert "does not exist" in refused(run("merge", tmp_path / "out", indexed, tmp_path / "no"), 2)
+    assert "holds no index" in refused(run("merge", tmp_path / "out", tars[0].parent), 2)
     assert not (tmp_path / "out").exists()
 
 
@@ -323,7 +325,12 @@ def test_a_run_file_that_makes_no_sense_is_named(tars: list[Path], tmp_path: Pat
     (tmp_path / "run.json").write_text(text)
     line = refused(run("index", *tars, "-o", tmp_path, *OPTIONS))
     assert str(tmp_path) in line
-    assert run("index", *tars, "-o", tmp_path, *OPTIONS, "--fresh").exit_code == 0
+    result = run("index", *tars, "-o", tmp_path, *OPTIONS, "--fresh")
+    if "schema_version" in text:
+        assert result.exit_code == 0
+    else:
+        assert "run.json was not written by maxact" in refused(result)
+        assert (tmp_path / "run.json").read_text() == text
 
 
 SLOW = """

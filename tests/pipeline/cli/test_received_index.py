@@ -41,6 +41,7 @@ WORDS = {
     "project": ("--layer", LAYER, "--units", "1"),
     "check": (),
     "repair": (),
+    "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
@@ -191,6 +192,21 @@ def test_data_elsewhere_is_refused(data: str, received: Path, monkeypatch: pytes
     assert data.strip("{}") in line
 
 
+@pytest.mark.parametrize("data", ["/data/{.,x}{.,y}/*.tar", "/a/../../*.tar", "/data/{a,b}/../../x.tar"])
+def test_a_recorded_path_does_not_lead_out_of_the_data_that_is_given(
+    data: str, received: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.data.moved.list_shards", lambda *_: pytest.fail("listed"))
+    edit(received, [data])
+    line = one_line(call("sheets", received, "--data", made / "data"))
+    assert "would lead out of --data" in line
+
+
+def test_data_that_is_given_is_read(received: Path, made: Path) -> None:
+    result = call("sheets", received, "--data", made / "data")
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize("name", NETWORK)
 @pytest.mark.parametrize("what", ["weights", "directions"])
 def test_files_elsewhere_are_refused(
@@ -295,5 +311,5 @@ def test_a_factory_that_exits_is_an_error(where: str, received: Path, tmp_path: 
 def test_an_exception_of_a_factory_is_shown_with_its_place(received: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("def factory():\n    raise KeyError('weights\\nof 2 lines')\n")
     line = one_line(run("check", received, "--network", f"{tmp_path / 'net.py'}:factory", "--trust"))
-    assert f"{tmp_path / 'net.py'}:2" in line
+    assert "net.py:2" in line
     assert "KeyError" in line

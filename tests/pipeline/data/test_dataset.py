@@ -77,8 +77,42 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert [sample.label for sample in samples_of(open_dataset([str(tmp_path)]))] == [None]
 
 
+@pytest.mark.parametrize(
+    ("files", "shards"),
+    [
+        (1, [1]),
+        (64, [64]),
+        (65, [64, 1]),
+        (300, [64] * 4 + [44]),
+        (1_024, [64] * 16),
+        (2_047, [64] * 31 + [63]),
+        (2_048, [128] * 16),
+        (16_383, [512] * 31 + [511]),
+        (16_384, [1_024] * 16),
+        (1_281_167, [1_024] * 1_251 + [143]),
+    ],
+)
+def test_a_folder_is_divided_by_the_number_of_its_files(files: int, shards: list[int]) -> None:
+    made = folders.folder_shards("photos", tuple((f"{number:07}.png", 1) for number in range(files)))
+    assert [shard.count_hint for shard in made] == shards
+    assert [path for shard in made for path, _ in shard.files] == [f"{n:07}.png" for n in range(files)]
+
+
+def test_an_image_is_read_back_after_the_folder_was_divided_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        write(tmp_path / f"{number:02}.png", bytes([number]))
+    before = open_dataset([str(tmp_path)])
+    monkeypatch.setattr(folders, "MIN_FILES_PER_SHARD", 4)
+    now = open_dataset([str(tmp_path)])
+    assert [len(dataset.shards) for dataset in (before, now)] == [1, 3]
+    for sample in samples_of(before):
+        assert now.read(before.shards[0].name, sample.key, 0, 1) == sample.data
+
+
 def test_a_large_folder_becomes_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "FILES_PER_SHARD", 4)
+    monkeypatch.setattr(folders, "MIN_FILES_PER_SHARD", 4)
     for number in range(10):
         write(tmp_path / f"{number:02}.png", bytes([number]))
     dataset = open_dataset([str(tmp_path)])

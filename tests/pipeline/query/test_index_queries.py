@@ -19,12 +19,12 @@ from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, Usa
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
-from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS
+from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 
-TABLES = {**SCHEMAS, "renders": RENDERS}
+TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ def test_folders_that_hold_no_index(tmp_path: Path, out: Path) -> None:
     with pytest.raises(StoreError, match="cannot be read"):
         open_index(tmp_path)
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(StoreError, match="schema version None"):
+    with pytest.raises(StoreError, match="is not a file of maxact"):
         open_index(tmp_path)
     run = json.loads((out / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(run | {"status": "incomplete"}))
@@ -318,7 +318,7 @@ def test_a_damaged_table_of_renderings_is_told_apart_from_a_damaged_index(tmp_pa
     copy = tmp_path / "out"
     shutil.copytree(out, copy)
     (copy / "renders.parquet").write_bytes(b"PAR1 not a table")
-    with pytest.raises(StoreError, match=r"renders\.parquet cannot be read .* delete it and render"):
+    with pytest.raises(StoreError, match=r"renders\.parquet cannot be read .* move it elsewhere and render"):
         open_index(copy)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import QueryError, StoreError, UntrustedIndex, UsageError
+from pipeline.errors import QueryError, QueryStopped, StoreError, UntrustedIndex, UsageError
 from pipeline.query.index import Index, open_index
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from tests.fixtures.small_index import build_index
@@ -166,14 +166,14 @@ def test_the_escapes_are_refused_by_duckdb_too(out: Path, outside: Path) -> None
 def test_time_rows_and_memory_are_limited(out: Path, index: Index) -> None:
     with open_index(out, limits=Limits(seconds=0.3)) as limited:
         started = time.monotonic()
-        with pytest.raises(QueryError, match=r"stopped after 0.3 seconds"):
+        with pytest.raises(QueryStopped, match=r"stopped after 0.3 seconds"):
             limited.sql("SELECT count(*) FROM range(1000000) a, range(1000000) b")
         assert time.monotonic() - started < 10
-    with pytest.raises(QueryError, match="more than 1,000 rows"):
+    with pytest.raises(QueryStopped, match="more than 1,000 rows"):
         index.sql("SELECT * FROM range(100000)")
     with (
         open_index(out, limits=Limits(memory_mb=32)) as small,
-        pytest.raises(QueryError, match=r"(?i)memory") as caught,
+        pytest.raises(QueryStopped, match=r"(?i)memory") as caught,
     ):
         small.sql("SELECT list(range) FROM range(100000000)")
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ import time
 import duckdb
 import pytest
 
-from pipeline.errors import QueryError
+from pipeline.errors import QueryStopped
 from pipeline.query.statements import run_statement
 
 ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b"
@@ -33,7 +33,7 @@ def test_a_time_limit_ends_the_statement_and_not_the_connection(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     started = time.monotonic()
-    with pytest.raises(QueryError, match=r"stopped after 0.2 seconds, its time limit \(--timeout\)"):
+    with pytest.raises(QueryStopped, match=r"stopped after 0.2 seconds, its time limit \(--timeout\)"):
         run_statement(connection, ENDLESS, {}, seconds=0.2)
     assert time.monotonic() - started < 10
     assert run_statement(connection, "SELECT 1", {}, seconds=10).rows == [(1,)]
@@ -73,5 +73,5 @@ def test_it_runs_outside_the_main_thread_too(connection: duckdb.DuckDBPyConnecti
 
 def test_rows_are_counted(connection: duckdb.DuckDBPyConnection) -> None:
     assert len(run_statement(connection, "SELECT * FROM range(20)", {}, most_rows=20).rows) == 20
-    with pytest.raises(QueryError, match="more than 19 rows"):
+    with pytest.raises(QueryStopped, match="more than 19 rows"):
         run_statement(connection, "SELECT * FROM range(20)", {}, most_rows=19)

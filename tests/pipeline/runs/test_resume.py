@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 from pipeline.engines import local
 from pipeline.errors import StoreError
 from pipeline.runs.run import run_index
+from pipeline.state import commit_file
 from pipeline.store.run_file import locked
 from tests.fixtures.runs import hashes, resumable
 from tests.fixtures.tiny import tiny_network, write_tars
@@ -29,6 +31,7 @@ from pathlib import Path
 from tests.fixtures.runs import resumable
 from tests.fixtures.tiny import tiny_network
 from pipeline.runs.run import run_index
+from pipeline.state import commit_file
 print("ready", flush=True)
 run_index(resumable([Path(name) for name in sys.argv[2:]], Path(sys.argv[1])), network=tiny_network())
 print("done", flush=True)
@@ -107,6 +110,25 @@ def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
                 run_index(resumable(tars, tmp_path), network=tiny_network())
     summary = run_index(resumable(tars, tmp_path), network=tiny_network())
     assert summary.resumed_shards == (2 * moment if moment < len(SIZES) // 2 else 0)
+    assert hashes(tmp_path) == undisturbed
+
+
+def test_a_part_that_cannot_be_read_for_the_moment_is_kept(
+    tars: list[Path], undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_index(resumable(tars, tmp_path), network=tiny_network())
+    (tmp_path / "top.parquet").unlink()
+    before = sorted((tmp_path / "parts").rglob("*"))
+
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit_file, "sha256_file", fails)
+        with pytest.raises(StoreError, match="cannot be read: Input/output error"):
+            run_index(resumable(tars, tmp_path), network=tiny_network())
+    assert sorted((tmp_path / "parts").rglob("*")) == before
+    run_index(resumable(tars, tmp_path), network=tiny_network())
     assert hashes(tmp_path) == undisturbed
 
 

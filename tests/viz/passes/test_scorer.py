@@ -3,10 +3,10 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.choices import Precision, RenderPrecision
-from pipeline.errors import RenderError
+from pipeline.choices import AskedPrecision, Precision
+from pipeline.devices import resolve_precision
+from pipeline.errors import UsageError
 from tests.fixtures.climbers import climber, layer_of
-from viz.passes.scorer import resolve_precision
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
 
@@ -14,14 +14,14 @@ CPU = torch.device("cpu")
 
 
 def test_precision_has_the_words_that_indexing_has():
-    assert get_args(RenderPrecision) == ("auto", *get_args(Precision))
+    assert get_args(AskedPrecision) == ("auto", *get_args(Precision))
     assert resolve_precision("auto", CPU) in get_args(Precision)
     assert [resolve_precision(word, CPU) for word in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 @pytest.mark.parametrize("word", ["float32", "bfloat16", "fp16"])
 def test_another_word_is_refused_and_not_taken_for_fp32(word):
-    with pytest.raises(RenderError, match=f"one of auto, fp32, bf16, got '{word}'"):
+    with pytest.raises(UsageError, match=f"one of auto, fp32, bf16, got '{word}'"):
         resolve_precision(word, CPU)
 
 

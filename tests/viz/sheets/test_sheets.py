@@ -16,14 +16,22 @@ from PIL.PdfParser import PdfParser
 from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page
 from viz.sheets.pages import _rendered_field, draw_sheets
-from viz.sheets.typography import fit_text, font, readable_label, readable_number, wrap_text
+from viz.sheets.typography import (
+    REPLACEMENT,
+    drawable,
+    fit_text,
+    font,
+    readable_label,
+    readable_number,
+    wrap_text,
+)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +191,7 @@ def _rendered(unit: int, **changes: object) -> Rendered:
         "box_bottom": 45.0,
         "fingerprint": "0",
         "trace": (),
+        "index_fingerprint": FINGERPRINT,
     }
     return Rendered(**(values | changes))  # type: ignore[arg-type]
 
@@ -280,3 +289,19 @@ def test_extreme_values_can_be_drawn() -> None:
     ]
     page = draw_page(cells, PageText("", "", (), "", ""))
     assert page.width == 2400
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("great white shark", "great white shark"),
+        ("Größe λ Ж", "Größe λ Ж"),
+        ("a\x1bb\u202ec\u200bd\ne", "a?b?c?d?e"),
+        ("漢字 😀", "?? ?"),
+        ("\U0010fffd\ue000", "??"),
+    ],
+)
+def test_characters_that_cannot_be_drawn_become_squares(text: str, drawn: str) -> None:
+    face = font("Regular", 20)
+    assert drawable(text, face) == drawn.replace("?", REPLACEMENT)
+    assert fit_text(text, face, 1000) == drawn.replace("?", REPLACEMENT)

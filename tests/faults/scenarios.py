@@ -1,0 +1,184 @@
+"""A folder with a small dataset and a network, and the states of OUT in which commands are disturbed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.store.seals import SEALED_FIELD, seal_json
+from tests.faults.harness import Harness, Run
+from tests.faults.snapshot import differences, snapshot
+
+__all__ = ["COMMANDS", "PAIRED", "STATES", "Lab", "starts"]
+
+NETWORK = """
+import torch
+from torch import nn
+from pipeline.images.preprocess import Preprocess
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 3, 3, stride=2)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def factory():
+    module = Small()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randint(-1, 2, parameter.shape, generator=generator).float())
+    return module, Preprocess(16, 16, 16, mean=(128.0,) * 3, std=(1.0,) * 3)
+"""
+"""Integer weights: activations are exact and often equal."""
+
+SHARDS = (5, 4, 6, 3)
+"""Images in each archive of the dataset."""
+
+HALF = 2
+"""Archives in each of the two runs that are merged."""
+
+RUN = (
+    "--network net.py:factory --layers first --layers second --top 8 --compile off --threads 1 "
+    "--workers 1 --shards-per-part 1 --device cpu"
+)
+
+COMMANDS: Mapping[str, str] = {
+    "index": f"index data -o out {RUN}",
+    "fresh": f"index data -o out {RUN} --fresh",
+    "merge": "merge out first-half second-half",
+    "render": "render out --layer second --units 0-1 --recipe fourier --steps 3 --batch 1 --device cpu",
+    "sheets": "sheets out --layer first --units 0 --pdf",
+    "project": "project out --layer second --units 0-1 --method gradient --top 1",
+    "prior": "prior train out --layer second --size 16 --steps 2 --batch 4 --device cpu",
+    "check": "check out",
+    "repair": "repair out",
+    "top": "top out second 1",
+}
+"""Command lines after `maxact`, by name; those that write the index first."""
+
+STATES: Mapping[str, tuple[str, ...]] = {
+    "empty": ("index", "merge"),
+    "partial": ("index", "fresh", "merge", "render"),
+    "complete": tuple(COMMANDS),
+    "damaged": ("index", "repair"),
+}
+"""What OUT holds before, and the commands that are disturbed then: nothing; a run that was stopped after
+half of its shards; a finished index with renderings of its first layer; the same with a table cut short."""
+
+PAIRED: Mapping[str, tuple[str, ...]] = {
+    "complete": ("fresh", "index", "merge", "render", "sheets", "project", "prior", "check"),
+    "partial": ("index", "merge", "render"),
+    "empty": ("index", "merge"),
+    "damaged": ("index", "repair"),
+}
+"""The commands of which every pair is run at once. Those that write the index come first, so that running
+both again, one after the other, always leaves the same."""
+
+
+def starts() -> list[tuple[str, str]]:
+    """All (state, command)."""
+    return [(state, command) for state, commands in STATES.items() for command in commands]
+
+
+class Lab:
+    """A folder in which commands are disturbed, and copies of OUT to start from.
+
+    Args:
+        folder: empty; for everything.
+        harness: that runs commands.
+    """
+
+    def __init__(self, folder: Path, harness: Harness) -> None:
+        self.folder, self.harness = folder, harness
+        self.here = folder / "here"
+        self.out = self.here / "out"
+        self._count = 0
+        data = self.here / "data"
+        data.mkdir(parents=True)
+        _write_dataset(data)
+        (self.here / "net.py").write_text(NETWORK)
+        for name, chosen in (("first-half", "{000..001}"), ("second-half", "{002..003}")):
+            self._prepare(f"index data/{chosen}.tar -o {name} {RUN}")
+        (folder / "empty").mkdir()
+        self._prepare(COMMANDS["index"])
+        shutil.copytree(self.out, folder / "partial")
+        _make_partial(folder / "partial")
+        self._prepare(COMMANDS["render"].replace("second", "first"))
+        shutil.copytree(self.out, folder / "damaged")
+        os.truncate(folder / "damaged" / "top.parquet", 1000)
+        self.out.rename(folder / "complete")
+        self._inputs = self._snapshot_inputs()
+
+    def reset(self, state: str) -> None:
+        """Give OUT the content of a state, and empty the cache."""
+        for folder in (self.out, self.here / "cache"):
+            if folder.exists():
+                shutil.rmtree(folder)
+        if state != "empty":
+            shutil.copytree(self.folder / state, self.out)
+
+    def changed_inputs(self) -> list[str]:
+        """A line about each file outside OUT that was changed; it is restored by no one."""
+        return differences(self._snapshot_inputs(), self._inputs)
+
+    def keep(self, name: str) -> Path:
+        """Copy OUT, to look at it."""
+        self._count += 1
+        kept = self.folder / f"kept-{name}-{self._count}"
+        return Path(shutil.copytree(self.out, kept)) if self.out.exists() else self.here
+
+    def run(self, words: str) -> Run:
+        """Run a command without a fault."""
+        return self.harness.run(words.split(), root=self.here)
+
+    def _snapshot_inputs(self) -> dict[str, str]:
+        files = snapshot(self.here).items()
+        return {name: digest for name, digest in files if not name.startswith(("out/", "cache/"))}
+
+    def _prepare(self, words: str) -> None:
+        run = self.run(words)
+        if run.code:
+            raise RuntimeError(f"maxact {words}: {run.stderr}")
+
+
+def _write_dataset(folder: Path) -> None:
+    """Archives `000.tar` and so on, of blocks of random colour with labels `a`, `b`, `c`."""
+    number = 0
+    for shard, size in enumerate(SHARDS):
+        with tarfile.open(folder / f"{shard:03}.tar", "w") as archive:
+            for _ in range(size):
+                blocks = np.random.default_rng(number).integers(118, 139, (5, 5, 3), dtype=np.uint8)
+                stream = io.BytesIO()
+                Image.fromarray(np.kron(blocks, np.ones((4, 4, 1), np.uint8))).save(stream, "PNG")
+                for suffix, content in (("png", stream.getvalue()), ("cls", b"abc"[number % 3 :][:1])):
+                    member = tarfile.TarInfo(f"{number:03}.{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+                number += 1
+
+
+def _make_partial(out: Path) -> None:
+    """Leave what a run has written that was stopped after half of its shards."""
+    run = json.loads((out / "run.json").read_text())
+    del run[SEALED_FIELD]
+    run |= {"status": "incomplete", "counts": {}, "timings": {}, "tables": {}, "parts": []}
+    (out / "run.json").write_text(seal_json(run))
+    for table in out.glob("*.parquet"):
+        table.unlink()
+    for commit in sorted(out.glob("parts/*.json"))[HALF:]:
+        commit.unlink()
+        shutil.rmtree(commit.with_suffix(""))
