@@ -34,7 +34,7 @@ TABLE_FUNCTIONS = frozenset(
 )
 """The functions that may stand in a FROM clause; the others read files, run text, or change settings."""
 
-PARSE_SECONDS = 5.0
+PARSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)

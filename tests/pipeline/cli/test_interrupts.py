@@ -155,7 +155,7 @@ def test_merge_stops_with_130_and_goes_on(target: str, runs: tuple[Path, Path], 
     [
         (("check",), "pipeline.check.rerun.place_module"),
         (("sheets", "--layer", "rectify"), "viz.sheets.pages.gather_cells"),
-        (("project", "--layer", "rectify", "--units", "0"), "viz.projections.page.read_images"),
+        (("project", "--layer", "rectify", "--units", "0"), "viz.projections.page.choose_images"),
         (
             ("prior", "train", "--layer", "rectify", "--size", "16", "--steps", "9"),
             "viz.priors.training.choose_matched_layers",
