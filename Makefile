@@ -29,7 +29,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets query check test test-quick lint format types golden soak bench clean
+.PHONY: help setup index render sheets atlas query check test test-quick lint format types web golden soak bench clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -55,6 +55,9 @@ render: index ## Render a synthetic image of each of the UNITS
 sheets: render ## Draw contact sheets with synthetic and real images
 	@$(MAXACT) sheets '$(OUT)' $(call GLOBS,$(DRAWN),layer) --units '$(UNITS)' --recipe '$(RECIPE)'
 
+atlas: render ## Build a web site of the index in OUT/atlas
+	@$(MAXACT) atlas '$(OUT)'
+
 query: $(READY) ## List the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'
 
@@ -76,6 +79,9 @@ types: $(READY) ## Check types (mypy, strict)
 	@$(BIN)/mypy
 
 check: lint types test ## Run lint, types and test, as CI does
+
+web: ## Build the script of the atlas from viz/atlas/web (needs Node.js)
+	@cd viz/atlas/web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent && npm run --silent build
 
 golden: $(READY) ## Redraw the golden pictures of the tests
 	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py tests/viz/render/test_same_pictures.py

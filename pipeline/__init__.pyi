@@ -1,4 +1,4 @@
-from pipeline.check.rerun import check_index as check_index
+from pipeline.check.audit import check_index as check_index
 from pipeline.config import RunConfig as RunConfig
 from pipeline.data.dataset import open_dataset as open_dataset
 from pipeline.errors import MaxactError as MaxactError

@@ -24,8 +24,9 @@ SPEAKING = {
 ORDER = {
     "pipeline": (
         ("cli",),
+        ("check",),
         ("runs",),
-        ("check", "engines"),
+        ("engines",),
         ("query", "stream"),
         ("layers", "state"),
         ("networks", "data"),
@@ -37,7 +38,7 @@ ORDER = {
     "viz": (
         ("public",),
         ("cli",),
-        ("projections",),
+        ("atlas", "projections"),
         ("sheets",),
         ("render",),
         ("recipes",),

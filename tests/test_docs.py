@@ -32,7 +32,12 @@ STAND_INS = {
 }
 """Replacements in the code blocks that make them run in seconds: dataset, network, layer, steps."""
 
-OPTIONS = {"render": "rendering.md", "project": "rendering.md", "prior train": "rendering.md"}
+OPTIONS = {
+    "atlas": "atlas.md",
+    "render": "rendering.md",
+    "project": "rendering.md",
+    "prior train": "rendering.md",
+}
 """Where the options of a command are described, if not in docs/command-line.md."""
 
 CLAUSES = {

@@ -24,7 +24,7 @@ from pipeline.cli.options import (
     Units,
 )
 from pipeline.cli.output import print_files, print_line
-from pipeline.progress import ConsoleReporter
+from pipeline.progress import ConsoleReporter, readable_count
 
 __all__ = ["app", "main"]
 
@@ -196,6 +196,61 @@ def render(
             reporter=ConsoleReporter(),
         )
     print_files(out / row.file for row in rows)
+
+
+@app.command(rich_help_panel=DRAW)
+def atlas(
+    out: Out,
+    layer: LayersOfIndex = None,
+    units: Units = "all",
+    max_side: Annotated[
+        int, typer.Option(min=32, max=MAX_COUNT, help="Longer side of the whole photographs, in pixels.")
+    ] = 320,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps/--no-maps",
+            help="Show where in the photographs a unit is active; this runs the network on them.",
+        ),
+    ] = True,
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    data: MovedData = None,
+    trust: Trust = False,
+) -> None:
+    """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
+
+    It has a page for each layer, unit, image and label. Files that would not change are kept, so the
+    same command continues an interrupted build, and updates the atlas after more units were rendered.
+
+    \b
+    Examples:
+      maxact atlas out/demo
+      maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+    """
+    from pipeline.query.index import open_index
+    from viz.atlas.build import build_atlas
+
+    with open_index(out, data=data or (), trust=trust) as index:
+        summary = build_atlas(
+            index,
+            layers=layer or (),
+            units=units,
+            max_side=max_side,
+            quality=quality,
+            maps=maps,
+            network=network,
+            weights=weights,
+            reporter=ConsoleReporter(),
+        )
+    megabytes = summary.size / 1e6
+    print_line(
+        f"{readable_count(summary.layers, 'layer')}, {readable_count(summary.units, 'unit')}, "
+        f"{readable_count(summary.photographs, 'photograph')}, {megabytes:,.1f} MB",
+        error=True,
+    )
+    print_files([summary.page])
 
 
 @app.command(rich_help_panel=LOOK)

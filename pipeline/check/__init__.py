@@ -1,7 +1,7 @@
-"""Whether an index is right: files compared with their digests, recorded images run again, and tables
-compared with each other.
+"""Whether an index is right: its files compared with their digests, its tables with each other, its parts,
+its dataset and its network.
 
-Goes in: an index. Comes out: a report of every difference found.
-Imports: choices, errors, images, layers, networks, progress, query, state,
-store, stream.
+Goes in: an index, and a network. Comes out: a report of every difference found.
+Imports: choices, data, errors, image_id, images, layers, networks, progress, query, runs, state, store,
+stream.
 """

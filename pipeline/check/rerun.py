@@ -1,236 +1,247 @@
-"""Checks an index by running a sample of its images through the network again.
+"""Runs images of an index through the network again and compares what comes out with the tables.
 
-Each image is read back by its offset, must have the bytes that were indexed, and is run alone, not
-in a batch. Its recorded peaks must come out again at their recorded positions, and no unit may lack
-it on a list where its peak is above the k-th. The tables must also be consistent with each other
-(see `pipeline.check.consistency`).
+Each image is read back by its offset, must have the bytes, the size and the perceptual hash that were
+recorded, and is run alone, not in a batch. Its recorded peaks must come out again at their positions,
+and no unit may lack it on a list where its peak is above the k-th. The layers must have the shape and
+the receptive fields that are measured again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
-from pipeline.check.consistency import Discrepancy, find_inconsistencies
-from pipeline.choices import Precision, Score
+from pipeline.check.choice import Choice
+from pipeline.check.findings import Discrepancy, Findings
+from pipeline.check.records import Entry, LayerRecords, PictureRecord, read_pictures, read_records
+from pipeline.check.recount import Recount
+from pipeline.check.structure import layer_differences
+from pipeline.choices import Precision
 from pipeline.errors import AuditError, MaxactError, WeightsError
-from pipeline.images.decode import decode
+from pipeline.images.decode import decode_original, to_network
+from pipeline.images.hashes import perceptual_hash
+from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
-from pipeline.networks.network import Network, recorded_network
-from pipeline.progress import Reporter, Silent
-from pipeline.query.index import ChangedImage, Index, open_index
+from pipeline.networks.network import Network
+from pipeline.progress import Reporter
+from pipeline.query.index import ChangedImage, Index
 from pipeline.query.indexed_images import read_images
-from pipeline.store.final_tables import has_digests, refuse_damaged_tables
-from pipeline.store.run_file import read_finished_run
-from pipeline.store.trust import is_own, refuse_links
 from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
 from pipeline.stream.probes import Peaks, Probes
 
-__all__ = ["MAX_SHOWN", "Audit", "Discrepancy", "check_index"]
+__all__ = ["TOLERANCE", "Rerun", "check_network", "run_again"]
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
 """Relative to the activation, but at least to a hundredth of the unit's range: an image alone and
 the same image in a batch take different paths through the processor's matrix code."""
 
-MAX_SHOWN = 10
-"""Discrepancies that the command line prints."""
+
+_IMAGES_AT_ONCE = 4096
+"""Images whose records are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """The result of a check.
+class Rerun:
+    """The result of running images again.
 
     Args:
-        images: run again.
+        findings: differences between the images' peaks and the tables, and of statistics.
         peaks: recorded peaks compared.
         absences: (image, unit) pairs that are not on a list and were compared with its k-th peak.
-        discrepancies: inside the tables, and between tables and network.
         worst: the largest difference of an activation within the tolerance, relative as
             `TOLERANCE` is.
     """
 
-    images: int
+    findings: tuple[Findings, ...]
     peaks: int
     absences: int
-    discrepancies: tuple[Discrepancy, ...]
     worst: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """The recorded peaks of one layer, and the k-th peak of each unit's lists.
+def check_network(index: Index, network: Network, cache: Path | None) -> Findings:
+    """Compare the network with the records of it: preprocessing, class names, layers.
 
     Args:
-        rows: (unit, side, activation, y, x) of each peak, by image_id.
-        listed: units that list an image, by (side, image_id).
-        floor: (unit,) the k-th highest peak; the minimum where fewer peaks than k are above it.
-        ceiling: (unit,) the k-th lowest peak; the maximum where fewer are below it, and -inf where
-            more than k images of a rectified unit are at 0, so that none is listed.
-        scale: (unit,) range of all peaks.
-    """
-
-    rows: dict[int, list[tuple[int, str, float, int, int]]]
-    listed: dict[tuple[str, int], set[int]]
-    floor: np.ndarray
-    ceiling: np.ndarray
-    scale: np.ndarray
-
-
-def check_index(
-    out: Path | str,
-    *,
-    sample: int = 1000,
-    seed: int = 0,
-    network: Network | str | None = None,
-    weights: str | Path | None = None,
-    trust: bool = False,
-    data: Path | str | Sequence[Path | str] = (),
-    reporter: Reporter | None = None,
-) -> Audit:
-    """Run images of an index again and compare at least `sample` recorded peaks.
-
-    Args:
-        out: folder of a finished index.
-        sample: recorded peaks to compare, at least; all peaks of an image are compared.
-        seed: of the choice of images.
-        network: used instead of the one that the run names; a name is loaded.
-        weights: a file, instead of the one that the run names.
-        trust: load what the index names although another user made it.
-        data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
-        reporter: shows the progress.
+        index: open.
+        network: loaded now.
+        cache: folder of measured receptive fields; None to measure all.
 
     Raises:
-        DamagedFile: when a table is not as it was written.
-        WeightsError: when the network loaded now is not the one that was indexed.
-        AuditError: when an image cannot be read back or decoded.
-        UntrustedIndex: when the index names code or files, and is not trusted.
+        WeightsError: when its weights are not those that were indexed.
     """
-    reporter, out = reporter or Silent(), Path(out)
-    run = read_finished_run(out)
-    if not trust:
-        refuse_links(out)
-    refuse_damaged_tables(out, run, whole=True)
-    if not has_digests(run):
-        reporter.note(f"{out} has no digests of its tables; `maxact repair {out}` adds them")
-    config = run["config"]
-    if not isinstance(network, Network):
-        trusted = trust or is_own(run)
-        network = recorded_network(out, run, network=network, weights=weights, trusted=trusted)
+    run = index.run
     if network.digest != run["network"]["digest"]:
         raise WeightsError(
             f"the weights of {network.name} are not those that were indexed: digest "
             f"{network.digest[:12]}, expected {run['network']['digest'][:12]}"
         )
-    with open_index(out, data=data, trust=trust) as index:
-        records = [_read_records(index, layer, config["top"]) for layer in index.layers]
-        chosen = _choose_images(index, records, sample, seed)
-        checker = _Checker(index.layers, records, config["precision"])
-        decoder = partial(decode, preprocess=network.preprocess, decoder=config["decoder"])
-        dtype, memory_format = DTYPES[config["precision"]], MEMORY_FORMATS[config["memory_format"]]
-        score: Score = config["score"]
-        module = place_module(network, config["precision"], config["memory_format"])
-        with (
-            Probes(module, index.layers, checker.compare, score) as probes,
-            reporter.task("checking", len(chosen), "images") as task,
-        ):
+    found = Findings()
+    if network.preprocess != index.preprocess:
+        what = (
+            f"the preprocessing is {astuple(index.preprocess)}, the network's {astuple(network.preprocess)}"
+        )
+        found.add(Discrepancy.of_index(what))
+    classes = run["network"]["classes"]
+    if classes is not None and network.classes is not None and tuple(classes) != network.classes:
+        found.add(Discrepancy.of_index("the names of the classes are not those of the network"))
+    config = run["config"]
+    try:
+        layers = choose_layers(network, config.get("layers", ()), kind=config.get("kind"), cache=cache)
+    except MaxactError as error:
+        found.add(Discrepancy.of_index(f"the layers cannot be found in the network: {error}"))
+        return found
+    names, expected = [layer.name for layer in index.layers], [layer.name for layer in layers]
+    if names != expected:
+        what = f"the layers are {', '.join(names)}, expected {', '.join(expected)}"
+        found.add(Discrepancy.of_index(what))
+    measured = {layer.name: layer for layer in layers}
+    for layer in index.layers:
+        if layer.name in measured and names == expected:
+            for difference in layer_differences(layer, measured[layer.name]):
+                found.add(Discrepancy(layer.name, -1, -1, f"has {difference} in the network"))
+    return found
 
-            def note_problem(image_id: int, error: MaxactError) -> None:
-                if not isinstance(error, ChangedImage):
-                    raise AuditError(f"image {image_id} cannot be read back: {error}") from error
-                checker.discrepancies.append(Discrepancy("", -1, image_id, str(error)))
-                task.advance()
 
-            for image_id, pixels in read_images(index, chosen, decoder, problem=note_problem):
-                checker.image_id = image_id
+def run_again(index: Index, network: Network, choice: Choice, reporter: Reporter) -> Rerun:
+    """Run the chosen images through the network.
+
+    Args:
+        index: open.
+        network: that was indexed.
+        choice: the images.
+        reporter: shows the progress.
+
+    Raises:
+        AuditError: when an image cannot be read back or decoded.
+        LayerError: when a layer is not in the network, or of another shape.
+    """
+    config = index.run["config"]
+    checker = _Checker(index, choice.complete)
+    decoder = partial(decode_original, channels=network.preprocess.channels, decoder=config["decoder"])
+    dtype, memory_format = DTYPES[config["precision"]], MEMORY_FORMATS[config["memory_format"]]
+    module = place_module(network, config["precision"], config["memory_format"])
+    with (
+        Probes(module, index.layers, checker.compare, config["score"]) as probes,
+        reporter.task("checking", len(choice.image_ids), "images") as task,
+    ):
+
+        def note_problem(image_id: int, error: MaxactError) -> None:
+            if not isinstance(error, ChangedImage):
+                raise AuditError(f"image {image_id} cannot be read back: {error}") from error
+            checker.findings.add(Discrepancy("", -1, image_id, str(error)))
+            task.advance()
+
+        for first in range(0, len(choice.image_ids), _IMAGES_AT_ONCE):
+            chosen = choice.image_ids[first : first + _IMAGES_AT_ONCE]
+            checker.load(chosen)
+            for image_id, original in read_images(index, chosen, decoder, problem=note_problem):
+                pixels = to_network(original, network.preprocess)
+                checker.compare_picture(image_id, original, pixels)
                 probes(network.normalise(pixels[None]).to(dtype=dtype, memory_format=memory_format))
                 task.advance()
-        found = (*find_inconsistencies(index, top=config["top"]), *checker.discrepancies)
-    return Audit(len(chosen), checker.peaks, checker.absences, found, checker.worst)
-
-
-def _read_records(index: Index, layer: Layer, k: int) -> _Records:
-    rows: dict[int, list[tuple[int, str, float, int, int]]] = {}
-    listed: dict[tuple[str, int], set[int]] = {}
-    floor = np.full(layer.units, -np.inf)
-    ceiling = np.full(layer.units, np.inf)
-    scale = np.zeros(layer.units)
-    spread = index.sql(
-        'SELECT unit, "min", "max", images - round(active_fraction * images) FROM units WHERE layer = $layer',
-        layer=layer.name,
-    )
-    for unit, low, high, inactive in spread.rows:
-        floor[unit], scale[unit] = low, high - low
-        ceiling[unit] = -np.inf if low == 0 and inactive > k else high
-    top = index.sql(
-        "SELECT unit, side, activation, image_id, y, x, rank FROM top WHERE layer = $layer ORDER BY rank",
-        layer=layer.name,
-    )
-    for unit, side, activation, image_id, y, x, rank in top.rows:
-        rows.setdefault(image_id, []).append((unit, side, activation, y, x))
-        listed.setdefault((side, image_id), set()).add(unit)
-        if rank == k:
-            (floor if side == "high" else ceiling)[unit] = activation
-    return _Records(rows, listed, floor, ceiling, scale)
-
-
-def _choose_images(index: Index, records: Sequence[_Records], sample: int, seed: int) -> list[int]:
-    """image_ids drawn at random until the images have `sample` recorded peaks."""
-    images = [row[0] for row in index.sql("SELECT image_id FROM images ORDER BY image_id").rows]
-    order = np.random.default_rng(seed).permutation(len(images))
-    chosen: list[int] = []
-    peaks = 0
-    for row in order:
-        if peaks >= sample:
-            break
-        chosen.append(images[row])
-        peaks += sum(len(layer.rows.get(images[row], ())) for layer in records)
-    return chosen
+    findings = [checker.findings] + ([checker.recount.compare(index)] if checker.recount else [])
+    return Rerun(tuple(findings), checker.peaks, checker.absences, checker.worst)
 
 
 class _Checker:
-    """Compares one image's peaks with the records, layer by layer."""
+    """Compares one image's peaks with the records, layer by layer.
 
-    def __init__(self, layers: Sequence[Layer], records: Sequence[_Records], precision: Precision) -> None:
-        self.layers, self.records = layers, records
-        self.tolerance = TOLERANCE[precision]
+    Conditions are written as what must hold, so that a recorded NaN breaks them.
+    """
+
+    def __init__(self, index: Index, complete: bool) -> None:
+        self.index, self.layers = index, index.layers
+        self.tolerance = TOLERANCE[index.run["config"]["precision"]]
         self.image_id = -1
+        self.records: list[LayerRecords] = []
+        self.pictures: dict[int, PictureRecord] = {}
+        self.recount = Recount(index.layers) if complete else None
         self.peaks = self.absences = 0
-        self.discrepancies: list[Discrepancy] = []
+        self.findings = Findings()
         self.worst = 0.0
+
+    def load(self, image_ids: Sequence[int]) -> None:
+        """Read the records of some images, in place of the last ones."""
+        top = self.index.run["config"]["top"]
+        self.records = [read_records(self.index, layer, top, image_ids) for layer in self.layers]
+        self.pictures = read_pictures(self.index, image_ids)
+
+    def compare_picture(self, image_id: int, original: Tensor, pixels: Tensor) -> None:
+        """Begin an image: compare size and perceptual hash with those of (channel, y, x) pixels."""
+        self.image_id, record = image_id, self.pictures[image_id]
+        height, width = original.shape[1:]
+        if (record.width, record.height) != (width, height):
+            what = f"has {record.width} x {record.height} pixels recorded, but {width} x {height}"
+            self.findings.add(Discrepancy("", -1, self.image_id, what))
+        phash = perceptual_hash(pixels)
+        if record.phash != phash:
+            what = f"has the perceptual hash {record.phash} recorded, but {phash}"
+            self.findings.add(Discrepancy("", -1, self.image_id, what))
 
     def compare(self, index: int, peaks: Peaks) -> None:
         """The watcher: one image, one layer."""
         layer, records = self.layers[index], self.records[index]
         values = peaks.values[0].double().numpy()
-        maps = peaks.view[0]
-        size = np.maximum(np.abs(values), records.scale / 100)
+        scale = np.nan_to_num(records.high - records.low, nan=0.0, posinf=0.0, neginf=0.0)
+        size = np.maximum(np.abs(values), scale / 100)
         slack = self.tolerance * size
-        for unit, side, activation, y, x in records.rows.get(self.image_id, ()):
-            self.peaks += 1
-            difference = abs(values[unit] - activation)
-            inside = 0 <= y < maps.shape[1] and 0 <= x < maps.shape[2]
-            # `find_inconsistencies` reports positions outside the grid.
-            at_position = float(maps[unit, y, x]) if inside else math.nan
-            if difference > slack[unit]:
-                self._note(layer, unit, f"{side} peak {activation:g}, now {values[unit]:g}")
-            elif values[unit] == float(maps[unit].amax()) and (values[unit] - at_position > slack[unit]):
-                self._note(layer, unit, f"position ({y}, {x}) gives {at_position:g}, not the peak")
-            else:
-                self.worst = max(self.worst, difference / max(size[unit], 1e-12))
-        for side, beats in (
-            ("high", values - slack > records.floor),
-            ("low", values + slack < records.ceiling),
+        if self.recount:
+            self.recount.add(index, self.pictures[self.image_id].label, values, slack)
+        for entry in records.entries.get(self.image_id, ()):
+            self._compare_entry(layer, entry, values, peaks.view[0], size)
+        inside = (values + slack >= records.low) & (values - slack <= records.high)
+        for unit in (~inside).nonzero()[0]:
+            what = f"{values[unit]:g} is outside of {records.low[unit]:g} to {records.high[unit]:g}"
+            self._note(layer, int(unit), what)
+        for side, stays_out in (
+            ("high", values - slack <= records.floor),
+            ("low", values + slack >= records.ceiling),
         ):
-            listed = records.listed.get((side, self.image_id), set())
+            listed = records.listed(self.image_id, side)
             self.absences += len(values) - len(listed)
-            for unit in beats.nonzero()[0]:
+            for unit in (~stays_out).nonzero()[0]:
                 if int(unit) not in listed:
                     self._note(layer, int(unit), f"{values[unit]:g} belongs on the {side} list")
 
+    def _compare_entry(
+        self,
+        layer: Layer,
+        entry: Entry,
+        values: npt.NDArray[np.float64],
+        view: Tensor,
+        size: npt.NDArray[np.float64],
+    ) -> None:
+        """Compare one recorded peak: its activation, and what is at its position.
+
+        Args:
+            layer: it is of.
+            entry: the peak.
+            values: (unit,) peaks of the image now.
+            view: (unit, y, x), the layer's output.
+            size: (unit,) that differences are relative to.
+        """
+        self.peaks += 1
+        unit, slack = entry.unit, self.tolerance * size[entry.unit]
+        difference = abs(values[unit] - entry.activation)
+        if not difference <= slack:
+            now = f"{values[unit]:g}"
+            self._note(layer, unit, f"{entry.source} peak {entry.activation:g}, now {now}")
+            return
+        self.worst = max(self.worst, difference / max(size[unit], 1e-12))
+        # Rules report positions outside the grid.
+        if 0 <= entry.y < view.shape[1] and 0 <= entry.x < view.shape[2]:
+            plane = view[unit].float()
+            highest, there = float(plane.amax()), float(plane[entry.y, entry.x])
+            spread = max(abs(highest), (highest - float(plane.amin())) / 100, float(size[unit]))
+            if not highest - there <= self.tolerance * spread:
+                where = f"position ({entry.y}, {entry.x})"
+                self._note(layer, unit, f"{where} gives {there:g}, not the peak {highest:g}")
+
     def _note(self, layer: Layer, unit: int, what: str) -> None:
-        self.discrepancies.append(Discrepancy(layer.name, unit, self.image_id, what))
+        self.findings.add(Discrepancy(layer.name, unit, self.image_id, what))

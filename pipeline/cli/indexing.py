@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryForma
 from pipeline.cli.options import (
     INDEX,
     MAX_COUNT,
+    AsJson,
     Device,
     Directions,
     IndexedNetwork,
@@ -26,7 +28,7 @@ from pipeline.cli.options import (
     Trust,
     cache_folder,
 )
-from pipeline.cli.output import print_line
+from pipeline.cli.output import print_line, write_rows
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
 
 if TYPE_CHECKING:
@@ -166,8 +168,15 @@ def merge(
 def check(
     out: Out,
     sample: Annotated[
-        int, typer.Option(min=1, max=MAX_COUNT, help="Recorded peaks to check, at least.")
-    ] = 1000,
+        int,
+        typer.Option(
+            min=0, max=MAX_COUNT, help="Images to run again; 0 compares only the tables and the parts."
+        ),
+    ] = 128,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Run all images again, and read all shards of the dataset, local or not."),
+    ] = False,
     seed: Seed = 0,
     data: MovedData = None,
     files: Annotated[
@@ -177,40 +186,45 @@ def check(
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
     trust: Trust = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Verify the tables, run recorded images through the network again and compare; exits with 1 on a
-    difference.
+    """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
 
     \b
     Examples:
       maxact check out/demo
-      maxact check out/demo --sample 20000 --seed 7
+      maxact check out/demo --sample 1000 --seed 7
+      maxact check out/demo --sample 0      # needs neither dataset nor network
+      maxact check out/demo --all
       maxact check out/demo --files
     """
     if files:
         _check_files(out)
         return
-    from pipeline.check.rerun import MAX_SHOWN, check_index
+    from pipeline.check.audit import MAX_SHOWN, check_index
+    from pipeline.check.report import describe
 
     audit = check_index(
         out,
-        sample=sample,
+        sample=None if every else sample,
         seed=seed,
         network=network,
         weights=weights,
         data=data or (),
         trust=trust,
+        cache=cache_folder(),
         reporter=ConsoleReporter(),
     )
-    for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-        print_line(str(discrepancy))
-    print_line(
-        f"{readable_count(audit.images, 'image')} run again: "
-        f"{readable_count(audit.peaks, 'recorded peak')} and "
-        f"{readable_count(audit.absences, 'absence')} compared, {len(audit.discrepancies):,} disagree; "
-        f"largest relative difference {audit.worst:.1e}"
-    )
-    if audit.discrepancies:
+    if as_json:
+        fields = ("layer", "unit", "image_id", "what")
+        rows = [[getattr(found, name) for name in fields] for found in audit.discrepancies]
+        write_rows(sys.stdout, fields, rows, "json")
+    else:
+        for discrepancy in audit.discrepancies[:MAX_SHOWN]:
+            print_line(str(discrepancy))
+    for line in describe(audit):
+        print_line(line, error=as_json)
+    if audit.found:
         raise typer.Exit(1)
 
 

@@ -8,13 +8,13 @@ times of its files, tells cheaply that a file was not touched; a copied dataset 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import ShardError
 
-__all__ = ["ShardReader", "byte_digest"]
+__all__ = ["ShardReader", "byte_digest", "content_digest"]
 
 MAX_TEXT_BYTES = 1 << 16
 """Bytes that the key, the label or the origin of a sample may have in UTF-8."""
@@ -52,7 +52,7 @@ class ShardReader:
         """
         shard = self.shard
         self.stamp = shard.stamp()
-        digest = hashlib.blake2b(digest_size=16)
+        digest = _new_digest()
         for item in shard.samples():
             completed = _complete(item, shard.name)
             digest.update(_record(completed))
@@ -64,6 +64,18 @@ class ShardReader:
                 "writes to the dataset",
             )
         self.content = digest.hexdigest()
+
+
+def content_digest(items: Iterable[Sample | BadSample]) -> str:
+    """The content of a shard with these samples; of each, only what a run records is needed."""
+    digest = _new_digest()
+    for item in items:
+        digest.update(_record(item))
+    return digest.hexdigest()
+
+
+def _new_digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 def _complete(item: Sample | BadSample, shard: str) -> Sample | BadSample:

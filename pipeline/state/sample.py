@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SAMPLE_SIZE", "STRATA_COUNT", "PeakSample", "image_hash", "merge_samples", "strata_rows"]
+__all__ = [
+    "PER_STRATUM",
+    "SAMPLE_SIZE",
+    "STRATA_COUNT",
+    "PeakSample",
+    "image_hash",
+    "merge_samples",
+    "strata_rows",
+]
 
 SAMPLE_SIZE = 128
 """Images in the sample: 12.8 expected in each tenth of a unit's range."""

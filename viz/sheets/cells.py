@@ -24,7 +24,7 @@ from viz.sheets.layout import TILE, TILES
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 from viz.sheets.typography import readable_label
 
-__all__ = ["gather_cells"]
+__all__ = ["GOOD", "gather_cells", "open_rendering"]
 
 ALL_RANKS = 1 << 30
 """More ranks than any index has: all top images are considered, as copies are skipped."""
@@ -168,12 +168,12 @@ def _open_synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
     if not renders:
         return None
     shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:MAX_FACETS]
-    pictures = tuple(_open_render(out, row) for row in shown)
+    pictures = tuple(open_rendering(out, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
     return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))
 
 
-def _open_render(out: Path, row: Rendered) -> Image.Image:
+def open_rendering(out: Path, row: Rendered) -> Image.Image:
     """Open a rendering, crop it to the target's receptive field and pad it to a square."""
     try:
         with Image.open(io.BytesIO(row.read(out)), formats=["PNG"]) as file:

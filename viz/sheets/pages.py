@@ -22,8 +22,7 @@ from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from pipeline.visible import visible
 from viz.file_names import file_name
-from viz.objectives.text import is_at_centre
-from viz.planning.effective_field import narrowed
+from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
@@ -103,7 +102,7 @@ def _draw_layer(
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
     renders, recipe = _choose_renders(index, layer.name, units, recipe)
-    seen = _rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
+    seen = rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
     chunks = [units[first : first + page_units] for first in range(0, len(units), page_units)]
@@ -149,18 +148,6 @@ def _choose_renders(
         unit: [row for row in rows if (row.recipe, row.objective) == best] for unit, rows in found.items()
     }
     return chosen, f"{best[0]} ({best[1]})"
-
-
-def _rendered_field(layer: Layer, rows: Sequence[Rendered]) -> Layer:
-    """Narrow the receptive field of a layer to the canvas of its renderings.
-
-    Real patches then have the same size as the renderings. Only renderings of the centre position
-    are considered, as the canvas of other positions may be clipped at a border.
-    """
-    centred = [row for row in rows if is_at_centre(row.objective)]
-    if not centred or layer.stride_y < 1 or layer.stride_x < 1:
-        return layer
-    return narrowed(layer, max(max(b.bottom - b.top, b.right - b.left) for b in (row.box for row in centred)))
 
 
 def _describe_field(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:

@@ -12,7 +12,7 @@ from viz.sheets.layout import Rect
 from viz.sheets.palette import ACCENT, FAINT, INK, SILHOUETTE, SOFT_INK
 from viz.sheets.typography import font, readable_number
 
-__all__ = ["draw_plot"]
+__all__ = ["bar_heights", "draw_plot"]
 
 BAR = 4
 """Width of a histogram bar in pixels."""
@@ -35,7 +35,7 @@ def draw_plot(page: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: Re
     def to_x(value: float) -> int:
         return round(axis.left + (value - low) / (high - low) * (axis.width - 1))
 
-    for column, height in _bar_heights(cell.histogram, low, high, axis.width // BAR):
+    for column, height in bar_heights(cell.histogram, low, high, axis.width // BAR):
         left, top = axis.left + column * BAR, axis.bottom - max(2, round(height * axis.height))
         pen.rectangle((left, top, left + BAR - 1, axis.bottom), SILHOUETTE)
     pen.rectangle((axis.left, axis.bottom, axis.right - 1, axis.bottom + 1), fill=FAINT)
@@ -88,7 +88,7 @@ def _plot_range(cell: Cell) -> tuple[float, float]:
     return (low - margin if low < 0 else low), high + margin
 
 
-def _bar_heights(
+def bar_heights(
     histogram: Sequence[Bucket], low: float, high: float, columns: int
 ) -> list[tuple[int, float]]:
     """Return (column, height) of the columns with images; heights are logarithmic, from 0 to 1."""

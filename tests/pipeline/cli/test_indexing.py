@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -298,10 +299,27 @@ def test_merging_what_does_not_fit_is_refused(tars: list[Path], indexed: Path, t
 def test_check_says_how_much_agrees(indexed: Path) -> None:
     result = run("check", indexed)
     assert result.exit_code == 0
+    assert "tables: every row compared with a merge of the parts\n" in result.stdout
+    assert "dataset: 3 of 3 shards read and compared\n" in result.stdout
     assert re.search(
-        r"15 images run again: 90 recorded peaks and 180 absences compared, 0 disagree",
+        r"15 images of 15 run again: \d+ recorded peaks and 180 absences compared;", result.stdout
+    )
+    assert result.stdout.endswith("\n0 discrepancies found\n")
+    assert "sample:" not in result.stdout, "every image was run"
+
+
+def test_check_says_what_a_sample_can_tell(indexed: Path) -> None:
+    result = run("check", indexed, "--sample", "4")
+    assert result.exit_code == 0
+    assert re.search(
+        r"sample: 2 were drawn from the \d+ images that lists name; the probability to miss a forgery in "
+        r"1% of them 0\.\d+, 5% of them 0\.\d+; --all runs every image",
         result.stdout,
     )
+    assert "15 images of 15 run again" in run("check", indexed, "--all").stdout
+    result = run("check", indexed, "--sample", "0")
+    assert "run again" not in result.stdout
+    assert result.stdout.endswith("\n0 discrepancies found\n")
 
 
 def test_check_exits_with_one_on_a_lie(tars: list[Path], tmp_path: Path) -> None:
@@ -316,8 +334,28 @@ def test_check_exits_with_one_on_a_lie(tars: list[Path], tmp_path: Path) -> None
     rewrite(tmp_path, "top", change)
     result = run("check", tmp_path)
     assert result.exit_code == 1
+    assert re.search(
+        r"first unit 2 image \d+: top side high rank 3: activation .*, by the parts", result.stdout
+    )
     assert re.search(r"first unit 2 image \d+: high peak .*, now", result.stdout)
-    assert "0 disagree" not in result.stdout
+    assert re.search(r"\n\d discrepancies found\n$", result.stdout)
+    result = run("check", tmp_path, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert {(row["layer"], row["unit"]) for row in found} == {("first", 2)}
+    assert "discrepancies found" in result.stderr
+
+
+def test_check_prints_a_few_of_many(tars: list[Path], tmp_path: Path) -> None:
+    from tests.fixtures.tables import rewrite
+
+    assert run("index", *tars, "-o", tmp_path, *OPTIONS).exit_code == 0
+    rewrite(tmp_path, "units", lambda rows: [{**row, "p90": row["max"]} for row in rows])
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    *shown, more = [line for line in result.stdout.splitlines() if re.match(r"first|second|\.\.\.", line)]
+    assert len(shown) == 10
+    assert re.fullmatch(r"\.\.\. and \d+ more", more)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"schema_version": 99}', '{"schema_version": 1}', "{"])

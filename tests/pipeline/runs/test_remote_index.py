@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.check.rerun import check_index
+from pipeline.check.audit import check_index
 from pipeline.config import RunConfig
 from pipeline.data import files as remote
 from pipeline.errors import MaxactError, ShardError

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.check.rerun import check_index
+from pipeline.check.audit import check_index
 from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
 from pipeline.progress import Silent
 from pipeline.query.index import open_index

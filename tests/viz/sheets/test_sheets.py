@@ -17,12 +17,13 @@ from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, U
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
 from tests.fixtures.small_index import FINGERPRINT, build_index
+from viz.render.field import rendered_field
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page
-from viz.sheets.pages import _rendered_field, draw_sheets
+from viz.sheets.pages import draw_sheets
 from viz.sheets.typography import (
     REPLACEMENT,
     drawable,
@@ -226,11 +227,11 @@ def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
     with open_index(copy) as index:
         layer = index.layer("blocks.1")
     small = _rendered(1, box_right=14.0, box_bottom=9.0)
-    seen = _rendered_field(layer, [small])
+    seen = rendered_field(layer, [small])
     assert 4 <= seen.rf_h <= 5 < layer.rf_h
     assert seen.box(2, 2).top + seen.box(2, 2).bottom == layer.box(2, 2).top + layer.box(2, 2).bottom
-    assert _rendered_field(layer, [replace(small, objective="point@0,0")]) == layer
-    assert _rendered_field(layer, []) == layer
+    assert rendered_field(layer, [replace(small, objective="point@0,0")]) == layer
+    assert rendered_field(layer, []) == layer
 
 
 def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:

@@ -1,0 +1,96 @@
+"""Addresses of the pages and pictures of an atlas, relative to its folder.
+
+Layers are numbered in forward order, units and images have the numbers of the index, and labels are
+named by a digest: text from a dataset never becomes a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+
+__all__ = [
+    "FRONT",
+    "card_file",
+    "front_page",
+    "image_page",
+    "label_page",
+    "layer_data",
+    "layer_page",
+    "masks_file",
+    "photograph_file",
+    "relative",
+    "rendering_file",
+    "sql_page",
+    "strip_file",
+    "unit_page",
+]
+
+FRONT = "index.html"
+"""The front page."""
+
+
+def front_page() -> str:
+    """The front page."""
+    return FRONT
+
+
+def layer_page(ordinal: int) -> str:
+    """The page of a layer, by its place in forward order."""
+    return f"layer/{ordinal}.html"
+
+
+def layer_data(ordinal: int) -> str:
+    """The script with the statistics of a layer's units."""
+    return f"data/{ordinal}.js"
+
+
+def unit_page(ordinal: int, unit: int) -> str:
+    """The page of a unit."""
+    return f"unit/{ordinal}/{unit}.html"
+
+
+def card_file(ordinal: int, unit: int) -> str:
+    """The picture of a unit: its rendering, and the patches of its top images."""
+    return f"pictures/{ordinal}/{unit}.webp"
+
+
+def strip_file(ordinal: int, unit: int) -> str:
+    """The picture of a unit's lowest images and of its strata."""
+    return f"pictures/{ordinal}/{unit}-range.webp"
+
+
+def masks_file(ordinal: int, unit: int) -> str:
+    """The masks of a unit's top images, side by side."""
+    return f"maps/{ordinal}/{unit}.png"
+
+
+def rendering_file(ordinal: int, unit: int, number: int) -> str:
+    """The picture of one rendering of a unit, counted from 0."""
+    return f"pictures/{ordinal}/{unit}-{number}.webp"
+
+
+def photograph_file(image_id: int) -> str:
+    """The picture of a whole photograph."""
+    return f"photographs/{image_id:x}.webp"
+
+
+def image_page(image_id: int) -> str:
+    """The page of an image."""
+    return f"image/{image_id:x}.html"
+
+
+def label_page(label: str) -> str:
+    """The page of a label."""
+    digest = hashlib.blake2b(label.encode("utf-8", "surrogatepass"), digest_size=8)
+    return f"label/{digest.hexdigest()}.html"
+
+
+def sql_page() -> str:
+    """The page with the SQL behind the panels."""
+    return "sql.html"
+
+
+def relative(page: str, target: str) -> str:
+    """The address of `target` as a link on `page`."""
+    return posixpath.relpath(target, posixpath.dirname(page) or ".")

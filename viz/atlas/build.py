@@ -1,0 +1,179 @@
+"""Build the atlas of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import NetworkError, StoreError, UsageError
+from pipeline.networks.network import Network
+from pipeline.progress import Reporter, Silent
+from pipeline.query.index import Index
+from pipeline.query.selection import ALL_UNITS, Patterns, Units
+from pipeline.store.leftovers import writing
+from pipeline.version import installed_version
+from viz.atlas.collect import collect_layer, collect_photographs
+from viz.atlas.content import LayerContent
+from viz.atlas.files import AtlasFiles
+from viz.atlas.links import link_up
+from viz.atlas.maps import has_map
+from viz.atlas.pages import Pages, Site
+from viz.atlas.photographs import PictureOptions, Pictures
+from viz.atlas.static import write_static
+from viz.render.render_index import index_network
+from viz.render.table import Rendered, load_renders, note_hidden
+
+__all__ = ["AtlasSummary", "build_atlas"]
+
+TOP = 9
+"""Top images of a unit that the atlas shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtlasSummary:
+    """The result of a build.
+
+    Args:
+        page: the front page.
+        layers: in the atlas.
+        units: in the atlas.
+        photographs: in the atlas.
+        drawn: units whose pictures were drawn, not kept from an earlier build.
+        size: of all files, in bytes.
+    """
+
+    page: Path
+    layers: int
+    units: int
+    photographs: int
+    drawn: int
+    size: int
+
+
+def build_atlas(
+    index: Index,
+    *,
+    layers: Patterns = (),
+    units: Units = ALL_UNITS,
+    max_side: int = 320,
+    quality: int = 75,
+    maps: bool = True,
+    network: Network | str | None = None,
+    weights: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> AtlasSummary:
+    """Build a static web site of an index in OUT/atlas.
+
+    Files that are there already and would not change are kept, so the same call continues an
+    interrupted build and updates an atlas after more units were rendered. Files of layers or units
+    that are no longer chosen are removed.
+
+    Args:
+        index: open.
+        layers: names or globs, a plain string is one of them; all layers for none.
+        units: numbers, or text such as `0-23`.
+        max_side: longer side of the whole photographs, in pixels.
+        quality: of WebP pictures, 1 to 100.
+        maps: show where in the photographs the units are active, which runs the network on them.
+        network: used instead of the one that the index names; a name is loaded.
+        weights: a file, where the one that the index names is no longer there.
+        reporter: shows the progress.
+
+    Raises:
+        LayerError: if the index has no such layer.
+        SourceError: if the dataset cannot be found.
+        StoreError: if an image or a rendering cannot be read, or a file cannot be written.
+        UsageError: if a layer has no such units, or an option is out of range.
+    """
+    reporter = reporter or Silent()
+    if not 1 <= quality <= 100:
+        raise UsageError(f"the quality is 1 to 100, got {quality}")
+    if max_side < 32:
+        raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
+    note_hidden(index.out, index.run["fingerprint"], reporter)
+    contents = _collect(index, layers, units, reporter)
+    shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
+    links = link_up(contents, collect_photographs(index, shown))
+    loaded = _load_network(index, network, weights, contents, reporter) if maps else None
+    folder = index.out / "atlas"
+    with writing(index.out), AtlasFiles(folder) as files:
+        pictures = Pictures(index, files, PictureOptions(max_side, quality), loaded)
+        drawn = pictures.draw(contents, links.photographs, reporter)
+        pages = Pages(_site(index), contents, links)
+        _write_pages(pages, pictures, files, reporter)
+        write_static(files)
+        size = files.finish()
+    counted = sum(len(content.units) for content in contents)
+    return AtlasSummary(folder / "index.html", len(contents), counted, len(shown), drawn, size)
+
+
+def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:
+    chosen = index.choose(layers, units)
+    renders: dict[str, dict[int, list[Rendered]]] = {}
+    for row in load_renders(index.out):
+        if row.index_fingerprint != index.run["fingerprint"]:
+            continue
+        renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
+    contents = []
+    with reporter.task("reading tables", len(chosen), "layers") as task:
+        for layer, numbers in chosen:
+            found = renders.get(layer.name, {})
+            contents.append(collect_layer(index, layer, sorted(numbers), found, top=TOP))
+            task.advance()
+    return contents
+
+
+def _load_network(
+    index: Index,
+    network: Network | str | None,
+    weights: str | Path | None,
+    contents: Sequence[LayerContent],
+    reporter: Reporter,
+) -> Network | None:
+    """The network, or None with a note where no layer has a map or it cannot be loaded."""
+    if not any(has_map(content.layer) for content in contents):
+        return None
+    try:
+        return index_network(index, network=network, weights=weights)
+    except (NetworkError, StoreError) as error:
+        if network is not None or weights is not None:
+            raise  # what was given for this call is not passed over
+        reporter.note(f"activation maps are left out: {error}")
+        return None
+
+
+def _site(index: Index) -> Site:
+    run = index.run
+    return Site(
+        out=str(index.out),
+        network=str(run["network"]["name"]),
+        dataset=str(run["dataset"]["name"]),
+        images=int(run["counts"]["images"]),
+        preprocess=index.preprocess,
+        colophon=f"maxact {installed_version() or ''}".rstrip(),
+    )
+
+
+def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: Reporter) -> None:
+    links = pages.links
+    total = sum(1 + len(content.units) for content in pages.layers)
+    total += len(links.photographs) + len(links.by_label) + 2
+    with reporter.task("writing pages", total, "pages") as task:
+
+        def write(page: tuple[str, str], count: int = 1) -> None:
+            files.write_text(*page)
+            task.advance(count)
+
+        write(pages.front())
+        write(pages.sql())
+        write(pages.search_data(), 0)
+        for place, content in enumerate(pages.layers):
+            write(pages.layer(place))
+            write(pages.layer_data(place), 0)
+            for number in range(len(content.units)):
+                write(pages.unit(place, number, masks=pictures.has_masks(content.layer)))
+        for image_id in links.photographs:
+            write(pages.image(image_id))
+        for label in links.by_label:
+            write(pages.label(label))

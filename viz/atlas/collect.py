@@ -1,0 +1,158 @@
+"""Read what an atlas shows from the tables of an index, layer by layer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pipeline.layers.layer import Layer
+from pipeline.query.index import Index
+from pipeline.query.results import TopImage
+from viz.atlas.content import LabelMean, LayerContent, Neighbour, Patch, Photograph, UnitContent
+from viz.inputs.top_images import choose_images
+from viz.render.field import rendered_field
+from viz.render.table import Rendered
+from viz.sheets.cells import GOOD
+
+__all__ = ["collect_layer", "collect_photographs"]
+
+ALL_RANKS = 1 << 30
+"""More ranks than any index has: all listed images are considered, as copies are skipped."""
+
+LOWEST = 4
+"""Images of the lowest peaks that are shown."""
+
+LABELS = 8
+"""Labels that are shown of a unit."""
+
+NEIGHBOURS = 8
+"""Similar units that are shown of a unit."""
+
+MIN_SHARED = 3
+"""Images that two units must have in both lists to be called similar."""
+
+STATISTICS = "SELECT * FROM units WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit"
+
+STRATA = """
+SELECT unit, stratum, arg_min(activation, image_id) AS activation, min(image_id) AS image_id,
+    arg_min(y, image_id) AS y, arg_min(x, image_id) AS x
+FROM strata WHERE layer = $layer AND unit IN (SELECT unnest($units))
+GROUP BY unit, stratum ORDER BY unit, stratum
+"""
+
+CLASSES = """
+SELECT unit, label, images, mean_peak FROM (
+    SELECT *, row_number() OVER (PARTITION BY unit ORDER BY mean_peak DESC, label) AS place
+    FROM classes WHERE layer = $layer AND unit IN (SELECT unnest($units))
+) WHERE place <= $count ORDER BY unit, place
+"""
+
+HISTOGRAMS = """
+SELECT unit, lower, upper, images FROM histograms
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
+"""
+
+SIMILAR = """
+WITH listed AS (
+    SELECT unit, image_id, count(*) OVER (PARTITION BY unit) AS length FROM top
+    WHERE layer = $layer AND side = 'high'
+), paired AS (
+    SELECT a.unit, b.unit AS other, count(*) AS shared,
+        count(*) / (any_value(a.length) + any_value(b.length) - count(*)) AS jaccard
+    FROM listed AS a JOIN listed AS b ON a.image_id = b.image_id AND a.unit <> b.unit
+    WHERE a.unit IN (SELECT unnest($units)) AND b.unit IN (SELECT unnest($units))
+    GROUP BY a.unit, b.unit HAVING count(*) >= $shared
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY unit ORDER BY jaccard DESC, shared DESC, other) AS place
+    FROM paired
+)
+SELECT unit, other, shared, jaccard FROM ranked WHERE place <= $count ORDER BY unit, place
+"""
+
+PHOTOGRAPHS = """
+SELECT image_id, key, label, width, height FROM images
+WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
+"""
+
+
+def collect_layer(
+    index: Index,
+    layer: Layer,
+    units: Sequence[int],
+    renders: Mapping[int, Sequence[Rendered]],
+    *,
+    top: int,
+) -> LayerContent:
+    """Read the content of a layer.
+
+    Args:
+        index: open.
+        layer: of the index.
+        units: of the layer, ascending.
+        renders: the layer's renderings by unit.
+        top: images of the highest peaks to show.
+    """
+    found = {
+        name: _by_unit(index, text, layer, units, **more)
+        for name, text, more in (
+            ("statistics", STATISTICS, {}),
+            ("strata", STRATA, {}),
+            ("labels", CLASSES, {"count": LABELS}),
+            ("histogram", HISTOGRAMS, {}),
+            ("similar", SIMILAR, {"count": NEIGHBOURS, "shared": MIN_SHARED}),
+        )
+    }
+    high = index.tops(layer.name, units, n=ALL_RANKS)
+    low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
+    classes = index.class_names(layer.name)
+    return LayerContent(
+        layer,
+        rendered_field(layer, (row for unit in units for row in renders.get(unit, ()))),
+        tuple(
+            UnitContent(
+                layer=layer.name,
+                unit=unit,
+                title=classes[unit] if classes else "",
+                statistics=found["statistics"][unit][0],
+                high=_patches(choose_images(high[unit], top)),
+                low=_patches(choose_images(low[unit], LOWEST)),
+                strata=tuple(
+                    Patch(row["image_id"], row["activation"], row["y"], row["x"], row["stratum"])
+                    for row in found["strata"][unit]
+                ),
+                labels=tuple(
+                    LabelMean(row["label"], row["images"], row["mean_peak"]) for row in found["labels"][unit]
+                ),
+                histogram=tuple(
+                    (row["lower"], row["upper"], row["images"]) for row in found["histogram"][unit]
+                ),
+                renderings=tuple(
+                    sorted(renders.get(unit, ()), key=lambda row: (row.status not in GOOD, *row.key))
+                ),
+                neighbours=tuple(
+                    Neighbour(row["other"], row["shared"], row["jaccard"]) for row in found["similar"][unit]
+                ),
+            )
+            for unit in units
+        ),
+    )
+
+
+def _by_unit(
+    index: Index, text: str, layer: Layer, units: Sequence[int], **more: int
+) -> dict[int, list[dict[str, Any]]]:
+    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in index.sql(text, layer=layer.name, units=list(units), **more).dicts():
+        rows[row["unit"]].append(row)
+    return rows
+
+
+def _patches(images: Iterable[TopImage]) -> tuple[Patch, ...]:
+    return tuple(Patch(i.image_id, i.activation, i.y, i.x, i.rank) for i in images)
+
+
+def collect_photographs(index: Index, image_ids: Iterable[int]) -> dict[int, Photograph]:
+    """Read the rows of images, by image_id."""
+    rows = index.sql(PHOTOGRAPHS, ids=sorted(set(image_ids))).dicts()
+    return {row["image_id"]: Photograph(**row) for row in rows}

@@ -1,0 +1,271 @@
+"""Write the pages of an atlas from templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipeline.images.preprocess import Box, Preprocess
+from pipeline.query.named_queries import load_query
+from pipeline.visible import mark_invisible
+from viz.atlas import addresses
+from viz.atlas.charts import plot_histogram
+from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
+from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.links import Links
+from viz.atlas.maps import GUTTER
+from viz.atlas.overview import LayerSummary, summarise
+from viz.sheets.cells import GOOD
+from viz.sheets.patches import seen_window
+from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
+
+__all__ = ["Pages", "Site"]
+
+MOST_UNITS = 60
+"""Units that the page of an image or a label shows."""
+
+MOST_IMAGES = 60
+"""Photographs that the page of a label shows."""
+
+STATUS_WORDS = {"ok": "", "retried": "second attempt", "weak": "weak", "grey": "shows nothing"}
+"""How a page writes the status of a rendering."""
+
+SQL = {
+    "top": ("Top and lowest images", load_query("top_images").sql),
+    "histogram": ("Peaks of all images", HISTOGRAMS),
+    "strata": ("From the lowest to the highest tenth", STRATA),
+    "labels": ("Labels with the highest mean peak", CLASSES),
+    "statistics": ("Statistics", STATISTICS),
+    "similar": ("Units that share top images", SIMILAR),
+}
+"""Title and text of the queries behind the panels of a unit's page, by anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all pages of an atlas have in common.
+
+    Args:
+        out: folder of the index, as commands name it.
+        network: name of the network.
+        dataset: name of the dataset.
+        images: number of indexed images.
+        preprocess: from a photograph to the network's input.
+        colophon: name and version of the program.
+    """
+
+    out: str
+    network: str
+    dataset: str
+    images: int
+    preprocess: Preprocess
+    colophon: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A patch on its photograph.
+
+    Args:
+        photograph: the whole image.
+        window: the patch in it, in pixels of the original.
+        shown: the part of it that the network saw.
+        mask: place of its mask among those of the unit; None without one.
+    """
+
+    photograph: Photograph
+    window: Box
+    shown: Box
+    mask: int | None
+
+
+class Pages:
+    """The pages of one atlas.
+
+    Args:
+        site: what they have in common.
+        layers: all layers of the atlas, in forward order.
+        links: between pages.
+    """
+
+    def __init__(self, site: Site, layers: Sequence[LayerContent], links: Links) -> None:
+        self.site, self.layers, self.links = site, layers, links
+        self._environment = Environment(
+            loader=PackageLoader("viz.atlas"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "label": lambda text: mark_invisible(readable_label(text), REPLACEMENT),
+            "plain": lambda text: mark_invisible(text, REPLACEMENT),
+            "number": _number,
+            "percent": _percent,
+            "ratio": _ratio,
+            "count": lambda value: f"{value:,}",
+            "short": lambda value: f"{value:.6g}",
+        }
+
+    @cached_property
+    def summaries(self) -> tuple[LayerSummary, ...]:
+        """One a layer, for the front page."""
+        return tuple(summarise(layer) for layer in self.layers)
+
+    def front(self) -> tuple[str, str]:
+        """Address and text of the front page."""
+        return self._page("front.html", addresses.FRONT, summaries=self.summaries)
+
+    def layer(self, place: int) -> tuple[str, str]:
+        """Address and text of the page of the layer at a place."""
+        content = self.layers[place]
+        return self._page(
+            "layer.html",
+            addresses.layer_page(content.layer.ordinal),
+            content=content,
+            summary=self.summaries[place],
+            before=self.layers[place - 1] if place else None,
+            after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
+        )
+
+    def layer_data(self, place: int) -> tuple[str, str]:
+        """Address and text of the script with the statistics of a layer's units."""
+        content = self.layers[place]
+        rows = [_row(unit) for unit in content.units]
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        data = {"layer": content.layer.name, "ordinal": content.layer.ordinal, "columns": columns}
+        return addresses.layer_data(content.layer.ordinal), f"atlas({json.dumps(data, allow_nan=False)})\n"
+
+    def search_data(self) -> tuple[str, str]:
+        """Address and text of the script that search over all layers reads."""
+        layers = [
+            {
+                "layer": content.layer.name,
+                "ordinal": content.layer.ordinal,
+                "units": [[unit.unit, _words(unit)] for unit in content.units],
+            }
+            for content in self.layers
+        ]
+        labels = [[label, addresses.label_page(label)] for label in sorted(self.links.by_label)]
+        return "data/search.js", f"atlasSearch({json.dumps({'layers': layers, 'labels': labels})})\n"
+
+    def unit(self, place: int, number: int, *, masks: bool) -> tuple[str, str]:
+        """Address and text of the page of a unit.
+
+        Args:
+            place: of the layer.
+            number: place of the unit among those of the layer that the atlas shows.
+            masks: whether the top images have masks.
+        """
+        content = self.layers[place]
+        units = content.units
+        unit = units[number]
+        spots = {
+            (kind, patch.place): self._spot(content, patch, number if masks and kind == "high" else None)
+            for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
+            for number, patch in enumerate(patches)
+        }
+        return self._page(
+            "unit.html",
+            addresses.unit_page(content.layer.ordinal, unit.unit),
+            content=content,
+            unit=unit,
+            spots=spots,
+            chart=plot_histogram(unit),
+            before=units[number - 1] if number else None,
+            after=units[number + 1] if number + 1 < len(units) else None,
+            shown={other.unit for other in units},
+            good=GOOD,
+            status_words=STATUS_WORDS,
+            gutter=GUTTER,
+        )
+
+    def sql(self) -> tuple[str, str]:
+        """Address and text of the page with the SQL behind the panels."""
+        return self._page("sql.html", addresses.sql_page(), queries=SQL)
+
+    def image(self, image_id: int) -> tuple[str, str]:
+        """Address and text of the page of an image."""
+        return self._page(
+            "image.html",
+            addresses.image_page(image_id),
+            photograph=self.links.photographs[image_id],
+            found=self.links.by_image.get(image_id, [])[:MOST_UNITS],
+            total=len(self.links.by_image.get(image_id, [])),
+        )
+
+    def label(self, label: str) -> tuple[str, str]:
+        """Address and text of the page of a label."""
+        images = self.links.images_of.get(label, [])
+        units = self.links.by_label[label]
+        return self._page(
+            "label.html",
+            addresses.label_page(label),
+            label=label,
+            photographs=[self.links.photographs[image_id] for image_id in images[:MOST_IMAGES]],
+            images=len(images),
+            found=units[:MOST_UNITS],
+            total=len(units),
+        )
+
+    def _spot(self, content: LayerContent, patch: Patch, mask: int | None) -> Spot:
+        photograph, preprocess = self.links.photographs[patch.image_id], self.site.preprocess
+        size = photograph.width, photograph.height
+        whole = Box(0, 0, preprocess.width, preprocess.height)
+        window = seen_window(content.seen, patch.y, patch.x, preprocess)
+        return Spot(
+            photograph,
+            preprocess.to_original(window, *size),
+            preprocess.to_original(whole, *size),
+            mask,
+        )
+
+    def _page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
+        def link(target: str, *numbers: Any) -> str:
+            return addresses.relative(address, getattr(addresses, target)(*numbers))
+
+        text = self._environment.get_template(template).render(
+            site=self.site,
+            layers=self.layers,
+            root=addresses.relative(address, "."),
+            link=link,
+            **values,
+        )
+        return address, text
+
+
+def _row(unit: UnitContent) -> dict[str, Any]:
+    """What the layer page sorts and filters by."""
+    row: dict[str, Any] = {"unit": unit.unit, "words": _words(unit), "dead": unit.dead}
+    for name in ("max", "mean", "std", "p50", "p99", "active_fraction", "selectivity", "precision"):
+        value = unit.statistics[name]
+        row[name] = None if value is None or value != value else float(f"{float(value):.5g}")
+    first = unit.renderings[0] if unit.renderings else None
+    row["ratio"] = None if first is None or first.ratio is None else round(first.ratio, 3)
+    row["status"] = None if first is None else first.status
+    return row
+
+
+def _words(unit: UnitContent) -> str:
+    """Title and labels of a unit, which search looks through."""
+    labels: Iterable[str] = (readable_label(mean.label) for mean in unit.labels[:3])
+    return ", ".join(dict.fromkeys(word for word in (readable_label(unit.title or ""), *labels) if word))
+
+
+def _number(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None or value != value else readable_number(float(value))
+
+
+def _percent(value: float | None) -> str:
+    if value is None or value != value:
+        return "\N{EN DASH}"
+    return f"{value * 100:.3g}\N{NO-BREAK SPACE}%"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}\N{MULTIPLICATION SIGN}"

@@ -1,0 +1,306 @@
+"""Draw the pictures of an atlas from the dataset: each photograph is read and decoded once for all units.
+
+Only units whose pictures are not there yet, or would change, are drawn. The pictures of all units of a
+pass are in memory, so that very many units are drawn in several passes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.images.decode import open_original, to_network
+from pipeline.images.preprocess import Box, Preprocess
+from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network
+from pipeline.progress import Reporter
+from pipeline.query.index import Index
+from pipeline.query.indexed_images import ShownImages
+from viz.atlas import addresses
+from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.files import AtlasFiles, digest_of
+from viz.atlas.maps import Mask, MaskMaker, encode_masks, has_map
+from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
+from viz.sheets.cells import open_rendering
+from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
+
+__all__ = ["PictureOptions", "Pictures"]
+
+VERSION = 2
+"""Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
+
+PASS_UNITS = 2000
+"""Units drawn in one pass over the photographs; each takes about 0.7 MB."""
+
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """How pictures are saved.
+
+    Args:
+        max_side: longer side of the whole photographs, in pixels.
+        quality: of WebP files, 1 to 100.
+    """
+
+    max_side: int
+    quality: int
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A unit that is being drawn.
+
+    Args:
+        content: its layer.
+        unit: the unit.
+        card: its pictures so far.
+        left: number of patches that are missing.
+        masks: of its top images, by image_id.
+    """
+
+    content: LayerContent
+    unit: UnitContent
+    card: Card
+    left: int
+    masks: dict[int, Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A patch to cut out of a photograph.
+
+    Args:
+        pending: of which unit.
+        patch: which one.
+        number: place on the card or on the strip.
+        on_card: whether it goes on the card.
+    """
+
+    pending: _Pending
+    patch: Patch
+    number: int
+    on_card: bool
+
+
+class Pictures:
+    """Draws the pictures of an atlas.
+
+    Args:
+        index: open.
+        files: of the atlas.
+        options: how pictures are saved.
+        network: gives activation maps; None leaves them out.
+    """
+
+    def __init__(
+        self, index: Index, files: AtlasFiles, options: PictureOptions, network: Network | None
+    ) -> None:
+        self._index, self._files, self._options, self._network = index, files, options, network
+        self._fingerprint = index.run["fingerprint"]
+
+    def draw(
+        self, contents: Sequence[LayerContent], known: Mapping[int, Photograph], reporter: Reporter
+    ) -> int:
+        """Draw what is missing; returns the number of units that were drawn.
+
+        Args:
+            contents: of all layers.
+            known: the images that are shown, by image_id.
+            reporter: shows the progress.
+
+        Raises:
+            SourceError: if the dataset cannot be found.
+            StoreError: if an image or a rendering cannot be read, or a file cannot be written.
+        """
+        self._draw_renderings(contents)
+        waiting = [
+            (content, unit)
+            for content in contents
+            for unit in content.units
+            if not self._is_drawn(content, unit)
+        ]
+        photographs = {
+            image_id
+            for image_id in known
+            if not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
+        }
+        passes = [waiting[first : first + PASS_UNITS] for first in range(0, len(waiting), PASS_UNITS)]
+        maps = [content.layer for content in contents if has_map(content.layer)]
+        with ExitStack() as stack:
+            masks = None
+            if self._network and maps:
+                maker = stack.enter_context(MaskMaker(self._network, maps))
+                masks = _Masks(maker, maps, self._index.preprocess)
+            pool = stack.enter_context(ThreadPoolExecutor(THREADS))
+            for number, chunk in enumerate(passes or [[]], start=1):
+                title = "drawing pictures" + (f", pass {number} of {len(passes)}" if len(passes) > 1 else "")
+                units = [self._open_unit(content, unit) for content, unit in chunk]
+                self._draw_pass(units, photographs, known, masks, pool, reporter, title)
+                photographs = set()
+        return len(waiting)
+
+    def has_masks(self, layer: Layer) -> bool:
+        """Whether units of a layer have masks."""
+        return self._network is not None and has_map(layer)
+
+    def _draw_renderings(self, contents: Sequence[LayerContent]) -> None:
+        quality = self._options.quality
+        for content in contents:
+            for unit in content.units:
+                for number, row in enumerate(unit.renderings):
+                    name = addresses.rendering_file(content.layer.ordinal, unit.unit, number)
+                    key = digest_of(VERSION, row.fingerprint, row.activation, row.file, row.sha256, quality)
+                    if not self._files.has(name, key):
+                        picture = open_rendering(self._index.out, row)
+                        self._files.write(name, key, encode_webp(picture, quality))
+
+    def _is_drawn(self, content: LayerContent, unit: UnitContent) -> bool:
+        key = self._unit_key(content, unit)
+        there = [self._files.has(name, key) for name in _names(content.layer, unit)]
+        return all(there)
+
+    def _unit_key(self, content: LayerContent, unit: UnitContent) -> str:
+        rendering = unit.renderings[0].fingerprint if unit.renderings else ""
+        patches = [(patch.image_id, patch.y, patch.x) for patch in unit.patches]
+        places = (len(unit.high), len(unit.low))
+        options = (self._options.quality, self._network is not None)
+        return digest_of(VERSION, self._fingerprint, content.seen, patches, places, rendering, options)
+
+    def _photograph_key(self, image_id: int) -> str:
+        return digest_of(VERSION, self._fingerprint, image_id, self._options)
+
+    def _open_unit(self, content: LayerContent, unit: UnitContent) -> _Pending:
+        first = unit.renderings[0] if unit.renderings else None
+        picture = open_rendering(self._index.out, first) if first else None
+        card = Card(picture, len(unit.low) + len(unit.strata))
+        return _Pending(content, unit, card, len(unit.patches), {})
+
+    def _draw_pass(
+        self,
+        units: Sequence[_Pending],
+        photographs: set[int],
+        known: Mapping[int, Photograph],
+        masks: _Masks | None,
+        pool: ThreadPoolExecutor,
+        reporter: Reporter,
+        title: str,
+    ) -> None:
+        pieces: dict[int, list[_Piece]] = defaultdict(list)
+        for pending in units:
+            for piece in _pieces(pending):
+                pieces[piece.patch.image_id].append(piece)
+        self._save_units([pending for pending in units if not pending.left], pool)
+        wanted = sorted(photographs | set(pieces))
+        shown = ShownImages(self._index, reporter)
+        with reporter.task(title, len(wanted), "images") as task:
+            for image_id, (picture, preprocess) in shown.read(wanted, _open):
+                photograph = picture
+                if preprocess != self._index.preprocess:
+                    photograph = _put_in_place(picture, known[image_id], self._index.preprocess)
+                if image_id in photographs:
+                    self._save_photograph(image_id, photograph)
+                found = pieces.pop(image_id, [])
+                self._place_patches(photograph, found, pool)
+                if masks is not None:
+                    masks.add(photograph, [piece for piece in found if piece.on_card])
+                self._save_units([piece.pending for piece in found if not piece.pending.left], pool)
+                task.advance()
+
+    def _place_patches(
+        self, photograph: Image.Image, pieces: Sequence[_Piece], pool: ThreadPoolExecutor
+    ) -> None:
+        for piece, patch in zip(pieces, pool.map(partial(self._cut, photograph), pieces), strict=True):
+            card = piece.pending.card
+            (card.place if piece.on_card else card.place_small)(piece.number, patch)
+            piece.pending.left -= 1
+
+    def _cut(self, photograph: Image.Image, piece: _Piece) -> Image.Image:
+        preprocess, patch = self._index.preprocess, piece.patch
+        window = seen_window(piece.pending.content.seen, patch.y, patch.x, preprocess)
+        return crop_patch(photograph, window, preprocess, TILE if piece.on_card else SMALL)
+
+    def _save_photograph(self, image_id: int, photograph: Image.Image) -> None:
+        data = encode_webp(shrink(photograph, self._options.max_side), self._options.quality)
+        self._files.write(addresses.photograph_file(image_id), self._photograph_key(image_id), data)
+
+    def _save_units(self, units: Sequence[_Pending], pool: ThreadPoolExecutor) -> None:
+        """Write the pictures of finished units, each once, and free them."""
+        for pending, contents in zip(units, pool.map(self._encode, units), strict=True):
+            key = self._unit_key(pending.content, pending.unit)
+            for name, data in zip(_names(pending.content.layer, pending.unit), contents, strict=True):
+                self._files.write(name, key, data)
+            pending.card = Card(None, 0)
+
+    def _encode(self, pending: _Pending) -> tuple[bytes, bytes, bytes]:
+        quality, layer = self._options.quality, pending.content.layer
+        masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
+        return (
+            encode_webp(pending.card.card, quality),
+            encode_webp(pending.card.strip, quality),
+            encode_masks(masks, layer.grid_h, layer.grid_w),
+        )
+
+
+class _Masks:
+    """Computes the masks of patches; see `MaskMaker`."""
+
+    def __init__(self, maker: MaskMaker, layers: Sequence[Layer], preprocess: Preprocess) -> None:
+        self._maker, self._preprocess = maker, preprocess
+        self._places = {layer.ordinal: place for place, layer in enumerate(layers)}
+
+    def add(self, photograph: Image.Image, pieces: Sequence[_Piece]) -> None:
+        """Add the masks of one photograph to its units."""
+        wanted: dict[int, list[_Piece]] = defaultdict(list)
+        for piece in pieces:
+            place = self._places.get(piece.pending.content.layer.ordinal)
+            if place is not None:
+                wanted[place].append(piece)
+        if not wanted:
+            return
+        grey = self._preprocess.channels == "grey"
+        pixels = np.array(photograph.convert("L") if grey else photograph)
+        tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+        units = {place: [piece.pending.unit.unit for piece in found] for place, found in wanted.items()}
+        masks = self._maker.masks(to_network(tensor, self._preprocess), units)
+        for place, found in wanted.items():
+            for piece in found:
+                piece.pending.masks[piece.patch.image_id] = masks[place, piece.pending.unit.unit]
+
+
+def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
+    return open_original(data), preprocess
+
+
+def _put_in_place(thumbnail: Image.Image, photograph: Photograph, preprocess: Preprocess) -> Image.Image:
+    """Put a thumbnail, which shows the input's area only, where it lies in its photograph."""
+    whole = Box(0, 0, preprocess.width, preprocess.height)
+    area = preprocess.to_original(whole, photograph.width, photograph.height)
+    scale = thumbnail.width / (area.right - area.left)
+    size = (max(1, round(length * scale)) for length in (photograph.width, photograph.height))
+    canvas = Image.new("RGB", (next(size), next(size)), NEUTRAL)
+    canvas.paste(thumbnail, (round(area.left * scale), round(area.top * scale)))
+    return canvas
+
+
+def _pieces(pending: _Pending) -> Iterator[_Piece]:
+    unit = pending.unit
+    for number, patch in enumerate(unit.high[:CARD_TILES]):
+        yield _Piece(pending, patch, number, on_card=True)
+    for number, patch in enumerate((*unit.low, *unit.strata)):
+        yield _Piece(pending, patch, number, on_card=False)
+
+
+def _names(layer: Layer, unit: UnitContent) -> tuple[str, str, str]:
+    """The files that are drawn together: card, strip, masks."""
+    place = (layer.ordinal, unit.unit)
+    return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)
