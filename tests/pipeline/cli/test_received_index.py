@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.check.rerun import check_index
+from pipeline.check.audit import check_index
 from pipeline.errors import UntrustedIndex
 from pipeline.query.index import open_index
 from pipeline.store.run_file import write_run
@@ -39,6 +39,7 @@ WORDS = {
     "render": ("--layer", LAYER, "--units", "1", "--recipe", "fourier", "--steps", "2"),
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
+    "atlas": ("--layer", LAYER, "--units", "1"),
     "check": (),
     "repair": (),
     "clean": (),
@@ -48,7 +49,7 @@ WORDS = {
 NETWORK = ("check", "render", "project", "prior train")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check")
+DATA = ("sheets", "project", "prior train", "check", "atlas")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
 
 
@@ -145,7 +146,7 @@ def test_no_command_imports_or_fetches_what_an_index_names(
         assert "--trust" in line
         assert "--network" in line if name in NETWORK else "--data" in line
         written = set(snapshot(received)) - set(before)
-        assert all(path.startswith((".", "sheets", "projections", "renders")) for path in written)
+        assert all(path.startswith((".", "sheets", "projections", "renders", "atlas")) for path in written)
         assert not [path for path in written if path.endswith((".png", ".pt", ".parquet"))]
     else:
         assert result.exit_code == 0, result.output

@@ -250,12 +250,12 @@ def test_overrides_that_cannot_be(assignment: str, message: str) -> None:
 
 def test_the_network_of_a_recorded_run(tmp_path: Path) -> None:
     config = {"network": "torchvision:squeezenet1_1", "weights": "random", "input": ["size=96"]}
-    run = {"config": config}
+    run = {"config": config, "network": {"name": "torchvision:squeezenet1_1"}}
     assert recorded_network(tmp_path, run).preprocess.height == 96
     with pytest.raises(WeightsError, match=re.escape("nowhere.pth")):
         recorded_network(tmp_path, run, weights="nowhere.pth")
-    with pytest.raises(NetworkError, match="module from Python; give --network"):
-        recorded_network(tmp_path, {"config": {**config, "network": None}})
+    with pytest.raises(NetworkError, match=r"passed in Python as an object.*give --network"):
+        recorded_network(tmp_path, {**run, "config": {**config, "network": None}})
 
 
 def test_a_module_of_ones_own_needs_no_registry() -> None:
