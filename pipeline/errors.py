@@ -17,8 +17,10 @@
     ├── StoreError              a table or an output folder that cannot be read or written
     │   ├── WrongFolder (2)     the call names a folder that does not exist or holds no index
     │   ├── FingerprintMismatch an output folder that holds another run
-    │   └── DamagedFile         a file of an index that is missing or is not as it was written
+    │   ├── DamagedFile         a file of an index that is missing or is not as it was written
+    │   └── UntrustedIndex      an index from elsewhere names code, an address or a file outside
     ├── QueryError (2)          an unknown query, SQL that does not run
+    ├── QueryStopped            a query that reached its limit of time, memory or rows
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError (2)         an objective, a recipe or an option that cannot be rendered
         └── RenderingFailed     a generator, a photograph or top images that cannot be used
@@ -48,6 +50,7 @@ __all__ = [
     "MissingWeights",
     "NetworkError",
     "QueryError",
+    "QueryStopped",
     "RenderError",
     "RenderingFailed",
     "ShardError",
@@ -55,6 +58,7 @@ __all__ = [
     "StoreError",
     "TooManyBadImages",
     "UnknownNetwork",
+    "UntrustedIndex",
     "UsageError",
     "WeightsError",
     "WrongFolder",
@@ -147,8 +151,16 @@ class DamagedFile(StoreError):
     """A file of an index that is missing or is not as it was written."""
 
 
+class UntrustedIndex(StoreError):
+    """An index that this user has not made names code, an address, or a file outside its folder."""
+
+
 class QueryError(UsageError):
     """An unknown query, SQL that does not run."""
+
+
+class QueryStopped(MaxactError):
+    """A query that reached its limit of time, memory or rows."""
 
 
 class AuditError(MaxactError):

@@ -1,7 +1,20 @@
-"""Settings that must hold before a test module imports torch."""
+"""Settings that must hold before a test module imports torch, and a home of the tests' own."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One process per core already: more threads in each would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home folder, which has the key that indexes are signed with, and caches."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        yield folder

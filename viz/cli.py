@@ -14,11 +14,13 @@ from pipeline.cli.options import (
     LOOK,
     MAX_COUNT,
     Device,
+    IndexedNetwork,
     LayersOfIndex,
     MovedData,
     MovedWeights,
     Out,
     Seed,
+    Trust,
     Units,
 )
 from pipeline.cli.output import print_files, print_line
@@ -39,6 +41,7 @@ def sheets(
     page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
     data: MovedData = None,
+    trust: Trust = False,
 ) -> None:
     """Draw contact sheets: synthetic images of units beside the real patches that activate them most.
 
@@ -50,7 +53,7 @@ def sheets(
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
-    with open_index(out, data=data or ()) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         files = draw_sheets(
             index,
             layers=layer or (),
@@ -148,8 +151,10 @@ def render(
         ),
     ] = None,
     device: Device = "auto",
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
+    trust: Trust = False,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
 
@@ -171,7 +176,7 @@ def render(
     shorthands = {"steps": steps, "patience": patience}
     given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
     options = parse_assignments([*given, *(settings or [])], "--set")
-    with open_index(out, data=data or ()) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         rows = render_index(
             index,
             get_recipe(default_recipe(objective) if recipe is None else recipe, options),
@@ -181,6 +186,7 @@ def render(
             objective=objective,
             batch=batch,
             precision=precision,
+            network=network,
             weights=weights,
             photograph=photo,
             generator=generator,
@@ -208,8 +214,10 @@ def atlas(
             help="Show where in the photographs a unit is active; this runs the network on them.",
         ),
     ] = True,
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
+    trust: Trust = False,
 ) -> None:
     """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
 
@@ -224,7 +232,7 @@ def atlas(
     from pipeline.query.index import open_index
     from viz.atlas.build import build_atlas
 
-    with open_index(out, data=data or ()) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         summary = build_atlas(
             index,
             layers=layer or (),
@@ -232,6 +240,7 @@ def atlas(
             max_side=max_side,
             quality=quality,
             maps=maps,
+            network=network,
             weights=weights,
             reporter=ConsoleReporter(),
         )
@@ -277,8 +286,10 @@ def project_command(
         typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
     ] = "all",
     top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
+    trust: Trust = False,
 ) -> None:
     """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
 
@@ -292,13 +303,14 @@ def project_command(
     from viz.projections.project import parse_methods
 
     methods = parse_methods(method)
-    with open_index(out, data=data or ()) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         files = draw_projections(
             index,
             layers=layer or (),
             units=units,
             methods=methods,
             images=top,
+            network=network,
             weights=weights,
             reporter=ConsoleReporter(),
         )
@@ -325,8 +337,10 @@ def prior_train(
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
+    network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
+    trust: Trust = False,
 ) -> None:
     """Train a decoder from a layer's features back to images, for the recipe `prior`.
 
@@ -344,8 +358,8 @@ def prior_train(
     from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
-    with open_index(out, data=data or ()) as index:
+    with open_index(out, data=data or (), trust=trust) as index:
         chosen = index.layer(layer)
-        network = index_network(index, weights=weights)
-        network.module.to(find_device(device))
-        print_files([train_prior(index, network, chosen, options, reporter=ConsoleReporter())])
+        loaded = index_network(index, network=network, weights=weights)
+        loaded.module.to(find_device(device))
+        print_files([train_prior(index, loaded, chosen, options, reporter=ConsoleReporter())])

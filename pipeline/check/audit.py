@@ -29,6 +29,7 @@ from pipeline.state.commit import Commit, list_commits
 from pipeline.state.part import ShardRecord
 from pipeline.store.final_tables import has_digests, refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
+from pipeline.store.trust import is_own, refuse_links
 
 __all__ = ["DEFAULT_SAMPLE", "MAX_SHOWN", "Audit", "check_index"]
 
@@ -112,7 +113,9 @@ def check_index(
     *,
     sample: int | None = DEFAULT_SAMPLE,
     seed: int = 0,
-    network: Network | None = None,
+    network: Network | str | None = None,
+    weights: str | Path | None = None,
+    trust: bool = False,
     data: Path | str | Sequence[Path | str] = (),
     cache: Path | None = None,
     reporter: Reporter | None = None,
@@ -125,7 +128,9 @@ def check_index(
             fewer, all. None for all images, of which all statistics are then computed again, and for
             all shards of the dataset. 0 for the first two tests, which need neither of them.
         seed: of the choice of images and shards.
-        network: used instead of loading the run's own.
+        network: used instead of the one that the run names; a name is loaded.
+        weights: a file, instead of the one that the run names.
+        trust: load what the index names although another user made it.
         data: where the dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
         cache: folder of measured receptive fields; None to measure them again.
         reporter: shows the progress.
@@ -134,11 +139,14 @@ def check_index(
         DamagedFile: when a table is not what run.json recorded; `repair` writes it again.
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
+        UntrustedIndex: when the index names code or files, and is not trusted.
         MaxactError: when the dataset or the network cannot be opened, and nothing wrong was found
             before; else that is a discrepancy too.
     """
     reporter, out = reporter or Silent(), Path(out)
     run = read_finished_run(out)
+    if not trust:
+        refuse_links(out)
     refuse_damaged_tables(out, run, whole=True)
     if not has_digests(run):
         reporter.note(f"{out} has no digests of its tables; `maxact repair {out}` adds them")
@@ -148,13 +156,15 @@ def check_index(
     if files.total:
         progress.notes.append("the tables could not be compared further")
         return progress.audit()
-    with open_index(out, data=data) as index:
+    with open_index(out, data=data, trust=trust) as index:
         try:
             _check_tables(index, progress, reporter)
             records = _check_parts(index, progress, reporter, trusted=not recorded.total)
             if sample == 0:
                 return progress.audit()
-            network = network or recorded_network(run["config"], name=run["network"]["name"])
+            if not isinstance(network, Network):
+                trusted = trust or is_own(run)
+                network = recorded_network(out, run, network=network, weights=weights, trusted=trusted)
             progress.findings.append(check_network(index, network, cache))
             _check_dataset(index, records, sample, seed, progress, reporter)
             progress.choice = choose_images(index, sample, seed)

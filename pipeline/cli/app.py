@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from typer.core import TyperGroup
 from pipeline.choices import Side
 from pipeline.cli import indexing
 from pipeline.cli.failed_call import failed_call
+from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
     LOOK,
@@ -33,6 +33,8 @@ from pipeline.cli.options import (
     LayerGlobs,
     Out,
     SafeCsv,
+    TimeLimit,
+    Trust,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
@@ -59,16 +61,28 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if was_interrupted():
+                raise KeyboardInterrupt
+            return result
         except MaxactError as error:
+            if was_interrupted():  # the error is what a library made of the interruption
+                say_stopped()
+                raise typer.Exit(STOPPED_CODE) from error
             print_line(f"error: {error}", error=True)
             raise typer.Exit(error.exit_code) from error
         except _WrongCall as error:
             raise _refuse_call(error) from error
         except KeyboardInterrupt as error:
-            print("", file=sys.stderr)
-            print_line("stopped; finished work is kept: run the same command again to continue", error=True)
-            raise typer.Exit(130) from error
+            say_stopped()
+            raise typer.Exit(STOPPED_CODE) from error
+        except SystemExit as error:
+            if was_interrupted():
+                say_stopped()
+                raise typer.Exit(STOPPED_CODE) from error
+            # Code of the user's, such as a network's forward pass, has called sys.exit.
+            print_line(f"error: code that was loaded ended the program (exit code {error.code})", error=True)
+            raise typer.Exit(1) from error
         except Exception as error:
             reason = out_of_memory(error) or failed_call(error)
             if not reason:
@@ -209,6 +223,8 @@ def top(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
     n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Images to show.")] = 16,
     low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
+    timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     safe_csv: SafeCsv = False,
@@ -223,7 +239,7 @@ def top(
     from pipeline.query.index import open_index
     from pipeline.query.short_lists import explain_short_list
 
-    with open_index(out) as index:
+    with open_index(out, timeout=timeout, trust=trust) as index:
         chosen = index.unit(layer, unit)
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
@@ -246,6 +262,8 @@ def query(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
     ] = None,
+    timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     safe_csv: SafeCsv = False,
@@ -261,7 +279,7 @@ def query(
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
 
-    with open_index(out) as index:
+    with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.query(name, **parse_assignments(values or [], "maxact query"))
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
@@ -296,6 +314,15 @@ def queries(
 def sql(
     out: Out,
     text: Annotated[str, typer.Argument(metavar="SELECT", help="Query over the views, in DuckDB's SQL.")],
+    safe: Annotated[
+        bool,
+        typer.Option(
+            "--safe",
+            help="Confine the query to SELECTs that read OUT only, with limits of memory, threads and time.",
+        ),
+    ] = False,
+    timeout: TimeLimit = None,
+    trust: Trust = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     safe_csv: SafeCsv = False,
@@ -303,14 +330,18 @@ def sql(
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
     class_names, histograms, errors, renders and preprocess.
 
+    The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
+
     \b
     Examples:
       maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
       maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
+      maxact sql out/demo 'SELECT count(*) FROM images' --safe --timeout 5
     """
     from pipeline.query.index import open_index
+    from pipeline.query.safe import Limits
 
-    with open_index(out) as index:
+    with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
@@ -337,16 +368,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # A request to end, as `kill` and schedulers send it, ends a command as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        app()
-    except BrokenPipeError:
-        _discard_output()
-    finally:
+    with ends_by_signals():
         try:
-            sys.stdout.flush()
+            app()
         except BrokenPipeError:
             _discard_output()
+        finally:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _discard_output()
 
 
 def _discard_output() -> None:

@@ -15,14 +15,17 @@ from pipeline.cli.options import (
     AsJson,
     Device,
     Directions,
+    IndexedNetwork,
     Input,
     Kind,
     LayerGlobs,
     MergedOut,
     MovedData,
+    MovedWeights,
     NewOut,
     Out,
     Seed,
+    Trust,
     cache_folder,
 )
 from pipeline.cli.output import print_line, write_rows
@@ -189,6 +192,9 @@ def check(
         typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
     ] = False,
     as_json: AsJson = False,
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    trust: Trust = False,
 ) -> None:
     """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
 
@@ -210,7 +216,10 @@ def check(
         out,
         sample=None if every else sample,
         seed=seed,
+        network=network,
+        weights=weights,
         data=data or (),
+        trust=trust,
         cache=cache_folder(),
         reporter=ConsoleReporter(),
     )

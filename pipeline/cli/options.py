@@ -24,6 +24,7 @@ __all__ = [
     "AsJson",
     "Device",
     "Directions",
+    "IndexedNetwork",
     "Input",
     "Kind",
     "LayerGlobs",
@@ -35,6 +36,8 @@ __all__ = [
     "Out",
     "SafeCsv",
     "Seed",
+    "TimeLimit",
+    "Trust",
     "Units",
     "cache_folder",
     "new_folder",
@@ -143,6 +146,26 @@ Units = Annotated[str, typer.Option(help="Units: numbers and ranges such as 0-23
 MovedWeights = Annotated[
     Path | None,
     typer.Option(help="Weights file of the indexed network, if it has moved.", show_default=False),
+]
+IndexedNetwork = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="Network that was indexed, if the index is not trusted or its code has moved.",
+        show_default="the one that OUT names",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Load what OUT names, although another user made it: code of its network, files, addresses.",
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="Stop the query after this time.", show_default="none"),
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]

@@ -20,6 +20,7 @@ from pipeline.errors import MissingSource, SourceError
 __all__ = [
     "basename",
     "expand",
+    "expand_braces",
     "filesystem",
     "fixed_folder",
     "is_url",
@@ -232,8 +233,6 @@ def expand(pattern: str) -> list[str]:
     Raises:
         SourceError: if braces are unbalanced or a glob matches no file.
     """
-    import braceexpand
-
     try:
         encoded = os.fsencode(pattern)
     except UnicodeEncodeError as error:
@@ -242,19 +241,29 @@ def expand(pattern: str) -> list[str]:
         raise MissingSource(f"invalid path {pattern!r}: it contains a null byte")
     if not is_url(pattern) and os.path.exists(pattern):
         return [pattern]
-    try:
-        if _count_names(pattern) > MAX_NAMES:
-            raise ValueError(f"it may stand for more than {MAX_NAMES:,} names")
-        names = list(braceexpand.braceexpand(pattern, escape=False))
-    except (ValueError, RecursionError) as error:
-        raise MissingSource(f"invalid pattern {pattern!r}: {error}") from error
     found: list[str] = []
-    for name in names:
+    for name in expand_braces(pattern):
         matches = _expand_glob(name)
         if not matches:
             raise MissingSource(f"no file matches {name!r}")
         found += matches
     return found
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that the braces of a pattern stand for; no file is looked at.
+
+    Raises:
+        SourceError: if braces are unbalanced.
+    """
+    import braceexpand
+
+    try:
+        if _count_names(pattern) > MAX_NAMES:
+            raise ValueError(f"it may stand for more than {MAX_NAMES:,} names")
+        return list(braceexpand.braceexpand(pattern, escape=False))
+    except (ValueError, RecursionError) as error:
+        raise MissingSource(f"invalid pattern {pattern!r}: {error}") from error
 
 
 def fixed_folder(pattern: str) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.data.dataset import Dataset, default_cache, list_shards
-from pipeline.data.files import basename, expand, fixed_folder, is_url
+from pipeline.data.files import basename, expand, expand_braces, fixed_folder, is_url
 from pipeline.data.names import DEMO, choose_title, name_shards
 from pipeline.data.shard import Shard
 from pipeline.data.torchvision import PREFIX
-from pipeline.errors import MissingSource, UsageError
+from pipeline.errors import MissingSource, SourceError, UsageError
 from pipeline.progress import Reporter, Silent
 
 __all__ = ["open_moved"]
@@ -43,11 +43,15 @@ def open_moved(
 
     Raises:
         UsageError: if there are more or fewer arguments than were indexed, or an empty one.
-        SourceError: if a path does not exist or contains no images.
+        SourceError: if a path does not exist or contains no images, or a recorded one leads upwards.
     """
     if not all(data):
         raise UsageError("--data: the path is empty; write . for the current folder")
     places = [item if is_url(item) else os.path.abspath(os.path.expanduser(item)) for item in data]
+    for item in recorded:
+        # Recorded paths are absolute and without `..`; an index from elsewhere may say anything.
+        if any(".." in name.split("/") for name in expand_braces(item)):
+            raise SourceError(f"the index names {item!a}, a path with `..` that would lead out of --data")
     old = [_recorded_path(item, cache) for item in recorded]
     if len(places) == 1 and len(old) > 1:
         common = _common_folder(old)

@@ -59,12 +59,15 @@ def run_groups(
     try:
         with (
             open_runner(network, layers, config, device, compiled=compiled) as runner,
-            reporter.task("indexing", progress.total(), "images") as task,
+            reporter.task("indexing", expected := progress.total(), "images") as task,
         ):
             for group in groups:
                 # The part has no name here, so that it is freed before the next one is made.
-                commit = commit_part(parts, index_shards(runner, group, events, task), fingerprint)
-                task.expect(progress.after(commit.shards))
+                commit = commit_part(
+                    parts, index_shards(runner, group, events, task, expected=expected), fingerprint
+                )
+                expected = progress.after(commit.shards)
+                task.expect(expected)
     finally:
         events.close()
 

@@ -1,5 +1,5 @@
 """Load networks by name, file or factory: module, weights, preprocessing and class names.
 
 Input: the name a user gives. Output: a `Network`.
-Imports: assignments, errors, images, vision_libraries.
+Imports: assignments, errors, images, store, vision_libraries.
 """

@@ -31,7 +31,7 @@ from pipeline.networks.user_factory import call_factory, find_factory
 from pipeline.networks.zoo import KNOWN
 from pipeline.vision_libraries import prepare_torchvision
 
-__all__ = ["find_blueprint", "list_networks"]
+__all__ = ["find_blueprint", "is_library_name", "list_networks"]
 
 NOT_ADAPTERS = (nn.Module, type, torch.export.ExportedProgram)
 """What is callable, but no adapter of a network."""
@@ -120,6 +120,19 @@ def find_blueprint(name: str) -> Blueprint:
 def _dense_names() -> tuple[str, ...]:
     """The detectors and segmenters of torchvision."""
     return (*detector_names(), *segmenter_names())
+
+
+def is_library_name(name: str) -> bool:
+    """Whether a name stands for a network that a library builds, whoever gives it.
+
+    Not for a factory, which is code, and not for the name of a repository on a server.
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        return name in KNOWN or name in torchvision_names() or name.split(".")[0] in timm_names()
+    if prefix == "torchvision":
+        return rest in torchvision_names() or rest in _dense_names()
+    return prefix == "timm" and rest.split(".")[0] in timm_names()
 
 
 def list_networks(pattern: str | None = None) -> list[tuple[str, str, str]]:

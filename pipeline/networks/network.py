@@ -22,12 +22,13 @@ from pipeline.errors import MissingWeights, NetworkError
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.adapter import Adapter, set_adapter
 from pipeline.networks.blueprint import Blueprint
-from pipeline.networks.catalog import find_blueprint, list_networks
+from pipeline.networks.catalog import find_blueprint, is_library_name, list_networks
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
 from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
 from pipeline.networks.state_digest import state_digest
 from pipeline.networks.weights import fit_state, read_weights
+from pipeline.store.trust import require_trust
 
 __all__ = [
     "DEFAULT_NETWORK",
@@ -240,30 +241,51 @@ def load_network(
 
 
 def recorded_network(
-    config: Mapping[str, Any], *, weights: str | Path | None = None, name: str | None = None
+    out: Path,
+    run: Mapping[str, Any],
+    *,
+    network: str | None = None,
+    weights: str | Path | None = None,
+    trusted: bool = False,
 ) -> Network:
-    """Load the network that the configuration in a run.json names.
+    """Load the network that a run.json names; nothing of it is run or read unless it is trusted.
+
+    A network of a library is built by its name, with the weights that the library publishes or none.
 
     Args:
-        config: has `network` and `weights`, and `input` and `directions` if they were given.
-        weights: a file, if the recorded one no longer exists.
-        name: of the network that was indexed, if it is known.
+        out: folder of the index, for messages.
+        run: content of its run.json.
+        network: the user's own name for it, instead of the recorded one.
+        weights: a file that the user gives, instead of the recorded one.
+        trusted: whether the run is the user's own, or the user trusts it for this call.
 
     Raises:
-        NetworkError: if it was passed as an object, so that it has no name to load it by.
+        UntrustedIndex: when code, weights or directions are named by an index that is not trusted.
+        NetworkError: when it cannot be loaded, or the index does not name one.
     """
+    config = run["config"]
+    name, recorded_weights, directions = (config.get(key) for key in ("network", "weights", "directions"))
     # Older versions recorded the default's name for a network that was passed.
-    passed = config["network"] is None or (config["network"] == DEFAULT_NETWORK != (name or DEFAULT_NETWORK))
-    if passed:
+    passed = name is None or (name == DEFAULT_NETWORK != run["network"]["name"])
+    if network is None and passed:
         raise NetworkError(
-            f"the network of this index, {name or 'a module'}, was passed in Python as an object and has no "
-            "name to load it by; call the function in Python and pass it again, network=..."
+            f"the network of this index, {run['network']['name']}, was passed in Python as an object and has "
+            "no name to load it by; give --network module:factory, or pass it again in Python, network=..."
         )
+    if network is None and not is_library_name(name):
+        what = f"its network {name!a}, which is code or an address,"
+        require_trust(out, what, trusted=trusted, remedy="--network NAME")
+    if weights is None and recorded_weights not in (None, "random"):
+        what = f"its weights file {recorded_weights!a}"
+        require_trust(out, what, trusted=trusted, remedy="--weights FILE")
+    if directions:
+        what = f"its file of directions {directions[0]!a}"
+        require_trust(out, what, trusted=trusted, remedy="a network passed from Python (network=...)")
     return load_network(
-        config["network"],
-        weights=weights or config["weights"],
+        name if network is None else network,
+        weights=recorded_weights if weights is None else str(weights),
         input=config.get("input") or (),
-        directions=config.get("directions") or (),
+        directions=directions or (),
     )
 
 

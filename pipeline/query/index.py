@@ -9,13 +9,14 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import duckdb
 
@@ -25,10 +26,13 @@ from pipeline.errors import LayerError, QueryError, SourceError, StoreError, Usa
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.results import QueryResult, TopImage
+from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
+from pipeline.query.statements import one_line, run_statement
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
+from pipeline.store.trust import is_own, refuse_links, require_trust
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -50,36 +54,79 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
 
+MAX_SECONDS = 1_000_000
+"""The longest time limit of a query."""
+
+
 class ChangedImage(StoreError):
     """An image of the dataset is not the one that was indexed."""
 
 
-def open_index(out: Path | str, *, data: Path | str | Sequence[Path | str] = ()) -> Index:
+def open_index(
+    out: Path | str,
+    *,
+    trust: bool = False,
+    data: Path | str | Sequence[Path | str] = (),
+    limits: Limits | None = None,
+    timeout: float | None = None,
+) -> Index:
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
         out: folder of the index.
-        data: where the indexed dataset is, if it has moved; see `pipeline.data.moved.open_moved`.
+        trust: load what the index names although another user made it: its network's code, its
+            weights and directions, its dataset; and follow links out of its folder.
+        data: where the indexed dataset is, if it has moved or the index is not trusted; see
+            `pipeline.data.moved.open_moved`.
+        limits: confine SQL to SELECTs that read OUT only, see `pipeline.query.safe`; None leaves
+            DuckDB as it is, which may read and write any file.
+        timeout: seconds after which a query is ended, instead of those of the limits.
 
     Raises:
         StoreError: when OUT holds no finished index, or a table cannot be read.
         DamagedFile: when a table is missing, or its size or end is not what was written.
+        UntrustedIndex: when a link leads out of OUT.
+        UsageError: when `timeout` is not above 0.
     """
-    return Index(Path(out), (str(data),) if isinstance(data, str | Path) else tuple(map(str, data)))
+    if not isinstance(out, str | Path):
+        raise UsageError(f"the folder of an index must be a path, got {out!r}")
+    return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
 class Index:
     """An open index; see `open_index`."""
 
-    def __init__(self, out: Path, data: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        trust: bool = False,
+        data: Path | str | Sequence[Path | str] = (),
+        limits: Limits | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
+            raise UsageError(
+                f"the time limit must be above 0 and at most {MAX_SECONDS:,} seconds, got {timeout!r}"
+            )
+        if limits is not None and not isinstance(limits, Limits):
+            raise UsageError(f"limits must be a pipeline.query.safe.Limits, got {limits!r}")
+        if not _is_texts(data):
+            raise UsageError(f"the data must be paths or URLs, got {data!r}")
         self.out = out
-        self.data = data
+        self.data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
         self.run: dict[str, Any] = read_finished_run(out)
+        self.trusted = trust or is_own(self.run)
+        if not trust:
+            refuse_links(out)
         refuse_damaged_tables(out, self.run)
         self.preprocess: Preprocess = read_preprocess(self.run, out)
-        self._connection = duckdb.connect()
+        self._limits = limits
+        self._seconds = limits.seconds if limits is not None and timeout is None else timeout
+        self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
         try:
-            create_views(self._connection, out, self.preprocess, fingerprint=self.run["fingerprint"])
+            if limits is None:
+                self._create_views(out, self.run, self.preprocess)
             rows = self._fetch("SELECT layer, units, kind FROM layers ORDER BY ordinal", {}).rows
             self._units: dict[str, int] = {name: units for name, units, _ in rows}
             self._vectors = {name for name, _, kind in rows if kind == "vector"}
@@ -134,6 +181,8 @@ class Index:
         Raises:
             LayerError: when it is not in this index; the nearest names are suggested.
         """
+        if not isinstance(layer, str):
+            raise LayerError(f"the name of a layer must be text, got {layer!r}")
         if layer not in self._units:
             hint = did_you_mean(layer, self._units) or f"; it has {', '.join(self._units)}"
             raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
@@ -152,6 +201,10 @@ class Index:
             LayerError: when a pattern matches nothing.
             UsageError: when no layer has such units.
         """
+        if not isinstance(layers, str):
+            layers = tuple(layers) if isinstance(layers, Iterable) else (layers,)
+            if not _is_texts(layers) or any(isinstance(each, Path) for each in layers):
+                raise UsageError(f"layers must be names or globs, got {layers!r}")
         classes = {name: names for name in self._units if (names := self.class_names(name))}
         chosen = select(layers, units, self._units, where=str(self.out), classes=classes)
         return [(self.layer(name), numbers) for name, numbers in chosen.items()]
@@ -199,7 +252,12 @@ class Index:
 
         Raises:
             QueryError: when DuckDB cannot run it.
+            QueryStopped: when it reaches a limit.
         """
+        if not isinstance(text, str):
+            raise QueryError(f"SQL must be text, got {type(text).__name__}")
+        if self._limits is not None:
+            refuse_unsafe(self._connection, text)
         return self._fetch(text, params)
 
     def query(self, name: str, **params: object) -> QueryResult:
@@ -212,6 +270,8 @@ class Index:
             UsageError: for a missing, unknown or ill-typed parameter, or a unit out of range.
             LayerError: for a layer that is not in the index.
         """
+        if not isinstance(name, str):
+            raise QueryError(f"the name of a query must be text, got {name!r}")
         query = load_query(name)
         values = query.values(params)
         self._check(values)
@@ -234,6 +294,10 @@ class Index:
     ) -> dict[int, list[TopImage]]:
         """As `top`, for several units of a layer in one query."""
         chosen = self.units(layer, units)
+        if side not in get_args(Side):
+            raise UsageError(f"side must be {' or '.join(get_args(Side))}, got {side!r}")
+        if not isinstance(n, int) or n < 0:
+            raise UsageError(f"n must be a number of images, got {n!r}")
         bound = {"layer": layer, "units": list(chosen), "side": side, "n": n}
         found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
         for row in self._fetch(_TOP, bound).dicts():
@@ -247,14 +311,20 @@ class Index:
 
         Raises:
             SourceError: when it is no longer there, or lacks a shard of the index.
+            UntrustedIndex: when the index says where it is, and is not trusted.
         """
         from pipeline.data.dataset import open_dataset
         from pipeline.data.moved import open_moved
+        from pipeline.data.names import DEMO
 
-        cache = self.run.get("config", {}).get("cache")
+        cache = self.run.get("config", {}).get("cache") if self.trusted else None
         cache = None if cache is None else Path(cache)
         recorded = tuple(self.run["dataset"]["data"])
         if not self.data:
+            if recorded != (DEMO,):
+                shown = [*map(ascii, recorded[:3]), *(["..."] if len(recorded) > 3 else [])]
+                what = f"its dataset ({', '.join(shown)})"
+                require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
             try:
                 return open_dataset(recorded, cache=cache)
             except SourceError as error:
@@ -285,7 +355,10 @@ class Index:
 
     def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """As `image_bytes`, for several images, in the order of their numbers."""
-        wanted = sorted(set(image_ids))
+        try:
+            wanted = sorted({operator.index(image_id) for image_id in image_ids})
+        except TypeError as error:
+            raise QueryError(f"image_ids must be whole numbers: {error}") from error
         rows = self._fetch(_PLACES, {"ids": wanted}).rows
         missing = sorted(set(wanted) - {row[0] for row in rows})
         if missing:
@@ -322,10 +395,12 @@ class Index:
         Raises:
             StoreError: when it is of another dataset, so that its image numbers are others.
         """
+        if self._limits is not None:
+            raise QueryError("a second index cannot be attached to a confined one")
         run = read_finished_run(out)
+        refuse_links(out)
         refuse_damaged_tables(out, run)
-        preprocess = read_preprocess(run, out)
-        create_views(self._connection, out, preprocess, fingerprint=run["fingerprint"], schema=schema)
+        self._create_views(out, run, read_preprocess(run, out), schema=schema)
         ours, theirs = (
             self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
             for name in ("main", schema)
@@ -336,19 +411,22 @@ class Index:
                 f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
             )
 
+    def _create_views(
+        self, out: Path, run: Mapping[str, Any], preprocess: Preprocess, *, schema: str = "main"
+    ) -> None:
+        try:
+            create_views(self._connection, out, preprocess, fingerprint=run["fingerprint"], schema=schema)
+        except duckdb.Error as error:
+            raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
+
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
-        """Run SQL on a new cursor, as a second execute on the same one would end an earlier result."""
-        with self._connection.cursor() as cursor:
-            try:
-                cursor.execute(text, dict(params))
-                description = cursor.description or ()
-                columns, types = (tuple(str(each[i]) for each in description) for i in (0, 1))
-                return QueryResult(columns, cursor.fetchall(), types)
-            except duckdb.Error as error:
-                raise QueryError(_one_line(error)) from error
+        """Run SQL within the limits."""
+        most_rows = None if self._limits is None else self._limits.rows
+        return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
 
 
-def _one_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the copy of the statement."""
-    text = str(error).split("\nLINE ")[0]
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+def _is_texts(values: object) -> bool:
+    """Whether this is one name or path, or a collection of them."""
+    if isinstance(values, str | Path):
+        return True
+    return isinstance(values, Sequence) and all(isinstance(value, str | Path) for value in values)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from pipeline.errors import BadImage, MaxactError, SourceError, StoreError
+from pipeline.errors import BadImage, MaxactError, SourceError, StoreError, UntrustedIndex
 from pipeline.images.preprocess import Preprocess
 from pipeline.progress import Reporter
 from pipeline.query.index import ChangedImage, Index
@@ -93,7 +93,7 @@ class ShownImages:
 
     def __init__(self, index: Index, reporter: Reporter) -> None:
         self.index, self.reporter = index, reporter
-        self._missing: SourceError | None = None
+        self._missing: SourceError | UntrustedIndex | None = None
 
     def read(
         self, image_ids: Iterable[int], decode: Callable[[bytes, Preprocess], T]
@@ -109,6 +109,7 @@ class ShownImages:
             QueryError, ChangedImage, StoreError: as `read_images`.
             SourceError: when an original cannot be read, and the index has no thumbnail of it, or was
                 opened with a place of the dataset.
+            UntrustedIndex: likewise, when the index is not trusted.
         """
         rest = sorted(set(image_ids))
         if self._missing is None:
@@ -119,7 +120,7 @@ class ShownImages:
                     yield image_id, decoded
                     count += 1
                 return
-            except SourceError as error:
+            except (SourceError, UntrustedIndex) as error:
                 if self.index.data:
                     raise  # a place that was given for this call is not passed over
                 rest = rest[count:]

@@ -29,7 +29,7 @@ Units = str | Iterable[int]
 ALL_UNITS = "all"
 """The text that stands for every unit of a layer."""
 
-_RANGE = re.compile(r"(\d+)\s*(?:-\s*(\d+))?")
+_RANGE = re.compile(r"(\d{1,18})\s*(?:-\s*(\d{1,18}))?")
 
 
 def select(

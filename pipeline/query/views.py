@@ -20,7 +20,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.store.layout import holds_thumbnails
 from pipeline.store.schemas import DEFAULTS, RENDERS, SCHEMAS, THUMBNAILS
 
-__all__ = ["create_class_names", "create_views", "read_preprocess"]
+__all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
 
 _DUCK_TYPES = {
     "int32": "INTEGER",
@@ -123,7 +123,7 @@ def _table_body(
     if not path.is_file():
         empty = ", ".join(f"NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in columns)
         return f"SELECT * FROM (SELECT {empty} WHERE false)"
-    source = f"read_parquet({_quote_text(_literal_path(path))})"
+    source = f"read_parquet({_quote_text(literal_path(path))})"
     try:
         found = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or ()
     except duckdb.Error as error:
@@ -168,7 +168,7 @@ def _duck_type(kind: pa.DataType) -> str:
     return _DUCK_TYPES[str(kind)]
 
 
-def _literal_path(path: Path) -> str:
+def literal_path(path: Path) -> str:
     """The path with DuckDB's wildcards escaped."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 

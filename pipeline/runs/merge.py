@@ -32,6 +32,7 @@ from pipeline.state.commit import (
 )
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, RunSummary, Totals, finish_run, locked, read_run, write_run
+from pipeline.store.trust import is_own, refuse_links, sign_run
 
 __all__ = ["merge_runs"]
 
@@ -68,6 +69,8 @@ def merge_runs(
             stack.enter_context(writing(out))
             named[out.resolve()] = out
         folders = list(named.values())
+        for source in folders:
+            refuse_links(source)
         runs = [read_run(source) for source in folders]
         for run in runs:
             refuse_data_folder(out, run["dataset"]["data"], run["config"].get("cache"))
@@ -77,6 +80,8 @@ def merge_runs(
         folders.sort(key=lambda folder: folder != out)
         chosen = _choose(_intact_commits(folders, fingerprint(runs[0]["fields"])))
         content = _content(runs, chosen)
+        if all(map(is_own, runs)):
+            content = sign_run(content, reporter)
         if out not in folders:
             stack.enter_context(locked(out))
             stack.enter_context(writing(out))

@@ -25,6 +25,7 @@ from pipeline.store.layout import (
 )
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, locked, read_run
+from pipeline.store.trust import refuse_links
 
 __all__ = [
     "clean_index",
@@ -157,6 +158,7 @@ def clean_index(out: Path) -> int:
     Raises:
         StoreError: when OUT holds no index, another process works there, or a file cannot be removed.
     """
+    refuse_links(out)
     fingerprint = str(read_run(out)["fingerprint"])
     with locked(out), writing(out, alone=True):
         return remove_derived(out, keep=fingerprint)

@@ -21,6 +21,7 @@ from pipeline.state.commit_file import write_commit
 from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.final_tables import damaged_tables, has_digests, record_tables, recorded_tables
 from pipeline.store.run_file import locked, read_finished_run, write_run
+from pipeline.store.trust import refuse_links
 
 __all__ = ["Repair", "repair_index"]
 
@@ -61,8 +62,10 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
     Raises:
         DamagedFile: when run.json or a part is damaged, so that the tables cannot be rebuilt.
         StoreError: when OUT holds no finished index, or cannot be written.
+        UntrustedIndex: when a link leads out of OUT.
     """
     reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
+    refuse_links(out)
     read_finished_run(out)  # before the folder is created or locked
     with locked(out):
         run = read_finished_run(out)

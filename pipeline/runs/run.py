@@ -26,7 +26,7 @@ from pipeline.errors import MissingSource, ShardError
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
-from pipeline.networks.network import Network, recorded_network
+from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.out_folder import (
@@ -50,6 +50,7 @@ from pipeline.store.layout import THUMBNAILS_TABLE, holds_thumbnails
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.trust import SIGNATURE, is_own, sign_run
 from pipeline.stream.compiled_probes import can_compile
 
 __all__ = ["run_index"]
@@ -117,7 +118,9 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
     given = network is not None and network.name != config.network
-    network = network or recorded_network(config.as_json())
+    network = network or load_network(
+        config.network, weights=config.weights, input=config.input, directions=config.directions
+    )
     reporter.note(
         f"network {network.name}, weights {network.weights}; "
         f"dataset {dataset.name}, {readable_count(len(dataset.shards), 'shard')}"
@@ -173,6 +176,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     )
     kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
     if previous is not None and finished and kept and len(done) == len(shards):
+        _sign_again(plan, previous, reporter)
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
         counts = previous["counts"]
         return RunSummary(
@@ -184,7 +188,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             len(done),
             time.monotonic() - started,
         )
-    content = _run_content(plan)
+    content = sign_run(_run_content(plan), reporter)
     write_run(out, content)
     if done:
         reporter.note(
@@ -227,6 +231,16 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     if thumbnails.exists():
         content["thumbnails"] = asdict(digest_file(thumbnails))
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
+
+
+def _sign_again(plan: _Plan, previous: dict[str, Any], reporter: Reporter) -> None:
+    """Sign a complete run of another user, or of before there were signatures: its names are given again."""
+    if is_own(previous):
+        return
+    dataset = {**previous["dataset"], "data": list(plan.dataset.data)}
+    named = sign_run({**previous, "config": plan.config.as_json(), "dataset": dataset}, reporter)
+    if SIGNATURE in named:
+        write_run(plan.config.out, named)
 
 
 def _images_per_byte(dataset: Dataset) -> float | None:

@@ -32,6 +32,7 @@ _SPILLED = re.compile(r"duckdb_temp_.+")
 """Names of DuckDB's files in its temporary folder."""
 
 _WRITTEN = {
+    "parts": ("", (".json",)),
     "renders": ("**/", (".png", ".checkpoint")),
     "sheets": ("", (".png", ".pdf")),
     "projections": ("*/", (".png",)),

@@ -16,6 +16,7 @@ from pipeline.errors import DamagedFile, StoreError, WrongFolder
 from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
 from pipeline.store.final_tables import record_tables
+from pipeline.store.inside import inside
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.seals import JSON, seal_json
@@ -78,7 +79,10 @@ def read_run(out: Path) -> dict[str, Any]:
     try:
         if not out.exists():
             raise WrongFolder(f"{out} does not exist; create an index with `maxact index DATA --out {out}`")
-        data = (out / RUN_FILE).read_bytes()
+        path = inside(out, RUN_FILE)
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path} is not a file")
+        data = path.read_bytes()
         intact = JSON.is_intact(data)
         if intact is False:
             raise _damaged(out)

@@ -194,6 +194,7 @@ RUN = _Fields(
         "fields": _OBJECT,
         "identity": _Fields({"dataset": _TEXT}),
         "layers": _Items(LAYER),
+        "signature": _HEX,
         "timings": _Fields({}, {"seconds": _number("a number of seconds", lambda value: value >= 0)}),
         "versions": _OBJECT,
         "tables": _Fields(

@@ -15,6 +15,9 @@ from pipeline.store.schemas import ERRORS, IMAGES
 
 __all__ = ["GroupRecords"]
 
+JUDGED_IMAGES = 1024
+"""Images over which the share of bad ones is computed, at least."""
+
 MIN_BAD_IMAGES = 10
 """Bad images in a group of shards that never stop a run, whatever their share."""
 
@@ -59,15 +62,23 @@ class GroupRecords:
         self.shards.append(ShardRecord(shard.name, shard.size, images, errors, shard.digest, content, stamp))
         self._shard_images = self._shard_errors = 0
 
-    def check_bad(self, allowed: float) -> None:
+    def check_bad(self, allowed: float, expected: int | None) -> None:
         """Compare the group's share of bad images with what is allowed.
+
+        A small group counts as one of `JUDGED_IMAGES`, or of the whole run where that is smaller: bad
+        images often lie together, and the share of a few shards says little about the dataset.
+
+        Args:
+            allowed: share of bad images, 0..1.
+            expected: images of the run, if their number is known.
 
         Raises:
             TooManyBadImages: when it is larger.
         """
         bad = len(self._errors)
         total = sum(shard.images + shard.errors for shard in self.shards)
-        if bad > MIN_BAD_IMAGES and bad > allowed * total:
+        judged = max(total, min(JUDGED_IMAGES, expected or 0))
+        if bad > MIN_BAD_IMAGES and bad > allowed * judged:
             last = self._errors[-1]
             names = " to ".join(dict.fromkeys((self._names[0], self._names[-1])))
             raise TooManyBadImages(

@@ -149,7 +149,14 @@ def open_runner(
         yield runner
 
 
-def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event], task: Task) -> Part:
+def index_shards(
+    runner: Runner,
+    shards: Sequence[Shard],
+    events: Iterable[Event],
+    task: Task,
+    *,
+    expected: int | None = None,
+) -> Part:
     """Run one group of shards through the network.
 
     Batches do not cross shards, so what a shard adds does not depend on the others.
@@ -159,6 +166,7 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
         shards: the group, sorted by name.
         events: of exactly these shards, in that order; read up to the last `ShardEnd`.
         task: advanced after every batch, by its samples and the bad ones before them.
+        expected: images of the whole run, if their number is known.
 
     Raises:
         ShardError: when a shard is damaged.
@@ -199,5 +207,5 @@ def index_shards(runner: Runner, shards: Sequence[Shard], events: Iterable[Event
             task.describe(event.shard.name)
             if len(records.shards) == len(shards):
                 break
-    records.check_bad(runner.config.max_bad_fraction)
+    records.check_bad(runner.config.max_bad_fraction, expected)
     return Part(tuple(records.shards), accumulator.finish(), *records.tables())

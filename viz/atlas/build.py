@@ -59,7 +59,7 @@ def build_atlas(
     max_side: int = 320,
     quality: int = 75,
     maps: bool = True,
-    network: Network | None = None,
+    network: Network | str | None = None,
     weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> AtlasSummary:
@@ -76,7 +76,7 @@ def build_atlas(
         max_side: longer side of the whole photographs, in pixels.
         quality: of WebP pictures, 1 to 100.
         maps: show where in the photographs the units are active, which runs the network on them.
-        network: used instead of loading the one that the index names.
+        network: used instead of the one that the index names; a name is loaded.
         weights: a file, where the one that the index names is no longer there.
         reporter: shows the progress.
 
@@ -126,7 +126,7 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
 
 def _load_network(
     index: Index,
-    network: Network | None,
+    network: Network | str | None,
     weights: str | Path | None,
     contents: Sequence[LayerContent],
     reporter: Reporter,

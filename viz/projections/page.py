@@ -55,7 +55,7 @@ def draw_projections(
     units: Units = ALL_UNITS,
     methods: Sequence[Method] = METHODS,
     images: int = 9,
-    network: Network | None = None,
+    network: Network | str | None = None,
     weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:

@@ -24,21 +24,25 @@ __all__ = ["index_network", "render_index"]
 
 
 def index_network(
-    index: Index, *, network: Network | None = None, weights: str | Path | None = None
+    index: Index, *, network: Network | str | None = None, weights: str | Path | None = None
 ) -> Network:
     """The network that made an index, checked to have the same weights.
 
     Args:
         index: open.
-        network: used instead of loading the one that the index names.
+        network: used instead of the one that the index names; a name is loaded.
         weights: a file, where the one that the index names is no longer there.
 
     Raises:
         NetworkError: when it cannot be loaded.
         StoreError: when its weights are others than those indexed.
+        UntrustedIndex: when the index names code or files, and is not trusted.
     """
     recorded = index.run["network"]
-    network = network or recorded_network(index.run["config"], weights=weights, name=recorded["name"])
+    if not isinstance(network, Network):
+        network = recorded_network(
+            index.out, index.run, network=network, weights=weights, trusted=index.trusted
+        )
     if network.digest != recorded["digest"]:
         raise StoreError(
             f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
@@ -58,7 +62,7 @@ def render_index(
     objective: str = "point",
     batch: int | None = None,
     precision: AskedPrecision = "auto",
-    network: Network | None = None,
+    network: Network | str | None = None,
     weights: str | Path | None = None,
     photograph: Path | None = None,
     generator: str | None = None,

@@ -73,6 +73,7 @@ def test_every_option_is_explained(name: str) -> None:
 
 
 OWN_MEANING = {
+    "--network": "to be indexed, or that was",
     "--weights": "of a network to be indexed, of shapes to be listed, or moved since",
     "--layer": "one to be trained on, or any number",
     "--recipe": "to render by, or whose renderings to draw",
@@ -225,7 +226,7 @@ def test_sheets_of_several_layers_take_the_units_that_each_has(out: str) -> None
 def test_errors_and_ctrl_c_end_in_a_line_and_a_code(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("pipeline.query.index.open_index", fail)

@@ -250,11 +250,14 @@ def test_overrides_that_cannot_be(assignment: str, message: str) -> None:
         load_network("efficientnet_lite0", weights="random", input=[assignment])
 
 
-def test_the_network_of_a_recorded_run() -> None:
+def test_the_network_of_a_recorded_run(tmp_path: Path) -> None:
     config = {"network": "torchvision:squeezenet1_1", "weights": "random", "input": ["size=96"]}
-    assert recorded_network(config).preprocess.height == 96
+    run = {"config": config, "network": {"name": "torchvision:squeezenet1_1"}}
+    assert recorded_network(tmp_path, run).preprocess.height == 96
     with pytest.raises(WeightsError, match=re.escape("nowhere.pth")):
-        recorded_network(config, weights="nowhere.pth")
+        recorded_network(tmp_path, run, weights="nowhere.pth")
+    with pytest.raises(NetworkError, match=r"passed in Python as an object.*give --network"):
+        recorded_network(tmp_path, {**run, "config": {**config, "network": None}})
 
 
 def test_a_module_of_ones_own_needs_no_registry() -> None:

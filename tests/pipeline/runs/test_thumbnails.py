@@ -17,8 +17,10 @@ from pipeline.images.decode import decode
 from pipeline.images.preprocess import Preprocess
 from pipeline.query.index import open_index
 from pipeline.runs.thumbnails import draw_thumbnail
+from pipeline.store.run_file import read_run, write_run
 from pipeline.store.schemas import THUMBNAILS
 from pipeline.store.tables import read_table, write_table
+from pipeline.store.trust import sign_run
 from tests.fixtures.runs import hashes
 from tests.fixtures.small_index import build_photographs, draw_shape
 from tests.fixtures.tables import edit_run
@@ -61,6 +63,7 @@ def page(result: Any) -> np.ndarray[Any, Any]:
 def lose(out: Path) -> None:
     """Let an index name a dataset that does not exist."""
     edit_run(out, lambda run: run["dataset"].update(data=[str(out / "nowhere")]))
+    write_run(out, sign_run(read_run(out)))
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])

@@ -144,7 +144,7 @@ def test_readers_do_not_show_what_was_made_from_another_index(out: Path) -> None
         own, others = priors_of(index)
         assert (own, [path.name for path in others]) == ([], ["first.pt"])
     result = run("render", out, "--layer", "first", "--units", "0", "--recipe", "prior", "--steps", "1")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "has none of this index (and first.pt of another)" in result.stderr
     done("render", out, *RENDER)
     assert "not shown" not in done("sheets", out, "--layer", "first").stderr
