@@ -10,7 +10,7 @@ from viz.cli import app
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOSPC, errno.EROFS])
 def test_an_error_of_the_operating_system_is_one_line(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*arguments: object) -> object:
+    def fails(*arguments: object, **options: object) -> object:
         raise OSError(number, os.strerror(number), "out/run.json")
 
     monkeypatch.setattr("pipeline.query.index.open_index", fails)
