@@ -199,7 +199,7 @@ def test_a_shard_that_lost_images_is_reported(network, indexed, tmp_path):
     shutil.copytree(indexed, tmp_path / "out")
     tars = write_tars(tmp_path / "data", [7, 9, 1, 5])
     edit_run(tmp_path / "out", lambda run: run["dataset"].update(data=[str(path) for path in tars]))
-    with open_index(tmp_path / "out") as index:
+    with open_index(tmp_path / "out", trust=True) as index:
         examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
         with pytest.raises(ShardError, match="5 of 11 indexed images"):
             examples.fill(0, Silent())
