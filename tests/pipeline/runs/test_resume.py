@@ -24,6 +24,7 @@ from tests.fixtures.tiny import tiny_network, write_tars
 
 SIZES = [40] * 12
 KILLS = 20
+PRELOADED = ["pipeline.runs.run", "tests.fixtures.tiny", "duckdb", "pandas", "pyarrow.dataset"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def server() -> Iterator[ForkServerContext]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pipeline.runs.run", "tests.fixtures.tiny"])
+        context.set_forkserver_preload(PRELOADED)
         yield context
 
 
