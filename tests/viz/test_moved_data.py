@@ -13,6 +13,8 @@ from tests.fixtures.commands import refused, run
 from tests.fixtures.small_index import build_index
 from tests.fixtures.tiny import write_tars
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--compile", "off", "--top", "3")
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.fixtures.commands import run
 from tests.fixtures.tiny import write_tars
 
+pytestmark = pytest.mark.slow
+
 WORDS: dict[str, tuple[str, ...]] = {
     "sheets": ("sheets", "--layer", "first", "--units", "0", "--pdf"),
     "projections": ("project", "--layer", "first", "--units", "0", "--method", "gradient"),

@@ -19,6 +19,8 @@ from tests.fixtures.commands import run
 from tests.fixtures.runs import hashes
 from tests.fixtures.tiny import picture, write_tars
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--layers", "second")
 OPTIONS = (*TINY, "--compile", "off", "--top", "5", "--workers", "1")

@@ -18,6 +18,8 @@ from tests.fixtures.runs import config, hashes
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--compile", "off", "--top", "3")
 
 

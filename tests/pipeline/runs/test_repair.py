@@ -27,6 +27,8 @@ from tests.fixtures.runs import config, hashes
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 
 class Notes(Silent):
     """Remembers what it is told."""

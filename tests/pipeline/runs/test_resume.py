@@ -76,6 +76,7 @@ def test_killed_at_random_moments_it_resumes_to_the_same_bytes(
     assert interrupted >= KILLS / 4, "most runs ended before they were killed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(8))
 def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
     tars: list[Path],
