@@ -13,6 +13,7 @@ from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
+from viz.atlas.addresses import FRONT
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.content import LayerContent
 from viz.atlas.files import AtlasFiles
@@ -96,8 +97,7 @@ def build_atlas(
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
     loaded = _load_network(index, network, weights, contents, reporter) if maps else None
-    folder = index.out / "atlas"
-    with writing(index.out), AtlasFiles(folder) as files:
+    with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
         pictures = Pictures(index, files, PictureOptions(max_side, quality), loaded)
         drawn = pictures.draw(contents, links.photographs, reporter)
         pages = Pages(_site(index), contents, links)
@@ -105,7 +105,7 @@ def build_atlas(
         write_static(files)
         size = files.finish()
     counted = sum(len(content.units) for content in contents)
-    return AtlasSummary(folder / "index.html", len(contents), counted, len(shown), drawn, size)
+    return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
 
 
 def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:
