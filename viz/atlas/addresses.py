@@ -21,6 +21,7 @@ __all__ = [
     "photograph_file",
     "relative",
     "rendering_file",
+    "search_data",
     "sql_page",
     "strip_file",
     "unit_page",
@@ -43,6 +44,11 @@ def layer_page(ordinal: int) -> str:
 def layer_data(ordinal: int) -> str:
     """The script with the statistics of a layer's units."""
     return f"data/{ordinal}.js"
+
+
+def search_data() -> str:
+    """The script with the units and labels of all layers."""
+    return "data/search.js"
 
 
 def unit_page(ordinal: int, unit: int) -> str:

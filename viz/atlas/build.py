@@ -16,6 +16,7 @@ from pipeline.version import installed_version
 from viz.atlas.addresses import FRONT
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.content import LayerContent
+from viz.atlas.data import layer_data, search_data
 from viz.atlas.files import AtlasFiles
 from viz.atlas.links import link_up
 from viz.atlas.maps import has_map
@@ -167,10 +168,10 @@ def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: 
 
         write(pages.front())
         write(pages.sql())
-        write(pages.search_data(), 0)
+        write(search_data(pages.layers, links), 0)
         for place, content in enumerate(pages.layers):
             write(pages.layer(place))
-            write(pages.layer_data(place), 0)
+            write(layer_data(content), 0)
             for number in range(len(content.units)):
                 write(pages.unit(place, number, masks=pictures.has_masks(content.layer)))
         for image_id in links.photographs:

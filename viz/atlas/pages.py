@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.query.named_queries import load_query
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
-from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.content import LayerContent
 from viz.atlas.links import Links
 from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
+from viz.atlas.spots import spot_of
 from viz.sheets.cells import GOOD
-from viz.sheets.patches import seen_window
 from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
 __all__ = ["Pages", "Site"]
@@ -65,23 +64,6 @@ class Site:
     images: int
     preprocess: Preprocess
     colophon: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A patch on its photograph.
-
-    Args:
-        photograph: the whole image.
-        window: the patch in it, in pixels of the original.
-        shown: the part of it that the network saw.
-        mask: place of its mask among those of the unit; None without one.
-    """
-
-    photograph: Photograph
-    window: Box
-    shown: Box
-    mask: int | None
 
 
 class Pages:
@@ -133,27 +115,6 @@ class Pages:
             after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
         )
 
-    def layer_data(self, place: int) -> tuple[str, str]:
-        """Address and text of the script with the statistics of a layer's units."""
-        content = self.layers[place]
-        rows = [_row(unit) for unit in content.units]
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        data = {"layer": content.layer.name, "ordinal": content.layer.ordinal, "columns": columns}
-        return addresses.layer_data(content.layer.ordinal), f"atlas({json.dumps(data, allow_nan=False)})\n"
-
-    def search_data(self) -> tuple[str, str]:
-        """Address and text of the script that search over all layers reads."""
-        layers = [
-            {
-                "layer": content.layer.name,
-                "ordinal": content.layer.ordinal,
-                "units": [[unit.unit, _words(unit)] for unit in content.units],
-            }
-            for content in self.layers
-        ]
-        labels = [[label, addresses.label_page(label)] for label in sorted(self.links.by_label)]
-        return "data/search.js", f"atlasSearch({json.dumps({'layers': layers, 'labels': labels})})\n"
-
     def unit(self, place: int, number: int, *, masks: bool) -> tuple[str, str]:
         """Address and text of the page of a unit.
 
@@ -163,16 +124,22 @@ class Pages:
             masks: whether the top images have masks.
         """
         content = self.layers[place]
-        units = content.units
+        layer, units = content.layer, content.units
         unit = units[number]
         spots = {
-            (kind, patch.place): self._spot(content, patch, number if masks and kind == "high" else None)
+            (kind, patch.place): spot_of(
+                content,
+                patch,
+                self.links.photographs[patch.image_id],
+                self.site.preprocess,
+                masked=masks and kind == "high",
+            )
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
-            for number, patch in enumerate(patches)
+            for patch in patches
         }
         return self._page(
             "unit.html",
-            addresses.unit_page(content.layer.ordinal, unit.unit),
+            addresses.unit_page(layer.ordinal, unit.unit),
             content=content,
             unit=unit,
             spots=spots,
@@ -182,7 +149,7 @@ class Pages:
             shown={other.unit for other in units},
             good=GOOD,
             status_words=STATUS_WORDS,
-            gutter=GUTTER,
+            masks=f"{layer.grid_w} {layer.grid_h} {len(unit.high)} {GUTTER}" if masks else "",
         )
 
     def sql(self) -> tuple[str, str]:
@@ -213,18 +180,6 @@ class Pages:
             total=len(units),
         )
 
-    def _spot(self, content: LayerContent, patch: Patch, mask: int | None) -> Spot:
-        photograph, preprocess = self.links.photographs[patch.image_id], self.site.preprocess
-        size = photograph.width, photograph.height
-        whole = Box(0, 0, preprocess.width, preprocess.height)
-        window = seen_window(content.seen, patch.y, patch.x, preprocess)
-        return Spot(
-            photograph,
-            preprocess.to_original(window, *size),
-            preprocess.to_original(whole, *size),
-            mask,
-        )
-
     def _page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
         def link(target: str, *numbers: Any) -> str:
             return addresses.relative(address, getattr(addresses, target)(*numbers))
@@ -237,24 +192,6 @@ class Pages:
             **values,
         )
         return address, text
-
-
-def _row(unit: UnitContent) -> dict[str, Any]:
-    """What the layer page sorts and filters by."""
-    row: dict[str, Any] = {"unit": unit.unit, "words": _words(unit), "dead": unit.dead}
-    for name in ("max", "mean", "std", "p50", "p99", "active_fraction", "selectivity", "precision"):
-        value = unit.statistics[name]
-        row[name] = None if value is None or value != value else float(f"{float(value):.5g}")
-    first = unit.renderings[0] if unit.renderings else None
-    row["ratio"] = None if first is None or first.ratio is None else round(first.ratio, 3)
-    row["status"] = None if first is None else first.status
-    return row
-
-
-def _words(unit: UnitContent) -> str:
-    """Title and labels of a unit, which search looks through."""
-    labels: Iterable[str] = (readable_label(mean.label) for mean in unit.labels[:3])
-    return ", ".join(dict.fromkeys(word for word in (readable_label(unit.title or ""), *labels) if word))
 
 
 def _number(value: float | None) -> str:

@@ -293,7 +293,7 @@ def test_masks_are_clear_at_the_peak(tmp_path: Path) -> None:
         for unit in range(layer.units):
             peaks = {image.image_id: image for image in index.top("late", unit, n=4)}
             shown = re.findall(
-                r'href="../../image/(\w+).html">\s*<span class="tile', page(tmp_path, layer, unit)
+                r'href="../../image/(\w+).html"[^>]*><span class="tile', page(tmp_path, layer, unit)
             )
             picture = Image.open(tmp_path / f"out/atlas/maps/{layer.ordinal}/{unit}.png")
             alpha = np.asarray(picture)[1:-1, :, 1]

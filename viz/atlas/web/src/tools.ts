@@ -1,6 +1,6 @@
-// The tools at the head of every page: search, theme, and keys.
+// The tools at the head of every page: search and theme.
 
-import { isTyping, loadScript, make } from "./dom";
+import { loadScript, make } from "./dom";
 import { search, type SearchData } from "./search";
 
 const THEMES = ["auto", "light", "dark"] as const;
@@ -125,26 +125,9 @@ function searchBox(root: string): HTMLElement {
   return make("div", { class: "search" }, input, list);
 }
 
-/** Keys: arrows or j and k turn pages, u goes up to the layer, / searches. */
-function listenToKeys(): void {
-  document.addEventListener("keydown", (event) => {
-    if (isTyping() || event.ctrlKey || event.metaKey || event.altKey) return;
-    const follow = (selector: string): void => document.querySelector<HTMLAnchorElement>(selector)?.click();
-    switch (event.key) {
-      case "ArrowLeft": case "k": return follow("a[rel=prev]");
-      case "ArrowRight": case "j": return follow("a[rel=next]");
-      case "u": return follow(".bar nav a:last-of-type");
-      case "/":
-        event.preventDefault();
-        return document.getElementById("search")?.focus();
-    }
-  });
-}
-
 export function addTools(): void {
   const root = document.body.dataset["root"] ?? ".";
   document.getElementById("tools")?.append(searchBox(root), themeButton());
-  listenToKeys();
 }
 
 /** Buttons that copy the SQL of a panel. */
