@@ -46,7 +46,7 @@ from viz.render.table import merge_renders
 SIZE = (500, 375)
 """Width and height of most of ImageNet's photographs, in pixels."""
 
-NOISE = 4.0
+NOISE = 9.0
 """Standard deviation of the noise: JPEG files of quality 92 are then as large as those of ImageNet."""
 
 SIDE = 224

@@ -206,7 +206,7 @@ def atlas(
     max_side: Annotated[
         int, typer.Option(min=32, max=MAX_COUNT, help="Longer side of the whole photographs, in pixels.")
     ] = 320,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 65,
     maps: Annotated[
         bool,
         typer.Option(

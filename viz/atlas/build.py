@@ -59,7 +59,7 @@ def build_atlas(
     layers: Patterns = (),
     units: Units = ALL_UNITS,
     max_side: int = 320,
-    quality: int = 75,
+    quality: int = 65,
     maps: bool = True,
     network: Network | str | None = None,
     weights: str | Path | None = None,

@@ -19,8 +19,8 @@ from viz.atlas.content import LayerContent
 from viz.atlas.links import Links
 from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
+from viz.atlas.pictures import on_card
 from viz.atlas.spots import spot_of
-from viz.sheets.cells import GOOD
 from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
 __all__ = ["Pages", "Site"]
@@ -147,7 +147,7 @@ class Pages:
             before=units[number - 1] if number else None,
             after=units[number + 1] if number + 1 < len(units) else None,
             shown={other.unit for other in units},
-            good=GOOD,
+            on_card=on_card,
             status_words=STATUS_WORDS,
             masks=f"{layer.grid_w} {layer.grid_h} {len(unit.high)} {GUTTER}" if masks else "",
         )

@@ -28,13 +28,13 @@ from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.maps import Mask, MaskMaker, encode_masks, has_map
-from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
+from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, on_card, shrink
 from viz.sheets.cells import open_rendering
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
 
-VERSION = 2
+VERSION = 3
 """Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
 
 PASS_UNITS = 2000
@@ -158,6 +158,8 @@ class Pictures:
         for content in contents:
             for unit in content.units:
                 for number, row in enumerate(unit.renderings):
+                    if number == 0 and on_card(row):
+                        continue
                     name = addresses.rendering_file(content.layer.ordinal, unit.unit, number)
                     key = digest_of(VERSION, row.fingerprint, row.activation, row.file, row.sha256, quality)
                     if not self._files.has(name, key):
