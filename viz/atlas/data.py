@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.visible import mark_invisible
@@ -12,13 +12,22 @@ from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.links import Links
 from viz.sheets.typography import REPLACEMENT, readable_label
 
-__all__ = ["layer_data", "search_data"]
+__all__ = ["layer_data", "search_data", "sort_orders"]
 
-STATISTICS = (
-    *("max", "mean", "std", "min", "p50", "p90", "p99", "p999"),
-    *("active_fraction", "selectivity", "precision"),
-)
-"""Columns of `units` by which a layer's page sorts and filters."""
+STATISTICS: Mapping[str, str] = {
+    "max": "highest peak",
+    "mean": "mean peak",
+    "std": "standard deviation",
+    "min": "lowest peak",
+    "p50": "median peak",
+    "p90": "90th percentile",
+    "p99": "99th percentile",
+    "p999": "99.9th percentile",
+    "active_fraction": "active fraction",
+    "selectivity": "selectivity",
+    "precision": "label precision",
+}
+"""Columns of `units` by which a layer's page sorts and filters, with their titles."""
 
 WORDS = 3
 """Labels of a unit through which a search looks."""
@@ -38,6 +47,13 @@ def layer_data(content: LayerContent) -> tuple[str, str]:
         "columns": {name: [row[name] for row in rows] for name in (rows[0] if rows else ())},
     }
     return addresses.layer_data(content.layer.ordinal), _call("atlas", data)
+
+
+def sort_orders(content: LayerContent) -> list[tuple[str, str]]:
+    """Columns by which the units of a layer can be sorted, with their titles: those that have values."""
+    rows = [_row(unit) for unit in content.units]
+    titles = {"unit": "number", **STATISTICS, "ratio": "synthetic / real"}
+    return [(name, title) for name, title in titles.items() if any(row[name] is not None for row in rows)]
 
 
 def search_data(layers: Sequence[LayerContent], links: Links) -> tuple[str, str]:

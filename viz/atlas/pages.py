@@ -16,6 +16,7 @@ from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
 from viz.atlas.content import LayerContent
+from viz.atlas.data import sort_orders
 from viz.atlas.links import Links
 from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
@@ -111,6 +112,8 @@ class Pages:
             addresses.layer_page(content.layer.ordinal),
             content=content,
             summary=self.summaries[place],
+            sorts=sort_orders(content),
+            labelled=any(unit.labels and not unit.dead for unit in content.units),
             before=self.layers[place - 1] if place else None,
             after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
         )

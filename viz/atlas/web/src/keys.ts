@@ -39,9 +39,7 @@ export function addKeys(): void {
     event.preventDefault();
     found.focus();
   };
-  const button = make("button", { type: "button", class: "help", "aria-label": "Keys", title: "Keys" }, "?");
-  button.addEventListener("click", toggle);
-  document.getElementById("tools")?.append(button);
+  document.getElementById("help")?.addEventListener("click", toggle);
   document.addEventListener("keydown", (event) => {
     if (isTyping() || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "?") return toggle();

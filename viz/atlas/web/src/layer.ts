@@ -4,28 +4,6 @@ import { loadScript, make } from "./dom";
 import { arrange, fromHash, INITIAL, toHash, type LayerData, type View } from "./table";
 import { WindowedGrid } from "./windowed";
 
-const SORTS: [string, string][] = [
-  ["unit", "number"],
-  ["max", "highest peak"],
-  ["mean", "mean peak"],
-  ["std", "standard deviation"],
-  ["min", "lowest peak"],
-  ["p50", "median peak"],
-  ["p90", "90th percentile"],
-  ["p99", "99th percentile"],
-  ["p999", "99.9th percentile"],
-  ["active_fraction", "active fraction"],
-  ["selectivity", "selectivity"],
-  ["precision", "label precision"],
-  ["ratio", "synthetic / real"],
-];
-
-const SHOWS: [string, string][] = [
-  ["", "both"],
-  ["synthetic", "synthetic"],
-  ["patches", "patches"],
-];
-
 declare global {
   interface Window {
     atlas?: (data: LayerData) => void;
@@ -44,37 +22,16 @@ interface Controls {
   status: HTMLElement;
 }
 
-function choice(name: string, options: [string, string][]): HTMLSelectElement {
-  return make("select", { "aria-label": name }, ...options.map(([value, title]) => make("option", { value }, title)));
-}
-
-function makeControls(place: HTMLElement, table: LayerData): Controls {
-  const known = (name: string): boolean => table.columns[name]?.some((value) => value !== null) ?? false;
-  const labels: [string, string][] = table.labels.map((label) => [label, label]);
-  const controls: Controls = {
-    find: make("input", {
-      type: "search",
-      placeholder: "dots ratio>1 selectivity>=0.2",
-      "aria-label": "Filter: words of names and labels, and conditions such as ratio>1",
-      autocomplete: "off",
-      spellcheck: "false",
-    }),
-    label: choice("Label", [["", "all"], ...labels]),
-    sort: choice("Sort by", SORTS.filter(([name]) => known(name))),
-    direction: make("button", { type: "button" }),
-    show: choice("Show", SHOWS),
-    status: make("p", { class: "note", role: "status" }),
+function findControls(form: HTMLFormElement): Controls {
+  const named = <T>(name: string): T => form.elements.namedItem(name) as T;
+  return {
+    find: named("find"),
+    label: named("label"),
+    sort: named("sort"),
+    direction: named("direction"),
+    show: named("show"),
+    status: form.querySelector("[role=status]")!,
   };
-  const named = (title: string, control: HTMLElement): HTMLElement => make("label", {}, make("span", {}, title), control);
-  place.replaceChildren(
-    named("Filter", controls.find),
-    ...(labels.length ? [named("Label", controls.label)] : []),
-    named("Sort by", controls.sort),
-    controls.direction,
-    ...(known("ratio") ? [named("Show", controls.show)] : []),
-    controls.status,
-  );
-  return controls;
 }
 
 function describe(shown: number, all: number, unknown: string[]): string {
@@ -95,15 +52,16 @@ function showView(view: View, controls: Controls): void {
   controls.direction.title = direction;
 }
 
-export async function openLayer(place: HTMLElement, list: HTMLElement): Promise<void> {
+export async function openLayer(form: HTMLFormElement, list: HTMLElement): Promise<void> {
   const items = [...list.children] as HTMLElement[];
   const grid = new WindowedGrid(list, items);
   let data: LayerData | undefined;
   window.atlas = (found) => (data = found);
-  await loadScript(place.dataset["script"]!);
+  await loadScript(form.dataset["script"]!);
   if (!data) return;
   const table = data;
-  const controls = makeControls(place, table);
+  const controls = findControls(form);
+  controls.label.append(...table.labels.map((label) => make("option", { value: label }, label)));
   let view: View = INITIAL;
 
   function draw(): void {
@@ -126,6 +84,7 @@ export async function openLayer(place: HTMLElement, list: HTMLElement): Promise<
     if (unit) grid.reveal(items.findIndex((item) => `#${item.id}` === location.hash));
   }
 
+  form.addEventListener("submit", (event) => event.preventDefault());
   controls.find.addEventListener("input", () => change({ find: controls.find.value }));
   controls.label.addEventListener("change", () => change({ label: controls.label.value }));
   controls.sort.addEventListener("change", () => change({ sort: controls.sort.value, down: controls.sort.value !== "unit" }));

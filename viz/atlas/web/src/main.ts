@@ -12,8 +12,8 @@ addCopyButtons();
 addSpots();
 const controls = document.getElementById("controls");
 const grid = document.getElementById("units");
-if (controls && grid) {
+if (controls instanceof HTMLFormElement && grid) {
   openLayer(controls, grid).catch((error: unknown) => {
-    controls.textContent = error instanceof Error ? error.message : String(error);
+    controls.querySelector("[role=status]")!.textContent = error instanceof Error ? error.message : String(error);
   });
 }

@@ -37,8 +37,7 @@ export function restoreTheme(): void {
   applyTheme(remembered());
 }
 
-function themeButton(): HTMLButtonElement {
-  const button = make("button", { type: "button", class: "theme" });
+function addTheme(button: HTMLElement): void {
   const update = (theme: string): void => {
     applyTheme(theme);
     button.textContent = theme;
@@ -51,23 +50,9 @@ function themeButton(): HTMLButtonElement {
     remember(next);
     update(next);
   });
-  return button;
 }
 
-function searchBox(root: string): HTMLElement {
-  const input = make("input", {
-    type: "search",
-    id: "search",
-    placeholder: "Search units and labels",
-    "aria-label": "Search units and labels",
-    "aria-expanded": "false",
-    "aria-controls": "hits",
-    role: "combobox",
-    "aria-autocomplete": "list",
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const list = make("ul", { id: "hits", class: "hits", role: "listbox", "aria-label": "Results", hidden: true });
+function addSearch(input: HTMLInputElement, list: HTMLElement, root: string): void {
   let data: SearchData | undefined;
   let chosen = -1;
 
@@ -122,12 +107,15 @@ function searchBox(root: string): HTMLElement {
     event.preventDefault();
   });
   input.addEventListener("blur", () => setTimeout(() => (list.hidden = true), 150));
-  return make("div", { class: "search" }, input, list);
 }
 
 export function addTools(): void {
   const root = document.body.dataset["root"] ?? ".";
-  document.getElementById("tools")?.append(searchBox(root), themeButton());
+  const input = document.getElementById("search");
+  const list = document.getElementById("hits");
+  const theme = document.getElementById("theme");
+  if (input instanceof HTMLInputElement && list) addSearch(input, list, root);
+  if (theme) addTheme(theme);
 }
 
 /** Buttons that copy the SQL of a panel. */
