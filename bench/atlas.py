@@ -3,8 +3,8 @@
     python -m bench.atlas [--units 512 4096] [--images 500] [--keep FOLDER]
 
 An index of one layer is made for each number of units: convolutions with random weights over crops of the
-demo's photographs, resized to 500 x 375 pixels, with the noise of a camera. A unit sees 95 x 95 of 224 x 224 pixels, and has nine
-patches and one rendering (a photograph with more contrast). Measured are:
+demo's photographs, resized to 500 x 375 pixels, with the noise of a camera. A unit sees 95 x 95 of 224 x
+224 pixels, and has nine patches and one rendering (a photograph with more contrast). Measured are:
 
 - build: seconds of `build_atlas` with activation maps, and the size of the folder;
 - first paint: from the navigation to the first contentful paint of the layer's page, opened from disk;
@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,6 +54,11 @@ RENDERING = 192
 LAYER = "3"
 
 ROUNDS = 3
+
+COLUMNS = (
+    *("units", "build, s", "again, s", "MB", "kB/unit"),
+    *("first paint, ms", "frame, ms", "worst, ms", "sort, ms", "filter, ms"),
+)
 
 SCROLL = """
 async (frames) => {
@@ -205,9 +210,7 @@ def measure_browser(front: Path, ordinal: int) -> Timing:
             context = browser.new_context(viewport={"width": 1280, "height": 800})
             rounds.append(measure_page(context.new_page(), address))
             context.close()
-    return Timing(
-        *(median(getattr(each, name) for each in rounds) for name in ("paint", "frame", "worst", "sort", "find"))
-    )
+    return Timing(*(median(values) for values in zip(*map(astuple, rounds), strict=True)))
 
 
 def run_case(folder: Path, units: int, images: int) -> str:
@@ -221,11 +224,14 @@ def run_case(folder: Path, units: int, images: int) -> str:
         build_atlas(index, network=network)
         again = time.perf_counter() - started
         ordinal = index.layer(LAYER).ordinal
-    row = f"| {units:,} | {seconds:.1f} | {again:.1f} | {summary.size / 1e6:.1f} | {summary.size / units / 1e3:.1f}"
+    cells = [f"{units:,}", f"{seconds:.1f}", f"{again:.1f}"]
+    cells += [f"{summary.size / 1e6:.1f}", f"{summary.size / units / 1e3:.1f}"]
     if reason := why_not():
-        return f"{row} | - | - | - | - | - | ({reason})"
+        return f"| {' | '.join([*cells, *'-----'])} | ({reason})"
     found = measure_browser(summary.page, ordinal)
-    return f"{row} | {found.paint:.0f} | {found.frame:.1f} | {found.worst:.0f} | {found.sort:.0f} | {found.find:.0f} |"
+    cells += [f"{found.paint:.0f}", f"{found.frame:.1f}"]
+    cells += [f"{value:.0f}" for value in (found.worst, found.sort, found.find)]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -235,10 +241,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--keep", type=Path, help="make everything in this folder, and leave it")
     given = parser.parse_args()
-    print(
-        "| units | build, s | again, s | MB | kB/unit | first paint, ms | frame, ms | worst, ms | sort, ms | filter, ms |"
-    )
-    print("|" + "---|" * 10)
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|" + "---|" * len(COLUMNS))
     with tempfile.TemporaryDirectory() as temporary:
         for units in given.units:
             folder = (given.keep or Path(temporary)) / str(units)

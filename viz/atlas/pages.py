@@ -32,6 +32,9 @@ MOST_UNITS = 60
 MOST_IMAGES = 60
 """Photographs that the page of a label shows."""
 
+SHOWN = 480
+"""Longer side of the photograph on the page of an image, in CSS pixels."""
+
 STATUS_WORDS = {"ok": "", "retried": "second attempt", "weak": "weak", "grey": "shows nothing"}
 """How a page writes the status of a rendering."""
 
@@ -161,10 +164,13 @@ class Pages:
 
     def image(self, image_id: int) -> tuple[str, str]:
         """Address and text of the page of an image."""
+        photograph = self.links.photographs[image_id]
+        scale = SHOWN / max(photograph.width, photograph.height)
         return self._page(
             "image.html",
             addresses.image_page(image_id),
-            photograph=self.links.photographs[image_id],
+            photograph=photograph,
+            shown=[max(1, round(side * scale)) for side in (photograph.width, photograph.height)],
             found=self.links.by_image.get(image_id, [])[:MOST_UNITS],
             total=len(self.links.by_image.get(image_id, [])),
         )

@@ -79,7 +79,9 @@ def test_a_record_without_a_fingerprint_belongs_to_the_index_that_is_said(out: P
     assert remove_atlas(out, keep=ONE) == 2
 
 
-@pytest.mark.parametrize("name", ["../victim.txt", "/tmp/victim.txt", "a/../../victim.txt", "link/victim.txt"])
+@pytest.mark.parametrize(
+    "name", ["../victim.txt", "/tmp/victim.txt", "a/../../victim.txt", "link/victim.txt"]
+)
 def test_a_record_removes_nothing_outside(out: Path, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

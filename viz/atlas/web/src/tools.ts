@@ -118,16 +118,14 @@ export function addTools(): void {
   if (theme) addTheme(theme);
 }
 
-/** Buttons that copy the SQL of a panel. */
+/** Buttons that copy the SQL below them. */
 export function addCopyButtons(): void {
-  for (const block of document.querySelectorAll<HTMLElement>(".sql-page pre")) {
-    const button = make("button", { type: "button", class: "copy" }, "Copy");
+  for (const button of document.querySelectorAll<HTMLElement>("button.copy")) {
     button.addEventListener("click", () => {
-      void navigator.clipboard.writeText(block.textContent ?? "").then(
+      void navigator.clipboard.writeText(button.nextElementSibling?.textContent ?? "").then(
         () => (button.textContent = "Copied"),
         () => (button.textContent = "Copy failed; select the text"),
       );
     });
-    block.before(button);
   }
 }

@@ -24,6 +24,7 @@ export class WindowedGrid {
     list.classList.add("windowed");
     const schedule = (): void => this.schedule();
     window.addEventListener("scroll", schedule, { passive: true });
+    list.addEventListener("focusin", () => this.update());
     window.addEventListener("beforeprint", () => this.print(true));
     window.addEventListener("afterprint", () => this.print(false));
     new ResizeObserver(() => this.relayout()).observe(list);
@@ -87,14 +88,27 @@ export class WindowedGrid {
     if (!this.grid || this.printing) return;
     const top = -this.list.getBoundingClientRect().top;
     const ahead = window.innerHeight * SCREENS_AHEAD;
-    const { first, end } = cellsBetween(this.grid, top - ahead, top + window.innerHeight + ahead, this.order.length);
+    const count = this.order.length;
+    const { first, end } = cellsBetween(this.grid, top - ahead, top + window.innerHeight + ahead, count);
+    // The first and the last cell stay, so that Tab leads into the grid; those around the focus, so that
+    // it leads on from there.
+    const spans: [number, number][] = [[0, Math.min(1, count)], [first, end], [Math.max(0, count - 1), count]];
+    const focus = this.focusedCell();
+    if (focus >= 0) {
+      const around = 2 * this.grid.columns;
+      spans.push([Math.max(0, focus - around), Math.min(count, focus + around + 1)]);
+    }
     for (const [cell, item] of this.shown) {
-      // An item with the focus stays, so that the next Tab goes on from it.
-      if ((cell >= first && cell < end) || item.contains(document.activeElement)) continue;
+      if (spans.some(([from, to]) => cell >= from && cell < to)) continue;
       item.remove();
       this.shown.delete(cell);
     }
-    this.insert(first, end);
+    for (const [from, to] of spans) this.insert(from, to);
+  }
+
+  private focusedCell(): number {
+    const item = document.activeElement?.closest("li");
+    return item && item.parentElement === this.list ? Number(item.getAttribute("aria-posinset")) - 1 : -1;
   }
 
   /** Adds the cells that are missing, so that the document has them in their order. */
