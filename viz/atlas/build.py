@@ -19,7 +19,7 @@ from viz.atlas.content import LayerContent
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.files import AtlasFiles
 from viz.atlas.links import link_up
-from viz.atlas.maps import has_map
+from viz.atlas.maps import MaskMaker
 from viz.atlas.pages import Pages, Site
 from viz.atlas.photographs import PictureOptions, Pictures
 from viz.atlas.static import write_static
@@ -97,9 +97,9 @@ def build_atlas(
     contents = _collect(index, layers, units, reporter)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
-    loaded = _load_network(index, network, weights, contents, reporter) if maps else None
+    maker = _mask_maker(index, network, weights, contents, reporter) if maps else None
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
-        pictures = Pictures(index, files, PictureOptions(max_side, quality), loaded)
+        pictures = Pictures(index, files, PictureOptions(max_side, quality), maker)
         drawn = pictures.draw(contents, links.photographs, reporter)
         pages = Pages(_site(index), contents, links)
         _write_pages(pages, pictures, files, reporter)
@@ -125,23 +125,22 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
     return contents
 
 
-def _load_network(
+def _mask_maker(
     index: Index,
     network: Network | str | None,
     weights: str | Path | None,
     contents: Sequence[LayerContent],
     reporter: Reporter,
-) -> Network | None:
-    """The network, or None with a note where no layer has a map or it cannot be loaded."""
-    if not any(has_map(content.layer) for content in contents):
-        return None
+) -> MaskMaker | None:
+    """What makes masks, or None with a note where the network cannot be loaded."""
     try:
-        return index_network(index, network=network, weights=weights)
+        loaded = index_network(index, network=network, weights=weights)
     except (NetworkError, StoreError) as error:
         if network is not None or weights is not None:
             raise  # what was given for this call is not passed over
         reporter.note(f"activation maps are left out: {error}")
         return None
+    return MaskMaker(loaded, [content.layer for content in contents])
 
 
 def _site(index: Index) -> Site:
@@ -173,7 +172,8 @@ def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: 
             write(pages.layer(place))
             write(layer_data(content), 0)
             for number in range(len(content.units)):
-                write(pages.unit(place, number, masks=pictures.has_masks(content.layer)))
+                regions = pictures.regions(content, content.units[number])
+                write(pages.unit(place, number, pictures.grid(content.layer), regions))
         for image_id in links.photographs:
             write(pages.image(image_id))
         for label in links.by_label:

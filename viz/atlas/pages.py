@@ -121,13 +121,16 @@ class Pages:
             after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
         )
 
-    def unit(self, place: int, number: int, *, masks: bool) -> tuple[str, str]:
+    def unit(
+        self, place: int, number: int, grid: tuple[int, int] | None, regions: Sequence[str]
+    ) -> tuple[str, str]:
         """Address and text of the page of a unit.
 
         Args:
             place: of the layer.
             number: place of the unit among those of the layer that the atlas shows.
-            masks: whether the top images have masks.
+            grid: height and width of the masks of the top images; None without masks.
+            regions: outline of the region that drives the unit in each of them; empty for none.
         """
         content = self.layers[place]
         layer, units = content.layer, content.units
@@ -138,10 +141,11 @@ class Pages:
                 patch,
                 self.links.photographs[patch.image_id],
                 self.site.preprocess,
-                masked=masks and kind == "high",
+                masked=grid is not None and kind == "high",
+                region=regions[rank] if kind == "high" else "",
             )
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
-            for patch in patches
+            for rank, patch in enumerate(patches)
         }
         return self._page(
             "unit.html",
@@ -155,7 +159,7 @@ class Pages:
             shown={other.unit for other in units},
             on_card=on_card,
             status_words=STATUS_WORDS,
-            masks=f"{layer.grid_w} {layer.grid_h} {len(unit.high)} {GUTTER}" if masks else "",
+            masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
         )
 
     def sql(self) -> tuple[str, str]:

@@ -99,9 +99,9 @@ def hostile_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return build_atlas(index, maps=False).page.parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for the session."""
+    """A browser for a module: while it is open, an event loop runs that other tests would trip over."""
     if reason := why_not():
         pytest.skip(reason)
     with open_browser() as opened:
