@@ -218,6 +218,20 @@ def atlas(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
+    zip_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--zip", metavar="FILE", help="Also write the atlas as one ZIP file.", show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="embedding-atlas FILE",
+            help="Also write the units as a Parquet file for the program embedding-atlas.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
 
@@ -228,10 +242,14 @@ def atlas(
     Examples:
       maxact atlas out/demo
       maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+      maxact atlas out/demo --zip demo.zip --export embedding-atlas units.parquet
     """
     from pipeline.query.index import open_index
     from viz.atlas.build import build_atlas
+    from viz.atlas.export import check_format
 
+    if export:
+        check_format(export[0])
     with open_index(out, data=data or (), trust=trust) as index:
         summary = build_atlas(
             index,
@@ -242,6 +260,8 @@ def atlas(
             maps=maps,
             network=network,
             weights=weights,
+            archive=zip_file,
+            export=export[1] if export else None,
             reporter=ConsoleReporter(),
         )
     megabytes = summary.size / 1e6
@@ -250,7 +270,7 @@ def atlas(
         f"{readable_count(summary.photographs, 'photograph')}, {megabytes:,.1f} MB",
         error=True,
     )
-    print_files([summary.page])
+    print_files([summary.page, *(path for path in (zip_file, export and export[1]) if path)])
 
 
 @app.command(rich_help_panel=LOOK)

@@ -14,9 +14,11 @@ from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from viz.atlas.addresses import FRONT
+from viz.atlas.archive import refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.content import LayerContent
 from viz.atlas.data import layer_data, search_data
+from viz.atlas.export import export_units
 from viz.atlas.files import AtlasFiles
 from viz.atlas.links import link_up
 from viz.atlas.maps import MaskMaker
@@ -63,6 +65,8 @@ def build_atlas(
     maps: bool = True,
     network: Network | str | None = None,
     weights: str | Path | None = None,
+    archive: Path | None = None,
+    export: Path | None = None,
     reporter: Reporter | None = None,
 ) -> AtlasSummary:
     """Build a static web site of an index in OUT/atlas.
@@ -80,6 +84,8 @@ def build_atlas(
         maps: show where in the photographs the units are active, which runs the network on them.
         network: used instead of the one that the index names; a name is loaded.
         weights: a file, where the one that the index names is no longer there.
+        archive: a ZIP file into which the atlas is written as well.
+        export: a Parquet file of the units, which the program `embedding-atlas` opens.
         reporter: shows the progress.
 
     Raises:
@@ -93,6 +99,9 @@ def build_atlas(
         raise UsageError(f"the quality is 1 to 100, got {quality}")
     if max_side < 32:
         raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
+    for target in (archive, export):
+        if target is not None:
+            refuse_target(index.out, target)
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
@@ -105,6 +114,10 @@ def build_atlas(
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
         size = files.finish()
+        if archive is not None:
+            zip_atlas(index.out, archive, reporter)
+        if export is not None:
+            export_units(index.out, files.folder, contents, export)
     counted = sum(len(content.units) for content in contents)
     return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
 

@@ -12,7 +12,7 @@ from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.links import Links
 from viz.sheets.typography import REPLACEMENT, readable_label
 
-__all__ = ["layer_data", "search_data", "sort_orders"]
+__all__ = ["STATISTICS", "describe", "layer_data", "search_data", "sort_orders"]
 
 STATISTICS: Mapping[str, str] = {
     "max": "highest peak",
@@ -35,7 +35,7 @@ WORDS = 3
 
 def layer_data(content: LayerContent) -> tuple[str, str]:
     """Address and text of the script with labels and statistics of a layer's units."""
-    rows = [_row(unit) for unit in content.units]
+    rows = [describe(unit) for unit in content.units]
     labelled = [sorted({_readable(mean.label) for mean in _labels(unit)}) for unit in content.units]
     labels = sorted({label for found in labelled for label in found})
     places = {label: place for place, label in enumerate(labels)}
@@ -51,7 +51,7 @@ def layer_data(content: LayerContent) -> tuple[str, str]:
 
 def sort_orders(content: LayerContent) -> list[tuple[str, str]]:
     """Columns by which the units of a layer can be sorted, with their titles: those that have values."""
-    rows = [_row(unit) for unit in content.units]
+    rows = [describe(unit) for unit in content.units]
     titles = {"unit": "number", **STATISTICS, "ratio": "synthetic / real"}
     return [(name, title) for name, title in titles.items() if any(row[name] is not None for row in rows)]
 
@@ -75,8 +75,8 @@ def _call(name: str, data: object) -> str:
     return f"{name}({text})\n"
 
 
-def _row(unit: UnitContent) -> dict[str, Any]:
-    """What the layer page sorts and filters by."""
+def describe(unit: UnitContent) -> dict[str, Any]:
+    """Words and statistics of a unit, by which a layer's page is sorted and filtered."""
     row: dict[str, Any] = {"unit": unit.unit, "words": _words(unit), "dead": unit.dead}
     for name in STATISTICS:
         value = unit.statistics[name]
