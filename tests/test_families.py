@@ -22,7 +22,7 @@ from viz.objectives.objective import point
 from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
-from viz.render.render_index import render_index
+from viz.render.render_index import index_network, render_index
 
 IMAGES = 5
 
@@ -130,12 +130,12 @@ def units_by_activity(index: Index, layer: str) -> tuple[list[int], list[int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
 def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Path) -> None:
-    network, size, *rest = line.split()
+    name, size, *rest = line.split()
     expected = {name: (kind, grid) for name, kind, grid in (item.split(":") for item in rest)}
     config = RunConfig(
         data=(str(folder),),
         out=tmp_path / "out",
-        network=network,
+        network=name,
         weights="random",
         input=(f"size={size}",),
         layers=tuple(expected),
@@ -156,12 +156,13 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
                 assert len({image.image_id for image in top}) == 4
             assert all(index.top(layer.name, unit, n=4) == [] for unit in constant[-1:])
             assert live or constant
+        network = index_network(index)
         recipe = get_recipe("fourier", {"steps": "2"})
         early, late = next(iter(expected)), [*expected][-1]
-        rows = render_index(index, recipe, layers=[early], units="1")
+        rows = render_index(index, recipe, layers=[early], units="1", network=network)
         recipe = get_recipe("typical", {"steps": "2", "images": "2", "close_side": "48"})
         live, _ = units_by_activity(index, late)
-        rows += render_index(index, recipe, layers=[late], units=live[:1]) if live else []
+        rows += render_index(index, recipe, layers=[late], units=live[:1], network=network) if live else []
     for row in rows:
         with Image.open(tmp_path / "out" / row.file) as picture:
             assert min(picture.size) >= 1
