@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -218,6 +219,15 @@ def atlas(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="OTHER",
+            help="Index of the same dataset; each unit is shown beside its nearest there.",
+            show_default=False,
+        ),
+    ] = None,
     zip_file: Annotated[
         Path | None,
         typer.Option(
@@ -242,6 +252,7 @@ def atlas(
     Examples:
       maxact atlas out/demo
       maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+      maxact atlas out/demo --with out/other
       maxact atlas out/demo --zip demo.zip --export embedding-atlas units.parquet
     """
     from pipeline.query.index import open_index
@@ -250,7 +261,8 @@ def atlas(
 
     if export:
         check_format(export[0])
-    with open_index(out, data=data or (), trust=trust) as index:
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(open_index(out, data=data or (), trust=trust))
         summary = build_atlas(
             index,
             layers=layer or (),
@@ -260,6 +272,7 @@ def atlas(
             maps=maps,
             network=network,
             weights=weights,
+            other=stack.enter_context(open_index(other, trust=trust)) if other else None,
             archive=zip_file,
             export=export[1] if export else None,
             reporter=ConsoleReporter(),

@@ -16,6 +16,8 @@ from pipeline.version import installed_version
 from viz.atlas.addresses import FRONT
 from viz.atlas.archive import refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
+from viz.atlas.compare_pages import compare_data, compare_front, compare_layer
+from viz.atlas.comparison import Comparison, collect_comparison
 from viz.atlas.content import LayerContent
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.export import export_units
@@ -65,6 +67,7 @@ def build_atlas(
     maps: bool = True,
     network: Network | str | None = None,
     weights: str | Path | None = None,
+    other: Index | None = None,
     archive: Path | None = None,
     export: Path | None = None,
     reporter: Reporter | None = None,
@@ -84,6 +87,7 @@ def build_atlas(
         maps: show where in the photographs the units are active, which runs the network on them.
         network: used instead of the one that the index names; a name is loaded.
         weights: a file, where the one that the index names is no longer there.
+        other: an index of the same dataset; each unit is shown beside its nearest there.
         archive: a ZIP file into which the atlas is written as well.
         export: a Parquet file of the units, which the program `embedding-atlas` opens.
         reporter: shows the progress.
@@ -104,13 +108,20 @@ def build_atlas(
             refuse_target(index.out, target)
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
+    comparison = None
+    if other is not None:
+        comparison = collect_comparison(index, other, contents, _renders(other), top=TOP)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
     maker = _mask_maker(index, network, weights, contents, reporter) if maps else None
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
-        pictures = Pictures(index, files, PictureOptions(max_side, quality), maker)
+        options = PictureOptions(max_side, quality)
+        pictures = Pictures(index, files, options, maker)
         drawn = pictures.draw(contents, links.photographs, reporter)
-        pages = Pages(_site(index), contents, links)
+        if other is not None and comparison is not None:
+            known = collect_photographs(index, comparison.image_ids())
+            Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
+        pages = Pages(_site(index, comparison), contents, links, comparison)
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
         size = files.finish()
@@ -123,12 +134,7 @@ def build_atlas(
 
 
 def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:
-    chosen = index.choose(layers, units)
-    renders: dict[str, dict[int, list[Rendered]]] = {}
-    for row in load_renders(index.out):
-        if row.index_fingerprint != index.run["fingerprint"]:
-            continue
-        renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
+    chosen, renders = index.choose(layers, units), _renders(index)
     contents = []
     with reporter.task("reading tables", len(chosen), "layers") as task:
         for layer, numbers in chosen:
@@ -136,6 +142,15 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
             contents.append(collect_layer(index, layer, sorted(numbers), found, top=TOP))
             task.advance()
     return contents
+
+
+def _renders(index: Index) -> dict[str, dict[int, list[Rendered]]]:
+    """The renderings of an index, by layer and unit."""
+    renders: dict[str, dict[int, list[Rendered]]] = {}
+    for row in load_renders(index.out):
+        if row.index_fingerprint == index.run["fingerprint"]:
+            renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
+    return renders
 
 
 def _mask_maker(
@@ -156,7 +171,7 @@ def _mask_maker(
     return MaskMaker(loaded, [content.layer for content in contents])
 
 
-def _site(index: Index) -> Site:
+def _site(index: Index, comparison: Comparison | None) -> Site:
     run = index.run
     return Site(
         out=str(index.out),
@@ -165,6 +180,7 @@ def _site(index: Index) -> Site:
         images=int(run["counts"]["images"]),
         preprocess=index.preprocess,
         colophon=f"maxact {installed_version() or ''}".rstrip(),
+        other=comparison.title if comparison else "",
     )
 
 
@@ -181,9 +197,14 @@ def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: 
         write(pages.front())
         write(pages.sql())
         write(search_data(pages.layers, links), 0)
+        if pages.comparison is not None:
+            write(compare_front(pages, pages.comparison), 0)
         for place, content in enumerate(pages.layers):
             write(pages.layer(place))
             write(layer_data(content), 0)
+            if pages.comparison is not None:
+                write(compare_layer(pages, pages.comparison, place), 0)
+                write(compare_data(pages, pages.comparison, place), 0)
             for number in range(len(content.units)):
                 regions = pictures.regions(content, content.units[number])
                 write(pages.unit(place, number, pictures.grid(content.layer), regions))

@@ -12,7 +12,7 @@ from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.links import Links
 from viz.sheets.typography import REPLACEMENT, readable_label
 
-__all__ = ["STATISTICS", "describe", "layer_data", "search_data", "sort_orders"]
+__all__ = ["STATISTICS", "describe", "layer_data", "layer_script", "search_data", "sort_orders"]
 
 STATISTICS: Mapping[str, str] = {
     "max": "highest peak",
@@ -36,6 +36,16 @@ WORDS = 3
 def layer_data(content: LayerContent) -> tuple[str, str]:
     """Address and text of the script with labels and statistics of a layer's units."""
     rows = [describe(unit) for unit in content.units]
+    return addresses.layer_data(content.layer.ordinal), layer_script(content, rows)
+
+
+def layer_script(content: LayerContent, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The text of a script with labels and columns of a layer's units.
+
+    Args:
+        content: of the layer.
+        rows: values by column, one a unit, all with the same columns.
+    """
     labelled = [sorted({_readable(mean.label) for mean in _labels(unit)}) for unit in content.units]
     labels = sorted({label for found in labelled for label in found})
     places = {label: place for place, label in enumerate(labels)}
@@ -46,7 +56,7 @@ def layer_data(content: LayerContent) -> tuple[str, str]:
         "labelled": [[places[label] for label in found] for found in labelled],
         "columns": {name: [row[name] for row in rows] for name in (rows[0] if rows else ())},
     }
-    return addresses.layer_data(content.layer.ordinal), _call("atlas", data)
+    return _call("atlas", data)
 
 
 def sort_orders(content: LayerContent) -> list[tuple[str, str]]:

@@ -148,9 +148,12 @@ class AtlasFiles:
     def finish(self) -> int:
         """Remove files of an earlier build that are no longer part of the atlas; returns the total size."""
         for name in sorted(set(self._recorded) - self._used):
-            with contextlib.suppress(StoreError):  # a link leads elsewhere
-                inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER).unlink(missing_ok=True)
             del self._recorded[name]
+            with contextlib.suppress(StoreError):  # a link leads elsewhere
+                path = inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it has other files
+                    path.parent.rmdir()
         write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
         return sum(size for _, size in self._recorded.values())
 

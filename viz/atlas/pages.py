@@ -15,6 +15,7 @@ from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
+from viz.atlas.comparison import Comparison
 from viz.atlas.content import LayerContent
 from viz.atlas.data import sort_orders
 from viz.atlas.links import Links
@@ -45,6 +46,7 @@ SQL = {
     "labels": ("Labels with the highest mean peak", CLASSES),
     "statistics": ("Statistics", STATISTICS),
     "similar": ("Units that share top images", SIMILAR),
+    "compare": ("Nearest units in another index", load_query("compare").sql),
 }
 """Title and text of the queries behind the panels of a unit's page, by anchor."""
 
@@ -60,6 +62,7 @@ class Site:
         images: number of indexed images.
         preprocess: from a photograph to the network's input.
         colophon: name and version of the program.
+        other: the index that this one is compared with, as pages name it; empty for none.
     """
 
     out: str
@@ -68,6 +71,7 @@ class Site:
     images: int
     preprocess: Preprocess
     colophon: str
+    other: str = ""
 
 
 class Pages:
@@ -77,10 +81,17 @@ class Pages:
         site: what they have in common.
         layers: all layers of the atlas, in forward order.
         links: between pages.
+        comparison: with another index; None without one.
     """
 
-    def __init__(self, site: Site, layers: Sequence[LayerContent], links: Links) -> None:
-        self.site, self.layers, self.links = site, layers, links
+    def __init__(
+        self,
+        site: Site,
+        layers: Sequence[LayerContent],
+        links: Links,
+        comparison: Comparison | None = None,
+    ) -> None:
+        self.site, self.layers, self.links, self.comparison = site, layers, links, comparison
         self._environment = Environment(
             loader=PackageLoader("viz.atlas"),
             autoescape=True,
@@ -105,12 +116,12 @@ class Pages:
 
     def front(self) -> tuple[str, str]:
         """Address and text of the front page."""
-        return self._page("front.html", addresses.FRONT, summaries=self.summaries)
+        return self.page("front.html", addresses.FRONT, summaries=self.summaries)
 
     def layer(self, place: int) -> tuple[str, str]:
         """Address and text of the page of the layer at a place."""
         content = self.layers[place]
-        return self._page(
+        return self.page(
             "layer.html",
             addresses.layer_page(content.layer.ordinal),
             content=content,
@@ -147,7 +158,7 @@ class Pages:
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
             for rank, patch in enumerate(patches)
         }
-        return self._page(
+        return self.page(
             "unit.html",
             addresses.unit_page(layer.ordinal, unit.unit),
             content=content,
@@ -158,19 +169,21 @@ class Pages:
             after=units[number + 1] if number + 1 < len(units) else None,
             shown={other.unit for other in units},
             on_card=on_card,
+            comparison=self.comparison,
+            match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
             masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
         )
 
     def sql(self) -> tuple[str, str]:
         """Address and text of the page with the SQL behind the panels."""
-        return self._page("sql.html", addresses.sql_page(), queries=SQL)
+        return self.page("sql.html", addresses.sql_page(), queries=SQL)
 
     def image(self, image_id: int) -> tuple[str, str]:
         """Address and text of the page of an image."""
         photograph = self.links.photographs[image_id]
         scale = SHOWN / max(photograph.width, photograph.height)
-        return self._page(
+        return self.page(
             "image.html",
             addresses.image_page(image_id),
             photograph=photograph,
@@ -183,7 +196,7 @@ class Pages:
         """Address and text of the page of a label."""
         images = self.links.images_of.get(label, [])
         units = self.links.by_label[label]
-        return self._page(
+        return self.page(
             "label.html",
             addresses.label_page(label),
             label=label,
@@ -193,7 +206,15 @@ class Pages:
             total=len(units),
         )
 
-    def _page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
+    def page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
+        """Address and text of a page.
+
+        Args:
+            template: its name.
+            address: of the page.
+            values: what the template takes.
+        """
+
         def link(target: str, *numbers: Any) -> str:
             return addresses.relative(address, getattr(addresses, target)(*numbers))
 

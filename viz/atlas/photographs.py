@@ -98,12 +98,19 @@ class Pictures:
         files: of the atlas.
         options: how pictures are saved.
         maker: gives masks; None leaves them out.
+        source: another index of the same dataset, from which images are read; then only cards are drawn.
     """
 
     def __init__(
-        self, index: Index, files: AtlasFiles, options: PictureOptions, maker: MaskMaker | None
+        self,
+        index: Index,
+        files: AtlasFiles,
+        options: PictureOptions,
+        maker: MaskMaker | None = None,
+        source: Index | None = None,
     ) -> None:
         self._index, self._files, self._options, self._maker = index, files, options, maker
+        self._source, self._cards_only = source or index, source is not None
         self._fingerprint = index.run["fingerprint"]
 
     def draw(
@@ -120,7 +127,8 @@ class Pictures:
             SourceError: if the dataset cannot be found.
             StoreError: if an image or a rendering cannot be read, or a file cannot be written.
         """
-        self._draw_renderings(contents)
+        if not self._cards_only:
+            self._draw_renderings(contents)
         waiting = [
             (content, unit)
             for content in contents
@@ -130,7 +138,8 @@ class Pictures:
         photographs = {
             image_id
             for image_id in known
-            if not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
+            if not self._cards_only
+            and not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
         }
         passes = [waiting[first : first + PASS_UNITS] for first in range(0, len(waiting), PASS_UNITS)]
         with ThreadPoolExecutor(THREADS) as pool:
@@ -168,7 +177,7 @@ class Pictures:
 
     def _is_drawn(self, content: LayerContent, unit: UnitContent) -> bool:
         key = self._unit_key(content, unit)
-        there = [self._files.has(name, key) for name in _names(content.layer, unit)]
+        there = [self._files.has(name, key) for name in self._names(content.layer, unit)]
         return all(there)
 
     def _unit_key(self, content: LayerContent, unit: UnitContent) -> str:
@@ -202,12 +211,12 @@ class Pictures:
                 pieces[piece.patch.image_id].append(piece)
         self._save_units([pending for pending in units if not pending.left], pool)
         wanted = sorted(photographs | set(pieces))
-        shown = ShownImages(self._index, reporter)
+        shown = ShownImages(self._source, reporter)
         with reporter.task(title, len(wanted), "images") as task:
             for image_id, (picture, preprocess) in shown.read(wanted, _open):
                 photograph = picture
-                if preprocess != self._index.preprocess:
-                    photograph = _put_in_place(picture, known[image_id], self._index.preprocess)
+                if preprocess != self._source.preprocess:
+                    photograph = _put_in_place(picture, known[image_id], self._source.preprocess)
                 if image_id in photographs:
                     self._save_photograph(image_id, photograph)
                 found = pieces.pop(image_id, [])
@@ -234,10 +243,11 @@ class Pictures:
         self._files.write(addresses.photograph_file(image_id), self._photograph_key(image_id), data)
 
     def _save_units(self, units: Sequence[_Pending], pool: ThreadPoolExecutor) -> None:
-        """Write the pictures of finished units, each once, and free them."""
+        """Write the pictures of finished units and free them; one that is named twice is written once."""
+        units = list({id(pending): pending for pending in units}.values())
         for pending, contents in zip(units, pool.map(self._encode, units), strict=True):
             key = self._unit_key(pending.content, pending.unit)
-            for name, data in zip(_names(pending.content.layer, pending.unit), contents, strict=True):
+            for name, data in zip(self._names(pending.content.layer, pending.unit), contents, strict=True):
                 self._files.write(name, key, data)
             pending.card = Card(None, 0)
 
@@ -259,14 +269,20 @@ class Pictures:
             if mask is not None:
                 piece.pending.masks[piece.patch.image_id] = mask
 
-    def _encode(self, pending: _Pending) -> tuple[bytes, bytes, bytes]:
+    def _names(self, layer: Layer, unit: UnitContent) -> tuple[str, ...]:
+        """The files that are drawn together: card, strip, masks."""
+        place = (layer.ordinal, unit.unit)
+        if self._cards_only:
+            return (addresses.other_card_file(*place),)
+        return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)
+
+    def _encode(self, pending: _Pending) -> tuple[bytes, ...]:
         quality, grid = self._options.quality, self.grid(pending.content.layer)
+        card = encode_webp(pending.card.card, quality)
+        if self._cards_only:
+            return (card,)
         masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
-        return (
-            encode_webp(pending.card.card, quality),
-            encode_webp(pending.card.strip, quality),
-            encode_masks(masks, *(grid or (1, 1))),
-        )
+        return card, encode_webp(pending.card.strip, quality), encode_masks(masks, *(grid or (1, 1)))
 
 
 def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
@@ -290,9 +306,3 @@ def _pieces(pending: _Pending) -> Iterator[_Piece]:
         yield _Piece(pending, patch, number, on_card=True)
     for number, patch in enumerate((*unit.low, *unit.strata)):
         yield _Piece(pending, patch, number, on_card=False)
-
-
-def _names(layer: Layer, unit: UnitContent) -> tuple[str, str, str]:
-    """The files that are drawn together: card, strip, masks."""
-    place = (layer.ordinal, unit.unit)
-    return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)
