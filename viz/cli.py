@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -211,7 +212,7 @@ def atlas(
     max_side: Annotated[
         int, typer.Option(min=32, max=MAX_COUNT, help="Longer side of the whole photographs, in pixels.")
     ] = 320,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 65,
     maps: Annotated[
         bool,
         typer.Option(
@@ -223,6 +224,29 @@ def atlas(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="OTHER",
+            help="Index of the same dataset; each unit is shown beside its nearest there.",
+            show_default=False,
+        ),
+    ] = None,
+    zip_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--zip", metavar="FILE", help="Also write the atlas as one ZIP file.", show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="embedding-atlas FILE",
+            help="Also write the units as a Parquet file for the program embedding-atlas.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
 
@@ -233,11 +257,17 @@ def atlas(
     Examples:
       maxact atlas out/demo
       maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+      maxact atlas out/demo --with out/other
+      maxact atlas out/demo --zip demo.zip --export embedding-atlas units.parquet
     """
     from pipeline.query.index import open_index
     from viz.atlas.build import build_atlas
+    from viz.atlas.export import check_format
 
-    with open_index(out, data=data or (), trust=trust) as index:
+    if export:
+        check_format(export[0])
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(open_index(out, data=data or (), trust=trust))
         summary = build_atlas(
             index,
             layers=layer or (),
@@ -247,6 +277,9 @@ def atlas(
             maps=maps,
             network=network,
             weights=weights,
+            other=stack.enter_context(open_index(other, trust=trust)) if other else None,
+            archive=zip_file,
+            export=export[1] if export else None,
             reporter=ConsoleReporter(),
         )
     megabytes = summary.size / 1e6
@@ -255,7 +288,7 @@ def atlas(
         f"{readable_count(summary.photographs, 'photograph')}, {megabytes:,.1f} MB",
         error=True,
     )
-    print_files([summary.page])
+    print_files([summary.page, *(path for path in (zip_file, export and export[1]) if path)])
 
 
 @app.command(rich_help_panel=ASK)

@@ -100,7 +100,7 @@ def refuse_nested_indexes(out: Path, sources: Sequence[Path]) -> None:
     folder = Path(os.path.realpath(out))
     for source in sources:
         real = Path(os.path.realpath(source))
-        own = [folder / name for name in ("parts", "renders", "sheets", "projections", "prior")]
+        own = [folder / name for name in ("parts", "renders", "sheets", "projections", "prior", "atlas")]
         if folder != real and folder.is_relative_to(real):
             raise WrongFolder(f"{out} lies in {source}, which is merged into it; give an OUT outside it")
         if any(real.is_relative_to(each) for each in own):
@@ -115,7 +115,7 @@ def remove_index(out: Path, *, keep: str) -> None:
     """Remove the files of an index from OUT and nothing else; run.json is removed last.
 
     Only files go that maxact has marked as its own. What was made from an index (renderings, sheets,
-    projections, priors) stays if that index has the fingerprint `keep`.
+    projections, priors, the atlas) stays if that index has the fingerprint `keep`.
 
     Raises:
         StoreError: when a file cannot be removed.
@@ -148,7 +148,7 @@ def remove_stale_thumbnails(out: Path, fingerprint: str) -> None:
 
 
 def clean_index(out: Path) -> int:
-    """Remove renderings, sheets, projections and priors that were not made from the index in OUT.
+    """Remove renderings, sheets, projections, priors and an atlas that were not made from the index in OUT.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
 

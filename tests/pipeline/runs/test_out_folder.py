@@ -182,6 +182,8 @@ def leftovers(tars: list[Path], tmp_path: Path) -> tuple[list[Path], list[Path]]
         "sheets/.first-fourier-0000-0001.pdf.77.tmp",
         "projections/first/.00001.png.77.tmp",
         "prior/.first.pt.77.tmp",
+        "atlas/unit/0/.1.html.77.tmp",
+        "atlas/pictures/0/.1-range.webp.77.tmp",
     ]
     others = [".notes.77.tmp", "top.parquet.77.tmp", ".top.parquet.tmp", "renders/first/notes.77.tmp"]
     for name in (*ours, *others):

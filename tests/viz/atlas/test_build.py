@@ -16,11 +16,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.check.files import check_files
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError, StoreError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
+from pipeline.store.atlas_record import atlas_files
+from pipeline.store.derived import remove_derived
 from pipeline.store.schemas import IMAGES
 from pipeline.store.tables import read_table, write_table
 from tests.fixtures.climbers import climber
@@ -243,6 +246,17 @@ def test_a_record_that_names_files_elsewhere_removes_nothing(out: Path) -> None:
     assert victim.read_text() == "here"
 
 
+def test_clean_and_fresh_remove_the_atlas_of_another_index(out: Path) -> None:
+    build(out, layers="head")
+    count = len(atlas_files(out)) - 1  # without the record
+    (out / "atlas" / "notes.txt").write_text("mine")
+    with open_index(out) as index:
+        assert remove_derived(out, keep=index.run["fingerprint"]) == 0
+    assert check_files(out).foreign == ("atlas/notes.txt",)
+    assert remove_derived(out, keep="f" * 64) == count
+    assert contents(out / "atlas") == {"notes.txt": b"mine"}
+
+
 def test_hostile_text_stays_text_and_never_becomes_a_path(out: Path) -> None:
     table = read_table(out / "images.parquet").to_pylist()
     for number, row in enumerate(table):
@@ -279,7 +293,7 @@ def test_masks_are_clear_at_the_peak(tmp_path: Path) -> None:
         for unit in range(layer.units):
             peaks = {image.image_id: image for image in index.top("late", unit, n=4)}
             shown = re.findall(
-                r'href="../../image/(\w+).html">\s*<span class="tile', page(tmp_path, layer, unit)
+                r'href="../../image/(\w+).html"[^>]*><span class="tile', page(tmp_path, layer, unit)
             )
             picture = Image.open(tmp_path / f"out/atlas/maps/{layer.ordinal}/{unit}.png")
             alpha = np.asarray(picture)[1:-1, :, 1]
