@@ -19,6 +19,7 @@ from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.compare_pages import compare_data, compare_front, compare_layer
 from viz.atlas.comparison import Comparison, collect_comparison
 from viz.atlas.content import LayerContent
+from viz.atlas.copies import copy_projections, copy_renderings
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.export import TABLE_ENDING, export_units
 from viz.atlas.files import AtlasFiles
@@ -117,11 +118,13 @@ def build_atlas(
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
         options = PictureOptions(max_side, quality)
         pictures = Pictures(index, files, options, maker)
+        copy_renderings(index, files, contents, quality)
+        projections = copy_projections(index, files, contents, quality)
         drawn = pictures.draw(contents, links.photographs, reporter)
         if other is not None and comparison is not None:
             known = collect_photographs(index, comparison.image_ids())
             Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
-        pages = Pages(_site(index, comparison), contents, links, comparison)
+        pages = Pages(_site(index, comparison), contents, links, comparison, projections)
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
         size = files.finish()
