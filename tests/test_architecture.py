@@ -26,7 +26,7 @@ ORDER = {
         ("cli",),
         ("check",),
         ("runs",),
-        ("engines",),
+        ("engines", "explain"),
         ("query", "stream"),
         ("layers", "state"),
         ("networks", "data"),

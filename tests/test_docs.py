@@ -35,6 +35,7 @@ STAND_INS = {
 
 OPTIONS = {
     "atlas": "atlas.md",
+    "explain": "explain.md",
     "render": "rendering.md",
     "project": "rendering.md",
     "prior train": "rendering.md",

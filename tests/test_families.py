@@ -16,13 +16,14 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import Index, open_index
+from pipeline.query.indexed_network import index_network
 from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.objectives.objective import point
 from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
-from viz.render.render_index import index_network, render_index
+from viz.render.render_index import render_index
 
 IMAGES = 5
 

@@ -10,6 +10,7 @@ from pipeline.errors import NetworkError, StoreError, UsageError
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
@@ -28,7 +29,6 @@ from viz.atlas.maps import MaskMaker
 from viz.atlas.pages import Pages, Site
 from viz.atlas.photographs import PictureOptions, Pictures
 from viz.atlas.static import write_static
-from viz.render.render_index import index_network
 from viz.render.table import Rendered, load_renders, note_hidden
 
 __all__ = ["AtlasSummary", "build_atlas"]

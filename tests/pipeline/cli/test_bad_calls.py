@@ -39,6 +39,7 @@ RIGHT: dict[str, str] = {
     "name": "layer_overview",
     "text": "SELECT 1",
     "sources": "{index}",
+    "photographs": "{photo}",
 }
 """A right value of a required parameter, by its name."""
 

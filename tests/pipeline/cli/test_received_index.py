@@ -40,16 +40,17 @@ WORDS = {
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
     "atlas": ("--layer", LAYER, "--units", "1"),
+    "explain": ("00001", "--layer", LAYER),
     "check": (),
     "repair": (),
     "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train")
+NETWORK = ("check", "render", "project", "prior train", "explain")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "explain")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
 
 
