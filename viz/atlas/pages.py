@@ -14,7 +14,7 @@ from pipeline.query.named_queries import load_query
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
-from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
+from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
 from viz.atlas.comparison import Comparison
 from viz.atlas.content import LayerContent
 from viz.atlas.copies import Projections
@@ -45,6 +45,7 @@ SQL = {
     "histogram": ("Peaks of all images", HISTOGRAMS),
     "strata": ("From the lowest to the highest tenth", STRATA),
     "labels": ("Labels with the highest mean peak", CLASSES),
+    "names": ("Names", NAMES),
     "statistics": ("Statistics", STATISTICS),
     "similar": ("Units that share top images", SIMILAR),
     "compare": ("Nearest units in another index", load_query("compare").sql),

@@ -258,6 +258,22 @@ def test_clean_and_fresh_remove_the_atlas_of_another_index(out: Path) -> None:
     assert contents(out / "atlas") == {"notes.txt": b"mine"}
 
 
+def test_names_are_shown_and_found(out: Path) -> None:
+    name = "<b>round</b>"
+    with open_index(out) as index:
+        index._connection.execute(
+            f"""CREATE OR REPLACE VIEW names AS SELECT 'head' AS layer, 2 AS unit, 1 AS rank,
+            '{name}' AS concept, 'labels' AS source, 0.62 AS correlation, 0.58 AS held_out, 16 AS images,
+            1.0 AS weight"""
+        )
+        build_atlas(index, maps=False, layers="head")
+    named = {path.name: page.text for path, page in pages(out / "atlas") if name in page.text}
+    assert named.keys() == {"2.html"}  # of the layer, whose ordinal is 2, and of the unit
+    assert "0.58" in (out / "atlas/unit/2/2.html").read_text()
+    assert name in (out / "atlas/data/2.js").read_text()
+    assert name in (out / "atlas/data/search.js").read_text()
+
+
 def test_projections_of_this_index_are_shown(out: Path) -> None:
     folder = out / "projections/head"
     folder.mkdir(parents=True)
