@@ -23,6 +23,7 @@ __all__ = [
     "masks_file",
     "other_card_file",
     "photograph_file",
+    "projections_file",
     "relative",
     "rendering_file",
     "search_data",
@@ -98,6 +99,11 @@ def masks_file(ordinal: int, unit: int) -> str:
 def rendering_file(ordinal: int, unit: int, number: int) -> str:
     """The picture of one rendering of a unit, counted from 0."""
     return f"pictures/{ordinal}/{unit}-{number}.webp"
+
+
+def projections_file(ordinal: int, unit: int) -> str:
+    """The picture of the projections of a unit's top images."""
+    return f"pictures/{ordinal}/{unit}-projections.webp"
 
 
 def photograph_file(image_id: int) -> str:

@@ -10,7 +10,9 @@ from pipeline.progress import Reporter
 from pipeline.store.atlas_record import ATLAS_FOLDER, read_record
 from pipeline.store.files import atomic_path
 
-__all__ = ["refuse_target", "zip_atlas"]
+__all__ = ["ENDING", "refuse_target", "zip_atlas"]
+
+ENDING = ".zip"
 
 COMPRESSED = (".webp", ".png")
 """Files that do not become smaller."""
@@ -19,12 +21,14 @@ DATE = (1980, 1, 1, 0, 0, 0)
 """Of every file, so that the same atlas gives the same archive; the earliest that the format knows."""
 
 
-def refuse_target(out: Path, target: Path) -> None:
-    """Refuse a file to write that is a folder, or lies in the atlas.
+def refuse_target(out: Path, target: Path, ending: str) -> None:
+    """Refuse a file to write that has another ending, is a folder, or lies in the atlas.
 
     Raises:
         UsageError: names it.
     """
+    if target.suffix.lower() != ending:
+        raise UsageError(f"{target} would be written; give a name that ends in {ending}")
     if target.is_dir():
         raise UsageError(f"{target} is a folder; give the name of a file")
     if target.resolve().is_relative_to((out / ATLAS_FOLDER).resolve()):
@@ -44,9 +48,9 @@ def zip_atlas(out: Path, target: Path, reporter: Reporter) -> int:
 
     Raises:
         StoreError: when a file cannot be read or written.
-        UsageError: when the target is a folder or lies in the atlas.
+        UsageError: when the target has another ending, is a folder or lies in the atlas.
     """
-    refuse_target(out, target)
+    refuse_target(out, target, ENDING)
     folder = out / ATLAS_FOLDER
     record = read_record(folder)
     names = sorted(record.files) if record else []

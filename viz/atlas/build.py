@@ -15,13 +15,14 @@ from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from viz.atlas.addresses import FRONT
-from viz.atlas.archive import refuse_target, zip_atlas
+from viz.atlas.archive import ENDING, refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.compare_pages import compare_data, compare_front, compare_layer
 from viz.atlas.comparison import Comparison, collect_comparison
 from viz.atlas.content import LayerContent
+from viz.atlas.copies import copy_projections, copy_renderings
 from viz.atlas.data import layer_data, search_data
-from viz.atlas.export import export_units
+from viz.atlas.export import TABLE_ENDING, export_units
 from viz.atlas.files import AtlasFiles
 from viz.atlas.links import link_up
 from viz.atlas.maps import MaskMaker
@@ -103,9 +104,9 @@ def build_atlas(
         raise UsageError(f"the quality is 1 to 100, got {quality}")
     if max_side < 32:
         raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
-    for target in (archive, export):
+    for target, ending in ((archive, ENDING), (export, TABLE_ENDING)):
         if target is not None:
-            refuse_target(index.out, target)
+            refuse_target(index.out, target, ending)
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
     comparison = None
@@ -117,11 +118,13 @@ def build_atlas(
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
         options = PictureOptions(max_side, quality)
         pictures = Pictures(index, files, options, maker)
+        copy_renderings(index, files, contents, quality)
+        projections = copy_projections(index, files, contents, quality)
         drawn = pictures.draw(contents, links.photographs, reporter)
         if other is not None and comparison is not None:
             known = collect_photographs(index, comparison.image_ids())
             Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
-        pages = Pages(_site(index, comparison), contents, links, comparison)
+        pages = Pages(_site(index, comparison), contents, links, comparison, projections)
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
         size = files.finish()

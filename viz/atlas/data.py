@@ -102,8 +102,12 @@ def _labels(unit: UnitContent) -> Iterable[Any]:
 
 
 def _words(unit: UnitContent) -> str:
-    """Title and labels of a unit."""
-    words = (unit.title or "", *(mean.label for mean in unit.labels[:WORDS]))
+    """Title, names and labels of a unit."""
+    words = (
+        unit.title or "",
+        *(name.concept for name in unit.names),
+        *(mean.label for mean in unit.labels[:WORDS]),
+    )
     return ", ".join(dict.fromkeys(readable for word in words if (readable := _readable(word))))
 
 

@@ -17,9 +17,11 @@ from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.data import STATISTICS, describe
 from viz.atlas.places import place_units
 
-__all__ = ["SCHEMA", "check_format", "export_units"]
+__all__ = ["SCHEMA", "TABLE_ENDING", "check_format", "export_units"]
 
 FORMAT = "embedding-atlas"
+
+TABLE_ENDING = ".parquet"
 
 SCHEMA = pa.schema(
     [
@@ -66,9 +68,9 @@ def export_units(out: Path, folder: Path, contents: Sequence[LayerContent], targ
 
     Raises:
         StoreError: when a file cannot be read or written.
-        UsageError: when the target is a folder or lies in the atlas.
+        UsageError: when the target has another ending, is a folder or lies in the atlas.
     """
-    refuse_target(out, target)
+    refuse_target(out, target, TABLE_ENDING)
     units = [(content, unit) for content in contents for unit in content.units]
     numbers = {(unit.layer, unit.unit): number for number, (_, unit) in enumerate(units)}
     places = place_units([[patch.image_id for patch in unit.high] for _, unit in units])

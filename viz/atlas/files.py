@@ -84,6 +84,13 @@ class AtlasFiles:
             self._record.close()
         os.close(self._lock)
 
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove a folder of the atlas and those above it, as far as they are empty."""
+        with contextlib.suppress(OSError):  # it has other files
+            while folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
+
     def _take(self) -> int:
         """Lock the index's folder against other builds; returns the descriptor that holds the lock."""
         try:
@@ -152,8 +159,7 @@ class AtlasFiles:
             with contextlib.suppress(StoreError):  # a link leads elsewhere
                 path = inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
                 path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # it has other files
-                    path.parent.rmdir()
+                self._remove_empty(path.parent)
         write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
         return sum(size for _, size in self._recorded.values())
 

@@ -14,9 +14,10 @@ from pipeline.query.named_queries import load_query
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
-from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
+from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
 from viz.atlas.comparison import Comparison
 from viz.atlas.content import LayerContent
+from viz.atlas.copies import Projections
 from viz.atlas.data import sort_orders
 from viz.atlas.links import Links
 from viz.atlas.maps import GUTTER
@@ -44,6 +45,7 @@ SQL = {
     "histogram": ("Peaks of all images", HISTOGRAMS),
     "strata": ("From the lowest to the highest tenth", STRATA),
     "labels": ("Labels with the highest mean peak", CLASSES),
+    "names": ("Names", NAMES),
     "statistics": ("Statistics", STATISTICS),
     "similar": ("Units that share top images", SIMILAR),
     "compare": ("Nearest units in another index", load_query("compare").sql),
@@ -82,6 +84,7 @@ class Pages:
         layers: all layers of the atlas, in forward order.
         links: between pages.
         comparison: with another index; None without one.
+        projections: pages that the atlas has.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Pages:
         layers: Sequence[LayerContent],
         links: Links,
         comparison: Comparison | None = None,
+        projections: Projections | None = None,
     ) -> None:
         self.site, self.layers, self.links, self.comparison = site, layers, links, comparison
+        self._projections = projections or {}
         self._environment = Environment(
             loader=PackageLoader("viz.atlas"),
             autoescape=True,
@@ -169,6 +174,7 @@ class Pages:
             after=units[number + 1] if number + 1 < len(units) else None,
             shown={other.unit for other in units},
             on_card=on_card,
+            projections=self._projections.get((unit.layer, unit.unit)),
             comparison=self.comparison,
             match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
@@ -182,7 +188,7 @@ class Pages:
     def image(self, image_id: int) -> tuple[str, str]:
         """Address and text of the page of an image."""
         photograph = self.links.photographs[image_id]
-        scale = SHOWN / max(photograph.width, photograph.height)
+        scale = min(1, SHOWN / max(photograph.width, photograph.height))
         return self.page(
             "image.html",
             addresses.image_page(image_id),

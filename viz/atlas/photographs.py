@@ -24,16 +24,14 @@ from pipeline.query.index import Index
 from pipeline.query.indexed_images import ShownImages
 from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.copies import VERSION
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.maps import Mask, MaskMaker, encode_masks, regions_of
-from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, on_card, shrink
+from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
-
-VERSION = 4
-"""Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
 
 PASS_UNITS = 2000
 """Units drawn in one pass over the photographs; each takes about 0.7 MB."""
@@ -127,8 +125,6 @@ class Pictures:
             SourceError: if the dataset cannot be found.
             StoreError: if an image or a rendering cannot be read, or a file cannot be written.
         """
-        if not self._cards_only:
-            self._draw_renderings(contents)
         waiting = [
             (content, unit)
             for content in contents
@@ -161,19 +157,6 @@ class Pictures:
             return [""] * len(unit.high)
         name = addresses.masks_file(content.layer.ordinal, unit.unit)
         return regions_of((self._files.folder / name).read_bytes(), len(unit.high))
-
-    def _draw_renderings(self, contents: Sequence[LayerContent]) -> None:
-        quality = self._options.quality
-        for content in contents:
-            for unit in content.units:
-                for number, row in enumerate(unit.renderings):
-                    if number == 0 and on_card(row):
-                        continue
-                    name = addresses.rendering_file(content.layer.ordinal, unit.unit, number)
-                    key = digest_of(VERSION, row.fingerprint, row.activation, row.file, row.sha256, quality)
-                    if not self._files.has(name, key):
-                        picture = open_rendering(self._index.out, row)
-                        self._files.write(name, key, encode_webp(picture, quality))
 
     def _is_drawn(self, content: LayerContent, unit: UnitContent) -> bool:
         key = self._unit_key(content, unit)

@@ -95,8 +95,8 @@ def hostile_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for row in rows:
         Image.new("RGB", (60, 50), (20 * row.unit, 90, 120)).save(out / row.file)
     merge_renders(out, rows)
-    with open_index(out) as index:
-        return build_atlas(index, maps=False).page.parent
+    with open_index(out) as index, open_index(out) as other:
+        return build_atlas(index, maps=False, other=other).page.parent
 
 
 @pytest.fixture(scope="module")

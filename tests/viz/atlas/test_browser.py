@@ -24,7 +24,15 @@ FROM_DISK = pytest.mark.parametrize("site", ["file"], indirect=True)
 
 SERIOUS = ("serious", "critical")
 
-PAGES = ("index.html", "layer/1.html", "unit/1/3.html", "unit/1/11.html", "image/2.html", "sql.html")
+PAGES = (
+    "index.html",
+    "layer/1.html",
+    "unit/1/3.html",
+    "unit/1/11.html",
+    "image/2.html",
+    "sql.html",
+    "compare/1.html",
+)
 
 SHIFT = """
 () => new Promise(resolve => {
@@ -289,6 +297,23 @@ def test_hostile_names_are_text(page: Page, site: Site) -> None:
     page.locator("#search").fill("onerror")
     page.wait_for_selector("#hits a")
     assert not page.locator("#hits img").count()
+
+
+@FROM_DISK
+def test_units_beside_another_index(page: Page, site: Site) -> None:
+    page.goto(site("index.html"))
+    page.get_by_role("link", name="Each unit beside its nearest").click()
+    page.get_by_role("link", name=LAYER, exact=True).click()
+    assert page.url == site("compare/1.html")
+    page.wait_for_function("document.querySelector('#units').classList.contains('windowed')")
+    # The other index is the same one.
+    assert page.locator("#u3 .pair > *").count() == 2
+    assert page.locator("#u3 .pair .name").nth(1).inner_text() == f"{LAYER} 3"
+    page.get_by_label("Filter").fill("jaccard<1")
+    page.wait_for_function("document.querySelector('#units').childElementCount === 0")
+    page.get_by_label("Filter").fill("jaccard=1 ratio>1")
+    page.wait_for_function("document.querySelector('#units').childElementCount === 2")
+    assert units(page) == [3, 7]
 
 
 @FROM_DISK

@@ -66,11 +66,17 @@ def test_the_table_has_a_row_for_each_unit(made: Path) -> None:
     assert rows[6 + 1]["text"].startswith("blocks.1 1: square")
 
 
-@pytest.mark.parametrize("name", ["archive", "export"])
-def test_wrong_targets(made: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "ending"), [("archive", ".zip"), ("export", ".parquet")])
+def test_wrong_targets(made: Path, tmp_path: Path, name: str, ending: str) -> None:
     out = shutil.copytree(made / "index", tmp_path / "index")
     shutil.rmtree(out / "atlas")
-    for target, message in ((tmp_path, "is a folder"), (out / "atlas/a.zip", "lies in the atlas")):
+    folder = tmp_path / f"folder{ending}"
+    folder.mkdir()
+    for target, message in (
+        (folder, "is a folder"),
+        (out / f"atlas/a{ending}", "lies in the atlas"),
+        (tmp_path / "notes.txt", f"ends in {ending}"),
+    ):
         with open_index(out) as index, pytest.raises(UsageError, match=message):
             build_atlas(index, maps=False, **{name: target})
     assert not (out / "atlas").exists()
