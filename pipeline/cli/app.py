@@ -27,6 +27,8 @@ from pipeline.cli.options import (
     MAX_COUNT,
     AsCsv,
     AsJson,
+    At,
+    Dictionary,
     Directions,
     Input,
     Kind,
@@ -35,6 +37,7 @@ from pipeline.cli.options import (
     SafeCsv,
     TimeLimit,
     Trust,
+    all_directions,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
@@ -187,6 +190,8 @@ def layers(
     ] = "random",
     input: Input = None,
     directions: Directions = None,
+    dictionary: Dictionary = None,
+    at: At = None,
     kind: Kind = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -204,7 +209,8 @@ def layers(
     from pipeline.layers.layer import LISTED, listed
     from pipeline.networks.network import load_network
 
-    loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
+    added = all_directions(directions, dictionary, at)
+    loaded = load_network(network, weights=weights, input=input or (), directions=added)
     for note in loaded.notes:
         print_line(note, error=True)
     found = choose_layers(
