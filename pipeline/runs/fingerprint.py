@@ -18,7 +18,7 @@ from pipeline.progress import readable_count
 
 __all__ = ["STATE_VERSION", "fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
