@@ -5,7 +5,7 @@
 
 writes `wordnet.csv` and `WORDNET-LICENSE.txt`, which are kept in the repository. An ImageNet id is `n`
 and the offset of a synset in `data.noun`. A class has the name that its networks give it, any other
-synset its first word; where two have one name, words are added until they differ.
+synset its first word; where two have one name, further words or that of the parent are added.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,14 +65,17 @@ def class_names() -> dict[str, str]:
 
 def name_synsets(needed: Mapping[str, Synset], classes: Mapping[str, str]) -> dict[str, str]:
     """A name for each synset, all different."""
-    names = {key: classes.get(key, synset.words[0]) for key, synset in needed.items()}
-    used = 1
+
+    def namings(key: str, synset: Synset) -> Iterator[str]:
+        yield from (", ".join(synset.words[:used]) for used in range(1, len(synset.words) + 1))
+        yield from (f"{synset.words[0]} ({needed[parent].words[0]})" for parent in synset.parents)
+        yield f"{synset.words[0]} ({key})"
+
+    waiting = {key: namings(key, synset) for key, synset in needed.items() if key not in classes}
+    names = {key: classes.get(key) or next(waiting[key]) for key in needed}
     while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
-        used += 1
-        for key, name in names.items():
-            if name in shared and key not in classes:
-                words = needed[key].words
-                names[key] = ", ".join(words[:used]) if len(words) >= used else f"{words[0]} ({key})"
+        for key in [key for key, name in names.items() if name in shared and key in waiting]:
+            names[key] = next(waiting[key])
     return names
 
 
