@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.choices import Side
-from pipeline.cli import indexing
+from pipeline.cli import indexing, naming
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
@@ -147,6 +147,7 @@ def maxact(
 
 
 indexing.register(app)
+naming.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -328,7 +329,7 @@ def sql(
     safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    class_names, histograms, errors, renders and preprocess.
+    class_names, names, histograms, errors, renders and preprocess.
 
     The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
 

@@ -40,6 +40,7 @@ class UnitNames:
     """The names of a span of units: one entry per unit and rank, sorted by both.
 
     Args:
+        units: units up to the end of the span.
         unit: (name,) int64, counted from the first unit of all layers.
         rank: (name,) int64, from 1.
         concept: (name,) int64, row of the concepts.
@@ -50,6 +51,7 @@ class UnitNames:
         weight: (name,) float64, of the concept in the sum of all of the unit's names.
     """
 
+    units: int
     unit: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
     concept: npt.NDArray[np.int64]
@@ -126,6 +128,7 @@ def _judge(
     where, rank = kept.nonzero()
     chosen = concept[where, rank]
     return UnitNames(
+        span.stop,
         where + span.start,
         rank + 1,
         rows[chosen],

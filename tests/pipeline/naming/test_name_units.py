@@ -39,7 +39,7 @@ def sums_over(peaks: np.ndarray, label: np.ndarray, half: np.ndarray, labels: in
 def all_names(sums: LabelSums, concepts: Concepts) -> UnitNames:
     found = list(name_units(sums, concepts))
     fields = ("unit", "rank", "concept", "correlation", "held_out", "combined", "images", "weight")
-    return UnitNames(*(np.concatenate([getattr(each, field) for each in found]) for field in fields))
+    return UnitNames(found[-1].units, *(np.concatenate([getattr(each, field) for each in found]) for field in fields))
 
 
 def dataset(seed: int, images: int = 400, units: int = 5, *, integers: bool = False) -> tuple[np.ndarray, ...]:

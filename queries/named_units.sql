@@ -1,0 +1,25 @@
+-- Units whose names contain words, by held-out correlation.
+--
+-- Parameters
+--   $text: text               words that the concept must contain, whole, in any order and case
+--   $n: integer 1.. = 20      number of units
+-- Columns
+--   layer                     name of the layer
+--   unit                      number of the unit
+--   concept                   the name
+--   held_out                  correlation over the half of the images that did not choose the concept
+--   correlation               correlation over all labelled images
+--   rank                      place of the concept among the unit's names
+--   images                    images of the concept
+WITH wanted AS (
+    SELECT DISTINCT concept FROM names
+    WHERE len(list_filter(
+        regexp_extract_all(replace(lower($text), '_', ' '), '[^\s,()]+'),
+        lambda word: NOT list_contains(regexp_extract_all(replace(lower(concept), '_', ' '), '[^\s,()]+'), word)
+    )) = 0
+)
+SELECT
+    names.layer, names.unit, names.concept, names.held_out, names.correlation, names.rank, names.images
+FROM names JOIN wanted USING (concept) JOIN layers USING (layer)
+ORDER BY names.held_out DESC, layers.ordinal, names.unit, names.rank
+LIMIT $n
