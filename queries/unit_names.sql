@@ -7,7 +7,7 @@
 --   rank                      place of the concept, from 1
 --   concept                   a label, or a node of a hierarchy with all labels below it
 --   source                    label, wordnet or hierarchy
---   held_out                  correlation over the half of the images that did not choose the concept
+--   held_out                  correlation over images that were not used to choose the concept
 --   correlation               correlation over all labelled images
 --   combined                  held-out correlation of the weighted sum of concepts up to this rank
 --   weight                    by how much the unit's peak rises where the concept is in the image

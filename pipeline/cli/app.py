@@ -246,8 +246,10 @@ def top(
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
         named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-    if named:
-        print_line(f"{named} of {layer}", error=True)
+        concepts = [row[1] for row in index.query("unit_names", layer=layer, unit=chosen).rows]
+    if named or concepts:
+        words = f", named {', '.join(concepts)}" if concepts else ""
+        print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
     if why and (result.rows or as_json or as_csv or safe_csv):
         print_line(why, error=True)
     _print(

@@ -64,19 +64,20 @@ def find(
 
     with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.query("named_units", text=text, n=n)
-        empty = NO_ROWS if result.rows else _why_nothing(index.sql("SELECT DISTINCT concept FROM names").rows, text)
+        concepts = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
+    empty = NO_ROWS if result.rows else _why_nothing([concept for (concept,) in concepts], text)
     form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
     write_rows(sys.stdout, result.columns, result.rows, form, empty=empty)
 
 
-def _why_nothing(rows: list[tuple[str]], text: str) -> str:
+def _why_nothing(concepts: list[str], text: str) -> str:
     """Why no unit was found, and what is called nearly so."""
     from pipeline.errors import did_you_mean
 
-    if not rows:
-        return "no unit has a name; see docs/names.md for what names need"
-    hint = did_you_mean(text, sorted(concept for (concept,) in rows))
-    return f"no unit is named {text!r}{hint or f'; {len(rows):,} concepts are names of units'}"
+    if not concepts:
+        return "no unit has a name; docs/names.md says what names need"
+    hint = did_you_mean(text, concepts) or f"; {len(concepts):,} concepts are names of units"
+    return f"no unit is named {text!r}{hint}"
 
 
 def register(app: typer.Typer) -> None:

@@ -104,8 +104,9 @@ def _children_first(hierarchy: Hierarchy) -> list[str]:
         children.setdefault(child, set())
         for parent in hierarchy.parents[child]:
             children.setdefault(parent, set()).add(child)
+    ordered = {node: sorted(children[node]) for node in sorted(children)}
     try:
-        return list(TopologicalSorter({node: sorted(children[node]) for node in sorted(children)}).static_order())
+        return list(TopologicalSorter(ordered).static_order())
     except CycleError as error:
         circle = [ascii(node) for node in reversed(error.args[1])]
         shown = " > ".join(circle if len(circle) <= _SHOWN + 1 else [*circle[:_SHOWN], "...", circle[-1]])
@@ -125,7 +126,8 @@ def refuse_unknown_labels(labels: Sequence[str], hierarchy: Hierarchy) -> None:
     if unknown:
         shown = ", ".join(ascii(name) for name in unknown[:_SHOWN])
         more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        known = ", ".join(map(ascii, labels[:_SHOWN]))
         raise UsageError(
-            f"the hierarchy {hierarchy.where} has {shown}{more} without children, which no image is labelled; "
-            f"the dataset has {len(labels):,} labels, such as {', '.join(map(ascii, labels[:_SHOWN]))}"
+            f"the hierarchy {hierarchy.where} has {shown}{more} without children, which no image is "
+            f"labelled; the dataset has {len(labels):,} labels, such as {known}"
         )

@@ -73,7 +73,9 @@ def concept_counts(concepts: Concepts, label_images: npt.NDArray[np.int64]) -> C
     return ConceptCounts(images, own, images * together - np.outer(own, own))
 
 
-def peak_sums(concepts: Concepts, sums: LabelSums, counts: ConceptCounts, half: int, units: slice) -> PeakSums:
+def peak_sums(
+    concepts: Concepts, sums: LabelSums, counts: ConceptCounts, half: int, units: slice
+) -> PeakSums:
     """Covariances of a span of units with concepts, over a half.
 
     Args:

@@ -64,9 +64,8 @@ class _Progress:
         """Drop the units that get no further concept."""
         if rows.all():
             return
-        self.unit, self.left, self.free, self.rest = (
-            array[rows] for array in (self.unit, self.left, self.free, self.rest)
-        )
+        self.unit = self.unit[rows]
+        self.left, self.free, self.rest = self.left[rows], self.free[rows], self.rest[rows]
         self.factors = [factor[rows] for factor in self.factors]
         self.values = [value[rows] for value in self.values]
 
@@ -112,7 +111,8 @@ def _choose(
     chosen = np.full(len(state.unit), -1)
     weights = np.zeros((len(state.unit), term + 1))
     allowed = (state.free > _INDEPENDENT * own) & (state.left > 0)
-    gain = np.divide(state.left, np.sqrt(np.maximum(state.free, 0)), out=np.zeros_like(state.left), where=allowed)
+    deviation = np.sqrt(np.maximum(state.free, 0))
+    gain = np.divide(state.left, deviation, out=np.zeros_like(state.left), where=allowed)
     enough = least * np.sqrt(np.maximum(state.rest, 0))
     waiting = np.arange(len(state.unit))
     for _ in range(_TRIES):
@@ -146,21 +146,21 @@ def _weights(
     for place in range(term):
         values[:, place] = state.values[place][rows]
     values[:, term] = state.left[rows, best] / deviation
-    solved: Floats = np.linalg.solve(lower.transpose(0, 2, 1), values[..., None])[..., 0]
-    return solved
+    solved = np.linalg.solve(lower.transpose(0, 2, 1), values[..., None])
+    return np.asarray(solved[..., 0], np.float64)
 
 
 def _take(state: _Progress, gram: Floats, chosen: npt.NDArray[np.int64]) -> None:
     """Take the chosen concept of each row out of what is left."""
     rows = np.arange(len(chosen))
-    factor = gram[chosen]
+    factor: Floats = gram[chosen]
     for earlier in state.factors:
         factor -= earlier * earlier[rows, chosen][:, None]
     deviation = np.sqrt(state.free[rows, chosen])
-    factor /= deviation[:, None]
+    factor = factor / deviation[:, None]
     value = state.left[rows, chosen] / deviation
     state.left -= factor * value[:, None]
-    state.free -= np.square(factor)
-    state.rest = state.rest - value**2
+    state.free = state.free - factor * factor
+    state.rest = state.rest - value * value
     state.factors.append(factor)
     state.values.append(value)

@@ -31,16 +31,19 @@ def read_hierarchy(path: Path) -> Hierarchy:
     rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
     parents: dict[str, list[str]] = {}
     for number, row in enumerate(rows, 1):
-        if len(row) != 2 or not all(isinstance(cell, str) and cell.strip() for cell in row):
+        cells = [cell.strip() for cell in row if isinstance(cell, str)]
+        if len(row) != 2 or len([cell for cell in cells if cell]) != 2:
             raise UsageError(f"the hierarchy {path}: row {number} is {_shown(row)}; expected {EXPECTED}")
-        child, parent = (cell.strip() for cell in row)
+        child, parent = cells
         if (number, child.lower(), parent.lower()) != (1, "child", "parent"):
             known = parents.setdefault(child, [])
             if parent not in known:
                 known.append(parent)
     if not parents:
         raise UsageError(f"the hierarchy {path} is empty; expected {EXPECTED}")
-    return Hierarchy("hierarchy", {child: tuple(found) for child, found in parents.items()}, {}, {}, str(path))
+    return Hierarchy(
+        "hierarchy", {child: tuple(found) for child, found in parents.items()}, {}, {}, str(path)
+    )
 
 
 def _shown(row: Sequence[object]) -> str:
@@ -95,7 +98,8 @@ def _class_of(label: str, classes: Mapping[str, str]) -> str | None:
     """The id of the class that a label names."""
     plain = " ".join(label.replace("_", " ").split())
     first = plain.partition(",")[0]
-    return next((classes[name] for name in (plain, first, plain.lower(), first.lower()) if name in classes), None)
+    forms = (plain, first, plain.lower(), first.lower())
+    return next((classes[form] for form in forms if form in classes), None)
 
 
 def imagenet_hierarchy(labels: Sequence[str]) -> Hierarchy | None:

@@ -19,7 +19,7 @@ from pipeline.naming.correlation import (
     spread_of,
 )
 from pipeline.naming.greedy import Fit, fit_terms
-from pipeline.state.label_sums import HALVES, LabelSums
+from pipeline.state.label_sums import LabelSums
 
 __all__ = ["MIN_IMAGES", "UnitNames", "least_correlation", "name_units"]
 
@@ -118,10 +118,11 @@ def _judge(
     held_out = correlations(covariance, variance, counts.gram.diagonal()[concept])
     holds = (fit.concept >= 0) & (held_out >= least_correlation(counts.images))
     kept = np.logical_and.accumulate(holds, axis=1)
+    gram = counts.gram[concept[:, :, None], concept[:, None]]
     combined = correlations(
         np.einsum("urt,ut->ur", fit.weight, covariance),
         variance,
-        np.einsum("urs,urt,ust->ur", fit.weight, fit.weight, counts.gram[concept[:, :, None], concept[:, None]]),
+        np.einsum("urs,urt,ust->ur", fit.weight, fit.weight, gram),
     )
     together = _over_both(sums, span, concept, halves, peaks)
     last = np.maximum(kept.sum(axis=1) - 1, 0)

@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
-from pipeline.naming.concepts import Concepts, Hierarchy, label_concepts, refuse_unknown_labels, with_hierarchy
+from pipeline.naming.concepts import (
+    Concepts,
+    Hierarchy,
+    label_concepts,
+    refuse_unknown_labels,
+    with_hierarchy,
+)
 from pipeline.naming.hierarchy_file import imagenet_hierarchy, read_hierarchy
 from pipeline.naming.name_units import UnitNames, name_units
 from pipeline.progress import Reporter, Silent, readable_count
@@ -97,7 +103,9 @@ def name_index(
             )
         commits = list_commits(out / "parts", fingerprint=fingerprint(run["fields"]))
         if not commits:
-            raise StoreError(f"{out / 'parts'} has no parts, and names need their sums; index again with --fresh")
+            raise StoreError(
+                f"{out / 'parts'} has no parts, and names need their sums; index again with --fresh"
+            )
         for commit in commits:
             commit.verify()
         done = write_names(

@@ -67,7 +67,9 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["h.csv", "h.parquet"])
-def test_other_files_are_refused_in_one_line(content: str | bytes, said: str, name: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(
+    content: str | bytes, said: str, name: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="child and parent") as error:
         read_hierarchy(write(tmp_path / name, content))
     assert "\n" not in str(error.value)

@@ -39,10 +39,14 @@ def sums_over(peaks: np.ndarray, label: np.ndarray, half: np.ndarray, labels: in
 def all_names(sums: LabelSums, concepts: Concepts) -> UnitNames:
     found = list(name_units(sums, concepts))
     fields = ("unit", "rank", "concept", "correlation", "held_out", "combined", "images", "weight")
-    return UnitNames(found[-1].units, *(np.concatenate([getattr(each, field) for each in found]) for field in fields))
+    return UnitNames(
+        found[-1].units, *(np.concatenate([getattr(each, field) for each in found]) for field in fields)
+    )
 
 
-def dataset(seed: int, images: int = 400, units: int = 5, *, integers: bool = False) -> tuple[np.ndarray, ...]:
+def dataset(
+    seed: int, images: int = 400, units: int = 5, *, integers: bool = False
+) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
     label = rng.integers(0, len(LABELS), images)
     peaks = rng.normal(size=(images, units)) * 3

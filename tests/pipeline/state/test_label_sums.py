@@ -26,7 +26,9 @@ def sums_of(peaks: np.ndarray, labels: list[str], halves: list[int] | None = Non
     return LabelSums(
         tuple(names),
         np.array([[row.sum() for row in side] for side in rows], np.int64).reshape(2, len(names)),
-        np.array([[wide[row].sum(0) for row in side] for side in rows]).reshape(2, len(names), peaks.shape[1]),
+        np.array([[wide[row].sum(0) for row in side] for side in rows]).reshape(
+            2, len(names), peaks.shape[1]
+        ),
         np.array([(wide[half == number] ** 2).sum(0) for number in (0, 1)]),
     )
 
@@ -63,7 +65,9 @@ def test_the_accumulator_adds_up_every_labelled_image() -> None:
     peaks = rng.integers(-50, 50, (90, 5)).astype(np.float32)
     labels = [None if n % 7 == 0 else "abc"[n % 3] for n in range(90)]
     samples = [
-        Sample(f"{n}", labels[n], n, 0, b"", shard="s", digest=int(rng.integers(0, 99)), image_id=image_id(0, n))
+        Sample(
+            f"{n}", labels[n], n, 0, b"", shard="s", digest=int(rng.integers(0, 99)), image_id=image_id(0, n)
+        )
         for n in range(90)
     ]
     layer = Layer("fc", 0, "vector", 5, 0, 0, 0, 1, 1, 1, 1, 0, 0)
