@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import ASK, INDEX, MAX_COUNT, AsCsv, AsJson, Out, SafeCsv, TimeLimit, Trust
-from pipeline.cli.output import NO_ROWS, choose_form, print_line, write_rows
+from pipeline.cli.output import choose_form, print_line, write_rows
 
 __all__ = ["register"]
 
@@ -64,20 +65,21 @@ def find(
 
     with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.query("named_units", text=text, n=n)
-        concepts = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
-    empty = NO_ROWS if result.rows else _why_nothing([concept for (concept,) in concepts], text)
+        if not result.rows:
+            rows = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
+            _refuse(out, text, [concept for (concept,) in rows])
     form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
-    write_rows(sys.stdout, result.columns, result.rows, form, empty=empty)
+    write_rows(sys.stdout, result.columns, result.rows, form)
 
 
-def _why_nothing(concepts: list[str], text: str) -> str:
-    """Why no unit was found, and what is called nearly so."""
-    from pipeline.errors import did_you_mean
+def _refuse(out: Path, text: str, concepts: Sequence[str]) -> None:
+    """Say that no unit was found, and what is called nearly so."""
+    from pipeline.errors import UsageError, did_you_mean
 
     if not concepts:
-        return "no unit has a name; docs/names.md says what names need"
+        raise UsageError(f"no unit of {out} has a name; `maxact name` gives names where images have labels")
     hint = did_you_mean(text, concepts) or f"; {len(concepts):,} concepts are names of units"
-    return f"no unit is named {text!r}{hint}"
+    raise UsageError(f"no unit of {out} is named {text!r}{hint}")
 
 
 def register(app: typer.Typer) -> None:

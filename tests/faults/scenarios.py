@@ -66,6 +66,7 @@ COMMANDS: Mapping[str, str] = {
     "prior": "prior train out --layer second --size 16 --steps 2 --batch 4 --device cpu",
     "check": "check out",
     "repair": "repair out",
+    "name": "name out",
     "top": "top out second 1",
 }
 """Command lines after `maxact`, by name; those that write the index first."""
