@@ -1,7 +1,7 @@
 """Verifies every file of an index by its recorded digest, without the dataset and the network.
 
 Digests of the tables are in run.json, those of a part's tables in its commit file, those of renderings
-in renders.parquet. run.json, commit files, renderings' table and priors carry their own.
+in renders.parquet. run.json, commit files, the tables of names and renderings, and priors carry their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
-from pipeline.store.layout import THUMBNAILS_TABLE
+from pipeline.store.layout import NAMES_TABLE, THUMBNAILS_TABLE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
@@ -75,6 +75,7 @@ def check_files(out: Path | str, *, reporter: Reporter | None = None) -> FileRep
     reporter, files = reporter or Silent(), _Files(Path(out))
     files.add_run()
     files.add_parts()
+    files.add_names()
     files.add_renderings()
     files.add_priors()
     damaged: dict[Path, str] = dict(files.damaged)
@@ -163,6 +164,12 @@ class _Files:
             self.known |= {commit.folder / f"{table}.parquet" for table in commit.tables}
             self.checks.append(commit.find_damage)
 
+    def add_names(self) -> None:
+        """The table of names."""
+        path = self.out / NAMES_TABLE
+        if path.is_file():
+            self._add(path, _sealed_damage)
+
     def add_renderings(self) -> None:
         """The table of renderings and its pictures."""
         path, folder = self.out / "renders.parquet", self.out / "renders"
@@ -205,6 +212,14 @@ class _Files:
 def _examine(path: Path, find: Callable[[Path], str | None]) -> Iterator[Damage]:
     if what := find(path):
         yield path, what
+
+
+def _sealed_damage(path: Path) -> str | None:
+    """What is wrong with a table that always carries its digest."""
+    try:
+        return None if PARQUET.is_intact(path.read_bytes()) else _CHANGED
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
 
 
 def _picture_damage(path: Path, *, sha256: str | None) -> str | None:
