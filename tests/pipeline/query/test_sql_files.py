@@ -20,6 +20,7 @@ from pipeline.query.named_queries import (
 from tests.fixtures.small_index import build_index
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "image_units": {"image": 3},
     "label_units": {"label": "bars"},
     "layer_histogram": {"layer": "blocks.1"},
     "named_units": {"text": "disc"},
