@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ STAND_INS = {
 
 OPTIONS = {
     "atlas": "atlas.md",
+    "explain": "explain.md",
     "render": "rendering.md",
     "project": "rendering.md",
     "prior train": "rendering.md",
@@ -58,6 +60,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@cache
 def commands() -> dict[str, Any]:
     """Every command by name; those of a group as `prior train`."""
     group: Any = typer.main.get_command(app)

@@ -16,6 +16,7 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import Index, open_index
+from pipeline.query.indexed_network import index_network
 from pipeline.runs.run import run_index
 from viz.canvas import Canvas
 from viz.objectives.objective import point
@@ -130,12 +131,12 @@ def units_by_activity(index: Index, layer: str) -> tuple[list[int], list[int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
 def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Path) -> None:
-    network, size, *rest = line.split()
+    name, size, *rest = line.split()
     expected = {name: (kind, grid) for name, kind, grid in (item.split(":") for item in rest)}
     config = RunConfig(
         data=(str(folder),),
         out=tmp_path / "out",
-        network=network,
+        network=name,
         weights="random",
         input=(f"size={size}",),
         layers=tuple(expected),
@@ -156,12 +157,13 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
                 assert len({image.image_id for image in top}) == 4
             assert all(index.top(layer.name, unit, n=4) == [] for unit in constant[-1:])
             assert live or constant
+        network = index_network(index)
         recipe = get_recipe("fourier", {"steps": "2"})
         early, late = next(iter(expected)), [*expected][-1]
-        rows = render_index(index, recipe, layers=[early], units="1")
+        rows = render_index(index, recipe, layers=[early], units="1", network=network)
         recipe = get_recipe("typical", {"steps": "2", "images": "2", "close_side": "48"})
         live, _ = units_by_activity(index, late)
-        rows += render_index(index, recipe, layers=[late], units=live[:1]) if live else []
+        rows += render_index(index, recipe, layers=[late], units=live[:1], network=network) if live else []
     for row in rows:
         with Image.open(tmp_path / "out" / row.file) as picture:
             assert min(picture.size) >= 1

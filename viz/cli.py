@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,20 +12,24 @@ import typer
 from pipeline.choices import AskedPrecision
 from pipeline.cli.app import app, main
 from pipeline.cli.options import (
+    ASK,
     DRAW,
     LOOK,
     MAX_COUNT,
+    AsCsv,
+    AsJson,
     Device,
     IndexedNetwork,
     LayersOfIndex,
     MovedData,
     MovedWeights,
     Out,
+    SafeCsv,
     Seed,
     Trust,
     Units,
 )
-from pipeline.cli.output import print_files, print_line
+from pipeline.cli.output import choose_form, print_files, print_line, write_rows
 from pipeline.progress import ConsoleReporter, readable_count
 
 __all__ = ["app", "main"]
@@ -206,7 +212,7 @@ def atlas(
     max_side: Annotated[
         int, typer.Option(min=32, max=MAX_COUNT, help="Longer side of the whole photographs, in pixels.")
     ] = 320,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 75,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the WebP pictures.")] = 65,
     maps: Annotated[
         bool,
         typer.Option(
@@ -218,6 +224,29 @@ def atlas(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="OTHER",
+            help="Index of the same dataset; each unit is shown beside its nearest there.",
+            show_default=False,
+        ),
+    ] = None,
+    zip_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--zip", metavar="FILE", help="Also write the atlas as one ZIP file.", show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="embedding-atlas FILE",
+            help="Also write the units as a Parquet file for the program embedding-atlas.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
 
@@ -228,11 +257,17 @@ def atlas(
     Examples:
       maxact atlas out/demo
       maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
+      maxact atlas out/demo --with out/other
+      maxact atlas out/demo --zip demo.zip --export embedding-atlas units.parquet
     """
     from pipeline.query.index import open_index
     from viz.atlas.build import build_atlas
+    from viz.atlas.export import check_format
 
-    with open_index(out, data=data or (), trust=trust) as index:
+    if export:
+        check_format(export[0])
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(open_index(out, data=data or (), trust=trust))
         summary = build_atlas(
             index,
             layers=layer or (),
@@ -242,6 +277,9 @@ def atlas(
             maps=maps,
             network=network,
             weights=weights,
+            other=stack.enter_context(open_index(other, trust=trust)) if other else None,
+            archive=zip_file,
+            export=export[1] if export else None,
             reporter=ConsoleReporter(),
         )
     megabytes = summary.size / 1e6
@@ -250,7 +288,93 @@ def atlas(
         f"{readable_count(summary.photographs, 'photograph')}, {megabytes:,.1f} MB",
         error=True,
     )
-    print_files([summary.page])
+    print_files([summary.page, *(path for path in (zip_file, export and export[1]) if path)])
+
+
+@app.command(rich_help_panel=ASK)
+def explain(
+    out: Out,
+    photographs: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO...", help="Files, URLs, or keys of images of the indexed dataset."),
+    ],
+    layer: LayersOfIndex = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Units of each layer.")] = 8,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PHOTO",
+            help="Another photograph: show the units that differ most between the two.",
+            show_default=False,
+        ),
+    ] = None,
+    between: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Two classes: show the units that pull the network to each of them.",
+            show_default=False,
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also draw a PNG: where in the photograph each unit is active, and its top patches.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    data: MovedData = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    safe_csv: SafeCsv = False,
+) -> None:
+    """Show which units a photograph drives, compared with all indexed images.
+
+    \b
+    Examples:
+      maxact explain out/demo cat.jpg
+      maxact explain out/demo cat.jpg --layer 'blocks.[45].*' -n 4 --sheet cat.png
+      maxact explain out/demo cat.jpg --against dog.jpg
+      maxact explain out/demo cat.jpg --between 'tabby,lynx' --json
+    """
+    from pipeline.errors import UsageError
+    from pipeline.explain.explainer import Explainer
+    from pipeline.explain.photographs import find_photograph, read_photograph
+    from pipeline.explain.rows import Explained, explain_rows
+    from pipeline.query.index import open_index
+    from pipeline.query.indexed_network import index_network
+    from viz.sheets.explanation import draw_explanation
+
+    form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet writes a PNG; give a name that ends in .png, got {str(sheet)!r}")
+    asked = Explained(
+        n=n, maps=sheet is not None, against=against, classes=between, photographs=len(photographs)
+    )
+    reporter = ConsoleReporter()
+    with open_index(out, data=data or (), trust=trust) as index:
+        index.choose(layer or ())
+        for each in [*photographs, *([] if against is None else [against])]:
+            find_photograph(index, each)  # before the network is loaded
+        loaded = index_network(index, network=network, weights=weights)
+        read = [read_photograph(index, each) for each in photographs]
+        other = None if against is None else read_photograph(index, against)
+        explainer = Explainer(index, loaded, layers=layer or (), device=device)
+        columns, rows, notes, explained = explain_rows(explainer, read, other, asked, reporter)
+        if sheet is not None:
+            draw_explanation(index, explained[0], read[0].data, sheet, reporter=reporter)
+    for note in notes:
+        print_line(note, error=True)
+    if form == "table" and len(read) == 1 and columns[0] == "photograph":
+        columns, rows = columns[1:], [row[1:] for row in rows]
+    write_rows(sys.stdout, columns, rows, form)
+    if sheet is not None:
+        print_line(str(sheet), error=True)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -353,9 +477,9 @@ def prior_train(
     """
     from pipeline.devices import find_device
     from pipeline.query.index import open_index
+    from pipeline.query.indexed_network import index_network
     from viz.priors.options import PriorOptions
     from viz.priors.training import train_prior
-    from viz.render.render_index import index_network
 
     options = PriorOptions(size=size, steps=steps, batch=batch, adversarial=adversarial, seed=seed)
     with open_index(out, data=data or (), trust=trust) as index:

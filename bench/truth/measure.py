@@ -20,9 +20,10 @@ from pipeline.networks.network import load_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_images import sample_image_ids
+from pipeline.query.indexed_network import index_network
 from viz.planning.effective_field import effective_layer
 from viz.recipes.base import Recipe
-from viz.render.render_index import index_network, render_index
+from viz.render.render_index import render_index
 from viz.sheets.patches import seen_window
 
 FIELD_PHOTOGRAPHS = 24

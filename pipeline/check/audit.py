@@ -10,7 +10,7 @@ Four tests, from cheap to dear; docs/checking.md says what each finds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipeline.check.choice import Choice, choose_images
 from pipeline.check.consistency import check_consistency
 from pipeline.check.contents import check_contents, check_shards, choose_shards, compare_listing
 from pipeline.check.findings import Discrepancy, Findings
+from pipeline.check.labels import labels_by_name
 from pipeline.check.rebuild import check_commits, compare_with_parts
 from pipeline.check.rerun import Rerun, check_network, run_again
 from pipeline.check.structure import check_counts, check_files, check_run
@@ -159,14 +160,16 @@ def check_index(
     with open_index(out, data=data, trust=trust) as index:
         try:
             _check_tables(index, progress, reporter)
-            records = _check_parts(index, progress, reporter, trusted=not recorded.total)
+            commits = _commits(out, progress)
+            labels = labels_by_name(run, commits)
+            records = _check_parts(index, commits, labels, progress, reporter, trusted=not recorded.total)
             if sample == 0:
                 return progress.audit()
             if not isinstance(network, Network):
                 trusted = trust or is_own(run)
                 network = recorded_network(out, run, network=network, weights=weights, trusted=trusted)
             progress.findings.append(check_network(index, network, cache))
-            _check_dataset(index, records, sample, seed, progress, reporter)
+            _check_dataset(index, records, labels, sample, seed, progress, reporter)
             progress.choice = choose_images(index, sample, seed)
             progress.rerun = run_again(index, network, progress.choice, reporter)
             progress.findings += progress.rerun.findings
@@ -189,10 +192,15 @@ def _check_tables(index: Index, progress: _Progress, reporter: Reporter) -> None
 
 
 def _check_parts(
-    index: Index, progress: _Progress, reporter: Reporter, *, trusted: bool
+    index: Index,
+    commits: tuple[Commit, ...],
+    labels: Mapping[str, str],
+    progress: _Progress,
+    reporter: Reporter,
+    *,
+    trusted: bool,
 ) -> tuple[ShardRecord, ...]:
     """Compare the tables with the parts; returns the shards of the parts."""
-    commits = _commits(index.out, progress)
     if not commits:
         progress.notes.append(
             f"{index.out / 'parts'} has no parts: statistics, histograms and sums per label could not be "
@@ -209,7 +217,7 @@ def _check_parts(
         progress.notes.append("the tables were not compared with a merge of the parts, which are damaged")
         return records
     progress.findings += compare_with_parts(index.out, index.run, commits, reporter)
-    progress.findings.append(check_contents(index, records))
+    progress.findings.append(check_contents(index, records, labels))
     progress.rebuilt = True
     return records
 
@@ -227,6 +235,7 @@ def _commits(out: Path, progress: _Progress) -> tuple[Commit, ...]:
 def _check_dataset(
     index: Index,
     records: tuple[ShardRecord, ...],
+    labels: Mapping[str, str],
     sample: int | None,
     seed: int,
     progress: _Progress,
@@ -237,4 +246,4 @@ def _check_dataset(
         progress.findings.append(compare_listing(index.dataset, records))
     chosen = choose_shards(index.dataset, everything=sample is None, seed=seed)
     progress.shards, progress.all_shards = len(chosen), len(index.dataset.shards)
-    progress.findings.append(check_shards(index, chosen, reporter))
+    progress.findings.append(check_shards(index, chosen, labels, reporter))

@@ -44,16 +44,17 @@ _IMAGES = """
 _ERRORS = "SELECT key, error, message FROM errors WHERE shard = $shard"
 
 
-def check_contents(index: Index, records: Sequence[ShardRecord]) -> Findings:
+def check_contents(index: Index, records: Sequence[ShardRecord], labels: Mapping[str, str]) -> Findings:
     """Compare the rows of every shard with the digest that was made when the shard was read.
 
     Args:
         index: open.
         records: all shards, from the parts.
+        labels: see `pipeline.check.labels.labels_by_name`.
     """
     found = Findings()
     for record in records:
-        samples = list(_recorded_samples(index, record.name))
+        samples = list(_recorded_samples(index, record.name, labels))
         if any(isinstance(item, BadSample) and item.kind in _UNDECODED for item in samples):
             continue
         if record.content and content_digest(samples) != record.content:
@@ -62,8 +63,8 @@ def check_contents(index: Index, records: Sequence[ShardRecord]) -> Findings:
     return found
 
 
-def _recorded_samples(index: Index, shard: str) -> Iterator[Sample | BadSample]:
-    """The samples of a shard as the tables have them, by position.
+def _recorded_samples(index: Index, shard: str, labels: Mapping[str, str]) -> Iterator[Sample | BadSample]:
+    """The samples of a shard as the tables have them, with the dataset's labels, by position.
 
     Errors have no position in their table: they take those that no image has, in their order.
     """
@@ -74,7 +75,7 @@ def _recorded_samples(index: Index, shard: str) -> Iterator[Sample | BadSample]:
         while place < position and (error := next(errors, None)) is not None:
             yield BadSample(error[0], place, error[1], error[2], shard)
             place += 1
-        yield Sample(key, label, position, offset, b"", origin, shard, nbytes, digest)
+        yield Sample(key, labels.get(label, label), position, offset, b"", origin, shard, nbytes, digest)
         place = position + 1
     for number, error in enumerate(errors, start=place):
         yield BadSample(error[0], number, error[1], error[2], shard)
@@ -124,12 +125,15 @@ def choose_shards(dataset: Dataset, *, everything: bool, seed: int) -> list[Shar
     return sorted(chosen, key=lambda shard: shard.name)
 
 
-def check_shards(index: Index, shards: Sequence[Shard], reporter: Reporter) -> Findings:
+def check_shards(
+    index: Index, shards: Sequence[Shard], labels: Mapping[str, str], reporter: Reporter
+) -> Findings:
     """Read shards again and compare every sample with its row in `images` or `errors`.
 
     Args:
         index: open.
         shards: of the dataset.
+        labels: see `pipeline.check.labels.labels_by_name`.
         reporter: shows the progress.
 
     Raises:
@@ -140,7 +144,7 @@ def check_shards(index: Index, shards: Sequence[Shard], reporter: Reporter) -> F
     decode_again = partial(decode, preprocess=index.preprocess, decoder=decoder)
     with reporter.task("reading shards", len(shards), "shards") as task:
         for shard in shards:
-            recorded = {item.position: item for item in _recorded_samples(index, shard.name)}
+            recorded = {item.position: item for item in _recorded_samples(index, shard.name, labels)}
             for item in ShardReader(shard):
                 for what in _compare(recorded.pop(item.position, None), item, decode_again):
                     found.add(_about(index, item, what))

@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.progress import Reporter, Silent
 from pipeline.state.commit_file import read_commit
+from pipeline.store.atlas_record import atlas_files
 from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
@@ -35,7 +36,7 @@ _CHANGED = "was changed after it was written (its SHA-256 differs)"
 
 _COMMIT_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
-_LOCKS = (".lock", ".renders.lock", ".writers.lock")
+_LOCKS = (".lock", ".renders.lock", ".writers.lock", ".atlas.lock")
 
 _DRAWN = ("sheets", "projections")
 """Folders of pages that nothing reads again."""
@@ -83,7 +84,7 @@ def check_files(out: Path | str, *, reporter: Reporter | None = None) -> FileRep
             for path, what in verify():
                 damaged.setdefault(path, what)
             task.advance()
-    drawn, foreign = _others(files.out, files.known)
+    drawn, foreign = _others(files.out, files.known | atlas_files(files.out))
     relative = {path.relative_to(files.out).as_posix(): what for path, what in damaged.items()}
     return FileReport(
         verified=len(files.known - files.unrecorded - damaged.keys()),
@@ -251,7 +252,10 @@ def _last_bytes(path: Path) -> bytes:
 
 
 def _others(out: Path, known: Set[Path]) -> tuple[set[Path], tuple[str, ...]]:
-    """Pages that were drawn from the index, and the names of what does not belong to it."""
+    """Pages that were drawn from the index, and the names of what does not belong to it.
+
+    Files of an atlas are known: they have no digest, and are too many to be listed.
+    """
     folders = {parent for path in known for parent in path.parents}
     drawn: set[Path] = set()
     foreign: list[str] = []

@@ -19,7 +19,7 @@ from pipeline.check.findings import Discrepancy, Findings
 from pipeline.layers.layer import Layer
 from pipeline.progress import readable_count
 from pipeline.query.index import Index
-from pipeline.runs.fingerprint import fingerprint
+from pipeline.runs.fingerprint import fingerprint, layer_fields
 from pipeline.store.run_file import RUN_FILE
 from pipeline.store.schemas import DEFAULTS, SCHEMA_VERSION, SCHEMAS
 
@@ -74,11 +74,14 @@ def check_files(out: Path, run: Mapping[str, Any]) -> Findings:
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
-    """Names and types; a dictionary counts as the type of its values."""
-    return [
-        (field.name, str(field.type.value_type if pa.types.is_dictionary(field.type) else field.type))
-        for field in schema
-    ]
+    """Names and types; a dictionary counts as the type of its values, and lists by that of their items."""
+    return [(field.name, _type_name(field.type)) for field in schema]
+
+
+def _type_name(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):  # Parquet renames the field of the items
+        return f"list<{_type_name(kind.value_type)}>"
+    return str(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _listed(columns: list[tuple[str, str]], others: list[tuple[str, str]]) -> str:
@@ -120,8 +123,7 @@ def check_run(run: Mapping[str, Any]) -> Findings:
     compare("config.memory_format", config["memory_format"], fields.get("memory format"))
     compare("network.digest", run["network"]["digest"], fields.get("weights"))
     compare("preprocess", run["preprocess"], fields.get("preprocess"))
-    layers = [[layer["name"], layer["kind"], layer["units"]] for layer in run["layers"]]
-    compare("layers", layers, fields.get("layers"))
+    compare("layers", [layer_fields(layer) for layer in recorded_layers(run)], fields.get("layers"))
     return found
 
 

@@ -8,6 +8,7 @@ refused in one line.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,10 @@ def plain_module(given: Any) -> Plain:
     Raises:
         NetworkError: if it is something else, or its parameters are missing or sharded.
     """
-    if isinstance(given, torch.export.ExportedProgram):
+    if _is(given, "torch.export.exported_program", "ExportedProgram"):
         given = torch.export.unflatten(given)
         _forget_traces(given)
-    if isinstance(given, torch.export.UnflattenedModule):
+    if _is(given, "torch.export.unflatten", "UnflattenedModule"):
         return Plain(given, (RESTORED,), FIXED)
     if not isinstance(given, nn.Module):
         raise NetworkError(f"expected an nn.Module or an ExportedProgram, got {type(given).__name__}")
@@ -120,13 +121,22 @@ def _unwrapped(module: nn.Module) -> tuple[nn.Module, list[str]]:
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
     """What a wrapper is around; None if the module is no wrapper."""
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
-        inner: nn.Module = module._orig_mod
+    if _is(module, "torch._dynamo.eval_frame", "OptimizedModule"):
+        inner: nn.Module = module._orig_mod  # type: ignore[assignment]
         return inner
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         inside: nn.Module = module.module
         return inside
     return None
+
+
+def _is(given: object, module: str, name: str) -> bool:
+    """Whether something is of a class of a module that takes a second to import.
+
+    Before it is imported, nothing can be of its classes.
+    """
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(given, kind)
 
 
 def _refuse_unusable(module: nn.Module) -> None:

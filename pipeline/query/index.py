@@ -15,7 +15,6 @@ from dataclasses import fields
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import duckdb
@@ -141,12 +140,7 @@ class Index:
         """The index itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Close."""
         self.close()
 

@@ -16,7 +16,14 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import readable_count
 
-__all__ = ["STATE_VERSION", "fingerprint", "fingerprint_fields", "refuse_mismatch", "run_identity"]
+__all__ = [
+    "STATE_VERSION",
+    "fingerprint",
+    "fingerprint_fields",
+    "layer_fields",
+    "refuse_mismatch",
+    "run_identity",
+]
 
 STATE_VERSION = 4
 """Increased whenever the same input would give different tables; part of every fingerprint."""
@@ -51,7 +58,7 @@ def fingerprint_fields(
         "network": config.network,
         "weights": digest,
         "preprocess": asdict(preprocess),
-        "layers": [_layer_fields(layer) for layer in layers],
+        "layers": [layer_fields(layer) for layer in layers],
         "top": config.top,
         "score": config.score,
         "batch size": config.batch_size,
@@ -66,7 +73,7 @@ def fingerprint_fields(
     return _plain(fields)
 
 
-def _layer_fields(layer: Layer) -> list[Any]:
+def layer_fields(layer: Layer) -> list[Any]:
     """What decides a layer's peaks and where they are."""
     fields = [layer.name, layer.kind, layer.units]
     if layer.position_order:

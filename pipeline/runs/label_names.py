@@ -69,7 +69,13 @@ def name_labels(
         reporter.note(f"labels are kept: they are not whole numbers up to {last}, the last class name's")
         return state, {}
     reporter.note(f"labels are numbers up to {len(names) - 1}: the class names are used for them")
-    named = replace(state.labels, labels=tuple(found[label] for label in labels))
+    order = sorted(range(len(labels)), key=lambda row: found[labels[row]])
+    named = replace(
+        state.labels,
+        labels=tuple(found[labels[row]] for row in order),
+        images=state.labels.images[:, order],
+        total=state.labels.total[:, order],
+    )
     return replace(state, labels=named), found
 
 

@@ -103,7 +103,7 @@ def refuse_nested_indexes(out: Path, sources: Sequence[Path]) -> None:
     folder = Path(os.path.realpath(out))
     for source in sources:
         real = Path(os.path.realpath(source))
-        own = [folder / name for name in ("parts", "renders", "sheets", "projections", "prior")]
+        own = [folder / name for name in ("parts", "renders", "sheets", "projections", "prior", "atlas")]
         if folder != real and folder.is_relative_to(real):
             raise WrongFolder(f"{out} lies in {source}, which is merged into it; give an OUT outside it")
         if any(real.is_relative_to(each) for each in own):
@@ -118,7 +118,7 @@ def remove_index(out: Path, *, keep: str) -> None:
     """Remove the files of an index from OUT and nothing else; run.json is removed last.
 
     Only files go that maxact has marked as its own. What was made from an index (renderings, sheets,
-    projections, priors) stays if that index has the fingerprint `keep`.
+    projections, priors, the atlas) stays if that index has the fingerprint `keep`.
 
     Raises:
         StoreError: when a file cannot be removed.
@@ -164,7 +164,7 @@ def remove_stale_names(out: Path, fingerprint: str) -> bool:
 
 
 def clean_index(out: Path) -> int:
-    """Remove names, renderings, sheets, projections and priors that were not made from the index in OUT.
+    """Remove what was made from another index than the one in OUT: names, renderings, pages and priors.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
 

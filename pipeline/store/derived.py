@@ -1,8 +1,9 @@
-"""What is made from an index in its folder: renderings, sheets, projections, priors.
+"""What is made from an index in its folder: renderings, sheets, projections, priors, the atlas.
 
 Each carries the fingerprint of the index that it was made from: a rendering in its row, a picture and
-a PDF in their metadata, a prior beside its tensors. What belongs to another index is not shown, and
-removed by `--fresh` and `maxact clean`. Only files that maxact has marked as its own are removed.
+a PDF in their metadata, a prior beside its tensors, an atlas in its record. What belongs to another index
+is not shown, and removed by `--fresh` and `maxact clean`. Only files that maxact has marked as its own are
+removed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import StoreError
+from pipeline.store.atlas_record import remove_atlas
 from pipeline.store.inside import inside
 from pipeline.store.layout import RENDERS_TABLE, own_tables
 from pipeline.store.schemas import RENDERS
@@ -87,6 +89,7 @@ def remove_derived(out: Path, *, keep: str, unmarked: str = "") -> int:
             if (each.fingerprint or unmarked) != keep:
                 each.path.unlink(missing_ok=True)
                 count += 1
+        count += remove_atlas(out, keep=keep, unmarked=unmarked)
         for folder in ("renders", "projections", "sheets", "prior"):
             _remove_empty(out / folder)
     except OSError as error:

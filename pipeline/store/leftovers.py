@@ -37,6 +37,7 @@ _WRITTEN = {
     "sheets": ("", (".png", ".pdf")),
     "projections": ("*/", (".png",)),
     "prior": ("", (".pt",)),
+    "atlas": ("**/", (".files", ".html", ".js", ".css", ".webp", ".png", ".txt")),
 }
 """Folders in OUT: the pattern of their subfolders and the endings of what is written there."""
 

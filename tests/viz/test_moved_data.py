@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.errors import SourceError
 from pipeline.query.index import open_index
+from tests.fixtures.commands import refused, run
 from tests.fixtures.small_index import build_index
 from tests.fixtures.tiny import write_tars
-from viz.cli import app
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--compile", "off", "--top", "3")
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def refused(result: Any, code: int = 1) -> str:
-    assert result.exit_code == code, result.output
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    return line
 
 
 @pytest.fixture

@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.fixtures.commands import run
 from tests.fixtures.tiny import write_tars
-from viz.cli import app
+
+pytestmark = pytest.mark.slow
 
 WORDS: dict[str, tuple[str, ...]] = {
     "sheets": ("sheets", "--layer", "first", "--units", "0", "--pdf"),
     "projections": ("project", "--layer", "first", "--units", "0", "--method", "gradient"),
     "renders": ("render", "--layer", "first", "--units", "0", "--recipe", "fourier", "--steps", "1"),
 }
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

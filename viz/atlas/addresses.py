@@ -12,15 +12,21 @@ import posixpath
 __all__ = [
     "FRONT",
     "card_file",
+    "compare_data",
+    "compare_front",
+    "compare_page",
     "front_page",
     "image_page",
     "label_page",
     "layer_data",
     "layer_page",
     "masks_file",
+    "other_card_file",
     "photograph_file",
+    "projections_file",
     "relative",
     "rendering_file",
+    "search_data",
     "sql_page",
     "strip_file",
     "unit_page",
@@ -45,6 +51,11 @@ def layer_data(ordinal: int) -> str:
     return f"data/{ordinal}.js"
 
 
+def search_data() -> str:
+    """The script with the units and labels of all layers."""
+    return "data/search.js"
+
+
 def unit_page(ordinal: int, unit: int) -> str:
     """The page of a unit."""
     return f"unit/{ordinal}/{unit}.html"
@@ -53,6 +64,26 @@ def unit_page(ordinal: int, unit: int) -> str:
 def card_file(ordinal: int, unit: int) -> str:
     """The picture of a unit: its rendering, and the patches of its top images."""
     return f"pictures/{ordinal}/{unit}.webp"
+
+
+def compare_front() -> str:
+    """The page that compares the layers with another index."""
+    return "compare/index.html"
+
+
+def compare_page(ordinal: int) -> str:
+    """The page that compares the units of a layer with those of another index."""
+    return f"compare/{ordinal}.html"
+
+
+def compare_data(ordinal: int) -> str:
+    """The script with the similarities of a layer's units."""
+    return f"data/compare-{ordinal}.js"
+
+
+def other_card_file(ordinal: int, unit: int) -> str:
+    """The picture of a unit of another index, by the ordinal of its layer there."""
+    return f"other/{ordinal}/{unit}.webp"
 
 
 def strip_file(ordinal: int, unit: int) -> str:
@@ -68,6 +99,11 @@ def masks_file(ordinal: int, unit: int) -> str:
 def rendering_file(ordinal: int, unit: int, number: int) -> str:
     """The picture of one rendering of a unit, counted from 0."""
     return f"pictures/{ordinal}/{unit}-{number}.webp"
+
+
+def projections_file(ordinal: int, unit: int) -> str:
+    """The picture of the projections of a unit's top images."""
+    return f"pictures/{ordinal}/{unit}-projections.webp"
 
 
 def photograph_file(image_id: int) -> str:

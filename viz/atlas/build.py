@@ -10,18 +10,25 @@ from pipeline.errors import NetworkError, StoreError, UsageError
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
+from viz.atlas.addresses import FRONT
+from viz.atlas.archive import ENDING, refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
+from viz.atlas.compare_pages import compare_data, compare_front, compare_layer
+from viz.atlas.comparison import Comparison, collect_comparison
 from viz.atlas.content import LayerContent
+from viz.atlas.copies import copy_projections, copy_renderings
+from viz.atlas.data import layer_data, search_data
+from viz.atlas.export import TABLE_ENDING, export_units
 from viz.atlas.files import AtlasFiles
 from viz.atlas.links import link_up
-from viz.atlas.maps import has_map
+from viz.atlas.maps import MaskMaker
 from viz.atlas.pages import Pages, Site
 from viz.atlas.photographs import PictureOptions, Pictures
 from viz.atlas.static import write_static
-from viz.render.render_index import index_network
 from viz.render.table import Rendered, load_renders, note_hidden
 
 __all__ = ["AtlasSummary", "build_atlas"]
@@ -57,10 +64,13 @@ def build_atlas(
     layers: Patterns = (),
     units: Units = ALL_UNITS,
     max_side: int = 320,
-    quality: int = 75,
+    quality: int = 65,
     maps: bool = True,
     network: Network | str | None = None,
     weights: str | Path | None = None,
+    other: Index | None = None,
+    archive: Path | None = None,
+    export: Path | None = None,
     reporter: Reporter | None = None,
 ) -> AtlasSummary:
     """Build a static web site of an index in OUT/atlas.
@@ -78,6 +88,9 @@ def build_atlas(
         maps: show where in the photographs the units are active, which runs the network on them.
         network: used instead of the one that the index names; a name is loaded.
         weights: a file, where the one that the index names is no longer there.
+        other: an index of the same dataset; each unit is shown beside its nearest there.
+        archive: a ZIP file into which the atlas is written as well.
+        export: a Parquet file of the units, which the program `embedding-atlas` opens.
         reporter: shows the progress.
 
     Raises:
@@ -91,30 +104,40 @@ def build_atlas(
         raise UsageError(f"the quality is 1 to 100, got {quality}")
     if max_side < 32:
         raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
+    for target, ending in ((archive, ENDING), (export, TABLE_ENDING)):
+        if target is not None:
+            refuse_target(index.out, target, ending)
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
+    comparison = None
+    if other is not None:
+        comparison = collect_comparison(index, other, contents, _renders(other), top=TOP)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
-    loaded = _load_network(index, network, weights, contents, reporter) if maps else None
-    folder = index.out / "atlas"
-    with writing(index.out), AtlasFiles(folder) as files:
-        pictures = Pictures(index, files, PictureOptions(max_side, quality), loaded)
+    maker = _mask_maker(index, network, weights, contents, reporter) if maps else None
+    with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
+        options = PictureOptions(max_side, quality)
+        pictures = Pictures(index, files, options, maker)
+        copy_renderings(index, files, contents, quality)
+        projections = copy_projections(index, files, contents, quality)
         drawn = pictures.draw(contents, links.photographs, reporter)
-        pages = Pages(_site(index), contents, links)
+        if other is not None and comparison is not None:
+            known = collect_photographs(index, comparison.image_ids())
+            Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
+        pages = Pages(_site(index, comparison), contents, links, comparison, projections)
         _write_pages(pages, pictures, files, reporter)
         write_static(files)
         size = files.finish()
+        if archive is not None:
+            zip_atlas(index.out, archive, reporter)
+        if export is not None:
+            export_units(index.out, files.folder, contents, export)
     counted = sum(len(content.units) for content in contents)
-    return AtlasSummary(folder / "index.html", len(contents), counted, len(shown), drawn, size)
+    return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
 
 
 def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:
-    chosen = index.choose(layers, units)
-    renders: dict[str, dict[int, list[Rendered]]] = {}
-    for row in load_renders(index.out):
-        if row.index_fingerprint != index.run["fingerprint"]:
-            continue
-        renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
+    chosen, renders = index.choose(layers, units), _renders(index)
     contents = []
     with reporter.task("reading tables", len(chosen), "layers") as task:
         for layer, numbers in chosen:
@@ -124,26 +147,34 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
     return contents
 
 
-def _load_network(
+def _renders(index: Index) -> dict[str, dict[int, list[Rendered]]]:
+    """The renderings of an index, by layer and unit."""
+    renders: dict[str, dict[int, list[Rendered]]] = {}
+    for row in load_renders(index.out):
+        if row.index_fingerprint == index.run["fingerprint"]:
+            renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
+    return renders
+
+
+def _mask_maker(
     index: Index,
     network: Network | str | None,
     weights: str | Path | None,
     contents: Sequence[LayerContent],
     reporter: Reporter,
-) -> Network | None:
-    """The network, or None with a note where no layer has a map or it cannot be loaded."""
-    if not any(has_map(content.layer) for content in contents):
-        return None
+) -> MaskMaker | None:
+    """What makes masks, or None with a note where the network cannot be loaded."""
     try:
-        return index_network(index, network=network, weights=weights)
+        loaded = index_network(index, network=network, weights=weights)
     except (NetworkError, StoreError) as error:
         if network is not None or weights is not None:
             raise  # what was given for this call is not passed over
         reporter.note(f"activation maps are left out: {error}")
         return None
+    return MaskMaker(loaded, [content.layer for content in contents])
 
 
-def _site(index: Index) -> Site:
+def _site(index: Index, comparison: Comparison | None) -> Site:
     run = index.run
     return Site(
         out=str(index.out),
@@ -152,6 +183,7 @@ def _site(index: Index) -> Site:
         images=int(run["counts"]["images"]),
         preprocess=index.preprocess,
         colophon=f"maxact {installed_version() or ''}".rstrip(),
+        other=comparison.title if comparison else "",
     )
 
 
@@ -167,12 +199,18 @@ def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: 
 
         write(pages.front())
         write(pages.sql())
-        write(pages.search_data(), 0)
+        write(search_data(pages.layers, links), 0)
+        if pages.comparison is not None:
+            write(compare_front(pages, pages.comparison), 0)
         for place, content in enumerate(pages.layers):
             write(pages.layer(place))
-            write(pages.layer_data(place), 0)
+            write(layer_data(content), 0)
+            if pages.comparison is not None:
+                write(compare_layer(pages, pages.comparison, place), 0)
+                write(compare_data(pages, pages.comparison, place), 0)
             for number in range(len(content.units)):
-                write(pages.unit(place, number, masks=pictures.has_masks(content.layer)))
+                regions = pictures.regions(content, content.units[number])
+                write(pages.unit(place, number, pictures.grid(content.layer), regions))
         for image_id in links.photographs:
             write(pages.image(image_id))
         for label in links.by_label:

@@ -88,6 +88,6 @@ def bars(heights: Sequence[tuple[int, float]], columns: int, width: float, heigh
     """
     step = width / columns
     return "".join(
-        f"M{column * step:.5g} {height:g}v{-max(1.5, share * height):.5g}h{step:.5g}V{height:g}z"
+        f"M{column * step:.5g} {height:g}v{-max(1.5, share * height):.3g}h{step:.5g}V{height:g}z"
         for column, share in heights
     )

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
 from pipeline.query.results import TopImage
-from viz.atlas.content import LabelMean, LayerContent, Neighbour, Patch, Photograph, UnitContent
+from viz.atlas.content import LabelMean, LayerContent, Neighbour, Patch, Photograph, UnitContent, UnitName
 from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
 from viz.render.table import Rendered
@@ -51,6 +51,16 @@ SELECT unit, label, images, mean_peak FROM (
 HISTOGRAMS = """
 SELECT unit, lower, upper, images FROM histograms
 WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
+"""
+
+NAMES = """
+SELECT unit, concept, source, correlation, held_out, images FROM names
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, rank
+"""
+
+HAS_NAMES = """
+SELECT count(*) FROM information_schema.columns WHERE table_schema = 'main' AND table_name = 'names'
+    AND column_name IN ('unit', 'rank', 'concept', 'source', 'correlation', 'held_out', 'images')
 """
 
 SIMILAR = """
@@ -103,6 +113,7 @@ def collect_layer(
             ("similar", SIMILAR, {"count": NEIGHBOURS, "shared": MIN_SHARED}),
         )
     }
+    named = _by_unit(index, NAMES, layer, units) if _has_names(index) else {}
     high = index.tops(layer.name, units, n=ALL_RANKS)
     low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
     classes = index.class_names(layer.name)
@@ -130,6 +141,12 @@ def collect_layer(
                 renderings=tuple(
                     sorted(renders.get(unit, ()), key=lambda row: (row.status not in GOOD, *row.key))
                 ),
+                names=tuple(
+                    UnitName(
+                        row["concept"], row["source"], row["correlation"], row["held_out"], row["images"]
+                    )
+                    for row in named.get(unit, ())
+                ),
                 neighbours=tuple(
                     Neighbour(row["other"], row["shared"], row["jaccard"]) for row in found["similar"][unit]
                 ),
@@ -137,6 +154,11 @@ def collect_layer(
             for unit in units
         ),
     )
+
+
+def _has_names(index: Index) -> bool:
+    """Whether the index can have names of units: those of earlier versions have no such view."""
+    return int(index.sql(HAS_NAMES).rows[0][0]) == 7
 
 
 def _by_unit(

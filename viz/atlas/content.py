@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.layers.layer import Layer
 from viz.render.table import Rendered
 
-__all__ = ["LabelMean", "LayerContent", "Neighbour", "Patch", "Photograph", "UnitContent"]
+__all__ = ["LabelMean", "LayerContent", "Neighbour", "Patch", "Photograph", "UnitContent", "UnitName"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,25 @@ class LabelMean:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitName:
+    """A concept that explains a unit's peaks.
+
+    Args:
+        concept: a label, or the name of a set of labels.
+        source: where the concept is from.
+        correlation: of the peaks with the concept, over all labelled images.
+        held_out: over the half of the images by which it was not chosen.
+        images: number of images that show it.
+    """
+
+    concept: str
+    source: str
+    correlation: float
+    held_out: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """A unit of the same layer that shares top images.
 
@@ -95,6 +114,7 @@ class UnitContent:
         histogram: (lower edge, upper edge, images) of the buckets that are not empty, ascending.
         renderings: those with a successful status first.
         neighbours: most similar first.
+        names: the concept that explains most first.
     """
 
     layer: str
@@ -108,6 +128,7 @@ class UnitContent:
     histogram: tuple[tuple[float, float, int], ...] = ()
     renderings: tuple[Rendered, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    names: tuple[UnitName, ...] = ()
 
     @property
     def dead(self) -> bool:

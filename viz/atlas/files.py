@@ -1,29 +1,38 @@
 """The files of an atlas: written only when they change, recorded, and removed when they are not needed.
 
-The record `.files` has a line for every file: a key, which is a digest of what the file was made from,
-its size and its name. A line is added when a file has been written, so that an interrupted build goes on
-where it stopped. Files are replaced atomically but not synced one by one, which would take longer than
-to draw them; one that a power failure cut off has another size than recorded, and is written again.
+A line is added to the record (`pipeline.store.atlas_record`) when a file has been written, so that an
+interrupted build goes on where it stopped. Files are replaced atomically but not synced one by one, which
+would take longer than to draw them; one that a power failure cut off has another size than recorded, and is
+written again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Self, TextIO
 
 from pipeline.errors import StoreError
-from pipeline.store.files import atomic_path, make_folder
+from pipeline.store.atlas_record import (
+    ATLAS_FOLDER,
+    RECORD,
+    AtlasRecord,
+    Entry,
+    read_record,
+    record_line,
+    remove_atlas,
+    write_record,
+)
+from pipeline.store.files import make_folder
+from pipeline.store.inside import inside
 
 __all__ = ["AtlasFiles", "digest_of"]
 
-RECORD = ".files"
-"""Name of the record in the atlas's folder."""
-
-_LINE = re.compile(r"([0-9a-f]{32}) (\d+) ((?:[\w.-]+/)*[\w.-]+)")
-"""One line of the record; a name cannot leave the folder, as `..` is refused besides."""
+LOCK = ".atlas.lock"
+"""Name of the lock in OUT that keeps two builds apart."""
 
 
 def digest_of(*parts: object) -> str:
@@ -32,32 +41,71 @@ def digest_of(*parts: object) -> str:
 
 
 class AtlasFiles:
-    """The files below one folder, for the length of a build; use it as a context manager.
+    """The files in OUT/atlas, for the length of a build; use it as a context manager.
+
+    Files that an atlas of another index left are removed at the start.
 
     Args:
-        folder: of the atlas; created if it does not exist.
+        out: folder of the index; its subfolder `atlas` is created if it does not exist.
+        fingerprint: of the index.
 
     Raises:
-        StoreError: when the folder cannot be written.
+        StoreError: when the folder cannot be written, or another process is building there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        make_folder(folder)
-        self._recorded = _read_record(folder / RECORD)
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self.folder = out / ATLAS_FOLDER
+        self._out, self._fingerprint = out, fingerprint
+        self._recorded: dict[str, Entry] = {}
         self._used: set[str] = set()
+        self._made: set[Path] = set()
         self._record: TextIO | None = None
+        self._lock = -1
 
     def __enter__(self) -> Self:
+        make_folder(self.folder)
+        self._lock = self._take()
         try:
+            remove_atlas(self._out, keep=self._fingerprint)
+            make_folder(self.folder)
+            found = read_record(self.folder)
+            self._recorded = dict(found.files) if found else {}
+            write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
             self._record = (self.folder / RECORD).open("a", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"cannot write into {self.folder}: {error.strerror or error}") from error
+        except BaseException as error:
+            os.close(self._lock)
+            if isinstance(error, OSError):
+                raise self._refused(error) from error
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._record is not None:
             self._record.close()
+        os.close(self._lock)
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove a folder of the atlas and those above it, as far as they are empty."""
+        with contextlib.suppress(OSError):  # it has other files
+            while folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
+
+    def _take(self) -> int:
+        """Lock the index's folder against other builds; returns the descriptor that holds the lock."""
+        try:
+            lock = os.open(self._out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StoreError(f"another process is building {self.folder}; wait for it to end") from error
+        return lock
+
+    def _refused(self, error: OSError) -> StoreError:
+        return StoreError(f"cannot write into {self.folder}: {error.strerror or error}")
 
     def has(self, name: str, key: str) -> bool:
         """Whether the file is there and was made from the same; it then remains part of the atlas."""
@@ -76,12 +124,15 @@ class AtlasFiles:
             data: the content.
 
         Raises:
-            StoreError: when it cannot be written.
+            StoreError: when it cannot be written, or a link leads out of the index.
         """
         path = self.folder / name
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in self._made:
+                inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(path.parent)
             temporary.write_bytes(data)
             temporary.replace(path)
         except OSError as error:
@@ -90,7 +141,7 @@ class AtlasFiles:
         self._recorded[name] = (key, len(data))
         self._used.add(name)
         if self._record is not None:
-            self._record.write(f"{key} {len(data)} {name}\n")
+            self._record.write(record_line(name, (key, len(data))))
             self._record.flush()
 
     def write_text(self, name: str, text: str) -> bool:
@@ -104,11 +155,12 @@ class AtlasFiles:
     def finish(self) -> int:
         """Remove files of an earlier build that are no longer part of the atlas; returns the total size."""
         for name in sorted(set(self._recorded) - self._used):
-            (self.folder / name).unlink(missing_ok=True)
             del self._recorded[name]
-        lines = "".join(f"{key} {size} {name}\n" for name, (key, size) in sorted(self._recorded.items()))
-        with atomic_path(self.folder / RECORD) as temporary:
-            temporary.write_text(lines, encoding="utf-8")
+            with contextlib.suppress(StoreError):  # a link leads elsewhere
+                path = inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+        write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
         return sum(size for _, size in self._recorded.values())
 
 
@@ -118,13 +170,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def _read_record(path: Path) -> dict[str, tuple[str, int]]:
-    """Key and size by name; lines that are not whole are ignored, so that those files are written again."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    found = [_LINE.fullmatch(line) for line in lines]
-    return {m[3]: (m[1], int(m[2])) for m in found if m and ".." not in m[3].split("/")}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.query.named_queries import load_query
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
-from viz.atlas.collect import CLASSES, HISTOGRAMS, SIMILAR, STATISTICS, STRATA
-from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
+from viz.atlas.comparison import Comparison
+from viz.atlas.content import LayerContent
+from viz.atlas.copies import Projections
+from viz.atlas.data import sort_orders
 from viz.atlas.links import Links
 from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary, summarise
-from viz.sheets.cells import GOOD
-from viz.sheets.patches import seen_window
+from viz.atlas.pictures import on_card
+from viz.atlas.spots import spot_of
 from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
 __all__ = ["Pages", "Site"]
@@ -32,6 +34,9 @@ MOST_UNITS = 60
 MOST_IMAGES = 60
 """Photographs that the page of a label shows."""
 
+SHOWN = 480
+"""Longer side of the photograph on the page of an image, in CSS pixels."""
+
 STATUS_WORDS = {"ok": "", "retried": "second attempt", "weak": "weak", "grey": "shows nothing"}
 """How a page writes the status of a rendering."""
 
@@ -40,8 +45,10 @@ SQL = {
     "histogram": ("Peaks of all images", HISTOGRAMS),
     "strata": ("From the lowest to the highest tenth", STRATA),
     "labels": ("Labels with the highest mean peak", CLASSES),
+    "names": ("Names", NAMES),
     "statistics": ("Statistics", STATISTICS),
     "similar": ("Units that share top images", SIMILAR),
+    "compare": ("Nearest units in another index", load_query("compare").sql),
 }
 """Title and text of the queries behind the panels of a unit's page, by anchor."""
 
@@ -57,6 +64,7 @@ class Site:
         images: number of indexed images.
         preprocess: from a photograph to the network's input.
         colophon: name and version of the program.
+        other: the index that this one is compared with, as pages name it; empty for none.
     """
 
     out: str
@@ -65,23 +73,7 @@ class Site:
     images: int
     preprocess: Preprocess
     colophon: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A patch on its photograph.
-
-    Args:
-        photograph: the whole image.
-        window: the patch in it, in pixels of the original.
-        shown: the part of it that the network saw.
-        mask: place of its mask among those of the unit; None without one.
-    """
-
-    photograph: Photograph
-    window: Box
-    shown: Box
-    mask: int | None
+    other: str = ""
 
 
 class Pages:
@@ -91,10 +83,20 @@ class Pages:
         site: what they have in common.
         layers: all layers of the atlas, in forward order.
         links: between pages.
+        comparison: with another index; None without one.
+        projections: pages that the atlas has.
     """
 
-    def __init__(self, site: Site, layers: Sequence[LayerContent], links: Links) -> None:
-        self.site, self.layers, self.links = site, layers, links
+    def __init__(
+        self,
+        site: Site,
+        layers: Sequence[LayerContent],
+        links: Links,
+        comparison: Comparison | None = None,
+        projections: Projections | None = None,
+    ) -> None:
+        self.site, self.layers, self.links, self.comparison = site, layers, links, comparison
+        self._projections = projections or {}
         self._environment = Environment(
             loader=PackageLoader("viz.atlas"),
             autoescape=True,
@@ -119,60 +121,51 @@ class Pages:
 
     def front(self) -> tuple[str, str]:
         """Address and text of the front page."""
-        return self._page("front.html", addresses.FRONT, summaries=self.summaries)
+        return self.page("front.html", addresses.FRONT, summaries=self.summaries)
 
     def layer(self, place: int) -> tuple[str, str]:
         """Address and text of the page of the layer at a place."""
         content = self.layers[place]
-        return self._page(
+        return self.page(
             "layer.html",
             addresses.layer_page(content.layer.ordinal),
             content=content,
             summary=self.summaries[place],
+            sorts=sort_orders(content),
+            labelled=any(unit.labels and not unit.dead for unit in content.units),
             before=self.layers[place - 1] if place else None,
             after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
         )
 
-    def layer_data(self, place: int) -> tuple[str, str]:
-        """Address and text of the script with the statistics of a layer's units."""
-        content = self.layers[place]
-        rows = [_row(unit) for unit in content.units]
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        data = {"layer": content.layer.name, "ordinal": content.layer.ordinal, "columns": columns}
-        return addresses.layer_data(content.layer.ordinal), f"atlas({json.dumps(data, allow_nan=False)})\n"
-
-    def search_data(self) -> tuple[str, str]:
-        """Address and text of the script that search over all layers reads."""
-        layers = [
-            {
-                "layer": content.layer.name,
-                "ordinal": content.layer.ordinal,
-                "units": [[unit.unit, _words(unit)] for unit in content.units],
-            }
-            for content in self.layers
-        ]
-        labels = [[label, addresses.label_page(label)] for label in sorted(self.links.by_label)]
-        return "data/search.js", f"atlasSearch({json.dumps({'layers': layers, 'labels': labels})})\n"
-
-    def unit(self, place: int, number: int, *, masks: bool) -> tuple[str, str]:
+    def unit(
+        self, place: int, number: int, grid: tuple[int, int] | None, regions: Sequence[str]
+    ) -> tuple[str, str]:
         """Address and text of the page of a unit.
 
         Args:
             place: of the layer.
             number: place of the unit among those of the layer that the atlas shows.
-            masks: whether the top images have masks.
+            grid: height and width of the masks of the top images; None without masks.
+            regions: outline of the region that drives the unit in each of them; empty for none.
         """
         content = self.layers[place]
-        units = content.units
+        layer, units = content.layer, content.units
         unit = units[number]
         spots = {
-            (kind, patch.place): self._spot(content, patch, number if masks and kind == "high" else None)
+            (kind, patch.place): spot_of(
+                content,
+                patch,
+                self.links.photographs[patch.image_id],
+                self.site.preprocess,
+                masked=grid is not None and kind == "high",
+                region=regions[rank] if kind == "high" else "",
+            )
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
-            for number, patch in enumerate(patches)
+            for rank, patch in enumerate(patches)
         }
-        return self._page(
+        return self.page(
             "unit.html",
-            addresses.unit_page(content.layer.ordinal, unit.unit),
+            addresses.unit_page(layer.ordinal, unit.unit),
             content=content,
             unit=unit,
             spots=spots,
@@ -180,21 +173,27 @@ class Pages:
             before=units[number - 1] if number else None,
             after=units[number + 1] if number + 1 < len(units) else None,
             shown={other.unit for other in units},
-            good=GOOD,
+            on_card=on_card,
+            projections=self._projections.get((unit.layer, unit.unit)),
+            comparison=self.comparison,
+            match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
-            gutter=GUTTER,
+            masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
         )
 
     def sql(self) -> tuple[str, str]:
         """Address and text of the page with the SQL behind the panels."""
-        return self._page("sql.html", addresses.sql_page(), queries=SQL)
+        return self.page("sql.html", addresses.sql_page(), queries=SQL)
 
     def image(self, image_id: int) -> tuple[str, str]:
         """Address and text of the page of an image."""
-        return self._page(
+        photograph = self.links.photographs[image_id]
+        scale = min(1, SHOWN / max(photograph.width, photograph.height))
+        return self.page(
             "image.html",
             addresses.image_page(image_id),
-            photograph=self.links.photographs[image_id],
+            photograph=photograph,
+            shown=[max(1, round(side * scale)) for side in (photograph.width, photograph.height)],
             found=self.links.by_image.get(image_id, [])[:MOST_UNITS],
             total=len(self.links.by_image.get(image_id, [])),
         )
@@ -203,7 +202,7 @@ class Pages:
         """Address and text of the page of a label."""
         images = self.links.images_of.get(label, [])
         units = self.links.by_label[label]
-        return self._page(
+        return self.page(
             "label.html",
             addresses.label_page(label),
             label=label,
@@ -213,19 +212,15 @@ class Pages:
             total=len(units),
         )
 
-    def _spot(self, content: LayerContent, patch: Patch, mask: int | None) -> Spot:
-        photograph, preprocess = self.links.photographs[patch.image_id], self.site.preprocess
-        size = photograph.width, photograph.height
-        whole = Box(0, 0, preprocess.width, preprocess.height)
-        window = seen_window(content.seen, patch.y, patch.x, preprocess)
-        return Spot(
-            photograph,
-            preprocess.to_original(window, *size),
-            preprocess.to_original(whole, *size),
-            mask,
-        )
+    def page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
+        """Address and text of a page.
 
-    def _page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
+        Args:
+            template: its name.
+            address: of the page.
+            values: what the template takes.
+        """
+
         def link(target: str, *numbers: Any) -> str:
             return addresses.relative(address, getattr(addresses, target)(*numbers))
 
@@ -237,24 +232,6 @@ class Pages:
             **values,
         )
         return address, text
-
-
-def _row(unit: UnitContent) -> dict[str, Any]:
-    """What the layer page sorts and filters by."""
-    row: dict[str, Any] = {"unit": unit.unit, "words": _words(unit), "dead": unit.dead}
-    for name in ("max", "mean", "std", "p50", "p99", "active_fraction", "selectivity", "precision"):
-        value = unit.statistics[name]
-        row[name] = None if value is None or value != value else float(f"{float(value):.5g}")
-    first = unit.renderings[0] if unit.renderings else None
-    row["ratio"] = None if first is None or first.ratio is None else round(first.ratio, 3)
-    row["status"] = None if first is None else first.status
-    return row
-
-
-def _words(unit: UnitContent) -> str:
-    """Title and labels of a unit, which search looks through."""
-    labels: Iterable[str] = (readable_label(mean.label) for mean in unit.labels[:3])
-    return ", ".join(dict.fromkeys(word for word in (readable_label(unit.title or ""), *labels) if word))
 
 
 def _number(value: float | None) -> str:

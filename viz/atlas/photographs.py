@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,22 +19,19 @@ from PIL import Image
 from pipeline.images.decode import open_original, to_network
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
-from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from pipeline.query.indexed_images import ShownImages
 from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
+from viz.atlas.copies import VERSION
 from viz.atlas.files import AtlasFiles, digest_of
-from viz.atlas.maps import Mask, MaskMaker, encode_masks, has_map
+from viz.atlas.maps import Mask, MaskMaker, encode_masks, regions_of
 from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
-
-VERSION = 2
-"""Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
 
 PASS_UNITS = 2000
 """Units drawn in one pass over the photographs; each takes about 0.7 MB."""
@@ -99,13 +95,20 @@ class Pictures:
         index: open.
         files: of the atlas.
         options: how pictures are saved.
-        network: gives activation maps; None leaves them out.
+        maker: gives masks; None leaves them out.
+        source: another index of the same dataset, from which images are read; then only cards are drawn.
     """
 
     def __init__(
-        self, index: Index, files: AtlasFiles, options: PictureOptions, network: Network | None
+        self,
+        index: Index,
+        files: AtlasFiles,
+        options: PictureOptions,
+        maker: MaskMaker | None = None,
+        source: Index | None = None,
     ) -> None:
-        self._index, self._files, self._options, self._network = index, files, options, network
+        self._index, self._files, self._options, self._maker = index, files, options, maker
+        self._source, self._cards_only = source or index, source is not None
         self._fingerprint = index.run["fingerprint"]
 
     def draw(
@@ -122,7 +125,6 @@ class Pictures:
             SourceError: if the dataset cannot be found.
             StoreError: if an image or a rendering cannot be read, or a file cannot be written.
         """
-        self._draw_renderings(contents)
         waiting = [
             (content, unit)
             for content in contents
@@ -132,48 +134,40 @@ class Pictures:
         photographs = {
             image_id
             for image_id in known
-            if not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
+            if not self._cards_only
+            and not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
         }
         passes = [waiting[first : first + PASS_UNITS] for first in range(0, len(waiting), PASS_UNITS)]
-        maps = [content.layer for content in contents if has_map(content.layer)]
-        with ExitStack() as stack:
-            masks = None
-            if self._network and maps:
-                maker = stack.enter_context(MaskMaker(self._network, maps))
-                masks = _Masks(maker, maps, self._index.preprocess)
-            pool = stack.enter_context(ThreadPoolExecutor(THREADS))
+        with ThreadPoolExecutor(THREADS) as pool:
             for number, chunk in enumerate(passes or [[]], start=1):
                 title = "drawing pictures" + (f", pass {number} of {len(passes)}" if len(passes) > 1 else "")
                 units = [self._open_unit(content, unit) for content, unit in chunk]
-                self._draw_pass(units, photographs, known, masks, pool, reporter, title)
+                self._draw_pass(units, photographs, known, pool, reporter, title)
                 photographs = set()
         return len(waiting)
 
-    def has_masks(self, layer: Layer) -> bool:
-        """Whether units of a layer have masks."""
-        return self._network is not None and has_map(layer)
+    def grid(self, layer: Layer) -> tuple[int, int] | None:
+        """Height and width of a layer's masks; None if it has none."""
+        return None if self._maker is None else self._maker.grid(layer)
 
-    def _draw_renderings(self, contents: Sequence[LayerContent]) -> None:
-        quality = self._options.quality
-        for content in contents:
-            for unit in content.units:
-                for number, row in enumerate(unit.renderings):
-                    name = addresses.rendering_file(content.layer.ordinal, unit.unit, number)
-                    key = digest_of(VERSION, row.fingerprint, row.activation, row.file, row.sha256, quality)
-                    if not self._files.has(name, key):
-                        picture = open_rendering(self._index.out, row)
-                        self._files.write(name, key, encode_webp(picture, quality))
+    def regions(self, content: LayerContent, unit: UnitContent) -> list[str]:
+        """Outlines of what drives a unit in each of its top images, if its layer sees the whole input."""
+        seen, preprocess = content.seen, self._index.preprocess
+        if self.grid(content.layer) is None or seen.rf_h < preprocess.height or seen.rf_w < preprocess.width:
+            return [""] * len(unit.high)
+        name = addresses.masks_file(content.layer.ordinal, unit.unit)
+        return regions_of((self._files.folder / name).read_bytes(), len(unit.high))
 
     def _is_drawn(self, content: LayerContent, unit: UnitContent) -> bool:
         key = self._unit_key(content, unit)
-        there = [self._files.has(name, key) for name in _names(content.layer, unit)]
+        there = [self._files.has(name, key) for name in self._names(content.layer, unit)]
         return all(there)
 
     def _unit_key(self, content: LayerContent, unit: UnitContent) -> str:
         rendering = unit.renderings[0].fingerprint if unit.renderings else ""
         patches = [(patch.image_id, patch.y, patch.x) for patch in unit.patches]
         places = (len(unit.high), len(unit.low))
-        options = (self._options.quality, self._network is not None)
+        options = (self._options.quality, self.grid(content.layer))
         return digest_of(VERSION, self._fingerprint, content.seen, patches, places, rendering, options)
 
     def _photograph_key(self, image_id: int) -> str:
@@ -190,7 +184,6 @@ class Pictures:
         units: Sequence[_Pending],
         photographs: set[int],
         known: Mapping[int, Photograph],
-        masks: _Masks | None,
         pool: ThreadPoolExecutor,
         reporter: Reporter,
         title: str,
@@ -201,18 +194,17 @@ class Pictures:
                 pieces[piece.patch.image_id].append(piece)
         self._save_units([pending for pending in units if not pending.left], pool)
         wanted = sorted(photographs | set(pieces))
-        shown = ShownImages(self._index, reporter)
+        shown = ShownImages(self._source, reporter)
         with reporter.task(title, len(wanted), "images") as task:
             for image_id, (picture, preprocess) in shown.read(wanted, _open):
                 photograph = picture
-                if preprocess != self._index.preprocess:
-                    photograph = _put_in_place(picture, known[image_id], self._index.preprocess)
+                if preprocess != self._source.preprocess:
+                    photograph = _put_in_place(picture, known[image_id], self._source.preprocess)
                 if image_id in photographs:
                     self._save_photograph(image_id, photograph)
                 found = pieces.pop(image_id, [])
                 self._place_patches(photograph, found, pool)
-                if masks is not None:
-                    masks.add(photograph, [piece for piece in found if piece.on_card])
+                self._add_masks(photograph, [piece for piece in found if piece.on_card])
                 self._save_units([piece.pending for piece in found if not piece.pending.left], pool)
                 task.advance()
 
@@ -234,47 +226,46 @@ class Pictures:
         self._files.write(addresses.photograph_file(image_id), self._photograph_key(image_id), data)
 
     def _save_units(self, units: Sequence[_Pending], pool: ThreadPoolExecutor) -> None:
-        """Write the pictures of finished units, each once, and free them."""
+        """Write the pictures of finished units and free them; one that is named twice is written once."""
+        units = list({id(pending): pending for pending in units}.values())
         for pending, contents in zip(units, pool.map(self._encode, units), strict=True):
             key = self._unit_key(pending.content, pending.unit)
-            for name, data in zip(_names(pending.content.layer, pending.unit), contents, strict=True):
+            for name, data in zip(self._names(pending.content.layer, pending.unit), contents, strict=True):
                 self._files.write(name, key, data)
             pending.card = Card(None, 0)
 
-    def _encode(self, pending: _Pending) -> tuple[bytes, bytes, bytes]:
-        quality, layer = self._options.quality, pending.content.layer
-        masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
-        return (
-            encode_webp(pending.card.card, quality),
-            encode_webp(pending.card.strip, quality),
-            encode_masks(masks, layer.grid_h, layer.grid_w),
-        )
-
-
-class _Masks:
-    """Computes the masks of patches; see `MaskMaker`."""
-
-    def __init__(self, maker: MaskMaker, layers: Sequence[Layer], preprocess: Preprocess) -> None:
-        self._maker, self._preprocess = maker, preprocess
-        self._places = {layer.ordinal: place for place, layer in enumerate(layers)}
-
-    def add(self, photograph: Image.Image, pieces: Sequence[_Piece]) -> None:
+    def _add_masks(self, photograph: Image.Image, pieces: Sequence[_Piece]) -> None:
         """Add the masks of one photograph to its units."""
-        wanted: dict[int, list[_Piece]] = defaultdict(list)
+        wanted: dict[int, list[int]] = defaultdict(list)
         for piece in pieces:
-            place = self._places.get(piece.pending.content.layer.ordinal)
-            if place is not None:
-                wanted[place].append(piece)
-        if not wanted:
+            layer = piece.pending.content.layer
+            if self.grid(layer) is not None:
+                wanted[layer.ordinal].append(piece.pending.unit.unit)
+        if self._maker is None or not wanted:
             return
-        grey = self._preprocess.channels == "grey"
-        pixels = np.array(photograph.convert("L") if grey else photograph)
+        preprocess = self._index.preprocess
+        pixels = np.array(photograph.convert("L") if preprocess.channels == "grey" else photograph)
         tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-        units = {place: [piece.pending.unit.unit for piece in found] for place, found in wanted.items()}
-        masks = self._maker.masks(to_network(tensor, self._preprocess), units)
-        for place, found in wanted.items():
-            for piece in found:
-                piece.pending.masks[piece.patch.image_id] = masks[place, piece.pending.unit.unit]
+        masks = self._maker.masks(to_network(tensor, preprocess), wanted)
+        for piece in pieces:
+            mask = masks.get((piece.pending.content.layer.ordinal, piece.pending.unit.unit))
+            if mask is not None:
+                piece.pending.masks[piece.patch.image_id] = mask
+
+    def _names(self, layer: Layer, unit: UnitContent) -> tuple[str, ...]:
+        """The files that are drawn together: card, strip, masks."""
+        place = (layer.ordinal, unit.unit)
+        if self._cards_only:
+            return (addresses.other_card_file(*place),)
+        return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)
+
+    def _encode(self, pending: _Pending) -> tuple[bytes, ...]:
+        quality, grid = self._options.quality, self.grid(pending.content.layer)
+        card = encode_webp(pending.card.card, quality)
+        if self._cards_only:
+            return (card,)
+        masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
+        return card, encode_webp(pending.card.strip, quality), encode_masks(masks, *(grid or (1, 1)))
 
 
 def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
@@ -298,9 +289,3 @@ def _pieces(pending: _Pending) -> Iterator[_Piece]:
         yield _Piece(pending, patch, number, on_card=True)
     for number, patch in enumerate((*unit.low, *unit.strata)):
         yield _Piece(pending, patch, number, on_card=False)
-
-
-def _names(layer: Layer, unit: UnitContent) -> tuple[str, str, str]:
-    """The files that are drawn together: card, strip, masks."""
-    place = (layer.ordinal, unit.unit)
-    return addresses.card_file(*place), addresses.strip_file(*place), addresses.masks_file(*place)

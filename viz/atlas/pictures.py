@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from viz.render.table import Rendered
 from viz.sheets.patches import NEUTRAL
 
-__all__ = ["CARD", "CARD_TILES", "SMALL", "TILE", "Card", "encode_webp", "shrink"]
+__all__ = ["CARD", "CARD_TILES", "SMALL", "TILE", "Card", "encode_webp", "on_card", "shrink"]
 
-TILE = 96
+TILE = 88
 """Side of a patch on a card, in pixels."""
 
 PITCH = TILE + 2
@@ -33,6 +34,13 @@ CARD_TILES = ROWS * ROWS
 
 CARD = (2 * ROWS * PITCH, ROWS * PITCH)
 """Width and height of a card, in pixels."""
+
+
+def on_card(row: Rendered) -> bool:
+    """Whether a card shows a rendering in full resolution, so that it needs no file of its own."""
+    width = min(row.width, round(row.box_right)) - max(0, round(row.box_left))
+    height = min(row.height, round(row.box_bottom)) - max(0, round(row.box_top))
+    return max(width, height) <= CARD[1] - 2
 
 
 class Card:

@@ -1,7 +1,11 @@
-"""The files that every atlas has: style sheet, script and typeface."""
+"""The files that every atlas has: style sheets, script and typeface.
+
+The typeface lies in a style sheet: a font file would arrive after the first paint, and move the text.
+"""
 
 from __future__ import annotations
 
+import base64
 from importlib import resources
 
 from viz.atlas.files import AtlasFiles, digest_of
@@ -11,7 +15,9 @@ __all__ = ["write_static"]
 
 STATIC = ("atlas.css", "atlas.js")
 
-TYPEFACES = ("Inter-Regular.otf", "Inter-Medium.otf", "Inter-SemiBold.otf", "LICENSE-Inter.txt")
+WEIGHTS = {400: "Regular", 500: "Medium", 600: "SemiBold"}
+
+LICENCE = "LICENSE-Inter.txt"
 
 
 def write_static(files: AtlasFiles) -> None:
@@ -22,8 +28,17 @@ def write_static(files: AtlasFiles) -> None:
     """
     sources = {name: resources.files("viz.atlas") / "static" / name for name in STATIC}
     contents = {name: source.read_bytes() for name, source in sources.items()}
-    contents |= {f"fonts/{name}": (FONTS / name).read_bytes() for name in TYPEFACES}
+    contents["fonts.css"] = "".join(map(_font_face, WEIGHTS)).encode("ascii")
+    contents[LICENCE] = (FONTS / LICENCE).read_bytes()
     for name, data in contents.items():
         key = digest_of(data)
         if not files.has(name, key):
             files.write(name, key, data)
+
+
+def _font_face(weight: int) -> str:
+    data = base64.b64encode((FONTS / f"Inter-{WEIGHTS[weight]}.otf").read_bytes()).decode("ascii")
+    return (
+        f"@font-face {{ font-family: Inter; font-weight: {weight}; font-display: block; "
+        f"src: url(data:font/otf;base64,{data}) format('opentype'); }}\n"
+    )

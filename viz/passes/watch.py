@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -70,12 +69,7 @@ class Watch:
         self._hooks = add_hooks(forward=self._hooked())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._hooks.close()
 
     def __call__(self, pictures: Tensor, names: Sequence[str] = ()) -> dict[str, View]:

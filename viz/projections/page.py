@@ -16,13 +16,13 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import ShownImages
+from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
 from viz.file_names import file_name
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
-from viz.render.render_index import index_network
 from viz.sheets.pages import save_page
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
@@ -67,7 +67,7 @@ def draw_projections(
         units: numbers, or text such as `0-23`.
         methods: rows, in order.
         images: top images, one a column.
-        network, weights: see `viz.render.render_index.index_network`.
+        network, weights: see `pipeline.query.indexed_network.index_network`.
         reporter: shown progress.
 
     Returns:

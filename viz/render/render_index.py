@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pipeline.choices import AskedPrecision, Device
 from pipeline.devices import find_device
-from pipeline.errors import RenderError, StoreError
-from pipeline.networks.network import Network, recorded_network
+from pipeline.errors import RenderError
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
+from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
@@ -20,36 +21,7 @@ from viz.render.render_units import render_units
 from viz.render.source_options import check_source_options
 from viz.render.table import Rendered, note_hidden
 
-__all__ = ["index_network", "render_index"]
-
-
-def index_network(
-    index: Index, *, network: Network | str | None = None, weights: str | Path | None = None
-) -> Network:
-    """The network that made an index, checked to have the same weights.
-
-    Args:
-        index: open.
-        network: used instead of the one that the index names; a name is loaded.
-        weights: a file, where the one that the index names is no longer there.
-
-    Raises:
-        NetworkError: when it cannot be loaded.
-        StoreError: when its weights are others than those indexed.
-        UntrustedIndex: when the index names code or files, and is not trusted.
-    """
-    recorded = index.run["network"]
-    if not isinstance(network, Network):
-        network = recorded_network(
-            index.out, index.run, network=network, weights=weights, trusted=index.trusted
-        )
-    if network.digest != recorded["digest"]:
-        raise StoreError(
-            f"{index.out} was made with weights {recorded['digest'][:12]} ({recorded['weights']}), "
-            f"{network.name} now has {network.digest[:12]} ({network.weights}); "
-            "give the weights file that was indexed (--weights), or index again"
-        )
-    return network
+__all__ = ["render_index"]
 
 
 def render_index(
@@ -79,7 +51,7 @@ def render_index(
         layers: names or globs, a plain string is one of them; all layers for none.
         units: numbers, or text such as `0-23`; see `pipeline.query.selection`.
         seed, objective, batch, precision: see `viz.render.render_units.render_units`.
-        network, weights: see `index_network`; a network given here is moved to the device.
+        network, weights: see `pipeline.query.indexed_network`; a network given here is moved to the device.
         photograph: the image that the recipe `dream` starts from.
         generator: generator of the recipe `prior`: a checkpoint or `module:factory`, see
             `viz.priors.prior.load_prior`; by default the one trained in OUT.

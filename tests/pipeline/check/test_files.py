@@ -6,20 +6,14 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.check.files import check_files
 from pipeline.errors import StoreError
 from pipeline.store.seals import seal_json
+from tests.fixtures.commands import run
 from tests.fixtures.complete_index import build_complete_index, files_of, flip
-from viz.cli import app
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

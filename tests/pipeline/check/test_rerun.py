@@ -17,6 +17,8 @@ from tests.fixtures.runs import config
 from tests.fixtures.tables import Row, chosen, edit_run, rewrite
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 SIZES = [14, 11]
 EVERYTHING = 10_000
 

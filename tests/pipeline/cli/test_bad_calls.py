@@ -39,6 +39,7 @@ RIGHT: dict[str, str] = {
     "name": "layer_overview",
     "text": "SELECT 1",
     "sources": "{index}",
+    "photographs": "{photo}",
 }
 """A right value of a required parameter, by its name."""
 
@@ -57,6 +58,7 @@ ALSO: dict[Command, Words] = {
 
 HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sql", "text"): ("1.5",),
+    ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
@@ -250,6 +252,7 @@ def refuse_all(place: Place, calls: Sequence[Sequence[str]]) -> None:
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "name"), PARAMETERS, ids=lambda each: "".join(each))
 def test_a_wrong_value_is_refused(place: Place, path: Command, name: str) -> None:
     param = parameter(path, name)

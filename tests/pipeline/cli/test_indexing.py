@@ -14,19 +14,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
+from tests.fixtures.commands import run
 from tests.fixtures.runs import hashes
 from tests.fixtures.tiny import picture, write_tars
-from viz.cli import app
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--layers", "second")
 OPTIONS = (*TINY, "--compile", "off", "--top", "5", "--workers", "1")
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def refused(result: Any, code: int = 1) -> str:

@@ -81,6 +81,7 @@ def announce(target: str, place: str = "here") -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("extra", [(), ("--safe",)])
 def test_sql_stops_at_once(number: signal.Signals, extra: tuple[str, ...], tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from pipeline.check.audit import check_index
 from pipeline.errors import UntrustedIndex
 from pipeline.query.index import open_index
 from pipeline.store.run_file import write_run
+from tests.fixtures.commands import run
 from tests.fixtures.serving import Files, server  # noqa: F401
 from tests.fixtures.tiny import write_tars
 from viz.cli import app
@@ -42,21 +42,18 @@ WORDS = {
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
     "atlas": ("--layer", LAYER, "--units", "1"),
+    "explain": ("00001", "--layer", LAYER),
     "check": (),
     "repair": (),
     "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train")
+NETWORK = ("check", "render", "project", "prior train", "explain")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "explain")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def opening_commands() -> Iterator[str]:

@@ -7,26 +7,20 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.progress import ConsoleReporter
 from pipeline.visible import is_invisible
+from tests.fixtures.commands import run
 from tests.fixtures.hostile import LABEL, LAYERS, make_hostile
 from tests.fixtures.small_index import build_index
-from viz.cli import app
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     return make_hostile(build_index(folder), folder / "hostile")
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def invisible(text: str) -> set[str]:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.check.audit import check_index
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError
 from pipeline.images.preprocess import Preprocess
@@ -206,6 +207,7 @@ def test_tables_boxes_and_renderings_use_the_order(tmp_path: Path) -> None:
         (drawn,) = render_index(index, recipe, layers=["out"], units="0", network=shuffling)
         assert (drawn.box_right - drawn.box_left, drawn.box_bottom - drawn.box_top) == (CELL, CELL)
         assert np.isfinite(drawn.activation)
+    assert check_index(tmp_path / "out", sample=None, network=shuffling).discrepancies == ()
 
 
 def test_tables_of_ordinary_layers_have_no_further_columns(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from pipeline.query.index import Index, TopImage, open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.tiny import SIDE, tiny_network
 
+pytestmark = pytest.mark.slow
+
 SIZES = ((SIDE, SIDE + 2), (9, 13), (41, 41), (97, 50), (20, 133), (12, 40), (SIDE + 4, SIDE + 4))
 """Width and height of the photographs: smaller than the input, larger, long, and of its very size."""
 

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pipeline.check.audit import check_index
 from pipeline.config import RunConfig
 from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
 from pipeline.progress import Silent
 from pipeline.query.index import open_index
-from pipeline.runs.label_names import names_by_label
+from pipeline.runs.label_names import name_labels, names_by_label
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.repair import repair_index
 from pipeline.runs.run import run_index
+from pipeline.state.label_sums import LabelSums
+from pipeline.state.unit_state import UnitState
 from tests.fixtures.runs import config, hashes, rows
+from tests.fixtures.tables import rewrite
 from tests.fixtures.tiny import picture, tiny_network
 
 
@@ -69,10 +75,20 @@ def test_units_and_labels_have_their_names(tars: list[Path], tmp_path: Path) -> 
     assert any("labels are numbers up to 2: the class names are used" in note for note in notes.said)
     run_index(named(tars, tmp_path, None, "plain"), network=tiny_network())
     names = {"0": "tench", "1": "pizza", "2": "kite", None: None}
-    for table, column in (("images", "label"), ("classes", "label"), ("units", "top_label")):
-        found, plain = (rows(tmp_path / out, table) for out in ("out", "plain"))
-        assert [row[column] for row in found] == [names[row[column]] for row in plain]  # type: ignore[index]
-        assert {row[column] for row in plain} <= {*names}
+    plain = rows(tmp_path / "plain", "images")
+    assert [row["label"] for row in rows(tmp_path / "out", "images")] == [
+        names[row["label"]] for row in plain
+    ]  # type: ignore[index]
+    # Of equal means, that of the first label comes first: names and numbers have other orders.
+    text = "SELECT layer, unit, label, images, mean_peak FROM classes ORDER BY layer, unit, -mean_peak, label"
+    with open_index(tmp_path / "out") as index, open_index(tmp_path / "plain") as numbers:
+        found, before = index.sql(text).rows, numbers.sql(text).rows
+        assert {(*row[:2], names[row[2]], *row[3:]) for row in before} == {*found}
+        in_file = sorted(index.sql("SELECT layer, unit, label FROM classes").rows, key=lambda row: row[:2])
+        assert in_file == [row[:3] for row in found]
+        first = "SELECT layer, unit, first(label ORDER BY -mean_peak, label) FROM classes GROUP BY ALL"
+        live = 'SELECT layer, unit, top_label FROM units WHERE "min" < "max"'
+        assert {*index.sql(live).rows} <= {*index.sql(first).rows}
     with open_index(tmp_path / "out") as index:
         assert index.sql("SELECT * FROM class_names ORDER BY unit").rows == [
             ("head", 0, "tench"),
@@ -179,3 +195,37 @@ def test_a_repair_writes_the_names_again(tars: list[Path], tmp_path: Path) -> No
     (tmp_path / "out" / "images.parquet").write_bytes(b"damaged")
     assert repair_index(tmp_path / "out").identical
     assert hashes(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_nothing_is_wrong_with_named_labels(tars: list[Path], tmp_path: Path, parts: bool) -> None:
+    out = tmp_path / "out"
+    run_index(named(tars, tmp_path, "tench\npizza\nkite\n"), network=tiny_network())
+    if not parts:
+        shutil.rmtree(out / "parts")
+    assert check_index(out, sample=None, network=tiny_network()).discrepancies == ()
+
+
+def test_an_exchanged_name_is_found(tars: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_index(named(tars, tmp_path, "tench\npizza\nkite\n"), network=tiny_network())
+    exchanged = {"tench": "kite", "kite": "tench"}
+    rewrite(
+        out,
+        "images",
+        lambda found: [row | {"label": exchanged.get(row["label"], row["label"])} for row in found],
+    )
+    found = " ".join(map(str, check_index(out, network=tiny_network()).discrepancies))
+    assert "are not those that were read" in found
+    assert "label is '2', in the dataset '0'" in found
+
+
+def test_sums_of_named_labels_are_in_the_order_of_names() -> None:
+    sums = LabelSums(
+        ("0", "1"), np.array([[2, 3], [1, 0]]), np.array([[[1.0], [5.0]], [[2.0], [0.0]]]), np.ones((2, 1))
+    )
+    state = replace(UnitState.empty(1, 2), labels=sums)
+    named, _ = name_labels(state, ["tench", "kite"], Silent())
+    assert named.labels.labels == ("kite", "tench")
+    assert named.labels.images.tolist() == [[3, 2], [0, 1]]
+    assert named.labels.total.tolist() == [[[5.0], [1.0]], [[0.0], [2.0]]]

@@ -35,6 +35,8 @@ from viz.cli import app
 from viz.projections.page import draw_projections
 from viz.sheets.cells import gather_cells
 
+pytestmark = pytest.mark.slow
+
 K = 5
 UNITS = (DENSE, DEAD, RARE, CONSTANT, MOST, NEGATIVE, DARK)
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.config import RunConfig
 from pipeline.errors import StoreError, UsageError
 from pipeline.runs.run import run_index
+from tests.fixtures.commands import refused, run
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import picture, tiny_network, write_tars
-from viz.cli import app
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--compile", "off", "--top", "3")
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def refused(result: Any, code: int = 1) -> str:
-    assert result.exit_code == code, result.output
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    return line
 
 
 def write_foreign(path: Path) -> bytes:
@@ -192,6 +182,8 @@ def leftovers(tars: list[Path], tmp_path: Path) -> tuple[list[Path], list[Path]]
         "sheets/.first-fourier-0000-0001.pdf.77.tmp",
         "projections/first/.00001.png.77.tmp",
         "prior/.first.pt.77.tmp",
+        "atlas/unit/0/.1.html.77.tmp",
+        "atlas/pictures/0/.1-range.webp.77.tmp",
     ]
     others = [".notes.77.tmp", "top.parquet.77.tmp", ".top.parquet.tmp", "renders/first/notes.77.tmp"]
     for name in (*ours, *others):

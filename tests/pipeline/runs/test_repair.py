@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.check.audit import check_index
 from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
@@ -22,11 +21,13 @@ from pipeline.runs.run import run_index
 from pipeline.state.commit import list_commits, remove_part
 from pipeline.store.schemas import SCHEMAS
 from pipeline.store.tables import write_table
+from tests.fixtures.commands import run
 from tests.fixtures.complete_index import flip
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network, write_tars
-from viz.cli import app
+
+pytestmark = pytest.mark.slow
 
 
 class Notes(Silent):
@@ -58,10 +59,6 @@ def out(whole: Path, tmp_path: Path) -> Path:
 
 def index(tars: list[Path], out: Path, notes: Notes | None = None) -> None:
     run_index(config(tars, out, shards_per_part=1), network=tiny_network(), reporter=notes)
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def replace_table(path: Path) -> None:
@@ -183,7 +180,7 @@ def test_an_unfinished_index_is_not_repaired(out: Path) -> None:
 def test_the_state_of_another_version_is_not_rebuilt(out: Path) -> None:
     edit_run(out, lambda run: run["fields"].update({"state version": 2}))
     (out / "top.parquet").unlink()
-    with pytest.raises(StoreError, match="has state version 2, this maxact rebuilds tables of version 3"):
+    with pytest.raises(StoreError, match="has state version 2, this maxact rebuilds tables of version 4"):
         repair_index(out)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -19,23 +19,12 @@ from pipeline.errors import StoreError
 from pipeline.runs.run import run_index
 from pipeline.state import commit_file
 from pipeline.store.run_file import locked
-from tests.fixtures.runs import hashes, resumable
+from tests.fixtures.runs import hashes, resumable, run_resumable
 from tests.fixtures.tiny import tiny_network, write_tars
 
 SIZES = [40] * 12
 KILLS = 20
-
-CHILD = """
-import sys
-from pathlib import Path
-from tests.fixtures.runs import resumable
-from tests.fixtures.tiny import tiny_network
-from pipeline.runs.run import run_index
-from pipeline.state import commit_file
-print("ready", flush=True)
-run_index(resumable([Path(name) for name in sys.argv[2:]], Path(sys.argv[1])), network=tiny_network())
-print("done", flush=True)
-"""
+PRELOADED = ["pipeline.runs.run", "tests.fixtures.tiny", "duckdb", "pandas", "pyarrow.dataset"]
 
 
 @pytest.fixture(scope="module")
@@ -50,42 +39,44 @@ def undisturbed(tars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> d
     return hashes(out)
 
 
-def start(out: Path, tars: list[Path]) -> subprocess.Popen[str]:
-    """A process that has loaded everything and begins to index when this returns."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(out), *map(str, tars)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[3],
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServerContext]:
+    """Starts processes that have everything loaded, so that they begin to index at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        yield context
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_resumes_to_the_same_bytes(
-    tars: list[Path], undisturbed: dict[str, str], tmp_path: Path
+    tars: list[Path], undisturbed: dict[str, str], server: ForkServerContext, tmp_path: Path
 ) -> None:
-    started = time.monotonic()
-    with start(tmp_path / "timed", tars) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "done\n"
-    length = time.monotonic() - started
+    length = 0.0
+    for whole in ("first", "timed"):  # the first waits until the server has loaded everything
+        started = time.monotonic()
+        process = server.Process(target=run_resumable, args=(tars, tmp_path / whole))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        length = time.monotonic() - started
     draw = random.Random(0)
     interrupted = 0
     for number in range(KILLS):
         out = tmp_path / f"killed-{number}"
-        with start(out, tars) as process:
-            time.sleep(draw.uniform(0, 0.6 * length))
-            process.send_signal(signal.SIGKILL)
-        interrupted += process.returncode == -signal.SIGKILL
+        process = server.Process(target=run_resumable, args=(tars, out))
+        process.start()
+        time.sleep(draw.uniform(0, 0.8 * length))
+        process.kill()
+        process.join()
+        interrupted += process.exitcode == -signal.SIGKILL
         run_index(resumable(tars, out), network=tiny_network())
         assert hashes(out) == undisturbed, f"killed run {number}"
     assert interrupted >= KILLS / 4, "most runs ended before they were killed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(8))
 def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
     tars: list[Path],

@@ -21,6 +21,8 @@ from pipeline.runs.run import run_index
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 COUNT = 30
 
 

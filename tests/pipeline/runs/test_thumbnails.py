@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Preprocess
@@ -21,24 +20,14 @@ from pipeline.store.run_file import read_run, write_run
 from pipeline.store.schemas import THUMBNAILS
 from pipeline.store.tables import read_table, write_table
 from pipeline.store.trust import sign_run
+from tests.fixtures.commands import done, run
 from tests.fixtures.runs import hashes
 from tests.fixtures.small_index import build_photographs, draw_shape
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
-from viz.cli import app
 
 OPTIONS = ("--network", "tests.fixtures.climbers:factory", "--layers", "stem", "--compile", "off")
 KEEP = ("--keep", "patches")
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def done(*words: object) -> Any:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -16,21 +16,25 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.check.files import check_files
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError, StoreError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
+from pipeline.store.atlas_record import atlas_files
+from pipeline.store.derived import remove_derived
 from pipeline.store.schemas import IMAGES
 from pipeline.store.tables import read_table, write_table
 from tests.fixtures.climbers import climber
 from tests.fixtures.renders import rendered
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
 from tests.fixtures.tiny import write_tars
 from viz.atlas.build import build_atlas
 from viz.atlas.files import AtlasFiles
 from viz.atlas.pictures import CARD, PITCH, TILE
 from viz.render.table import merge_renders
+from viz.sheets.pages import save_page
 from viz.sheets.patches import crop_patch, seen_window
 
 HOSTILE = (
@@ -243,6 +247,52 @@ def test_a_record_that_names_files_elsewhere_removes_nothing(out: Path) -> None:
     assert victim.read_text() == "here"
 
 
+def test_clean_and_fresh_remove_the_atlas_of_another_index(out: Path) -> None:
+    build(out, layers="head")
+    count = len(atlas_files(out)) - 1  # without the record
+    (out / "atlas" / "notes.txt").write_text("mine")
+    with open_index(out) as index:
+        assert remove_derived(out, keep=index.run["fingerprint"]) == 0
+    assert check_files(out).foreign == ("atlas/notes.txt",)
+    assert remove_derived(out, keep="f" * 64) == count
+    assert contents(out / "atlas") == {"notes.txt": b"mine"}
+
+
+def test_names_are_shown_and_found(out: Path) -> None:
+    name = "<b>round</b>"
+    with open_index(out) as index:
+        index._connection.execute(
+            f"""CREATE OR REPLACE VIEW names AS SELECT 'head' AS layer, 2 AS unit, 1 AS rank,
+            '{name}' AS concept, 'labels' AS source, 0.62 AS correlation, 0.58 AS held_out, 16 AS images,
+            1.0 AS weight"""
+        )
+        build_atlas(index, maps=False, layers="head")
+    named = {path.name: page.text for path, page in pages(out / "atlas") if name in page.text}
+    assert named.keys() == {"2.html"}  # of the layer, whose ordinal is 2, and of the unit
+    assert "0.58" in (out / "atlas/unit/2/2.html").read_text()
+    assert name in (out / "atlas/data/2.js").read_text()
+    assert name in (out / "atlas/data/search.js").read_text()
+
+
+def test_projections_of_this_index_are_shown(out: Path) -> None:
+    folder = out / "projections/head"
+    folder.mkdir(parents=True)
+    for unit, fingerprint in ((0, FINGERPRINT), (1, "f" * 64)):
+        page = Image.new("RGB", (3000, 600), (9, 90, 9))
+        save_page(page, folder / f"{unit:05}.png", "head", fingerprint)
+    (folder / "00002.png").write_bytes(b"no picture")
+    (folder / "00003.png").symlink_to(folder / "00000.png")
+    build(out, layers="head")
+    with Image.open(out / "atlas/pictures/2/0-projections.webp") as picture:
+        assert picture.size == (2000, 400)
+    shown = [path.name for path, page in pages(out / "atlas") if "Which parts" in page.text]
+    assert shown == ["0.html", "3.html"]
+    (folder / "00000.png").unlink()
+    (folder / "00003.png").unlink()
+    build(out, layers="head")
+    assert not list((out / "atlas").rglob("*-projections.webp"))
+
+
 def test_hostile_text_stays_text_and_never_becomes_a_path(out: Path) -> None:
     table = read_table(out / "images.parquet").to_pylist()
     for number, row in enumerate(table):
@@ -279,7 +329,7 @@ def test_masks_are_clear_at_the_peak(tmp_path: Path) -> None:
         for unit in range(layer.units):
             peaks = {image.image_id: image for image in index.top("late", unit, n=4)}
             shown = re.findall(
-                r'href="../../image/(\w+).html">\s*<span class="tile', page(tmp_path, layer, unit)
+                r'href="../../image/(\w+).html"[^>]*><span class="tile', page(tmp_path, layer, unit)
             )
             picture = Image.open(tmp_path / f"out/atlas/maps/{layer.ordinal}/{unit}.png")
             alpha = np.asarray(picture)[1:-1, :, 1]

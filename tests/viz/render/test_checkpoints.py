@@ -46,11 +46,15 @@ class Stopped:
                 continue
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> golden_renderings.Renderings:
+    return golden_renderings.render_all(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [2, 5])
-def test_every_recipe_continues_bit_for_bit(tmp_path, monkeypatch, every):
+def test_every_recipe_continues_bit_for_bit(expected, tmp_path, monkeypatch, every):
     """Pictures, traces, second attempts and their choice are those of an undisturbed run."""
-    expected = golden_renderings.render_all(tmp_path / "whole")
     stopped = Stopped(monkeypatch, every)
     found = golden_renderings.render_all(tmp_path / "stopped", stopped.render)
     assert stopped.stops > len(golden_renderings.CASES)

@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 from pipeline.query.index import open_index
 from pipeline.store.derived import FINGERPRINT_NOTE, derived_files
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import write_table
+from tests.fixtures.commands import done, run
 from tests.fixtures.tiny import PREPROCESS, tiny_network, write_tars
-from viz.cli import app
 from viz.priors.prior import priors_of
 from viz.render.table import load_renders
 from viz.tensor_files import load_tensors, save_tensors
@@ -32,16 +31,6 @@ PRIOR = ("--layer", "first", "--size", "16", "--steps", "2", "--batch", "2")
 def other() -> tuple[Any, Any]:
     """Factory for `--network tests.viz.render.test_other_indexes:other`: the same layers, other weights."""
     return tiny_network(seed=1).module, PREPROCESS
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def done(*words: object) -> Any:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def index(out: Path, network: str, *more: str) -> Any:

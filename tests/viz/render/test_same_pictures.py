@@ -11,6 +11,8 @@ from tests.fixtures import golden_renderings
 from tests.fixtures.golden_renderings import CASES, Renderings
 from viz.recipes.catalog import RECIPES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Renderings:

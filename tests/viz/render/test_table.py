@@ -25,6 +25,7 @@ def add_rows(out: Path, seed: int) -> None:
         merge_renders(out, [rendered(2.0, unit=unit, seed=seed)])
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_no_row(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=add_rows, args=(tmp_path, seed)) for seed in range(PROCESSES)]

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
-from tests.fixtures.small_index import LAYERS
+from tests.fixtures.small_index import LAYERS, layer_record
 from viz.inputs.top_images import choose_images
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
@@ -21,20 +21,8 @@ PREPROCESS = Preprocess(64, 64, 64)
 
 
 def _layer(**changes: int) -> Layer:
-    name, ordinal, kind, units, prefix, grid_h, grid_w, rf_h, rf_w, stride, start = LAYERS[1]
-    values = {
-        "units": units,
-        "prefix": prefix,
-        "grid_h": grid_h,
-        "grid_w": grid_w,
-        "rf_h": rf_h,
-        "rf_w": rf_w,
-        "stride_y": stride,
-        "stride_x": stride,
-        "start_y": start,
-        "start_x": start,
-    }
-    return Layer(name=name, ordinal=ordinal, kind=kind, **(values | changes))
+    record = layer_record(LAYERS[1])
+    return Layer.from_record({"name": record.pop("layer"), **record, **changes})
 
 
 def _image(image_id: int, origin: str | None = None, copy_of: int | None = None) -> TopImage:

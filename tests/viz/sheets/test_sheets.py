@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from PIL.PdfParser import PdfParser
 from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
-from tests.fixtures.small_index import FINGERPRINT, build_index
+from tests.fixtures.renders import rendered
+from tests.fixtures.small_index import build_index
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
@@ -167,35 +168,7 @@ def test_sheets_are_divided_into_pages(copy: Path) -> None:
 
 
 def _rendered(unit: int, **changes: object) -> Rendered:
-    values: dict[str, object] = dict.fromkeys(field.name for field in fields(Rendered))
-    values |= {
-        "layer": "blocks.1",
-        "unit": unit,
-        "recipe": "fourier",
-        "objective": "point",
-        "facet": 0,
-        "seed": 0,
-        "activation": 9.0,
-        "best_real": 5.0,
-        "p999": 4.0,
-        "ratio": 1.8,
-        "steps": 8,
-        "best_step": 7,
-        "status": "ok",
-        "relu": "plain",
-        "precision": "fp32",
-        "file": "renders/a.png",
-        "width": 60,
-        "height": 50,
-        "box_left": 10.0,
-        "box_top": 5.0,
-        "box_right": 50.0,
-        "box_bottom": 45.0,
-        "fingerprint": "0",
-        "trace": (),
-        "index_fingerprint": FINGERPRINT,
-    }
-    return Rendered(**(values | changes))  # type: ignore[arg-type]
+    return rendered(1.8, unit=unit, **{"p999": 4.0, "file": "renders/a.png"} | changes)
 
 
 def _add_renders(out: Path, rows: list[Rendered]) -> None:

@@ -1,26 +1,8 @@
 // The layer page: sort, filter and switch the grid of units, which Python has written in full.
 
 import { loadScript, make } from "./dom";
-import { arrange, fromHash, toHash, type LayerData, type View } from "./table";
-
-const SORTS: [string, string][] = [
-  ["unit", "number"],
-  ["max", "highest peak"],
-  ["mean", "mean peak"],
-  ["std", "standard deviation"],
-  ["p50", "median peak"],
-  ["p99", "99th percentile"],
-  ["active_fraction", "active fraction"],
-  ["selectivity", "selectivity"],
-  ["precision", "label precision"],
-  ["ratio", "synthetic / real"],
-];
-
-const SHOWS: [string, string][] = [
-  ["", "both"],
-  ["synthetic", "synthetic"],
-  ["patches", "patches"],
-];
+import { arrange, fromHash, INITIAL, toHash, type LayerData, type View } from "./table";
+import { WindowedGrid } from "./windowed";
 
 declare global {
   interface Window {
@@ -28,59 +10,65 @@ declare global {
   }
 }
 
-export async function openLayer(controls: HTMLElement, grid: HTMLElement): Promise<void> {
+const UNIT = /^#u\d+$/;
+
+/** The elements with which a view is changed. */
+interface Controls {
+  find: HTMLInputElement;
+  label: HTMLSelectElement;
+  sort: HTMLSelectElement;
+  direction: HTMLButtonElement;
+  show: HTMLSelectElement;
+  status: HTMLElement;
+}
+
+function findControls(form: HTMLFormElement): Controls {
+  const named = <T>(name: string): T => form.elements.namedItem(name) as T;
+  return {
+    find: named("find"),
+    label: named("label"),
+    sort: named("sort"),
+    direction: named("direction"),
+    show: named("show"),
+    status: form.querySelector("[role=status]")!,
+  };
+}
+
+function describe(shown: number, all: number, unknown: string[]): string {
+  const missing = unknown.length ? `There is no statistic ${unknown.join(", ")}. ` : "";
+  return missing + (shown === all ? "" : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} units`);
+}
+
+function showView(view: View, controls: Controls): void {
+  if (view.show) document.body.dataset["show"] = view.show;
+  else delete document.body.dataset["show"];
+  if (controls.find.value !== view.find) controls.find.value = view.find;
+  controls.label.value = view.label;
+  controls.sort.value = view.sort;
+  controls.show.value = view.show;
+  const direction = view.down ? "highest first" : "lowest first";
+  controls.direction.textContent = view.down ? "\u2193" : "\u2191";
+  controls.direction.setAttribute("aria-label", direction);
+  controls.direction.title = direction;
+}
+
+export async function openLayer(form: HTMLFormElement, list: HTMLElement): Promise<void> {
+  const items = [...list.children] as HTMLElement[];
+  const grid = new WindowedGrid(list, items);
   let data: LayerData | undefined;
   window.atlas = (found) => (data = found);
-  await loadScript(controls.dataset["script"]!);
+  await loadScript(form.dataset["script"]!);
   if (!data) return;
   const table = data;
-  const items = [...grid.children] as HTMLElement[];
-  const rendered = table.columns["ratio"]?.some((value) => value !== null) ?? false;
-
-  const find = make("input", {
-    type: "search",
-    placeholder: "dots ratio>1 selectivity>=0.2",
-    "aria-label": "Filter: words of names and labels, and conditions such as ratio>1",
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const sort = make("select", { "aria-label": "Sort by" });
-  for (const [name, title] of SORTS) {
-    if (table.columns[name]?.some((value) => value !== null)) sort.append(make("option", { value: name }, title));
-  }
-  const direction = make("button", { type: "button" });
-  const show = make("select", { "aria-label": "Show" });
-  for (const [name, title] of SHOWS) show.append(make("option", { value: name }, title));
-  const status = make("p", { class: "note", role: "status" });
-  controls.append(
-    make("label", {}, make("span", {}, "Filter"), find),
-    make("label", {}, make("span", {}, "Sort by"), sort),
-    direction,
-    ...(rendered ? [make("label", {}, make("span", {}, "Show"), show)] : []),
-    status,
-  );
-
-  let view: View = fromHash(location.hash);
+  const controls = findControls(form);
+  controls.label.append(...table.labels.map((label) => make("option", { value: label }, label)));
+  let view: View = INITIAL;
 
   function draw(): void {
     const { rows, unknown } = arrange(table, view);
-    const kept = new Set(rows);
-    const fragment = document.createDocumentFragment();
-    for (const row of rows) fragment.append(items[row]!);
-    items.forEach((item, row) => (item.hidden = !kept.has(row)));
-    items.forEach((item, row) => kept.has(row) || fragment.append(item));
-    grid.append(fragment);
-    if (view.show) document.body.dataset["show"] = view.show;
-    else delete document.body.dataset["show"];
-    if (find.value !== view.find) find.value = view.find;
-    sort.value = view.sort;
-    show.value = view.show;
-    direction.textContent = view.down ? "\u2193" : "\u2191";
-    direction.setAttribute("aria-label", view.down ? "highest first" : "lowest first");
-    direction.title = view.down ? "highest first" : "lowest first";
-    status.textContent =
-      (unknown.length ? `There is no statistic ${unknown.join(", ")}. ` : "") +
-      (rows.length === items.length ? "" : `${rows.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} units`);
+    showView(view, controls);
+    grid.show(rows);
+    controls.status.textContent = describe(rows.length, items.length, unknown);
   }
 
   function change(next: Partial<View>): void {
@@ -89,19 +77,19 @@ export async function openLayer(controls: HTMLElement, grid: HTMLElement): Promi
     draw();
   }
 
-  find.addEventListener("input", () => change({ find: find.value }));
-  sort.addEventListener("change", () => change({ sort: sort.value, down: sort.value !== "unit" }));
-  direction.addEventListener("click", () => change({ down: !view.down }));
-  show.addEventListener("change", () => change({ show: show.value }));
-  window.addEventListener("hashchange", () => {
-    if (/^#u\d+$/.test(location.hash)) return;
-    view = fromHash(location.hash);
+  function follow(): void {
+    const unit = UNIT.test(location.hash);
+    view = fromHash(unit ? "" : location.hash);
     draw();
-  });
-  if (!/^#u\d+$/.test(location.hash)) draw();
-  else {
-    view = fromHash("");
-    draw();
-    document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" });
+    if (unit) grid.reveal(items.findIndex((item) => `#${item.id}` === location.hash));
   }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  controls.find.addEventListener("input", () => change({ find: controls.find.value }));
+  controls.label.addEventListener("change", () => change({ label: controls.label.value }));
+  controls.sort.addEventListener("change", () => change({ sort: controls.sort.value, down: controls.sort.value !== "unit" }));
+  controls.direction.addEventListener("click", () => change({ down: !view.down }));
+  controls.show.addEventListener("change", () => change({ show: controls.show.value }));
+  window.addEventListener("hashchange", follow);
+  follow();
 }

@@ -5,6 +5,10 @@ export type Value = number | string | boolean | null;
 export interface LayerData {
   layer: string;
   ordinal: number;
+  /** Labels that units have among those of the highest mean peak. */
+  labels: string[];
+  /** Places in `labels`, for each unit. */
+  labelled: number[][];
   columns: Record<string, Value[]>;
 }
 
@@ -14,9 +18,10 @@ export interface View {
   sort: string;
   down: boolean;
   show: string;
+  label: string;
 }
 
-export const INITIAL: View = { find: "", sort: "unit", down: false, show: "" };
+export const INITIAL: View = { find: "", sort: "unit", down: false, show: "", label: "" };
 
 interface Condition {
   column: string;
@@ -63,9 +68,11 @@ export function arrange(data: LayerData, view: View): { rows: number[]; unknown:
   const units = (columns["unit"] ?? []) as number[];
   const words = (columns["words"] ?? []) as string[];
   const query = parseQuery(view.find, Object.keys(columns));
+  const label = view.label ? data.labels.indexOf(view.label) : -1;
   const rows = units
     .map((_, row) => row)
     .filter((row) => {
+      if (view.label && !data.labelled[row]?.includes(label)) return false;
       const text = (words[row] ?? "").toLowerCase();
       const number = String(units[row]);
       return (
@@ -91,6 +98,7 @@ export function toHash(view: View): string {
   if (view.find) parts.set("find", view.find);
   if (view.sort !== INITIAL.sort || view.down) parts.set("sort", (view.down ? "-" : "") + view.sort);
   if (view.show) parts.set("show", view.show);
+  if (view.label) parts.set("label", view.label);
   const text = parts.toString();
   return text && `#${text}`;
 }
@@ -105,5 +113,6 @@ export function fromHash(hash: string): View {
     sort: sort.replace(/^-/, ""),
     down: sort.startsWith("-"),
     show: ["synthetic", "patches"].includes(show) ? show : "",
+    label: parts.get("label") ?? "",
   };
 }

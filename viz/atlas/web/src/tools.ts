@@ -1,6 +1,6 @@
-// The tools at the head of every page: search, theme, and keys.
+// The tools at the head of every page: search and theme.
 
-import { isTyping, loadScript, make } from "./dom";
+import { loadScript, make } from "./dom";
 import { search, type SearchData } from "./search";
 
 const THEMES = ["auto", "light", "dark"] as const;
@@ -37,8 +37,7 @@ export function restoreTheme(): void {
   applyTheme(remembered());
 }
 
-function themeButton(): HTMLButtonElement {
-  const button = make("button", { type: "button", class: "theme" });
+function addTheme(button: HTMLElement): void {
   const update = (theme: string): void => {
     applyTheme(theme);
     button.textContent = theme;
@@ -51,23 +50,9 @@ function themeButton(): HTMLButtonElement {
     remember(next);
     update(next);
   });
-  return button;
 }
 
-function searchBox(root: string): HTMLElement {
-  const input = make("input", {
-    type: "search",
-    id: "search",
-    placeholder: "Search units and labels",
-    "aria-label": "Search units and labels",
-    "aria-expanded": "false",
-    "aria-controls": "hits",
-    role: "combobox",
-    "aria-autocomplete": "list",
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const list = make("ul", { id: "hits", class: "hits", role: "listbox", "aria-label": "Results", hidden: true });
+function addSearch(input: HTMLInputElement, list: HTMLElement, root: string): void {
   let data: SearchData | undefined;
   let chosen = -1;
 
@@ -122,41 +107,25 @@ function searchBox(root: string): HTMLElement {
     event.preventDefault();
   });
   input.addEventListener("blur", () => setTimeout(() => (list.hidden = true), 150));
-  return make("div", { class: "search" }, input, list);
-}
-
-/** Keys: arrows or j and k turn pages, u goes up to the layer, / searches. */
-function listenToKeys(): void {
-  document.addEventListener("keydown", (event) => {
-    if (isTyping() || event.ctrlKey || event.metaKey || event.altKey) return;
-    const follow = (selector: string): void => document.querySelector<HTMLAnchorElement>(selector)?.click();
-    switch (event.key) {
-      case "ArrowLeft": case "k": return follow("a[rel=prev]");
-      case "ArrowRight": case "j": return follow("a[rel=next]");
-      case "u": return follow(".bar nav a:last-of-type");
-      case "/":
-        event.preventDefault();
-        return document.getElementById("search")?.focus();
-    }
-  });
 }
 
 export function addTools(): void {
   const root = document.body.dataset["root"] ?? ".";
-  document.getElementById("tools")?.append(searchBox(root), themeButton());
-  listenToKeys();
+  const input = document.getElementById("search");
+  const list = document.getElementById("hits");
+  const theme = document.getElementById("theme");
+  if (input instanceof HTMLInputElement && list) addSearch(input, list, root);
+  if (theme) addTheme(theme);
 }
 
-/** Buttons that copy the SQL of a panel. */
+/** Buttons that copy the SQL below them. */
 export function addCopyButtons(): void {
-  for (const block of document.querySelectorAll<HTMLElement>(".sql-page pre")) {
-    const button = make("button", { type: "button", class: "copy" }, "Copy");
+  for (const button of document.querySelectorAll<HTMLElement>("button.copy")) {
     button.addEventListener("click", () => {
-      void navigator.clipboard.writeText(block.textContent ?? "").then(
+      void navigator.clipboard.writeText(button.nextElementSibling?.textContent ?? "").then(
         () => (button.textContent = "Copied"),
         () => (button.textContent = "Copy failed; select the text"),
       );
     });
-    block.before(button);
   }
 }

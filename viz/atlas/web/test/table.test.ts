@@ -4,6 +4,8 @@ import { arrange, fromHash, INITIAL, parseQuery, toHash, type LayerData } from "
 const data: LayerData = {
   layer: "blocks.1",
   ordinal: 1,
+  labels: ["dots", "rings"],
+  labelled: [[0], [0, 1], [], []],
   columns: {
     unit: [0, 1, 2, 10],
     words: ["dots", "Dots, rings", "zebra", ""],
@@ -39,6 +41,13 @@ describe("arrange", () => {
     expect(rows("", "ratio")).toEqual([2, 0, 1, 10]);
     expect(rows("", "ratio", true)).toEqual([0, 2, 1, 10]);
   });
+  it("keeps units with a label, besides the words", () => {
+    const kept = (label: string, find = ""): number[] => arrange(data, { ...INITIAL, label, find }).rows;
+    expect(kept("dots")).toEqual([0, 1]);
+    expect(kept("rings")).toEqual([1]);
+    expect(kept("dots", "rings")).toEqual([1]);
+    expect(kept("unknown")).toEqual([]);
+  });
   it("names statistics that do not exist", () => {
     expect(arrange(data, { ...INITIAL, find: "rato>1" }).unknown).toEqual(["rato"]);
   });
@@ -54,9 +63,9 @@ describe("parseQuery", () => {
 describe("the hash", () => {
   it.each([
     INITIAL,
-    { find: "a&b=c #d", sort: "max", down: true, show: "patches" },
-    { find: "", sort: "unit", down: true, show: "" },
-    { find: "\u96ea <b>", sort: "ratio", down: false, show: "synthetic" },
+    { find: "a&b=c #d", sort: "max", down: true, show: "patches", label: "" },
+    { find: "", sort: "unit", down: true, show: "", label: "\u202eb=c&" },
+    { find: "\u96ea <b>", sort: "ratio", down: false, show: "synthetic", label: "" },
   ])("keeps a view", (view) => expect(fromHash(toHash(view))).toEqual(view));
   it("is empty for the initial view", () => expect(toHash(INITIAL)).toBe(""));
   it("ignores what it does not know", () => expect(fromHash("#show=evil&x=1")).toEqual(INITIAL));

@@ -1,0 +1,135 @@
+"""The nearest unit of another index for each unit: the one that shares most of its top images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StoreError
+from pipeline.query.index import Index
+
+__all__ = ["Match", "find_matches"]
+
+CHUNK = 256
+"""Units that are compared with all others at once."""
+
+_LISTS = "SELECT layer, unit, image_id FROM top WHERE side = 'high' ORDER BY layer, unit, image_id"
+
+_DATASET = "SELECT count(*) AS images, bit_xor(hash(image_id, key)) AS digest FROM images"
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The nearest unit in another index.
+
+    Args:
+        layer: of the other index.
+        unit: of that layer.
+        shared: number of images in both top lists.
+        jaccard: shared over the number of images in either list.
+    """
+
+    layer: str
+    unit: int
+    shared: int
+    jaccard: float
+
+
+def find_matches(
+    index: Index, other: Index, chosen: Mapping[str, Sequence[int]]
+) -> dict[tuple[str, int], Match]:
+    """Find the nearest unit among all layers of another index; the query `compare` does so for two layers.
+
+    Args:
+        index: open.
+        other: of the same dataset.
+        chosen: units by layer.
+
+    Returns:
+        By layer and unit; units that share no top image with any are left out. Of equally near ones, it is
+        the one in the layer of the same name, then the first in forward order.
+
+    Raises:
+        StoreError: if the other index is of another dataset.
+    """
+    ours, theirs = (each.sql(_DATASET).dicts()[0] for each in (index, other))
+    if ours != theirs:
+        raise StoreError(
+            f"{other.out} and {index.out} are indexes of different datasets ({theirs['images']:,} and "
+            f"{ours['images']:,} images); only indexes of one dataset can be compared"
+        )
+    mine, others = _lists(index), _Others.of(other)
+    found: dict[tuple[str, int], Match] = {}
+    for layer, units in chosen.items():
+        lists = {unit: mine[layer, unit] for unit in units if (layer, unit) in mine}
+        found |= {(layer, unit): match for unit, match in others.nearest(layer, lists)}
+    return found
+
+
+def _lists(index: Index) -> dict[tuple[str, int], Numbers]:
+    """The images on the top list of each unit."""
+    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for layer, unit, image_id in index.sql(_LISTS).rows:
+        grouped[layer, unit].append(image_id)
+    return {key: np.array(images, np.int64) for key, images in grouped.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """The top lists of an index, by image.
+
+    Args:
+        keys: layer and unit, in forward order.
+        sizes: (unit,) length of each list.
+        images: (entry,) image_id, ascending.
+        owners: (entry,) place in `keys`.
+    """
+
+    keys: Sequence[tuple[str, int]]
+    sizes: Numbers
+    images: Numbers
+    owners: Numbers
+
+    @classmethod
+    def of(cls, index: Index) -> _Others:
+        lists = _lists(index)
+        order = {layer.name: layer.ordinal for layer in index.layers}
+        keys = sorted(lists, key=lambda key: (order[key[0]], key[1]))
+        sizes = np.array([len(lists[key]) for key in keys], np.int64)
+        images = np.concatenate([np.empty(0, np.int64), *(lists[key] for key in keys)])
+        by_image = np.argsort(images, kind="stable")
+        owners = np.repeat(np.arange(len(keys)), sizes)
+        return cls(keys, sizes, images[by_image], owners[by_image])
+
+    def nearest(self, layer: str, lists: Mapping[int, Numbers]) -> Iterator[tuple[int, Match]]:
+        """The nearest unit for each list of a layer that shares an image with any."""
+        differs = np.array([name != layer for name, _ in self.keys])
+        units = list(lists)
+        for first in range(0, len(units), CHUNK):
+            chunk = units[first : first + CHUNK]
+            row, place, shared = self._shared([lists[unit] for unit in chunk])
+            lengths = np.array([len(lists[unit]) for unit in chunk])
+            jaccard = shared / (lengths[row] + self.sizes[place] - shared)
+            best = np.lexsort((place, differs[place], -jaccard, row))
+            for head in best[np.unique(row[best], return_index=True)[1]]:
+                name, unit = self.keys[place[head]]
+                match = Match(name, unit, int(shared[head]), float(jaccard[head]))
+                yield chunk[row[head]], match
+
+    def _shared(self, lists: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+        """All pairs with a shared image: number of the list, place in `keys`, number of shared images."""
+        wanted = np.concatenate(lists)
+        own = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
+        start, end = (np.searchsorted(self.images, wanted, side=side) for side in ("left", "right"))
+        counts = end - start
+        steps = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        pairs = np.repeat(own, counts) * len(self.keys) + self.owners[np.repeat(start, counts) + steps]
+        keys, shared = np.unique(pairs, return_counts=True)
+        row, place = np.divmod(keys, max(1, len(self.keys)))
+        return row, place, shared
