@@ -165,6 +165,10 @@ def test_damaged_names_are_found_and_written_again(out: Path) -> None:
     assert list(check_files(out).damaged) == ["names.parquet"]
     assert "names.parquet was changed after it was written: rebuilt" in run("repair", out).stdout
     assert path.read_bytes() == before
+    path.unlink()
+    assert check_files(out).damaged == {"names.parquet": "is missing"}
+    assert "names.parquet is missing: rebuilt" in run("repair", out).stdout
+    assert path.read_bytes() == before
     assert "all tables are intact" in run("repair", out).stdout
 
 
