@@ -3,10 +3,10 @@
     python bench/names.py DATA [--network NAME] [--shuffles 3] [--units 20000]
 
 indexes DATA, whose images must have labels, in a temporary folder with the block outputs of a network, and
-prints for each layer its units, those with a name, and medians over these: of the correlation of the
-first name over all images and over the half that did not choose it, and of the weighted sum of all names
-over that half. It does the same with the labels shuffled among the images, `--shuffles` times: then every
-name is false.
+prints for each layer its units, those with a name, and medians over these: of the correlation of the first
+name over all images and over the half that did not choose it, and of the weighted sum of all names over that
+half. It does the same with the labels shuffled among the images, `--shuffles` times; all names are then
+false.
 
 Last, it names `--units` units by all of WordNet's nodes over ImageNet's 1,000 classes, from sums of random
 peaks of which each follows a few of the nodes.
@@ -107,11 +107,14 @@ def time_naming(units: int, seed: int = 0) -> None:
     concepts = with_hierarchy(labels, hierarchy)
     rng = np.random.default_rng(seed)
     images = rng.integers(600, 700, (2, len(labels)))
+    share = concepts.members.mean(axis=1)
+    scale = np.sqrt(share * (1 - share))
     mean = np.zeros((len(labels), units))
     for _ in range(4):
-        mean += concepts.members[rng.integers(0, len(concepts.names), units)].T * rng.random(units)
-    total = images[:, :, None] * (mean + rng.normal(size=mean.shape) / np.sqrt(650) * 0.3)
-    squares = (images[:, :, None] * (mean**2 + 0.09)).sum(axis=1)
+        chosen = rng.integers(0, len(concepts.names), units)
+        mean += concepts.members[chosen].T * rng.random(units) / scale[chosen]
+    total = images[:, :, None] * (mean + rng.normal(size=mean.shape) / np.sqrt(650))
+    squares = (images[:, :, None] * (mean**2 + 1)).sum(axis=1)
     started = time.perf_counter()
     names = list(name_units(LabelSums(labels, images, total, squares), concepts))
     seconds = time.perf_counter() - started

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.progress import Reporter, Silent
+from pipeline.runs.names import names_damage
 from pipeline.state.commit_file import read_commit
 from pipeline.store.atlas_record import atlas_files
 from pipeline.store.digests import FileDigest, find_damage
@@ -167,8 +168,10 @@ class _Files:
     def add_names(self) -> None:
         """The table of names."""
         path = self.out / NAMES_TABLE
+        if path.is_file() or self.run.get("status") == "complete":
+            self.checks.append(partial(_examine, path, lambda path: _names_problem(path.parent)))
         if path.is_file():
-            self._add(path, _sealed_damage)
+            self.known.add(path)
 
     def add_renderings(self) -> None:
         """The table of renderings and its pictures."""
@@ -214,12 +217,12 @@ def _examine(path: Path, find: Callable[[Path], str | None]) -> Iterator[Damage]
         yield path, what
 
 
-def _sealed_damage(path: Path) -> str | None:
-    """What is wrong with a table that always carries its digest."""
+def _names_problem(out: Path) -> str | None:
     try:
-        return None if PARQUET.is_intact(path.read_bytes()) else _CHANGED
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
+        what = names_damage(out)
+    except StoreError as error:
+        return str(error)
+    return what and (what if what == "is missing" else _CHANGED)
 
 
 def _picture_damage(path: Path, *, sha256: str | None) -> str | None:

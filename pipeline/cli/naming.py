@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.options import ASK, INDEX, MAX_COUNT, AsCsv, AsJson, Out, SafeCsv, TimeLimit, Trust
 from pipeline.cli.output import choose_form, print_line, write_rows
 
+if TYPE_CHECKING:
+    from pipeline.query.index import Index
+
 __all__ = ["register"]
+
+MAX_SHOWN = 60
+"""Letters of a text that a message repeats."""
 
 
 def name(
@@ -46,7 +51,7 @@ def name(
 
 def find(
     out: Out,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Words that the name must contain.")],
+    words: Annotated[str, typer.Argument(metavar="TEXT", help="Words that the name must contain.")],
     n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Units to show.")] = 20,
     timeout: TimeLimit = None,
     trust: Trust = False,
@@ -61,25 +66,30 @@ def find(
       maxact find out/demo checks
       maxact find out/cx 'big cat' -n 5 --json
     """
+    from pipeline.errors import UsageError
     from pipeline.query.index import open_index
 
+    if not any(letter.isalnum() for letter in words):
+        raise UsageError(f"TEXT must have a word, got {words!r}")
     with open_index(out, timeout=timeout, trust=trust) as index:
-        result = index.query("named_units", text=text, n=n)
-        if not result.rows:
-            rows = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
-            _refuse(out, text, [concept for (concept,) in rows])
+        result = index.query("named_units", text=words, n=n)
+        why = "" if result.rows else _why_nothing(index, words)
     form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
-    write_rows(sys.stdout, result.columns, result.rows, form)
+    if why and form != "table":
+        print_line(why, error=True)
+    write_rows(sys.stdout, result.columns, result.rows, form, empty=why)
 
 
-def _refuse(out: Path, text: str, concepts: Sequence[str]) -> None:
-    """Say that no unit was found, and what is called nearly so."""
-    from pipeline.errors import UsageError, did_you_mean
+def _why_nothing(index: Index, words: str) -> str:
+    """Why no unit was found, and what is called nearly so."""
+    from pipeline.errors import did_you_mean
 
-    if not concepts:
-        raise UsageError(f"no unit of {out} has a name; `maxact name` gives names where images have labels")
-    hint = did_you_mean(text, concepts) or f"; {len(concepts):,} concepts are names of units"
-    raise UsageError(f"no unit of {out} is named {text!r}{hint}")
+    rows = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
+    if not rows:
+        return "no unit has a name; `maxact name` gives names where images have labels"
+    shown = words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}..."
+    hint = did_you_mean(words, [concept for (concept,) in rows]) or f"; {len(rows):,} concepts are names"
+    return f"no unit is named {shown!r}{hint}"
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
@@ -27,7 +28,7 @@ from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.label_sums import LabelSums, merge_labels
-from pipeline.store.layout import NAMES_TABLE, own_tables
+from pipeline.store.layout import NAMES_TABLE
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import locked, read_finished_run
 from pipeline.store.schemas import NAMES
@@ -123,18 +124,26 @@ def name_index(
 
 
 def names_damage(out: Path) -> str | None:
-    """What is wrong with the names of an index; None if nothing is, or it has none.
+    """What is wrong with the names of a finished index; None if nothing is.
 
     Raises:
         StoreError: when they cannot be read, which may pass.
     """
     path = out / NAMES_TABLE
-    if path not in own_tables(out):
-        return None
+    if not path.is_file():
+        return "is missing" if _has_labels(out) else None
     try:
         return None if PARQUET.is_intact(path.read_bytes()) else "was changed after it was written"
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _has_labels(out: Path) -> bool:
+    """Whether the table of labels of an index is intact and has rows."""
+    try:
+        return bool(pq.read_metadata(out / "classes.parquet").num_rows)
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def write_names(

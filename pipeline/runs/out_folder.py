@@ -164,7 +164,7 @@ def remove_stale_names(out: Path, fingerprint: str) -> bool:
 
 
 def clean_index(out: Path) -> int:
-    """Remove names, renderings, sheets, projections, priors and an atlas of another index than that in OUT.
+    """Remove what was made from another index than the one in OUT: names, renderings, pages and priors.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
 

@@ -221,10 +221,11 @@ def test_an_exchanged_name_is_found(tars: list[Path], tmp_path: Path) -> None:
 
 
 def test_sums_of_named_labels_are_in_the_order_of_names() -> None:
-    halves = np.array([[2, 3], [4, 1]]), np.array([[[1.0], [5.0]], [[2.0], [6.0]]])
-    sums = LabelSums(("0", "1"), *halves, np.array([[7.0], [8.0]]))
+    sums = LabelSums(
+        ("0", "1"), np.array([[2, 3], [1, 0]]), np.array([[[1.0], [5.0]], [[2.0], [0.0]]]), np.ones((2, 1))
+    )
     state = replace(UnitState.empty(1, 2), labels=sums)
     named, _ = name_labels(state, ["tench", "kite"], Silent())
     assert named.labels.labels == ("kite", "tench")
-    assert named.labels.images.tolist() == [[3, 2], [1, 4]]
-    assert named.labels.total.tolist() == [[[5.0], [1.0]], [[6.0], [2.0]]]
+    assert named.labels.images.tolist() == [[3, 2], [0, 1]]
+    assert named.labels.total.tolist() == [[[5.0], [1.0]], [[0.0], [2.0]]]

@@ -144,7 +144,10 @@ def test_views_queries_and_commands_show_them(out: Path) -> None:
     assert [row["held_out"] for row in found] == sorted((row["held_out"] for row in found), reverse=True)
     assert f"unit {unit} of {layer}, named {concept}" in run("top", out, layer, unit).stderr
     assert concept in run("find", out, concept, "-n", 1).stdout
-    assert "did you mean 'night'" in refused(run("find", out, "nights"), 2)
+    nothing = run("find", out, "lihgt")
+    assert (nothing.exit_code, nothing.stdout) == (0, "no unit is named 'lihgt'; did you mean 'light'?\n")
+    assert run("find", out, "lihgt", "--json").stdout == "[]\n"
+    assert "must have a word" in refused(run("find", out, " ,"), 2)
 
 
 def test_a_merge_of_runs_has_the_names_of_one_run(shades: list[Path], out: Path, tmp_path: Path) -> None:
@@ -162,6 +165,10 @@ def test_damaged_names_are_found_and_written_again(out: Path) -> None:
     assert list(check_files(out).damaged) == ["names.parquet"]
     assert "names.parquet was changed after it was written: rebuilt" in run("repair", out).stdout
     assert path.read_bytes() == before
+    path.unlink()
+    assert check_files(out).damaged == {"names.parquet": "is missing"}
+    assert "names.parquet is missing: rebuilt" in run("repair", out).stdout
+    assert path.read_bytes() == before
     assert "all tables are intact" in run("repair", out).stdout
 
 
@@ -175,7 +182,7 @@ def test_names_of_another_index_are_not_shown_and_removed(out: Path, tmp_path: P
     assert not (out / "names.parquet").exists()
     with open_index(out) as index:
         assert index.sql("SELECT count(*) FROM names").rows == [(0,)]
-    assert "has a name" in refused(run("find", out, "night"), 2)
+    assert "no unit has a name" in run("find", out, "night").stdout
     assert run("name", out).exit_code == 0
     assert (out / "names.parquet").exists()
 
