@@ -131,7 +131,7 @@ def build_atlas(
         if archive is not None:
             zip_atlas(index.out, archive, reporter)
         if export is not None:
-            export_units(index.out, files.folder, contents, export)
+            export_units(index, files.folder, contents, export)
     counted = sum(len(content.units) for content in contents)
     return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
 
