@@ -30,6 +30,7 @@ from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network, grey_input, noise_input
+from pipeline.networks.parts import PART, part_names
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
@@ -90,21 +91,46 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
-def _add_taps(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Add taps for the inputs that patterns ending in `.input` match."""
+def _add_extra(module: nn.Module, pattern: str) -> list[str]:
+    """Add the inputs and parts that a pattern matches; returns the names that it matches.
+
+    Before the name of a part, `*` stands for one component: `blocks.*.cls` is no token of what is inside the
+    blocks.
+    """
     names = [name for name, _ in module.named_modules() if name]
-    for pattern in patterns:
-        base, _, last = pattern.rpartition(".")
-        if last == INPUT and pattern not in names:
-            for name in fnmatch.filter(names, base):
-                if not isinstance(module.get_submodule(name), Tap):
-                    find_module(module, f"{name}.{INPUT}")
+    base, _, last = pattern.rpartition(".")
+    if pattern in names:
+        return [pattern]
+    if last != INPUT and not PART.fullmatch(last):
+        return [name for name in fnmatch.filter(names, pattern) if _components(name, pattern)]
+    found = fnmatch.filter(names, base) if last == INPUT else _add_extra(module, base)
+    if not found and not any(letter in base for letter in "*?["):
+        find_module(module, base)  # says what is wrong with the name
+    added = []
+    for name in found:
+        if isinstance(module.get_submodule(name), Tap) and last == INPUT:
+            continue
+        for part in part_names(module, name, last):
+            try:
+                find_module(module, f"{name}.{part}")
+            except LayerError:
+                if name == base and part == last:
+                    raise
+            else:
+                added.append(f"{name}.{part}")
+    return added
+
+
+def _components(name: str, pattern: str) -> bool:
+    return "**" in pattern or name.count(".") == pattern.count(".")
 
 
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
     """The chosen layers with their shapes, found by one trial pass."""
     module = network.module
-    _add_taps(module, patterns)
+    for pattern in patterns:
+        if pattern.rpartition(".")[2] == INPUT or PART.fullmatch(pattern.rpartition(".")[2]):
+            _add_extra(module, pattern)
     calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
@@ -141,7 +167,8 @@ def choose_layers(
         patterns: names or globs, a plain string is one of them; matched against the default
             layers, or against every module if none of those match or the glob contains `**`;
             empty: the default layers. `NAME.input` is the input of a module, see
-            `pipeline.networks.extra_modules`. Directions added to the network are always chosen.
+            `pipeline.networks.extra_modules`, `NAME.cls` and the like a part of its output, see
+            `pipeline.networks.parts`. Directions added to the network are always chosen.
         receptive_fields: whether to find them, and to verify positions; if not, they are set to the
             whole input.
         kind: of all chosen layers with the right number of axes, in place of the kind that their

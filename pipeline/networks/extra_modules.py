@@ -4,8 +4,9 @@
                   its heads: unit = head * features + feature
     NAME.FILE     the output of NAME projected on directions from FILE.safetensors, one unit per row
 
-Both are added to the network as small modules that output these values, so that they are traced,
-probed, indexed and rendered like any other layer. The output of the network does not change.
+and tokens, heads, queries and patterns, see `pipeline.networks.parts`. All are added to the network as
+small modules that output these values, so that they are traced, probed, indexed and rendered like any
+other layer. The output of the network does not change.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
 from pipeline.networks.hooks import add_hooks
+from pipeline.networks.parts import PART, Part, Pattern, attach_part, has_patterns, show_pattern, weights_of
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
 
@@ -32,7 +34,7 @@ that contains the names of modules, which must not be keywords."""
 
 
 class Tap(nn.Identity):
-    """Outputs the input of its parent module."""
+    """Outputs the input of its parent module, or what a torch attention shows it."""
 
 
 class Directions(nn.Module):
@@ -63,8 +65,8 @@ class Directions(nn.Module):
 
 
 def own_children(module: nn.Module) -> list[nn.Module]:
-    """The children that belong to the network itself, without taps and directions."""
-    return [child for child in module.children() if not isinstance(child, Tap | Directions)]
+    """The children that belong to the network itself, without taps, directions and parts."""
+    return [child for child in module.children() if not isinstance(child, Tap | Directions | Part | Pattern)]
 
 
 def _show_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -99,12 +101,18 @@ class _OpenAttention(nn.MultiheadAttention):
             query, key, value = (part.transpose(0, 1) for part in (query, key, value))
         weight, bias = self.in_proj_weight, self.in_proj_bias
         biases = bias.chunk(3) if bias is not None else (None,) * 3
-        queries, keys, values = (
+        projected = [
             functional.linear(part, matrix, offset)
-            .reshape(*part.shape[:2], self.num_heads, -1)
-            .transpose(1, 2)
             for part, matrix, offset in zip((query, key, value), weight.chunk(3), biases, strict=True)
+        ]
+        for name, part in zip("qkv", projected, strict=True):
+            if name in self._modules:
+                self.get_submodule(name)(part)
+        queries, keys, values = (
+            part.reshape(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in projected
         )
+        if has_patterns(self):
+            show_pattern(self, weights_of(queries, keys, attn_mask))
         attended = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=attn_mask, is_causal=is_causal and attn_mask is None
         )
@@ -112,40 +120,59 @@ class _OpenAttention(nn.MultiheadAttention):
         return (output if self.batch_first else output.transpose(0, 1)), None
 
 
-def _open_attention(module: nn.Module, name: str) -> None:
-    """Make a torch attention call its output projection as a module."""
-    parent = module.get_submodule(name.rpartition(".")[0])
-    if type(parent) is not nn.MultiheadAttention or not name.endswith("out_proj"):
+def _open_attention(parent: nn.Module, name: str) -> None:
+    """Make a torch attention show its queries, keys, values and weights, and the output of its heads."""
+    if type(parent) is not nn.MultiheadAttention:
         return
     if parent.in_proj_weight is None or parent.bias_k is not None or parent.add_zero_attn:
         raise LayerError(
-            f"layer {name}.{INPUT}: not supported for an attention with separate projections, or "
-            "with added keys or zeros"
+            f"layer {name}: not supported for an attention with separate projections, or with added keys "
+            "or zeros"
         )
     parent.__class__ = _OpenAttention
 
 
 def find_module(module: nn.Module, name: str) -> nn.Module:
-    """Find a module by its dotted name; `NAME.input` is added if it does not exist yet.
+    """Find a module by its dotted name; an input or a part is added if it does not exist yet.
 
     Raises:
-        LayerError: if there is no such module, or its input cannot be observed.
+        LayerError: if there is no such module, its input cannot be observed, or it has no such part.
     """
     try:
         return module.get_submodule(name)
     except AttributeError as error:
         base, _, last = name.rpartition(".")
         known = [known for known, _ in module.named_modules()]
-        if last != INPUT or base not in known:
+        extra = last == INPUT or PART.fullmatch(last)
+        if not extra or (base not in known and not _is_extra(base)):
             raise LayerError(f"the network has no layer {name!r}{did_you_mean(name, known)}") from error
-    owner = module.get_submodule(base)
+    owner = find_module(module, base)
     if isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        raise LayerError(f"layer {name}: {base} is a container; name the input of a module inside it")
-    _open_attention(module, base)
+        what = "the input of a module inside it" if last == INPUT else "a module inside it"
+        raise LayerError(f"layer {name}: {base} is a container; name {what}")
+    if last != INPUT:
+        return _attach_part(module, name, base, owner, last)
+    if base.endswith("out_proj"):
+        _open_attention(module.get_submodule(base.rpartition(".")[0]), name)
     tap = Tap()
     owner.add_module(INPUT, tap)
     add_hooks(pre=[(owner, _show_input)])
     return tap
+
+
+def _is_extra(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return last == INPUT or PART.fullmatch(last) is not None
+
+
+def _attach_part(module: nn.Module, name: str, base: str, owner: nn.Module, last: str) -> nn.Module:
+    if isinstance(owner, nn.MultiheadAttention) and last in ("q", "k", "v", "from_cls", "from_all"):
+        _open_attention(owner, name)
+        if last in ("q", "k", "v"):
+            tap = Tap()
+            owner.add_module(last, tap)
+            return tap
+    return attach_part(module, base, owner, last)
 
 
 def _rows(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,273 @@
+"""Tokens, heads, queries, gates and attention patterns as layers, against their definitions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import RunConfig
+from pipeline.errors import LayerError
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer
+from pipeline.networks.extra_modules import find_module
+from pipeline.networks.network import Network, load_network
+from pipeline.query.index import open_index
+from pipeline.runs.run import run_index
+from pipeline.vision_libraries import timm
+from tests.fixtures.modules import Transformer, network
+from tests.fixtures.tiny import write_tars
+from tests.pipeline.networks.test_extra_modules import images, outputs
+from viz.recipes.catalog import get_recipe
+from viz.render.render_index import render_index
+
+
+def timm_network(name: str, **options: Any) -> Network:
+    torch.manual_seed(0)
+    model = timm().create_model(name, pretrained=False, num_classes=3, **options).eval()
+    return network(model, options["img_size"])
+
+
+def small_vit(**options: Any) -> Network:
+    return timm_network(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=12, depth=2, num_heads=3, **options
+    )
+
+
+def kept(net: Network, names: Sequence[str], pixels: Tensor) -> dict[str, Tensor]:
+    """First tensor of the outputs of plain modules, by plain hooks."""
+    found: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            found[name] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        return keep
+
+    handles = [net.module.get_submodule(name).register_forward_hook(hook(name)) for name in names]
+    with torch.no_grad():
+        net.module(pixels)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def as_view(tokens: Tensor, layer: Layer) -> Tensor:
+    """(image, unit, y, x) of (image, token, unit)."""
+    return tokens[:, layer.prefix :].transpose(1, 2).reshape(len(tokens), -1, layer.grid_h, layer.grid_w)
+
+
+def weights_by_definition(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
+    """(image, head, query, key), head by head."""
+    size = queries.shape[-1] // heads
+    found = []
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        found.append((queries[..., own] @ keys[..., own].transpose(1, 2) / size**0.5).softmax(-1))
+    return torch.stack(found, 1)
+
+
+def pixels_of(net: Network) -> Tensor:
+    side = net.preprocess.height
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def test_tokens_queries_heads_and_patterns_of_timm() -> None:
+    net = small_vit(class_token=True, reg_tokens=2)
+    pixels, plain = pixels_of(net), copy.deepcopy(net)
+    with torch.no_grad():
+        before = net.module(pixels)
+    attn = "blocks.1.attn"
+    names = ["blocks.1.cls", "blocks.0.register1", "blocks.1.token3", f"{attn}.qkv.q", f"{attn}.qkv.v.head2"]
+    names += [f"{attn}.proj.input.head1", f"{attn}.from_cls", f"{attn}.from_all"]
+    layers = {layer.name: layer for layer in choose_layers(net, names)}
+    assert {name: (layer.kind, layer.units) for name, layer in layers.items()} == {
+        "blocks.0.register1": ("vector", 12),
+        "blocks.1.cls": ("vector", 12),
+        "blocks.1.token3": ("vector", 12),
+        f"{attn}.qkv.q": ("tokens", 12),
+        f"{attn}.qkv.v.head2": ("tokens", 4),
+        f"{attn}.proj.input.head1": ("tokens", 4),
+        f"{attn}.from_cls": ("tokens", 3),
+        f"{attn}.from_all": ("tokens", 3),
+    }
+    assert all(layer.prefix == 3 for layer in layers.values() if layer.kind == "tokens")
+    seen = outputs(net, tuple(layers.values()), pixels)
+    wanted = kept(plain, ["blocks.0", "blocks.1", f"{attn}.qkv"], pixels)
+    close = {"rtol": 1e-4, "atol": 1e-6}  # attention that is not fused adds in another order
+    assert torch.equal(seen["blocks.0.register1"][..., 0, 0], wanted["blocks.0"][:, 2])
+    torch.testing.assert_close(seen["blocks.1.cls"][..., 0, 0], wanted["blocks.1"][:, 0], **close)
+    torch.testing.assert_close(seen["blocks.1.token3"][..., 0, 0], wanted["blocks.1"][:, 3], **close)
+    queries, keys, values = wanted[f"{attn}.qkv"].split(12, -1)
+    grid = layers[f"{attn}.qkv.q"]
+    assert torch.equal(seen[f"{attn}.qkv.q"], as_view(queries, grid))
+    assert torch.equal(seen[f"{attn}.qkv.v.head2"], as_view(values[..., 8:], grid))
+    weights = weights_by_definition(queries, keys, 3)
+    heads = weights[:, 1] @ values[..., 4:8]
+    torch.testing.assert_close(seen[f"{attn}.proj.input.head1"], as_view(heads, grid), **close)
+    torch.testing.assert_close(
+        seen[f"{attn}.from_cls"], as_view(weights[:, :, 0].transpose(1, 2), grid), **close
+    )
+    torch.testing.assert_close(
+        seen[f"{attn}.from_all"], as_view(weights.mean(2).transpose(1, 2), grid), **close
+    )
+    assert net.module.blocks[0].attn.fused_attn == plain.module.blocks[0].attn.fused_attn
+    assert not net.module.blocks[1].attn.fused_attn
+    with torch.no_grad():
+        torch.testing.assert_close(net.module(pixels), before)
+
+
+def test_a_copy_shows_its_own_pattern() -> None:
+    net = small_vit()
+    (layer,) = choose_layers(net, ["blocks.0.attn.from_all"])
+    other = Network.from_module(copy.deepcopy(net.module), net.preprocess)
+    with torch.no_grad():
+        other.module.blocks[0].attn.qkv.weight.mul_(5)
+    pixels = pixels_of(net)
+    mine, theirs = (outputs(each, (layer,), pixels)[layer.name] for each in (net, other))
+    assert not torch.allclose(mine, theirs)
+    assert torch.equal(mine, outputs(net, (layer,), pixels)[layer.name])
+
+
+def test_globs_name_one_component() -> None:
+    net = small_vit(class_token=True, reg_tokens=2)
+    found = [layer.name for layer in choose_layers(net, ["blocks.*.cls"], receptive_fields=False)]
+    assert found == ["blocks.0.cls", "blocks.1.cls"]
+    found = [layer.name for layer in choose_layers(net, ["blocks.1.register*"], receptive_fields=False)]
+    assert found == ["blocks.1.register0", "blocks.1.register1"]
+    heads = choose_layers(net, ["blocks.*.attn.proj.input.head*"], receptive_fields=False)
+    assert [layer.name for layer in heads] == [
+        f"blocks.{block}.attn.proj.input.head{head}" for block in range(2) for head in range(3)
+    ]
+
+
+def test_gate_and_value_of_a_gated_mlp() -> None:
+    separate = timm().layers.SwiGLU(3, 8)
+    assert {"fc1_g", "fc1_x"} <= dict(separate.named_children()).keys(), "they are modules of their own"
+    eva = timm_network("eva02_tiny_patch14_224", img_size=28, embed_dim=16, depth=1, num_heads=2)
+    seen = outputs(
+        eva,
+        choose_layers(eva, [f"blocks.0.mlp.{part}" for part in ("fc1.gate", "fc1.value", "norm.input")]),
+        pixels_of(eva),
+    )
+    gate, value, neurons = (seen[f"blocks.0.mlp.{part}"] for part in ("fc1.gate", "fc1.value", "norm.input"))
+    torch.testing.assert_close(neurons, torch.nn.functional.silu(gate) * value)
+    mlp_of = timm().layers.GluMlp
+
+    class Gated(nn.Module):
+        def __init__(self, gate_last: bool) -> None:
+            super().__init__()
+            self.mlp = mlp_of(3, 8, gate_last=gate_last)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.mlp(pixels.flatten(2).transpose(1, 2))
+
+    for gate_last in (True, False):
+        gated = network(Gated(gate_last))
+        seen = outputs(
+            gated, choose_layers(gated, ["mlp.fc1.gate", "mlp.fc1.value", "mlp.fc2.input"]), images()
+        )
+        gate, value = (seen[f"mlp.fc1.{part}"] for part in ("gate", "value"))
+        torch.testing.assert_close(seen["mlp.fc2.input"], torch.sigmoid(gate) * value)
+
+
+def test_queries_and_patterns_of_torchs_attention() -> None:
+    net = network(Transformer())
+    names = ["blocks.0.norm", *(f"blocks.0.attn.{part}" for part in ("q", "k", "from_all"))]
+    layers = choose_layers(net, names)
+    seen = outputs(net, layers, images())
+    block, grid = net.module.blocks[0], layers[0]
+    tokens = kept(net, ["blocks.0.norm"], images())["blocks.0.norm"]
+    queries, keys, _ = (tokens @ block.attn.in_proj_weight.T + block.attn.in_proj_bias).split(6, -1)
+    torch.testing.assert_close(seen["blocks.0.attn.q"], as_view(queries, grid))
+    torch.testing.assert_close(seen["blocks.0.attn.k"], as_view(keys, grid))
+    weights = weights_by_definition(queries, keys, 2).mean(2).transpose(1, 2)
+    torch.testing.assert_close(seen["blocks.0.attn.from_all"], as_view(weights, grid))
+
+
+HUGGINGFACE = {
+    "vit": ("vit.layers.1", "attention", "q_proj", "k_proj"),
+    "dinov2_registers": ("encoder.layer.1", "attention", "q_proj", "k_proj"),
+    "clip": ("encoder.layers.1", "self_attn", "q_proj", "k_proj"),
+}
+
+
+@pytest.mark.parametrize("family", HUGGINGFACE)
+def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `hf` (transformers)")
+    from tests.fixtures.huggingface import save_model
+
+    block, attention, query, key = HUGGINGFACE[family]
+    save_model(family, tmp_path)
+    net, plain = (load_network(f"hf:{tmp_path}") for _ in range(2))
+    owner = f"{block}.{attention}"
+    names = [f"{block}.cls", f"{owner}.from_cls", f"{owner}.from_all"]
+    names += [f"{block}.register3"] if family == "dinov2_registers" else []
+    layers = {layer.name: layer for layer in choose_layers(net, names)}
+    pixels = pixels_of(net)
+    seen = outputs(net, tuple(layers.values()), pixels)
+    wanted = kept(plain, [block, f"{owner}.{query}", f"{owner}.{key}"], pixels)
+    assert torch.allclose(seen[f"{block}.cls"][..., 0, 0], wanted[block][:, 0], atol=1e-5)
+    if family == "dinov2_registers":
+        assert torch.allclose(seen[f"{block}.register3"][..., 0, 0], wanted[block][:, 4], atol=1e-5)
+    weights = weights_by_definition(wanted[f"{owner}.{query}"], wanted[f"{owner}.{key}"], 2)
+    for name, expected in (("from_cls", weights[:, :, 0]), ("from_all", weights.mean(2))):
+        layer = layers[f"{owner}.{name}"]
+        torch.testing.assert_close(
+            seen[layer.name], as_view(expected.transpose(1, 2), layer), rtol=1e-4, atol=1e-6
+        )
+    other = block.replace("1", "0")
+    assert net.module.get_submodule(other) is not None
+    config = net.module.get_submodule(f"{other}.{attention}").config
+    assert config._attn_implementation != "eager", "only the attention that is asked for"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("blocks.0.register0", "has 0 register tokens"),
+        ("blocks.0.mlp.fc1.q", "is no projection to queries, keys and values together"),
+        ("blocks.0.attn.proj.input.head3", "its attention has 3 heads"),
+        ("blocks.0.mlp.head0", "it is in no attention"),
+        ("blocks.0.mlp.from_all", "is no attention of timm, transformers or torch"),
+        ("blocks.0.token99", "has no token 99"),
+        ("blocks.cls", "is a container; name a module inside it"),
+        ("block.0.cls", "the network has no layer 'block.0'"),
+    ],
+)
+def test_parts_that_are_not_there(name: str, message: str) -> None:
+    with pytest.raises(LayerError, match=message):
+        choose_layers(small_vit(), [name], receptive_fields=False)
+
+
+def test_a_network_without_class_token() -> None:
+    net = small_vit(class_token=False, global_pool="avg")
+    for name in ("blocks.0.cls", "blocks.0.attn.from_cls"):
+        with pytest.raises(LayerError, match="the network has no class token"):
+            choose_layers(net, [name], receptive_fields=False)
+    (layer,) = choose_layers(net, ["blocks.0.attn.from_all"], receptive_fields=False)
+    assert (layer.prefix, layer.grid_h) == (0, 4)
+
+
+def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
+    net = small_vit()
+    names = ("blocks.0.attn.qkv.k.head1", "blocks.0.attn.from_cls", "blocks.1.cls")
+    tars = write_tars(tmp_path / "data", [8])
+    config = RunConfig(data=(str(tars[0]),), out=tmp_path / "out", layers=names, top=3, compile="off")
+    run_index(config, network=net)
+    fresh = small_vit()
+    with open_index(tmp_path / "out") as index:
+        assert [layer.name for layer in index.layers] == list(names)
+        rows = render_index(index, get_recipe("fourier", {"steps": "2"}), units="1", network=fresh)
+        for layer in index.layers:
+            find_module(fresh.module, layer.name)
+            peaks = index.top(layer.name, 0, n=3)
+            assert [image.rank for image in peaks] == [1, 2, 3]
+    assert [row.layer for row in rows] == list(names)
+    assert all(np.isfinite(row.activation) for row in rows)
