@@ -17,7 +17,10 @@ __all__ = ["Match", "TopLists", "find_matches", "read_lists"]
 CHUNK = 256
 """Units that are compared with all others at once."""
 
-_LISTS = "SELECT layer, unit, image_id FROM top WHERE side = 'high' ORDER BY layer, unit, image_id"
+_LISTS = """
+SELECT layer, unit, image_id FROM top
+WHERE side = 'high' AND layer = coalesce($wanted, layer) ORDER BY layer, unit, image_id
+"""
 
 _DATASET = "SELECT count(*) AS images, bit_xor(hash(image_id, key)) AS digest FROM images"
 
@@ -72,11 +75,11 @@ def find_matches(
     return found
 
 
-def read_lists(index: Index) -> dict[tuple[str, int], Numbers]:
-    """The images on the top list of each unit."""
+def read_lists(index: Index, layer: str | None = None) -> dict[tuple[str, int], Numbers]:
+    """The images on the top list of each unit, of one layer or of all."""
     grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for layer, unit, image_id in index.sql(_LISTS).rows:
-        grouped[layer, unit].append(image_id)
+    for name, unit, image_id in index.sql(_LISTS, wanted=layer).rows:
+        grouped[name, unit].append(image_id)
     return {key: np.array(images, np.int64) for key, images in grouped.items()}
 
 
@@ -136,6 +139,8 @@ class TopLists:
         counts = end - start
         steps = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         pairs = np.repeat(own, counts) * len(self.keys) + self.owners[np.repeat(start, counts) + steps]
-        keys, shared = np.unique(pairs, return_counts=True)
+        counted = np.bincount(pairs, minlength=1)
+        keys = counted.nonzero()[0]
+        shared = counted[keys]
         row, place = np.divmod(keys, max(1, len(self.keys)))
         return row, place, shared
