@@ -1,6 +1,7 @@
 from pipeline.check.audit import check_index as check_index
 from pipeline.config import RunConfig as RunConfig
 from pipeline.data.dataset import open_dataset as open_dataset
+from pipeline.directions.find import find_directions as find_directions
 from pipeline.errors import MaxactError as MaxactError
 from pipeline.explain.explain import explain_photographs as explain_photographs
 from pipeline.images.preprocess import Preprocess as Preprocess

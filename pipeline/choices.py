@@ -9,6 +9,7 @@ __all__ = [
     "Compile",
     "Decoder",
     "Device",
+    "DirectionMethod",
     "Keep",
     "Kind",
     "MemoryFormat",
@@ -36,6 +37,9 @@ Compile = Literal["auto", "on", "off"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
+
+DirectionMethod = Literal["pca", "nmf", "kmeans"]
+"""How directions of a layer are found on the indexed images."""
 
 Keep = Literal["patches"]
 """What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""

@@ -26,7 +26,7 @@ ORDER = {
         ("cli",),
         ("check",),
         ("runs",),
-        ("engines", "explain"),
+        ("directions", "engines", "explain"),
         ("naming", "query", "stream"),
         ("layers", "state"),
         ("networks", "data"),

@@ -53,6 +53,7 @@ ALSO: dict[Command, Words] = {
     ("sheets",): ["--layer", "late", "--units", "0"],
     ("prior", "train"): ["--steps", "1", "--size", "16"],
     ("layers",): [NETWORK],
+    ("directions",): ["-n", "2", "--output", "directions.safetensors"],
 }
 """Options that make a right call quick, or right."""
 

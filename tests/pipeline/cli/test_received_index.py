@@ -43,16 +43,17 @@ WORDS = {
     "project": ("--layer", LAYER, "--units", "1"),
     "atlas": ("--layer", LAYER, "--units", "1"),
     "explain": ("00001", "--layer", LAYER),
+    "directions": ("--layer", LAYER, "-n", "2", "--output", "directions.safetensors"),
     "check": (),
     "repair": (),
     "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train", "explain")
+NETWORK = ("check", "render", "project", "prior train", "explain", "directions")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas", "explain")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
 
 
