@@ -33,6 +33,9 @@ NEIGHBOURS = 8
 MIN_SHARED = 3
 """Images that two units must have in both lists to be called similar."""
 
+BEST_RECIPE = "typical"
+"""The recipe whose pictures explain most, see bench/README.md."""
+
 STATISTICS = "SELECT * FROM units WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit"
 
 STRATA = """
@@ -139,9 +142,7 @@ def collect_layer(
                 histogram=tuple(
                     (row["lower"], row["upper"], row["images"]) for row in found["histogram"][unit]
                 ),
-                renderings=tuple(
-                    sorted(renders.get(unit, ()), key=lambda row: (row.status not in GOOD, *row.key))
-                ),
+                renderings=tuple(sorted(renders.get(unit, ()), key=_order)),
                 names=tuple(
                     UnitName(
                         row["concept"], row["source"], row["correlation"], row["held_out"], row["images"]
@@ -153,6 +154,11 @@ def collect_layer(
             for unit in units
         ),
     )
+
+
+def _order(row: Rendered) -> tuple[object, ...]:
+    """Successful renderings first, and among them those of the recipe that explains most."""
+    return (row.status not in GOOD, row.recipe != BEST_RECIPE, *row.key)
 
 
 def _has_names(index: Index) -> bool:

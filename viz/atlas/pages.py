@@ -16,7 +16,7 @@ from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
 from viz.atlas.comparison import Comparison
-from viz.atlas.content import LayerContent
+from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.copies import Projections
 from viz.atlas.data import sort_orders
 from viz.atlas.links import Links
@@ -97,6 +97,7 @@ class Pages:
     ) -> None:
         self.site, self.layers, self.links, self.comparison = site, layers, links, comparison
         self._projections = projections or {}
+        self._numbered: dict[int, dict[int, UnitContent]] = {}
         self._environment = Environment(
             loader=PackageLoader("viz.atlas"),
             autoescape=True,
@@ -172,7 +173,7 @@ class Pages:
             chart=plot_histogram(unit),
             before=units[number - 1] if number else None,
             after=units[number + 1] if number + 1 < len(units) else None,
-            shown={other.unit for other in units},
+            shown=self._by_number(place),
             on_card=on_card,
             projections=self._projections.get((unit.layer, unit.unit)),
             comparison=self.comparison,
@@ -180,6 +181,12 @@ class Pages:
             status_words=STATUS_WORDS,
             masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
         )
+
+    def _by_number(self, place: int) -> dict[int, UnitContent]:
+        """The units of the layer at a place, by their numbers."""
+        if place not in self._numbered:
+            self._numbered[place] = {unit.unit: unit for unit in self.layers[place].units}
+        return self._numbered[place]
 
     def sql(self) -> tuple[str, str]:
         """Address and text of the page with the SQL behind the panels."""

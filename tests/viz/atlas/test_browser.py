@@ -326,6 +326,9 @@ def test_everything_is_printed(page: Page, site: Site) -> None:
             window.printed = [...document.querySelectorAll("#units > li")].map(item => item.id);
         })"""
     )
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
     page.pdf()
     assert page.evaluate("window.printed") == [f"u{unit}" for unit in range(12)]
     assert len(units(page)) < 12
