@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.errors import StoreError
 from pipeline.state import statistics as stats
 from pipeline.state.label_sums import HALVES, LabelSums
 from pipeline.state.part import Part, ShardRecord
@@ -78,6 +79,21 @@ def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, columns)
 
 
+def _label_table(folder: Path) -> pa.Table:
+    """The table of labels of a part.
+
+    Raises:
+        StoreError: when it cannot be read, or is of an earlier version.
+    """
+    labels = store.read_table(folder / "labels.parquet")
+    if "images_0" not in labels.column_names:
+        raise StoreError(
+            f"{folder} was written by an earlier version, without sums per half of the images; index again "
+            "with --fresh, or use the maxact that wrote it"
+        )
+    return labels
+
+
 def _label_sums(labels: pa.Table, state: pa.Table, units: int) -> LabelSums:
     halves = range(HALVES)
     return LabelSums(
@@ -96,11 +112,11 @@ def read_label_sums(folder: Path, units: int) -> LabelSums:
         units: of all layers together.
 
     Raises:
-        StoreError: when a table cannot be read.
+        StoreError: when a table cannot be read, or is of an earlier version.
     """
+    labels = _label_table(folder)
     columns = [f"squares_{half}" for half in range(HALVES)]
-    state = store.read_table(folder / "state.parquet", columns=columns)
-    return _label_sums(store.read_table(folder / "labels.parquet"), state, units)
+    return _label_sums(labels, store.read_table(folder / "state.parquet", columns=columns), units)
 
 
 def read_part(
@@ -122,7 +138,8 @@ def read_part(
     def table(name: str) -> pa.Table:
         return store.read_table(folder / f"{name}.parquet")
 
-    state, counts, labels, sample = map(table, ("state", "histogram", "labels", "sample"))
+    labels = _label_table(folder)
+    state, counts, sample = map(table, ("state", "histogram", "sample"))
     histogram = np.zeros((units, stats.BUCKETS), np.int64)
     histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
 

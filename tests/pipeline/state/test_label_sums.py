@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.shard import Sample
+from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
 from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
+from pipeline.state.part import Part
+from pipeline.state.part_tables import read_label_sums, read_part, tables_of
+from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
 
 
@@ -115,3 +122,14 @@ def test_selectivity_is_that_of_the_paper() -> None:
 def test_selectivity_needs_two_labels() -> None:
     index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2, np.float32))
     assert np.isnan(index).all()
+
+
+def test_a_part_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    part = Part.empty(3, 2)
+    for name, table in tables_of(part).items():
+        if name == "labels":
+            table = table.select(["label"])
+        write_table(tmp_path / f"{name}.parquet", table.schema, [table])
+    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: read_label_sums(tmp_path, 3)):
+        with pytest.raises(StoreError, match=r"earlier version.*--fresh"):
+            read()
