@@ -5,7 +5,8 @@ A layer is a module, named by its dotted name, or one of its runs or of its tens
 
     map        (image, unit, y, x)
     map_last   (image, y, x, unit)
-    tokens     (image, token, unit)   prefix tokens (class, registers) come before the grid
+    tokens     (image, token, unit)   prefix tokens (class, registers) come before the grid, and others
+                                      (detection tokens) after it
     vector     (image, unit)
 """
 
@@ -28,6 +29,7 @@ from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.extra_modules import Directions
 from pipeline.networks.network import Network, grey_input, noise_input
+from pipeline.networks.part_places import special_tokens
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
@@ -50,9 +52,19 @@ def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
     return 0, 1, tokens
 
 
-def _tokens_before(tokens: int, height: int, width: int) -> int | None:
+def _grid_between(tokens: int, height: int, width: int, special: tuple[int, int]) -> tuple[int, int, int]:
+    """As `_token_grid`, of a network that says how many tokens are before and after its grid."""
+    before, after = special
+    if 0 < after < tokens:
+        found = _token_grid(tokens - after, height, width)
+        if found[0] == before:
+            return found
+    return _token_grid(tokens, height, width)
+
+
+def _tokens_before(tokens: int, height: int, width: int, special: tuple[int, int]) -> int | None:
     """Number of tokens before a grid of the input's aspect ratio; None if there is no such grid."""
-    prefix, rows, columns = _token_grid(tokens, height, width)
+    prefix, rows, columns = _grid_between(tokens, height, width, special)
     return prefix if tokens > 1 and rows * width == columns * height else None
 
 
@@ -78,7 +90,7 @@ AXES: dict[Kind, int] = {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}
 """Number of axes of each kind's output, without the batch axis."""
 
 
-def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer:
+def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None, special: tuple[int, int]) -> Layer:
     """A layer with its units and grid; its receptive field is set to the whole input."""
     height, width = preprocess.height, preprocess.width
     fits = kind is not None and AXES[kind] == len(call.shape)
@@ -90,7 +102,7 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
     elif found == "map_last":
         rows, columns, units = call.shape
     elif found == "tokens":
-        prefix, rows, columns = _token_grid(call.shape[0], height, width)
+        prefix, rows, columns = _grid_between(call.shape[0], height, width, special)
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
@@ -105,13 +117,13 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions)]
     if network.default_layers:
         defaults = match_layers(network.default_layers, calls, names, ())
-    size = network.preprocess.height, network.preprocess.width
-    calls |= missing_parts(module, calls, lambda tokens: _tokens_before(tokens, *size))
+    size, special = (network.preprocess.height, network.preprocess.width), special_tokens(module)
+    calls |= missing_parts(module, calls, lambda tokens: _tokens_before(tokens, *size, special))
     offered = Offered.of(calls)
     defaults = [part for name in defaults for part in (offered.maps.get(name) or (name,))]
     # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
     chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
-    layers = [_shape_layer(offered.calls[name], network.preprocess, kind) for name in chosen]
+    layers = [_shape_layer(offered.calls[name], network.preprocess, kind, special) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 
-__all__ = ["PART", "find_place", "has_class_token", "part_names"]
+__all__ = ["PART", "find_place", "has_class_token", "part_names", "special_tokens"]
 
 PART = re.compile(
-    r"cls|(register|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|gate|value|from_cls|from_all"
+    r"cls|(register|suffix|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|gate|value|from_cls|from_all"
     r"|\[[qkv]+\]|from_\*",
     re.ASCII,
 )
@@ -24,6 +24,7 @@ _PROJECTED = re.compile(r"(to_)?(q|k|v|query|key|value)(_proj|_lin|_linear)?", r
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 _REGISTERS = ("reg_token", "reg_tokens", "register_tokens")
+_AFTER_THE_GRID = ("detection_tokens", "det_token", "det_tokens")
 _HEADS = ("num_heads", "num_attention_heads")
 
 
@@ -43,7 +44,13 @@ def part_names(module: nn.Module, name: str, last: str) -> Iterator[str]:
         yield last
         return
     kind = last[:-1]
-    count = _registers(module) if kind == "register" else _heads(module, name) if kind == "head" else 0
+    count = 0
+    if kind == "register":
+        count = _tokens(module, _REGISTERS)
+    elif kind == "suffix":
+        count = _tokens(module, _AFTER_THE_GRID)
+    elif kind == "head":
+        count = _heads(module, name)
     yield from (f"{kind}{number}" for number in range(count))
 
 
@@ -57,7 +64,8 @@ def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tup
         last: name of the part, see `PART`.
 
     Returns:
-        Its number, and the number of parts of equal size along the last axis; 0 for a token.
+        Its number, negative if counted from the end, and the number of parts of equal size along the last
+        axis; 0 for a token.
 
     Raises:
         LayerError: when the module has no such part.
@@ -73,10 +81,15 @@ def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tup
             raise LayerError(f"layer {name}.cls: the network has no class token")
         return 0, 0
     if kind == "register":
-        count = _registers(module)
+        count = _tokens(module, _REGISTERS)
         if number >= count:
             raise LayerError(f"layer {name}.{last}: the network has {count} register tokens")
         return int(has_class_token(module)) + number, 0
+    if kind == "suffix":
+        count = _tokens(module, _AFTER_THE_GRID)
+        if number >= count:
+            raise LayerError(f"layer {name}.{last}: the network has {count} tokens after the grid")
+        return number - count, 0
     if kind == "head":
         _refuse_headless(module, name, last)
         count = _heads(module, name)
@@ -135,9 +148,15 @@ def has_class_token(module: nn.Module) -> bool:
     return next(_parameters(module, _CLASS_TOKENS), None) is not None
 
 
-def _registers(module: nn.Module) -> int:
-    """Number of register tokens."""
-    return next((tensor.shape[-2] for tensor in _parameters(module, _REGISTERS) if tensor.dim() > 1), 0)
+def special_tokens(module: nn.Module) -> tuple[int, int]:
+    """Number of tokens before and after the grid of a network, as its parameters' names say."""
+    before = int(has_class_token(module)) + _tokens(module, _REGISTERS)
+    return before, _tokens(module, _AFTER_THE_GRID)
+
+
+def _tokens(module: nn.Module, names: tuple[str, ...]) -> int:
+    """Number of tokens in a parameter of one of these names."""
+    return next((tensor.shape[-2] for tensor in _parameters(module, names) if tensor.dim() > 1), 0)
 
 
 def _parameters(module: nn.Module, names: tuple[str, ...]) -> Iterator[Tensor]:

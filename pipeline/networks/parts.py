@@ -1,6 +1,7 @@
 """Parts of a module's output that are layers of their own: tokens, chunks of channels, attention patterns.
 
     NAME.cls, NAME.register0, NAME.token7   one token, as a vector
+    NAME.suffix0                            one of the tokens after the grid
     NAME.q, NAME.k, NAME.v                  the thirds of a projection to queries, keys and values
     NAME.gate, NAME.value                   the halves of a gated MLP's first projection
     NAME.head3                              one head of an attention's queries, keys, values or output
@@ -31,7 +32,7 @@ class Part(nn.Module):
     """Outputs a part of a tensor.
 
     Args:
-        index: of the part.
+        index: of the part; of a token also negative, from the end.
         count: parts of equal size along the last axis; 0 for a token, of which `index` is the number.
     """
 
@@ -43,7 +44,7 @@ class Part(nn.Module):
         """Whether a tensor has this part."""
         if self.count:
             return tensor.shape[-1] % self.count == 0
-        return tensor.dim() == 3 and tensor.shape[1] > self.index
+        return tensor.dim() == 3 and -tensor.shape[1] <= self.index < tensor.shape[1]
 
     def forward(self, tensor: Tensor) -> Tensor:
         """(image, unit) of a token, else the same axes with fewer units."""

@@ -332,6 +332,41 @@ def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
     assert all(np.isfinite(row.activation) for row in rows)
 
 
+class WithDetections(Transformer):
+    """A class token, a 4 x 4 grid of tokens, and five tokens after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 6))
+        self.detection_tokens = nn.Parameter(torch.randn(1, 5, 6))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).transpose(1, 2)
+        first, last = (part.expand(len(tokens), -1, -1) for part in (self.cls_token, self.detection_tokens))
+        tokens = torch.cat([first, tokens, last], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(tokens[:, -5:].mean(1))
+
+
+def test_tokens_after_the_grid() -> None:
+    net = network(WithDetections())
+    plain = copy.deepcopy(net)
+    names = ["blocks.0.down", "blocks.0.down.cls", "blocks.0.down.suffix*", "blocks.0.attn.from_cls"]
+    layers = {layer.name: layer for layer in choose_layers(net, names)}
+    grid = layers["blocks.0.down"]
+    assert (grid.prefix, grid.grid_h, grid.grid_w, grid.positions) == (1, 4, 4, "grid")
+    assert layers["blocks.0.attn.from_cls"].grid_h == 4
+    seen = outputs(net, tuple(layers.values()), images())
+    tokens = kept(plain, ["blocks.0.down"], images())["blocks.0.down"]
+    between = tokens[:, 1:17].transpose(1, 2).reshape(len(tokens), 6, 4, 4)
+    torch.testing.assert_close(seen["blocks.0.down"], between)
+    for number in range(5):
+        torch.testing.assert_close(seen[f"blocks.0.down.suffix{number}"][..., 0, 0], tokens[:, 17 + number])
+    with pytest.raises(LayerError, match="has 5 tokens after the grid"):
+        choose_layers(net, ["blocks.0.down.suffix5"], receptive_fields=False)
+
+
 def documented(column: int) -> list[str]:
     """The names in a column of the table in docs/networks.md, for the second block and third head."""
     text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
