@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.check.audit import check_index
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError
+from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.extra_modules import find_module
@@ -320,14 +323,26 @@ def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
     tars = write_tars(tmp_path / "data", [8])
     config = RunConfig(data=(str(tars[0]),), out=tmp_path / "out", layers=names, top=3, compile="off")
     run_index(config, network=net)
-    fresh = small_vit()
+    fresh, plain = small_vit(), small_vit()
+    with tarfile.open(tars[0]) as tar:
+        members = {member.name: tar.extractfile(member) for member in tar if not member.name.endswith("cls")}
+        files = {name: file.read() for name, file in members.items() if file is not None}
+    batch = plain.normalise(torch.stack([decode(file, plain.preprocess) for file in files.values()]))
+    wanted = kept(plain, ["blocks.0.attn.qkv", "blocks.1"], batch)
+    queries, keys, _ = wanted["blocks.0.attn.qkv"].split(12, -1)
+    looked = weights_by_definition(queries, keys, 3)[:, 0, 0, 1:]
+    expected = [keys[:, 1:, 4].amax(1), looked.amax(1), wanted["blocks.1"][:, 0, 0]]
     with open_index(tmp_path / "out") as index:
         assert [layer.name for layer in index.layers] == list(names)
         rows = render_index(index, get_recipe("fourier", {"steps": "2"}), units="1", network=fresh)
-        for layer in index.layers:
+        for layer, peaks in zip(index.layers, expected, strict=True):
             find_module(fresh.module, layer.name)
-            peaks = index.top(layer.name, 0, n=3)
-            assert [image.rank for image in peaks] == [1, 2, 3]
+            recorded = [image.activation for image in index.top(layer.name, 0, n=3)]
+            assert recorded == pytest.approx(
+                peaks.sort(descending=True).values[:3].tolist(), rel=1e-4, abs=1e-6
+            )
+    check = check_index(tmp_path / "out", sample=None, network=small_vit())
+    assert check.discrepancies == ()
     assert [row.layer for row in rows] == list(names)
     assert all(np.isfinite(row.activation) for row in rows)
 
