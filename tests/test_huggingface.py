@@ -49,6 +49,7 @@ hiera . hiera.encoder.stages.1.layers.0:tokens:8x8 classifier
 pvt_v2 . pvt_v2.encoder.layers.1.blocks.0:tokens:8x8 classifier
 swiftformer . swiftformer.encoder.network.2:map:8x8
 detr . model.backbone.model.encoder.stages.1.layers.0:map:8x8 model.encoder.layers.1
+yolos . encoder.layer.0:tokens:4x4 encoder.layer.1
 ijepa . layers.0:tokens:4x4 layers.1
 """
 """Family, the part of the saved model that is loaded, and some of its default layers; the first with
@@ -87,7 +88,7 @@ def by_plain_hooks(model: Any, part: str, layer: Layer, pixels: Tensor, argument
     hook.remove()
     (values,) = seen
     if layer.kind == "tokens":
-        stored = layer.position_order or range(layer.prefix, values.shape[1])
+        stored = layer.position_order or range(layer.prefix, layer.prefix + layer.grid_h * layer.grid_w)
         values = values[:, list(stored)].transpose(1, 2).unflatten(2, (layer.grid_h, layer.grid_w))
     return values[:, :, None, None] if layer.kind == "vector" else values
 

@@ -5,33 +5,32 @@ A layer is a module, named by its dotted name, or one of its runs or of its tens
 
     map        (image, unit, y, x)
     map_last   (image, y, x, unit)
-    tokens     (image, token, unit)   prefix tokens (class, registers) come before the grid
+    tokens     (image, token, unit)   prefix tokens (class, registers) come before the grid, and others
+                                      (detection tokens) after it
     vector     (image, unit)
 """
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
+from pipeline.layers.extra_layers import add_extra, missing_parts
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
 from pipeline.networks.dictionaries import Dictionary
-from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
+from pipeline.networks.extra_modules import Directions
 from pipeline.networks.network import Network, grey_input, noise_input
-from pipeline.networks.parts import PART, part_names
+from pipeline.networks.part_places import special_tokens
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
 
 __all__ = ["choose_layers"]
@@ -52,6 +51,22 @@ def _token_grid(tokens: int, height: int, width: int) -> tuple[int, int, int]:
             if not left_over and rows * width == columns * height:
                 return prefix, rows, columns
     return 0, 1, tokens
+
+
+def _grid_between(tokens: int, height: int, width: int, special: tuple[int, int]) -> tuple[int, int, int]:
+    """As `_token_grid`, of a network that says how many tokens are before and after its grid."""
+    before, after = special
+    if 0 < after < tokens:
+        found = _token_grid(tokens - after, height, width)
+        if found[0] == before:
+            return found
+    return _token_grid(tokens, height, width)
+
+
+def _tokens_before(tokens: int, height: int, width: int, special: tuple[int, int]) -> int | None:
+    """Number of tokens before a grid of the input's aspect ratio; None if there is no such grid."""
+    prefix, rows, columns = _grid_between(tokens, height, width, special)
+    return prefix if tokens > 1 and rows * width == columns * height else None
 
 
 def _is_channels_last(shape: tuple[int, ...], height: int, width: int) -> bool:
@@ -76,7 +91,7 @@ AXES: dict[Kind, int] = {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}
 """Number of axes of each kind's output, without the batch axis."""
 
 
-def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer:
+def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None, special: tuple[int, int]) -> Layer:
     """A layer with its units and grid; its receptive field is set to the whole input."""
     height, width = preprocess.height, preprocess.width
     fits = kind is not None and AXES[kind] == len(call.shape)
@@ -88,61 +103,28 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None) -> Layer
     elif found == "map_last":
         rows, columns, units = call.shape
     elif found == "tokens":
-        prefix, rows, columns = _token_grid(call.shape[0], height, width)
+        prefix, rows, columns = _grid_between(call.shape[0], height, width, special)
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
-
-
-def _add_extra(module: nn.Module, pattern: str) -> list[str]:
-    """Add the inputs and parts that a pattern matches; returns the names that it matches.
-
-    Before the name of a part, `*` stands for one component: `blocks.*.cls` is no token of what is inside the
-    blocks.
-    """
-    names = [name for name, _ in module.named_modules() if name]
-    base, _, last = pattern.rpartition(".")
-    if pattern in names:
-        return [pattern]
-    if last != INPUT and not PART.fullmatch(last):
-        return [name for name in fnmatch.filter(names, pattern) if _components(name, pattern)]
-    found = fnmatch.filter(names, base) if last == INPUT else _add_extra(module, base)
-    if not found and not any(letter in base for letter in "*?["):
-        find_module(module, base)  # says what is wrong with the name
-    added = []
-    for name in found:
-        if isinstance(module.get_submodule(name), Tap) and last == INPUT:
-            continue
-        for part in part_names(module, name, last):
-            try:
-                find_module(module, f"{name}.{part}")
-            except LayerError:
-                if name == base and part == last:
-                    raise
-            else:
-                added.append(f"{name}.{part}")
-    return added
-
-
-def _components(name: str, pattern: str) -> bool:
-    return "**" in pattern or name.count(".") == pattern.count(".")
 
 
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
     """The chosen layers with their shapes, found by one trial pass."""
     module = network.module
     for pattern in patterns:
-        if pattern.rpartition(".")[2] == INPUT or PART.fullmatch(pattern.rpartition(".")[2]):
-            _add_extra(module, pattern)
+        add_extra(module, pattern)
     calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions | Dictionary)]
     if network.default_layers:
         defaults = match_layers(network.default_layers, calls, names, ())
+    size, special = (network.preprocess.height, network.preprocess.width), special_tokens(module)
+    calls |= missing_parts(module, calls, lambda tokens: _tokens_before(tokens, *size, special))
     offered = Offered.of(calls)
     defaults = [part for name in defaults for part in (offered.maps.get(name) or (name,))]
     # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
     chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
-    layers = [_shape_layer(offered.calls[name], network.preprocess, kind) for name in chosen]
+    layers = [_shape_layer(offered.calls[name], network.preprocess, kind, special) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):

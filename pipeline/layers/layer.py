@@ -150,7 +150,7 @@ def unit_view(layer: Layer, output: Any) -> Tensor:
         return tensor.permute(0, 3, 1, 2)
     if layer.kind == "vector":
         return tensor[:, :, None, None]
-    tokens = tensor[:, layer.prefix :].transpose(1, 2)
+    tokens = tensor[:, layer.prefix : layer.prefix + layer.grid_h * layer.grid_w].transpose(1, 2)
     return tokens.view(len(tokens), -1, layer.grid_h, layer.grid_w)
 
 

@@ -8,9 +8,31 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import LayerError, did_you_mean
 from pipeline.networks.addresses import Address, parse_address
+from pipeline.networks.extra_modules import INPUT
+from pipeline.networks.part_places import PART
 from pipeline.networks.trace import Call
 
-__all__ = ["Offered", "match_layers"]
+__all__ = ["Offered", "is_extra", "match_layers", "of_one_depth"]
+
+
+def is_extra(pattern: str) -> bool:
+    """Whether a name or glob ends in that of an input or a part, see `pipeline.networks.parts`."""
+    last = pattern.rpartition(".")[2]
+    return last == INPUT or PART.fullmatch(last) is not None
+
+
+def of_one_depth(names: Sequence[str], pattern: str) -> list[str]:
+    """Of the names that a glob matches, those in which each `*` is one component.
+
+    Args:
+        names: that match.
+        pattern: the glob.
+
+    Returns:
+        All names if there is none of those, or if the glob contains `**`.
+    """
+    near = [name for name in names if name.count(".") == pattern.count(".")]
+    return list(names) if "**" in pattern or not near else near
 
 
 def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str], calls: Offered) -> list[str]:
@@ -23,6 +45,8 @@ def _matches(pattern: str, defaults: Sequence[str], names: Sequence[str], calls:
     if "@" in pattern or ":" in pattern:
         return list(dict.fromkeys(calls.aliases[name] for name in fnmatch.filter(calls.aliases, pattern)))
     matched = fnmatch.filter(names, pattern)
+    if is_extra(pattern):
+        matched = of_one_depth(matched, pattern)
     # Of a module with several maps, each is taken.
     return [part for name in matched for part in (calls.maps.get(name) or (name,))]
 

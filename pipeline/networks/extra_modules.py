@@ -24,7 +24,8 @@ from torch.nn import functional
 from pipeline.errors import LayerError, WeightsError, did_you_mean
 from pipeline.networks.dictionaries import Dictionary, is_dictionary, read_dictionary
 from pipeline.networks.hooks import add_hooks
-from pipeline.networks.parts import PART, Part, Pattern, attach_part, has_patterns, show_pattern, weights_of
+from pipeline.networks.part_places import PART
+from pipeline.networks.parts import Part, Pattern, attach_part, has_patterns, show_pattern, weights_of
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
 

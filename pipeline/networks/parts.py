@@ -1,6 +1,7 @@
 """Parts of a module's output that are layers of their own: tokens, chunks of channels, attention patterns.
 
     NAME.cls, NAME.register0, NAME.token7   one token, as a vector
+    NAME.suffix0                            one of the tokens after the grid
     NAME.q, NAME.k, NAME.v                  the thirds of a projection to queries, keys and values
     NAME.gate, NAME.value                   the halves of a gated MLP's first projection
     NAME.head3                              one head of an attention's queries, keys, values or output
@@ -14,8 +15,6 @@ other layer. The output of the network does not change.
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,33 +23,16 @@ from torch import Tensor, nn
 from pipeline.errors import LayerError
 from pipeline.networks.addresses import find_tensor
 from pipeline.networks.hooks import add_hooks
+from pipeline.networks.part_places import find_place, has_class_token
 
-__all__ = [
-    "PART",
-    "Part",
-    "Pattern",
-    "attach_part",
-    "has_patterns",
-    "part_names",
-    "show_pattern",
-    "weights_of",
-]
-
-PART = re.compile(
-    r"cls|(register|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|gate|value|from_cls|from_all", re.ASCII
-)
-"""Last component of the name of a part; `*` is any number."""
-
-_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
-_REGISTERS = ("reg_token", "reg_tokens", "register_tokens")
-_HEADS = ("num_heads", "num_attention_heads")
+__all__ = ["Part", "Pattern", "attach_part", "has_patterns", "show_pattern", "weights_of"]
 
 
 class Part(nn.Module):
     """Outputs a part of a tensor.
 
     Args:
-        index: of the part.
+        index: of the part; of a token also negative, from the end.
         count: parts of equal size along the last axis; 0 for a token, of which `index` is the number.
     """
 
@@ -58,16 +40,16 @@ class Part(nn.Module):
         super().__init__()
         self.index, self.count = index, count
 
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether a tensor has this part."""
+        if self.count:
+            return tensor.shape[-1] % self.count == 0
+        return tensor.dim() == 3 and -tensor.shape[1] <= self.index < tensor.shape[1]
+
     def forward(self, tensor: Tensor) -> Tensor:
         """(image, unit) of a token, else the same axes with fewer units."""
         if not self.count:
-            if tensor.dim() != 3 or tensor.shape[1] <= self.index:
-                raise LayerError(f"an output of shape {tuple(tensor.shape)} has no token {self.index}")
             return tensor[:, self.index]
-        if tensor.shape[-1] % self.count:
-            raise LayerError(
-                f"an output of shape {tuple(tensor.shape)} has no {self.count} parts of equal size"
-            )
         size = tensor.shape[-1] // self.count
         return tensor[..., self.index * size : (self.index + 1) * size]
 
@@ -89,22 +71,6 @@ class Pattern(nn.Module):
         return looked.transpose(1, 2)
 
 
-def part_names(module: nn.Module, name: str, last: str) -> Iterator[str]:
-    """The parts of one module that a last component with `*` stands for.
-
-    Args:
-        module: the network.
-        name: of the module that has them.
-        last: such as `head*`, or the name of one part.
-    """
-    if not last.endswith("*"):
-        yield last
-        return
-    kind = last[:-1]
-    count = _registers(module) if kind == "register" else _heads(module, name) if kind == "head" else 0
-    yield from (f"{kind}{number}" for number in range(count))
-
-
 def attach_part(module: nn.Module, name: str, owner: nn.Module, last: str) -> nn.Module:
     """Add a part to a module of a network.
 
@@ -112,18 +78,20 @@ def attach_part(module: nn.Module, name: str, owner: nn.Module, last: str) -> nn
         module: the network; changed in place.
         name: dotted name of the owner.
         owner: whose output, or whose attention pattern, is meant.
-        last: name of the part, see `PART`.
+        last: name of the part, see `pipeline.networks.part_places`.
 
     Raises:
         LayerError: when the owner has no such part.
     """
     if last in ("from_cls", "from_all"):
         part: nn.Module = Pattern(last == "from_cls")
-        if last == "from_cls" and not _has_class_token(module):
+        if last == "from_cls" and not has_class_token(module):
             raise LayerError(f"layer {name}.{last}: the network has no class token; use {name}.from_all")
-        _show_patterns_of(owner, name)
+        _show_patterns_of(owner, f"{name}.{last}")
     else:
-        part = Part(*_place(module, name, owner, last))
+        part = Part(*find_place(module, name, owner, last))
+        if last in ("q", "k", "v"):
+            _run_without_bias(module.get_submodule(name.rpartition(".")[0]), owner)
         if not any(isinstance(child, Part) for child in owner.children()):
             add_hooks(forward=[(owner, _show_parts)])
     if hasattr(owner, last):
@@ -132,88 +100,36 @@ def attach_part(module: nn.Module, name: str, owner: nn.Module, last: str) -> nn
     return part
 
 
-def _place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tuple[int, int]:
-    """Index and count of a part."""
-    found = PART.fullmatch(last)
-    assert found is not None
-    number = int(found["number"] or 0) if found["number"] != "*" else 0
-    kind = found[1] or last
-    if kind == "token":
-        return number, 0
-    if kind == "cls":
-        if not _has_class_token(module):
-            raise LayerError(f"layer {name}.cls: the network has no class token")
-        return 0, 0
-    if kind == "register":
-        count = _registers(module)
-        if number >= count:
-            raise LayerError(f"layer {name}.{last}: the network has {count} register tokens")
-        return int(_has_class_token(module)) + number, 0
-    if kind == "head":
-        count = _heads(module, name)
-        if number >= count:
-            why = f"its attention has {count} heads" if count else "it is in no attention"
-            raise LayerError(f"layer {name}.{last}: {why}")
-        return number, count
-    if kind in "qkv":
-        if getattr(owner, "out_features", 1) % 3 or not _own_heads(_parent(module, name)):
-            raise LayerError(
-                f"layer {name}.{last}: {name} is no projection to queries, keys and values together; "
-                "separate ones are modules of their own (`maxact layers NETWORK --layers '**'` lists them)"
-            )
-        return "qkv".index(kind), 3
-    gate_last = getattr(_parent(module, name), "gate_last", False)
-    return int((kind == "gate") == bool(gate_last)), 2
+def _run_without_bias(attention: nn.Module, owner: nn.Module) -> None:
+    """Make timm's attention of BEiT and EVA, which reads the weights of its projection, run it as a module.
 
-
-def _has_class_token(module: nn.Module) -> bool:
-    return next(_parameters(module, _CLASS_TOKENS), None) is not None
-
-
-def _registers(module: nn.Module) -> int:
-    """Number of register tokens."""
-    return next((tensor.shape[-2] for tensor in _parameters(module, _REGISTERS) if tensor.dim() > 1), 0)
-
-
-def _parameters(module: nn.Module, names: tuple[str, ...]) -> Iterator[Tensor]:
-    return (tensor for name, tensor in module.named_parameters() if name.rpartition(".")[2] in names)
-
-
-def _parent(module: nn.Module, name: str) -> nn.Module:
-    return module.get_submodule(name.rpartition(".")[0])
-
-
-def _heads(module: nn.Module, name: str) -> int:
-    """Number of heads of the attention that a module is, or is in; 0 if there is none."""
-    while name:
-        if heads := _own_heads(module.get_submodule(name)):
-            return heads
-        name = name.rpartition(".")[0]
-    return 0
-
-
-def _own_heads(owner: nn.Module) -> int:
-    for holder in (owner, getattr(owner, "config", None)):
-        for attribute in _HEADS:
-            if isinstance(found := getattr(holder, attribute, None), int):
-                return found
-    return 0
+    The attention then adds the biases, which are its own parameters, to the projection's output.
+    """
+    if getattr(attention, "q_bias", None) is None or not hasattr(attention, "qkv_bias_separate"):
+        return
+    setattr(attention, "qkv_bias_separate", True)  # noqa: B010
+    owner.__dict__["biased_by"] = attention  # not as a submodule; a copy of the network refers to its own
 
 
 def _show_parts(module: nn.Module, _inputs: Any, output: Any) -> None:
     tensor = find_tensor(output)
+    if tensor is None:
+        return
+    if (attention := module.__dict__.get("biased_by")) is not None:
+        tensor = tensor + torch.cat((attention.q_bias, attention.k_bias, attention.v_bias))
     for child in module.children():
-        if isinstance(child, Part) and tensor is not None:
+        if isinstance(child, Part) and child.fits(tensor):
             child(tensor)
 
 
-def _show_patterns_of(owner: nn.Module, name: str) -> None:
+def _show_patterns_of(owner: nn.Module, layer: str) -> None:
     """Make an attention compute its weights and show them; fused attention, which does not, is turned off."""
-    if any(isinstance(child, Pattern) for child in owner.children()):
+    if has_patterns(owner):
         return
     drop = getattr(owner, "attn_drop", None)
-    if isinstance(drop, nn.Module) and hasattr(owner, "fused_attn"):
-        setattr(owner, "fused_attn", False)  # noqa: B010
+    if isinstance(drop, nn.Module):
+        if hasattr(owner, "fused_attn"):
+            setattr(owner, "fused_attn", False)  # noqa: B010
         drop.__dict__["shown_in"] = owner  # not as a submodule; a copy of the network refers to its own
         add_hooks(pre=[(drop, _show_dropped)])
     elif isinstance(owner, nn.MultiheadAttention):
@@ -225,8 +141,8 @@ def _show_patterns_of(owner: nn.Module, name: str) -> None:
         add_hooks(forward=[(owner, _show_returned)])
     else:
         raise LayerError(
-            f"layer {name}.from_all: {name} ({type(owner).__name__}) is no attention of timm, transformers "
-            "or torch"
+            f"layer {layer}: a {type(owner).__name__} is no attention of timm, transformers or torch; see "
+            "docs/networks.md"
         )
 
 
@@ -238,8 +154,8 @@ def show_pattern(owner: nn.Module, weights: Tensor) -> None:
 
 
 def _show_dropped(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    owner: Any = module.__dict__["shown_in"]
-    show_pattern(owner, inputs[0])
+    if inputs[0].dim() == 4:
+        show_pattern(module.__dict__["shown_in"], inputs[0])
 
 
 def _show_returned(module: nn.Module, _inputs: Any, output: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.check.audit import check_index
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError
+from pipeline.images.decode import decode
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.extra_modules import find_module
@@ -145,6 +149,21 @@ def test_globs_name_one_component() -> None:
     assert [layer.name for layer in heads] == [
         f"blocks.{block}.attn.proj.input.head{head}" for block in range(2) for head in range(3)
     ]
+    found = [layer.name for layer in choose_layers(net, ["blocks.*.input"], receptive_fields=False)]
+    assert found == ["blocks.0.input", "blocks.1.input"]
+    inside = choose_layers(net, ["*.mlp.fc1.input"], receptive_fields=False)
+    assert [layer.name for layer in inside] == ["blocks.0.mlp.fc1.input", "blocks.1.mlp.fc1.input"]
+
+
+def test_a_glob_takes_what_has_the_part() -> None:
+    net = small_vit()
+    found = [layer.name for layer in choose_layers(net, ["**.cls"], receptive_fields=False)]
+    assert {"blocks.0.cls", "blocks.1.attn.qkv.cls", "norm.cls"} <= {*found}
+    assert "patch_embed.proj.cls" not in found, "a map"
+    with torch.no_grad():
+        net.module(pixels_of(net))
+    with pytest.raises(LayerError, match=r"no layer matches 'blocks\.0\.token"):
+        choose_layers(net, ["blocks.0.token*"], receptive_fields=False)
 
 
 def test_gate_and_value_of_a_gated_mlp() -> None:
@@ -175,6 +194,44 @@ def test_gate_and_value_of_a_gated_mlp() -> None:
         )
         gate, value = (seen[f"mlp.fc1.{part}"] for part in ("gate", "value"))
         torch.testing.assert_close(seen["mlp.fc2.input"], torch.sigmoid(gate) * value)
+
+
+@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224"])
+def test_queries_of_an_attention_that_does_not_run_its_projection(name: str) -> None:
+    side = 28 if name.startswith("eva") else 32
+    net = timm_network(name, img_size=side, embed_dim=16, depth=1, num_heads=2)
+    attn = net.module.blocks[0].attn
+    with torch.no_grad():
+        for bias in (attn.q_bias, attn.v_bias):
+            bias.copy_(torch.randn(16))
+    pixels, plain = pixels_of(net), copy.deepcopy(net)
+    layers = choose_layers(net, [f"blocks.0.attn.qkv.{part}" for part in ("[qv]", "k.head1")])
+    assert len(layers) == 3
+    seen = outputs(net, layers, pixels)
+    tokens = kept(plain, ["blocks.0.norm1"], pixels)["blocks.0.norm1"]
+    queries, keys, values = (tokens @ part.T for part in attn.qkv.weight.detach().chunk(3))
+    wanted = {"q": queries + attn.q_bias, "k.head1": keys[..., 8:], "v": values + attn.v_bias}
+    for layer in layers:
+        expected = as_view(wanted[layer.name.partition("qkv.")[2]], layer)
+        torch.testing.assert_close(seen[layer.name], expected.detach(), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(net.module(pixels), plain.module(pixels))
+    assert net.module.state_dict().keys() == plain.module.state_dict().keys()
+
+
+def test_class_token_that_joins_late() -> None:
+    net = timm_network("cait_xxs24_224", img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+    for name in ("blocks.0.cls", "blocks.0.attn.from_cls"):
+        with pytest.raises(LayerError, match=r"the 16 tokens of .* are a grid without it"):
+            choose_layers(net, [name], receptive_fields=False)
+    found = choose_layers(net, ["blocks*.0.cls", "blocks*.0.attn.from_*"], receptive_fields=False)
+    assert [layer.name for layer in found] == [
+        "blocks.0.attn.from_all",
+        "blocks_token_only.0.attn.from_cls",
+        "blocks_token_only.0.attn.from_all",
+        "blocks_token_only.0.cls",
+    ]
+    assert [layer.prefix for layer in found] == [0, 1, 1, 0]
 
 
 def test_queries_and_patterns_of_torchs_attention() -> None:
@@ -236,7 +293,12 @@ def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> Non
         ("blocks.0.attn.proj.input.head3", "its attention has 3 heads"),
         ("blocks.0.mlp.head0", "it is in no attention"),
         ("blocks.0.mlp.from_all", "is no attention of timm, transformers or torch"),
-        ("blocks.0.token99", "has no token 99"),
+        ("blocks.0.token99", r"it is not in the output of blocks.0, of shape \(17, 12\)"),
+        ("blocks.0.attn.head1", "is not divided into heads; .* as in blocks.0.attn.proj.input.head1"),
+        ("blocks.0.attn.qkv.head1", "is not divided into heads"),
+        ("blocks.0.attn.qkv.input.head1", "is not divided into heads"),
+        ("blocks.0.attn.gate", "is no projection to gate and value together"),
+        ("blocks.0.mlp.fc1.gate", "is no projection to gate and value together"),
         ("blocks.cls", "is a container; name a module inside it"),
         ("block.0.cls", "the network has no layer 'block.0'"),
     ],
@@ -261,13 +323,88 @@ def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
     tars = write_tars(tmp_path / "data", [8])
     config = RunConfig(data=(str(tars[0]),), out=tmp_path / "out", layers=names, top=3, compile="off")
     run_index(config, network=net)
-    fresh = small_vit()
+    fresh, plain = small_vit(), small_vit()
+    with tarfile.open(tars[0]) as tar:
+        members = {member.name: tar.extractfile(member) for member in tar if not member.name.endswith("cls")}
+        files = {name: file.read() for name, file in members.items() if file is not None}
+    batch = plain.normalise(torch.stack([decode(file, plain.preprocess) for file in files.values()]))
+    wanted = kept(plain, ["blocks.0.attn.qkv", "blocks.1"], batch)
+    queries, keys, _ = wanted["blocks.0.attn.qkv"].split(12, -1)
+    looked = weights_by_definition(queries, keys, 3)[:, 0, 0, 1:]
+    expected = [keys[:, 1:, 4].amax(1), looked.amax(1), wanted["blocks.1"][:, 0, 0]]
     with open_index(tmp_path / "out") as index:
         assert [layer.name for layer in index.layers] == list(names)
         rows = render_index(index, get_recipe("fourier", {"steps": "2"}), units="1", network=fresh)
-        for layer in index.layers:
+        for layer, peaks in zip(index.layers, expected, strict=True):
             find_module(fresh.module, layer.name)
-            peaks = index.top(layer.name, 0, n=3)
-            assert [image.rank for image in peaks] == [1, 2, 3]
+            recorded = [image.activation for image in index.top(layer.name, 0, n=3)]
+            assert recorded == pytest.approx(
+                peaks.sort(descending=True).values[:3].tolist(), rel=1e-4, abs=1e-6
+            )
+    check = check_index(tmp_path / "out", sample=None, network=small_vit())
+    assert check.discrepancies == ()
     assert [row.layer for row in rows] == list(names)
     assert all(np.isfinite(row.activation) for row in rows)
+
+
+class WithDetections(Transformer):
+    """A class token, a 4 x 4 grid of tokens, and five tokens after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 6))
+        self.detection_tokens = nn.Parameter(torch.randn(1, 5, 6))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).transpose(1, 2)
+        first, last = (part.expand(len(tokens), -1, -1) for part in (self.cls_token, self.detection_tokens))
+        tokens = torch.cat([first, tokens, last], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(tokens[:, -5:].mean(1))
+
+
+def test_tokens_after_the_grid() -> None:
+    net = network(WithDetections())
+    plain = copy.deepcopy(net)
+    names = ["blocks.0.down", "blocks.0.down.cls", "blocks.0.down.suffix*", "blocks.0.attn.from_cls"]
+    layers = {layer.name: layer for layer in choose_layers(net, names)}
+    grid = layers["blocks.0.down"]
+    assert (grid.prefix, grid.grid_h, grid.grid_w, grid.positions) == (1, 4, 4, "grid")
+    assert layers["blocks.0.attn.from_cls"].grid_h == 4
+    seen = outputs(net, tuple(layers.values()), images())
+    tokens = kept(plain, ["blocks.0.down"], images())["blocks.0.down"]
+    between = tokens[:, 1:17].transpose(1, 2).reshape(len(tokens), 6, 4, 4)
+    torch.testing.assert_close(seen["blocks.0.down"], between)
+    for number in range(5):
+        torch.testing.assert_close(seen[f"blocks.0.down.suffix{number}"][..., 0, 0], tokens[:, 17 + number])
+    with pytest.raises(LayerError, match="has 5 tokens after the grid"):
+        choose_layers(net, ["blocks.0.down.suffix5"], receptive_fields=False)
+
+
+def documented(column: int) -> list[str]:
+    """The names in a column of the table in docs/networks.md, for the second block and third head."""
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- parts -->")[2].partition("<!-- /parts -->")[0].strip().splitlines()[2:]
+    return [re.sub(r"([._])3\b", r"\g<1>1", row.split("|")[column + 1].strip(" `")) for row in table]
+
+
+def test_documented_names_are_those_of_timm_and_torchvision() -> None:
+    from torchvision.models import VisionTransformer
+
+    net = small_vit()
+    assert len(choose_layers(net, documented(1), receptive_fields=False)) == len(documented(1)) == 14
+    tower = VisionTransformer(32, 8, 2, 3, 12, 24, num_classes=3).eval()
+    found = choose_layers(network(tower, 32), documented(4), receptive_fields=False)
+    assert len(found) == len(documented(4))
+
+
+@pytest.mark.parametrize(("family", "column"), [("vit", 2), ("clip", 3)])
+def test_documented_names_are_those_of_transformers(family: str, column: int, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `hf` (transformers)")
+    from tests.fixtures.huggingface import save_model
+
+    save_model(family, tmp_path)
+    names = [name.replace("head2", "head1") for name in documented(column)]
+    found = choose_layers(load_network(f"hf:{tmp_path}"), names, receptive_fields=False)
+    assert len(found) == len(names) == 14
