@@ -81,6 +81,7 @@ OWN_MEANING = {
     "--batch": "renderings, or images",
     "--top": "images kept, or shown",
     "--precision": "of the network, or of gradient ascent",
+    "--method": "to find directions, or to project images",
 }
 """Options that mean something else in another command."""
 
