@@ -38,6 +38,9 @@ _MEMORY = "1GB"
 
 _IMAGES_PER_THREAD = 2_000_000
 
+_ROW_GROUP_ROWS = 1 << 13
+"""Rows of a row group of `images`: a query for a few of them decodes no more of each that has one."""
+
 _BANDS = ((0, 21), (21, 21), (42, 22))
 """First bit and number of bits. Two hashes that differ in two bits are equal in one band of three."""
 
@@ -123,7 +126,9 @@ def write_records(
         numbered = (rename_column(table, names) for table in numbered)
     errors = _in_order(commits, shards, "errors")
     return {
-        "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),
+        "images": store.write_table(
+            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=_ROW_GROUP_ROWS
+        ),
         "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
     }
 

@@ -360,6 +360,47 @@ def test_hub_and_shared_images_against_plain_counting(index: Index) -> None:
         assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))
 
 
+def test_a_result_as_a_relation_and_in_a_notebook(index: Index) -> None:
+    result = index.sql("SELECT layer, unit, 0.123456789 AS x, NULL AS n FROM units ORDER BY layer, unit")
+    relation = result.relation().filter("unit = 3").project("layer")
+    assert sorted(relation.fetchall()) == [("blocks.1",), ("head",), ("stem",)]
+    shown = index.sql("SELECT '<b>' AS \"a&b\", 0.123456789::DOUBLE AS x, NULL AS n")._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "a&amp;b" in shown
+    assert "<td>0.12346</td><td>-</td>" in shown
+    long = index.sql("SELECT unnest(range(250)) AS n")._repr_html_()
+    assert "<p>150 more rows</p>" in long
+    assert long.count("<tr>") == 101
+
+
+def test_a_result_as_a_frame_of_polars(index: Index) -> None:
+    polars = pytest.importorskip("polars")
+    frame = index.sql("SELECT layer, units FROM layers ORDER BY ordinal").pl()
+    assert isinstance(frame, polars.DataFrame)
+    assert frame.rows() == [("stem", 6), ("blocks.1", 12), ("head", 6)]
+
+
+def test_a_box_is_what_pillow_crops(index: Index) -> None:
+    (best, *_) = index.top("blocks.1", 3)
+    assert tuple(best.box) == (best.box.left, best.box.top, best.box.right, best.box.bottom)
+
+
+def test_many_units_at_once_are_as_one_by_one(index: Index) -> None:
+    """The numbers of few units are written into the query, those of many are bound."""
+    few = index.tops("blocks.1", range(12), n=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.query.index._FEW_UNITS", 2)
+        assert index.tops("blocks.1", range(12), n=3) == few
+    assert few == {unit: index.top("blocks.1", unit, n=3) for unit in range(12)}
+
+
+def test_the_units_of_an_image(index: Index) -> None:
+    rows = index.query("image_units", image=3, n=100).dicts()
+    everywhere = index.sql("SELECT layer, unit, rank FROM top WHERE image_id = 3 AND side = 'high'").rows
+    assert {(row["layer"], row["unit"], row["rank"]) for row in rows} == {*everywhere}
+    assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows)
+
+
 def test_a_result_as_an_arrow_table(index: Index) -> None:
     result = index.query("top_images", layer="head", unit=1, n=3)
     table = result.arrow()

@@ -20,12 +20,15 @@ from pipeline.query.named_queries import (
 from tests.fixtures.small_index import build_index
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "image_units": {"image": 3},
     "label_units": {"label": "bars"},
     "layer_histogram": {"layer": "blocks.1"},
+    "named_units": {"text": "disc"},
     "shared_images": {"layer": "blocks.1"},
     "top_images": {"layer": "blocks.1", "unit": 3},
     "unit_card": {"layer": "blocks.1", "unit": 3},
     "unit_labels": {"layer": "blocks.1", "unit": 3},
+    "unit_names": {"layer": "blocks.1", "unit": 0},
     "unit_strata": {"layer": "blocks.1", "unit": 3},
 }
 """Values of the parameters that have no default."""
