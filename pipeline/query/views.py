@@ -99,6 +99,8 @@ def create_views(
         StoreError: when a table cannot be read.
     """
     name = _quote_name(schema)
+    # A table's footer is read once, not in every query; DuckDB reads it again where a file has changed.
+    connection.execute("SET GLOBAL parquet_metadata_cache = true")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
     for table, columns in {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}.items():
         path = out / f"{table}.parquet"

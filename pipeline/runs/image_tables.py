@@ -123,7 +123,9 @@ def write_records(
         numbered = (rename_column(table, names) for table in numbered)
     errors = _in_order(commits, shards, "errors")
     return {
-        "images": store.write_table(out / "images.parquet", IMAGES, numbered, metadata=footer),
+        "images": store.write_table(
+            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=_ROWS
+        ),
         "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
     }
 
