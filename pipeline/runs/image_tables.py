@@ -36,6 +36,10 @@ Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 _MEMORY = "1GB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
 
+_ROWS = 8192
+"""Rows per row group of `images`: queries look up the few images of a unit's list, which lie anywhere in
+the table; smaller groups add more to the size of the file (`bench/query.py`)."""
+
 _IMAGES_PER_THREAD = 2_000_000
 
 _BANDS = ((0, 21), (21, 21), (42, 22))

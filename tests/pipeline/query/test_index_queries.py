@@ -20,9 +20,10 @@ from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, Usa
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
-from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.schemas import ERRORS, IMAGES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
+from pipeline.store.tables import read_table, write_table
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 
 TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
@@ -358,6 +359,42 @@ def test_hub_and_shared_images_against_plain_counting(index: Index) -> None:
         a, b = lists["blocks.1", pair["unit"]], lists["blocks.1", pair["other"]]
         assert pair["shared"] == len(a & b)
         assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))
+
+
+def test_the_units_of_an_image_against_the_lists(index: Index) -> None:
+    rows = index.query("image_units", image=5, n=1000).dicts()
+    listed = index.sql("SELECT layer, unit, rank FROM top WHERE side = 'high' AND image_id = 5").rows
+    assert {(row["layer"], row["unit"], row["rank"]) for row in rows} == set(listed)
+    assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows)
+    assert index.query("image_units", image=5, layer="head").dicts() == [
+        row for row in rows if row["layer"] == "head"
+    ]
+
+
+def test_hub_images_count_layers_and_share_as_plain_counting_does(index: Index) -> None:
+    rows = index.sql("SELECT layer, unit, image_id, rank FROM top WHERE side = 'high'").rows
+    units = {(layer, unit) for layer, unit, _, _ in rows}
+    for hub in index.query("hub_images", n=48).dicts():
+        mine = [row for row in rows if row[2] == hub["image_id"]]
+        assert hub["units"] == len(mine)
+        assert hub["share"] == pytest.approx(len(mine) / len(units))
+        assert hub["layers"] == len({layer for layer, *_ in mine})
+        assert hub["first"] == sum(rank == 1 for *_, rank in mine)
+
+
+def test_units_that_are_not_neighbours_come_back_alone(index: Index) -> None:
+    several = index.tops("blocks.1", [7, 2], n=3)
+    assert several == {unit: index.top("blocks.1", unit, n=3) for unit in (7, 2)}
+    assert index.tops("blocks.1", [], n=3) == {}
+
+
+def test_an_open_index_sees_a_table_that_was_replaced(out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    with open_index(copy) as opened:
+        rows = opened.sql("SELECT * FROM errors").rows
+        table = read_table(copy / "errors.parquet")
+        write_table(copy / "errors.parquet", ERRORS, [table, table])
+        assert opened.sql("SELECT * FROM errors").rows == rows * 2
 
 
 def test_a_result_as_an_arrow_table(index: Index) -> None:

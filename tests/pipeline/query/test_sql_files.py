@@ -20,6 +20,7 @@ from pipeline.query.named_queries import (
 from tests.fixtures.small_index import build_index
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "image_units": {"image": 0},
     "label_units": {"label": "bars"},
     "layer_histogram": {"layer": "blocks.1"},
     "shared_images": {"layer": "blocks.1"},
@@ -44,6 +45,7 @@ def test_the_queries_that_the_project_promises() -> None:
         "layer_overview",
         "label_units",
         "hub_images",
+        "image_units",
         "shared_images",
         "dead_units",
         "most_selective",
