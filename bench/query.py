@@ -1,180 +1,191 @@
-"""How long do questions to an index take?
+"""How fast does an index answer?
 
-    python bench/query.py [--rows 5000000] [--images 1280000] [--rounds 15]
+    python -m bench.query [--rows 5000000] [--images 1280000] [--rounds 15] [--keep FOLDER]
 
-Makes a synthetic index in a temporary folder: ten layers, 100 images on each list and both sides of each
-unit, so that 5 million rows of `top` are 25,000 units. Images are drawn uniformly, which is the worst case
-for finding one image's rows. Prints the median and the slowest round in milliseconds of wall time. A
-warm question is asked of an open index, of another unit or image each round, after one that is not
-counted; `cold` is a new process, `open` a new `Index` in a warm process.
+An index is written without a network: `--images` images, and units in ten layers with 64 highest and 64
+lowest peaks each, as many as give `--rows` rows of `top`. Images are drawn so that some are in many lists.
+The table has the median of `--rounds` calls in milliseconds after the first one, which is listed apart; the
+last row is a new process of `maxact top`, with its start.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from pipeline.image_id import image_id
+from pipeline.cli.output import print_page
+from pipeline.image_id import POSITION_BITS
 from pipeline.query.index import Index, open_index
-from pipeline.store.schemas import IMAGES, LAYERS, SCHEMAS, TOP
+from pipeline.runs.image_tables import IMAGES_ROW_GROUP
+from pipeline.store.schemas import IMAGES, SCHEMAS, TOP, UNITS
 from pipeline.store.tables import write_table
 from tests.fixtures.small_index import build_index, layer_record
 
-LAYER_COUNT = 10
-LIST = 100
-PER_SHARD = 1000
+TOP_K = 64
+LAYERS = 10
+GRID = 14
+SHARD = 10_000
+"""Images of a shard."""
 
 
-def image_ids(count: int) -> np.ndarray:
-    """Return int64 (count,): the numbers of the images, in rising order."""
-    return np.array([image_id(n // PER_SHARD, n % PER_SHARD) for n in range(count)], dtype=np.int64)
-
-
-def image_batches(numbers: np.ndarray) -> Iterator[pa.Table]:
-    """Yield the rows of `images`, a shard at a time."""
-    generator = np.random.default_rng(0)
-    for first in range(0, len(numbers), 100 * PER_SHARD):
-        ids = numbers[first : first + 100 * PER_SHARD]
-        rows = np.arange(first, first + len(ids))
-        columns = {
-            "image_id": ids,
-            "key": [f"n{n % 1000:08}/n{n % 1000:08}_{n}.JPEG" for n in rows],
-            "shard": [f"photographs/{n // PER_SHARD}" for n in rows],
-            "offset": rows * 110_000,
-            "bytes": generator.integers(20_000, 200_000, len(ids)),
-            "width": generator.integers(200, 800, len(ids)),
-            "height": generator.integers(200, 800, len(ids)),
-            "label": [f"n{n % 1000:08}" for n in rows],
-            "digest": generator.integers(-(2**62), 2**62, len(ids)),
-            "phash": generator.integers(-(2**62), 2**62, len(ids)),
-        }
-        nulls = {name: pa.nulls(len(ids)) for name in ("origin", "duplicate_of")}
-        table = pa.table({**columns, **nulls})
-        yield table.select(IMAGES.names).cast(IMAGES)
-
-
-def top_batches(rows: int, numbers: np.ndarray) -> Iterator[pa.Table]:
-    """Yield the rows of `top`, a hundred units at a time."""
-    generator = np.random.default_rng(1)
-    units = rows // (LAYER_COUNT * 2 * LIST)
-    for layer in range(LAYER_COUNT):
-        for first in range(0, units, 100):
-            mine = np.arange(first, min(first + 100, units))
-            count = len(mine) * 2 * LIST
-            shape = (len(mine), 2, LIST)
-            yield pa.table(
-                {
-                    "layer": pa.array([f"layer.{layer}"] * count),
-                    "unit": np.broadcast_to(mine[:, None, None], shape).ravel(),
-                    "side": pa.array((["high"] * LIST + ["low"] * LIST) * len(mine)),
-                    "rank": np.broadcast_to(np.arange(1, LIST + 1), shape).ravel(),
-                    "activation": -np.sort(-generator.gamma(2, 1, shape), axis=2).ravel(),
-                    "image_id": generator.choice(numbers, count),
-                    "y": generator.integers(0, 14, count),
-                    "x": generator.integers(0, 14, count),
-                }
-            ).cast(TOP)
-
-
-def make_index(folder: Path, rows: int, images: int) -> Path:
-    """Write a synthetic index under `folder` and return its path."""
+def write_index(folder: Path, rows: int, images: int) -> Path:
+    """Write the index; returns its folder."""
     out = build_index(folder)
-    numbers = image_ids(images)
-    units = rows // (LAYER_COUNT * 2 * LIST)
+    units = max(1, rows // (2 * TOP_K * LAYERS))
     layers = [
-        layer_record((f"layer.{n}", n, "map", units, 0, 14, 14, 99, 99, 16, -40)) for n in range(LAYER_COUNT)
+        layer_record((f"blocks.{n}", n, "map", units, 0, GRID, GRID, 95, 95, 16, -40)) for n in range(LAYERS)
     ]
-    write_table(out / "layers.parquet", LAYERS, [pa.Table.from_pylist(layers, schema=LAYERS)])
-    write_table(out / "images.parquet", IMAGES, image_batches(numbers))
-    write_table(out / "top.parquet", TOP, top_batches(rows, numbers))
-    for name in ("units", "strata", "classes", "histograms"):
+    write_table(out / "layers.parquet", SCHEMAS["layers"], [pa.Table.from_pylist(layers, SCHEMAS["layers"])])
+    write_table(out / "images.parquet", IMAGES, image_tables(images), row_group_rows=IMAGES_ROW_GROUP)
+    write_table(out / "top.parquet", TOP, top_tables(units, images))
+    write_table(out / "units.parquet", UNITS, unit_tables(units, images))
+    for name in ("strata", "classes", "histograms"):
         write_table(out / f"{name}.parquet", SCHEMAS[name], [SCHEMAS[name].empty_table()])
+    (out / "names.parquet").unlink()
+    run = json.loads((out / "run.json").read_text())
+    run["counts"] |= {"images": images, "units": LAYERS * units, "layers": LAYERS}
+    (out / "run.json").write_text(json.dumps(run))
     return out
 
 
-def timed(ask: Callable[[int], object], rounds: int) -> tuple[float, float]:
-    """Return the median and the slowest of `rounds` calls, in ms; the first call is not counted."""
-    ask(0)
-    times = []
-    for number in range(1, rounds + 1):
-        start = time.perf_counter()
-        ask(number)
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times), max(times)
+def image_ids(numbers: np.ndarray) -> np.ndarray:
+    """The image_id of the n-th image."""
+    ids: np.ndarray = (numbers // SHARD << POSITION_BITS) + numbers % SHARD
+    return ids
 
 
-def questions(index: Index, numbers: np.ndarray, units: int) -> dict[str, Callable[[int], object]]:
-    """Return the warm questions by name; their argument is the number of the round."""
+def image_tables(images: int) -> Iterator[pa.Table]:
+    """Rows of `images`, a shard at a time."""
+    generator = np.random.default_rng(0)
+    for first in range(0, images, SHARD):
+        numbers = np.arange(first, min(first + SHARD, images))
+        count = len(numbers)
+        columns = {
+            "image_id": image_ids(numbers),
+            "key": [f"n{n % 1000:08}/n{n % 1000:08}_{n}.JPEG" for n in numbers],
+            "shard": [f"train-{first // SHARD:04}.tar"] * count,
+            "offset": numbers % SHARD * 110_000,
+            "bytes": np.full(count, 110_000),
+            "width": np.full(count, 500),
+            "height": np.full(count, 375),
+            "label": [f"n{n % 1000:08}" for n in numbers],
+            "digest": generator.integers(-(1 << 62), 1 << 62, count),
+            "phash": generator.integers(-(1 << 62), 1 << 62, count),
+        }
+        filled = {name: columns.get(name, [None] * count) for name in IMAGES.names}
+        yield pa.table(filled).cast(IMAGES)
 
-    def unit(n: int) -> tuple[str, int]:
-        return f"layer.{n % LAYER_COUNT}", (n * 7919) % units
 
-    def driven(n: int) -> object:
-        image = int(numbers[(n * 104_729) % len(numbers)])
-        return index.query("image_units", image=image) if has_image_units() else index.sql(DRIVEN, i=image)
+def top_tables(units: int, images: int) -> Iterator[pa.Table]:
+    """Rows of `top`, a layer at a time."""
+    generator = np.random.default_rng(1)
+    for layer in range(LAYERS):
+        count = units * 2 * TOP_K
+        # Squares of uniform numbers: low image numbers are in many lists.
+        numbers = (generator.random(count) ** 2 * images).astype(np.int64)
+        rank = np.tile(np.arange(1, TOP_K + 1), 2 * units)
+        side = np.tile(np.repeat([0, 1], TOP_K), units)
+        yield pa.table(
+            {
+                "layer": [f"blocks.{layer}"] * count,
+                "unit": np.repeat(np.arange(units), 2 * TOP_K),
+                "side": pa.DictionaryArray.from_arrays(side.astype(np.int32), ["high", "low"]),
+                "rank": rank,
+                "activation": np.where(side == 0, 100.0 - rank, rank - 100.0),
+                "image_id": image_ids(numbers),
+                "y": generator.integers(0, GRID, count),
+                "x": generator.integers(0, GRID, count),
+            }
+        ).cast(TOP)
 
+
+def unit_tables(units: int, images: int) -> Iterator[pa.Table]:
+    """Rows of `units`."""
+    for layer in range(LAYERS):
+        values = {"layer": [f"blocks.{layer}"] * units, "unit": np.arange(units)}
+        numbers = {
+            "images": images,
+            "mean": 1.0,
+            "std": 1.0,
+            "min": -99.0,
+            "max": 99.0,
+            "active_fraction": 0.5,
+        }
+        columns = {
+            name: values.get(name, [numbers.get(name)] * units)  # type: ignore[call-overload]
+            for name in UNITS.names
+        }
+        yield pa.table(columns).cast(UNITS)
+
+
+def questions(units: int) -> dict[str, Callable[[Index, int], object]]:
+    """What is asked, of another layer and unit each time."""
     return {
-        "Index.top, 9 images": lambda n: index.top(*unit(n)),
-        "top_images, 16 images": lambda n: index.query("top_images", layer=unit(n)[0], unit=unit(n)[1]),
-        "`top` alone": lambda n: index.sql(ALONE, layer=unit(n)[0], unit=unit(n)[1]),
-        "units of an image": driven,
-        "hub_images": lambda n: index.query("hub_images"),
+        "Index.top, 9 images": lambda index, n: index.top(f"blocks.{n % LAYERS}", 37 * n % units, n=9),
+        "query top_images": lambda index, n: index.query(
+            "top_images", layer=f"blocks.{n % LAYERS}", unit=37 * n % units
+        ),
+        "query image_units": lambda index, n: index.query(
+            "image_units", image=int(image_ids(np.array([71 * n]))[0])
+        ),
+        "query hub_images": lambda index, n: index.query("hub_images"),
+        "query hub_images of a layer": lambda index, n: index.query(
+            "hub_images", layer=f"blocks.{n % LAYERS}"
+        ),
     }
 
 
-ALONE = "SELECT * FROM top WHERE layer = $layer AND unit = $unit AND side = 'high' AND rank <= 16"
-DRIVEN = "SELECT layer, unit, rank, activation FROM top WHERE image_id = $i AND side = 'high'"
+def milliseconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1e3
 
 
-def has_image_units() -> bool:
-    """Whether this version has the named query; older ones are asked in SQL."""
-    return (Path(__file__).resolve().parent.parent / "queries" / "image_units.sql").exists()
+def measure(out: Path, units: int, rounds: int) -> Iterator[tuple[str, float, float]]:
+    """Question, the first time, and the median of the others, in milliseconds."""
+    times = [milliseconds(lambda: open_index(out).close()) for _ in range(rounds + 1)]
+    yield "open_index", times[0], median(times[1:])
+    with open_index(out) as index:
+        for name, ask in questions(units).items():
+            times = [milliseconds(lambda n=n, ask=ask: ask(index, n)) for n in range(rounds + 1)]  # type: ignore[misc]
+            yield name, times[0], median(times[1:])
+    words = [sys.executable, "-m", "viz", "top", str(out), "blocks.3", "17"]
+    times = [
+        milliseconds(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL)) for _ in range(4)
+    ]
+    yield "maxact top, a process", times[0], median(times[1:])
 
 
 def main() -> None:
-    """Make the index and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--images", type=int, default=1_280_000)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, help="use the index that --make wrote here")
-    parser.add_argument("--make", action="store_true", help="write the index into --out and stop")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = given.out or Path(scratch)
-        if given.make or given.out is None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of `top`")
+    parser.add_argument("--images", type=int, default=1_280_000, help="rows of `images`")
+    parser.add_argument("--rounds", type=int, default=15, help="calls of each question")
+    parser.add_argument("--keep", type=Path, help="folder for the index; one that is there is used again")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.keep or Path(temporary)
+        out = folder / "index"
+        if not out.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            make_index(folder, given.rows, given.images)
-        if given.make:
-            return
-        out, units = folder / "index", given.rows // (LAYER_COUNT * 2 * LIST)
-        rounds = given.rounds
-        print("| question | median, ms | slowest, ms |\n|---|---|---|")
-        with open_index(out) as index:
-            for name, ask in questions(index, image_ids(given.images), units).items():
-                show(name, timed(ask, rounds))
-        show("open", timed(lambda _: open_index(out).close(), rounds))
-        command = [sys.executable, "-m", "pipeline", "top", str(out), "layer.3", "17", "--trust"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        run = lambda _: subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: E731
-        show("maxact top, cold", timed(run, 5))
-
-
-def show(name: str, times: tuple[float, float]) -> None:
-    """Print one row."""
-    print(f"| {name} | {times[0]:.1f} | {times[1]:.1f} |", flush=True)
+            out = write_index(folder, asked.rows, asked.images)
+        units = max(1, asked.rows // (2 * TOP_K * LAYERS))
+        print_page(f"{asked.rows:,} rows of top, {asked.images:,} images\n")
+        print_page("| question | first, ms | median, ms |\n|---|---|---|")
+        for name, first, usual in measure(out, units, asked.rounds):
+            print_page(f"| {name} | {first:.1f} | {usual:.1f} |")
 
 
 if __name__ == "__main__":

@@ -13,21 +13,20 @@
 --   layers                    number of layers to which these units belong
 --   first                     number of units that list it first
 WITH listed AS (
-    SELECT image_id, layer, unit, rank FROM top
+    SELECT image_id, layer, rank FROM top
     WHERE side = $side AND ($layer IS NULL OR layer = $layer)
 ), counted AS (
-    -- Layers are counted afterwards, for the chosen images only, which takes less time.
     SELECT image_id, count(*) AS units, count(*) FILTER (rank = 1) AS first
     FROM listed GROUP BY image_id
     ORDER BY units DESC, first DESC, image_id
     LIMIT $n
 ), spread AS (
     SELECT image_id, count(DISTINCT layer) AS layers
-    FROM listed JOIN counted USING (image_id) GROUP BY image_id
+    FROM listed WHERE image_id IN (SELECT image_id FROM counted) GROUP BY image_id
 )
 SELECT
     image_id, images.key, images.label, counted.units,
-    counted.units / (SELECT count(*) FROM (SELECT DISTINCT layer, unit FROM listed)) AS share,
+    counted.units / (SELECT count(*) FROM listed WHERE rank = 1) AS share,
     spread.layers, counted.first
 FROM counted JOIN spread USING (image_id) JOIN images USING (image_id)
 ORDER BY counted.units DESC, counted.first DESC, image_id

@@ -22,6 +22,7 @@
 --   best_key                  name of the image with the highest peak
 --   best_label                label of that image
 --   top_labels                labels of the top images with counts, most frequent first
+--   names                     concepts that explain the peaks, with held-out correlations
 WITH best AS (
     SELECT key, label FROM patches
     WHERE layer = $layer AND unit = $unit AND side = 'high' AND rank = 1
@@ -37,7 +38,11 @@ SELECT
     (SELECT key FROM best) AS best_key,
     (SELECT label FROM best) AS best_label,
     (SELECT string_agg(label || ' ' || images, ', ' ORDER BY images DESC, label) FROM counted)
-        AS top_labels
+        AS top_labels,
+    (
+        SELECT string_agg(format('{} {:.2f}', concept, held_out), ', ' ORDER BY rank) FROM names
+        WHERE layer = $layer AND unit = $unit
+    ) AS names
 FROM units LEFT JOIN class_names USING (layer, unit)
 WHERE units.layer = $layer AND units.unit = $unit
 ORDER BY units.layer, units.unit

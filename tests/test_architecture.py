@@ -27,7 +27,7 @@ ORDER = {
         ("check",),
         ("runs",),
         ("engines", "explain"),
-        ("query", "stream"),
+        ("naming", "query", "stream"),
         ("layers", "state"),
         ("networks", "data"),
         ("images", "store", "config", "devices"),

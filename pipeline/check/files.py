@@ -1,7 +1,7 @@
 """Verifies every file of an index by its recorded digest, without the dataset and the network.
 
 Digests of the tables are in run.json, those of a part's tables in its commit file, those of renderings
-in renders.parquet. run.json, commit files, renderings' table and priors carry their own.
+in renders.parquet. run.json, commit files, the tables of names and renderings, and priors carry their own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.progress import Reporter, Silent
+from pipeline.runs.names import names_damage
 from pipeline.state.commit_file import read_commit
 from pipeline.store.atlas_record import atlas_files
 from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
-from pipeline.store.layout import THUMBNAILS_TABLE
+from pipeline.store.layout import NAMES_TABLE, THUMBNAILS_TABLE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
@@ -75,6 +76,7 @@ def check_files(out: Path | str, *, reporter: Reporter | None = None) -> FileRep
     reporter, files = reporter or Silent(), _Files(Path(out))
     files.add_run()
     files.add_parts()
+    files.add_names()
     files.add_renderings()
     files.add_priors()
     damaged: dict[Path, str] = dict(files.damaged)
@@ -163,6 +165,14 @@ class _Files:
             self.known |= {commit.folder / f"{table}.parquet" for table in commit.tables}
             self.checks.append(commit.find_damage)
 
+    def add_names(self) -> None:
+        """The table of names."""
+        path = self.out / NAMES_TABLE
+        if path.is_file() or self.run.get("status") == "complete":
+            self.checks.append(partial(_examine, path, lambda path: _names_problem(path.parent)))
+        if path.is_file():
+            self.known.add(path)
+
     def add_renderings(self) -> None:
         """The table of renderings and its pictures."""
         path, folder = self.out / "renders.parquet", self.out / "renders"
@@ -205,6 +215,14 @@ class _Files:
 def _examine(path: Path, find: Callable[[Path], str | None]) -> Iterator[Damage]:
     if what := find(path):
         yield path, what
+
+
+def _names_problem(out: Path) -> str | None:
+    try:
+        what = names_damage(out)
+    except StoreError as error:
+        return str(error)
+    return what and (what if what == "is missing" else _CHANGED)
 
 
 def _picture_damage(path: Path, *, sha256: str | None) -> str | None:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.choices import Side
-from pipeline.cli import indexing
+from pipeline.cli import indexing, naming
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
@@ -27,6 +27,8 @@ from pipeline.cli.options import (
     MAX_COUNT,
     AsCsv,
     AsJson,
+    At,
+    Dictionary,
     Directions,
     Input,
     Kind,
@@ -35,6 +37,7 @@ from pipeline.cli.options import (
     SafeCsv,
     TimeLimit,
     Trust,
+    all_directions,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
@@ -147,6 +150,7 @@ def maxact(
 
 
 indexing.register(app)
+naming.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -187,6 +191,8 @@ def layers(
     ] = "random",
     input: Input = None,
     directions: Directions = None,
+    dictionary: Dictionary = None,
+    at: At = None,
     kind: Kind = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -204,7 +210,8 @@ def layers(
     from pipeline.layers.layer import LISTED, listed
     from pipeline.networks.network import load_network
 
-    loaded = load_network(network, weights=weights, input=input or (), directions=directions or ())
+    added = all_directions(directions, dictionary, at)
+    loaded = load_network(network, weights=weights, input=input or (), directions=added)
     for note in loaded.notes:
         print_line(note, error=True)
     found = choose_layers(
@@ -245,8 +252,10 @@ def top(
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
         named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-    if named:
-        print_line(f"{named} of {layer}", error=True)
+        concepts = [row[1] for row in index.query("unit_names", layer=layer, unit=chosen).rows]
+    if named or concepts:
+        words = f", named {', '.join(concepts)}" if concepts else ""
+        print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
     if why and (result.rows or as_json or as_csv or safe_csv):
         print_line(why, error=True)
     _print(
@@ -328,7 +337,7 @@ def sql(
     safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    class_names, histograms, errors, renders and preprocess.
+    class_names, names, histograms, errors, renders and preprocess.
 
     The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
 

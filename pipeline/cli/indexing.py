@@ -13,7 +13,9 @@ from pipeline.cli.options import (
     INDEX,
     MAX_COUNT,
     AsJson,
+    At,
     Device,
+    Dictionary,
     Directions,
     IndexedNetwork,
     Input,
@@ -26,6 +28,7 @@ from pipeline.cli.options import (
     Out,
     Seed,
     Trust,
+    all_directions,
     cache_folder,
 )
 from pipeline.cli.output import print_line, write_rows
@@ -57,6 +60,8 @@ def index(
     layers: LayerGlobs = None,
     input: Input = None,
     directions: Directions = None,
+    dictionary: Dictionary = None,
+    at: At = None,
     kind: Kind = None,
     top: Annotated[
         int, typer.Option(help="Images to keep per unit, of the highest and of the lowest activations.")
@@ -121,6 +126,7 @@ def index(
     Examples:
       maxact index demo --out out/demo
       maxact index /data/imagenet/train --network torchvision:resnet50 --layers 'layer4*' -o out/r50
+      maxact index demo --network timm:vit_base_patch16_224 --dictionary sae/ --at blocks.8 -o out/sae
       maxact index 'https://host/train-{0000..0146}.tar' --network timm:convnext_tiny -o out/cx
     """
     from pipeline.config import RunConfig
@@ -132,7 +138,7 @@ def index(
         network=network,
         weights=weights,
         input=input or (),
-        directions=directions or (),
+        directions=all_directions(directions, dictionary, at),
         kind=kind,
         layers=layers or (),
         top=top,

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline import choices
+from pipeline.errors import UsageError
 
 __all__ = [
     "ASK",
@@ -22,7 +23,9 @@ __all__ = [
     "MAX_SEED",
     "AsCsv",
     "AsJson",
+    "At",
     "Device",
+    "Dictionary",
     "Directions",
     "IndexedNetwork",
     "Input",
@@ -39,6 +42,7 @@ __all__ = [
     "TimeLimit",
     "Trust",
     "Units",
+    "all_directions",
     "cache_folder",
     "new_folder",
 ]
@@ -125,6 +129,18 @@ Directions = Annotated[
         show_default=False,
     ),
 ]
+Dictionary = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|FOLDER",
+        help="Sparse autoencoder whose features become units of an extra layer; needs --at.",
+        show_default=False,
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(metavar="LAYER", help="Layer that the dictionary encodes.", show_default=False),
+]
 Kind = Annotated[
     choices.Kind | None,
     typer.Option(
@@ -169,6 +185,18 @@ TimeLimit = Annotated[
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]
+
+
+def all_directions(given: list[str] | None, dictionary: str | None, at: str | None) -> list[str]:
+    """The values of --directions, and --dictionary and --at in the same form, LAYER=FILE.
+
+    Raises:
+        UsageError: when one of the two is missing.
+    """
+    if (dictionary is None) != (at is None):
+        missing, there = ("--at LAYER", "--dictionary") if at is None else ("--dictionary FILE", "--at")
+        raise UsageError(f"{there} needs {missing}")
+    return [*(given or []), *([] if dictionary is None else [f"{at}={dictionary}"])]
 
 
 def cache_folder() -> Path | None:

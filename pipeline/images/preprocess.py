@@ -8,7 +8,7 @@ are the same geometry for one image in Python and for all images of an index in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +29,10 @@ class Box:
     top: float
     right: float
     bottom: float
+
+    def __iter__(self) -> Iterator[float]:
+        """Left, top, right, bottom, as Pillow's `Image.crop` takes them."""
+        return iter((self.left, self.top, self.right, self.bottom))
 
 
 @dataclass(frozen=True, slots=True)

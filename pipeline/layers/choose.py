@@ -28,6 +28,7 @@ from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
+from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.extra_modules import INPUT, Directions, Tap, find_module
 from pipeline.networks.network import Network, grey_input, noise_input
 from pipeline.networks.parts import PART, part_names
@@ -134,7 +135,7 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
-    directions = [name for name, part in module.named_modules() if isinstance(part, Directions)]
+    directions = [name for name, part in module.named_modules() if isinstance(part, Directions | Dictionary)]
     if network.default_layers:
         defaults = match_layers(network.default_layers, calls, names, ())
     offered = Offered.of(calls)

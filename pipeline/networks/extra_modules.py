@@ -2,7 +2,8 @@
 
     NAME.input    the input of module NAME; for the output projection of an attention, the output of
                   its heads: unit = head * features + feature
-    NAME.FILE     the output of NAME projected on directions from FILE.safetensors, one unit per row
+    NAME.FILE     the output of NAME projected on directions from FILE.safetensors, one unit per row, or
+                  encoded by a sparse autoencoder, see `pipeline.networks.dictionaries`
 
 and tokens, heads, queries and patterns, see `pipeline.networks.parts`. All are added to the network as
 small modules that output these values, so that they are traced, probed, indexed and rendered like any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
+from pipeline.networks.dictionaries import Dictionary, is_dictionary, read_dictionary
 from pipeline.networks.hooks import add_hooks
 from pipeline.networks.parts import PART, Part, Pattern, attach_part, has_patterns, show_pattern, weights_of
 from pipeline.networks.trace import first_tensor
@@ -66,7 +68,11 @@ class Directions(nn.Module):
 
 def own_children(module: nn.Module) -> list[nn.Module]:
     """The children that belong to the network itself, without taps, directions and parts."""
-    return [child for child in module.children() if not isinstance(child, Tap | Directions | Part | Pattern)]
+    return [
+        child
+        for child in module.children()
+        if not isinstance(child, Tap | Directions | Dictionary | Part | Pattern)
+    ]
 
 
 def _show_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -78,7 +84,7 @@ def _show_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 def _show_directions(module: nn.Module, _inputs: Any, output: Any) -> None:
     tensor = first_tensor(output)
     for child in module.children():
-        if isinstance(child, Directions) and tensor is not None:
+        if isinstance(child, Directions | Dictionary) and tensor is not None:
             child(tensor)
 
 
@@ -191,17 +197,24 @@ def add_directions(module: nn.Module, specification: str | Path) -> tuple[str, .
     Args:
         module: changed in place.
         specification: a safetensors file whose tensors, each (direction, channel), are named after
-            layers; or `LAYER=FILE` for a file with a single tensor.
+            layers; or `LAYER=FILE` for a file with a single tensor, or a file or folder with an encoder.
 
     Returns:
         The names of the new layers, `LAYER.FILE`.
 
     Raises:
-        LayerError: for a layer that does not exist.
+        LayerError: for a layer that does not exist, or a dictionary without its layer.
         WeightsError: if the file does not contain matrices.
     """
     layer, _, place = str(specification).rpartition("=")
     path = Path(place)
+    if is_dictionary(path):
+        if not layer:
+            raise LayerError(
+                f"{path} is a dictionary with an encoder; say which layer it encodes: "
+                f"--dictionary {path} --at LAYER"
+            )
+        return (_attach(module, layer, read_dictionary(path), path.stem),)
     tensors = _rows(path, read_weights(path))
     if layer and len(tensors) != 1:
         raise WeightsError(
@@ -210,11 +223,11 @@ def add_directions(module: nn.Module, specification: str | Path) -> tuple[str, .
         )
     if layer:
         tensors = {layer: next(iter(tensors.values()))}
-    return tuple(_attach(module, name, rows, path.stem) for name, rows in tensors.items())
+    return tuple(_attach(module, name, Directions(rows), path.stem) for name, rows in tensors.items())
 
 
-def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
-    """Add directions to one layer."""
+def _attach(module: nn.Module, name: str, added: Directions | Dictionary, stem: str) -> str:
+    """Add directions or a dictionary to one layer."""
     owner = find_module(module, name)
     while isinstance(owner, nn.Sequential):
         # A child of a Sequential would run in its chain; its last module has the same output.
@@ -224,7 +237,7 @@ def _attach(module: nn.Module, name: str, rows: Tensor, stem: str) -> str:
     child += "_" if keyword.iskeyword(child) else ""
     if child in dict(owner.named_children()) or hasattr(owner, child):
         raise LayerError(f"directions {stem}: layer {name} has an attribute of that name; rename the file")
-    if not any(isinstance(known, Directions) for known in owner.children()):
+    if not any(isinstance(known, Directions | Dictionary) for known in owner.children()):
         add_hooks(forward=[(owner, _show_directions)])
-    owner.add_module(child, Directions(rows))
+    owner.add_module(child, added)
     return f"{name}.{child}"

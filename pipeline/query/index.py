@@ -43,11 +43,12 @@ _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
        duplicate_of, box_left, box_top, box_right, box_bottom
 FROM patches
-WHERE layer = $layer AND unit BETWEEN $first AND $last AND list_contains($units, unit)
-    AND side = $side AND rank <= $n
+WHERE layer = $layer AND unit IN ({units}) AND side = $side AND rank <= $n
 ORDER BY unit, rank
 """
-"""The first and last unit are given so that DuckDB skips the row groups of the others."""
+
+_FEW_UNITS = 32
+"""Units that are written into a query as numbers: only then are the rest of a table's row groups skipped."""
 
 _PLACES = """
 SELECT image_id, digest, shard, key, "offset", bytes FROM images
@@ -294,10 +295,13 @@ class Index:
             raise UsageError(f"side must be {' or '.join(get_args(Side))}, got {side!r}")
         if not isinstance(n, int) or n < 0:
             raise UsageError(f"n must be a number of images, got {n!r}")
-        bound = {"layer": layer, "units": list(chosen), "side": side, "n": n}
-        bound |= {"first": min(chosen, default=0), "last": max(chosen, default=0)}
+        bound: dict[str, object] = {"layer": layer, "side": side, "n": n}
+        if len(chosen) <= _FEW_UNITS:
+            units_text = ", ".join(map(str, chosen)) or "NULL"
+        else:
+            units_text, bound["units"] = "SELECT unnest($units)", list(chosen)
         found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
-        for row in self._fetch(_TOP, bound).dicts():
+        for row in self._fetch(_TOP.format(units=units_text), bound).dicts():
             box = Box(*(row.pop(f"box_{edge}") for edge in ("left", "top", "right", "bottom")))
             found[row["unit"]].append(TopImage(box=box, **row))
         return found

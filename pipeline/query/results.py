@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import QueryError
 from pipeline.images.preprocess import Box
+from pipeline.visible import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["QueryResult", "TopImage"]
+
+SHOWN_ROWS = 100
+"""Rows that a notebook shows of a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,36 @@ class QueryResult:
         arrays = [_array(*each) for each in zip(values, self.types, _arrow_types(self.types), strict=True)]
         return pa.Table.from_arrays(arrays, names=list(self.columns))
 
+    def pl(self) -> Any:
+        """A polars.DataFrame of the Arrow table.
+
+        Raises:
+            QueryError: when polars is not installed.
+        """
+        try:
+            import polars
+        except ModuleNotFoundError as error:
+            raise QueryError(
+                "pl() needs polars, which is not installed; run `pip install polars`, "
+                "or use arrow(), dicts() or rows"
+            ) from error
+        return polars.from_arrow(self.arrow())
+
+    def relation(self) -> Any:
+        """A relation of DuckDB's default connection, to go on in SQL or with its methods."""
+        import duckdb
+
+        return duckdb.from_arrow(self.arrow())
+
+    def _repr_html_(self) -> str:
+        """A table of the first rows, as notebooks show it."""
+        head = "".join(f"<th>{escape(visible(name))}</th>" for name in self.columns)
+        shown = [[escape(visible(_cell(value))) for value in row] for row in self.rows[:SHOWN_ROWS]]
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in shown)
+        more = len(self.rows) - len(shown)
+        note = f"<p>{more:,} more rows</p>" if more else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
     def df(self) -> Any:
         """A pandas.DataFrame of the Arrow table.
 
@@ -55,6 +90,12 @@ class QueryResult:
                 "or use arrow(), dicts() or rows"
             ) from error
         return self.arrow().to_pandas()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _arrow_types(types: Sequence[str]) -> list[pa.DataType]:

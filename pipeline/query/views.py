@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.layout import holds_thumbnails
-from pipeline.store.schemas import DEFAULTS, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.layout import holds_names, holds_thumbnails
+from pipeline.store.schemas import DEFAULTS, NAMES, RENDERS, SCHEMAS, THUMBNAILS
 
 __all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
 
@@ -99,12 +99,12 @@ def create_views(
         StoreError: when a table cannot be read.
     """
     name = _quote_name(schema)
-    # A table's footer is read once, not in every query; DuckDB reads it again where a file has changed.
-    connection.execute("SET GLOBAL parquet_metadata_cache = true")
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    for table, columns in {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}.items():
+    derived = {"renders": RENDERS, "names": NAMES, "thumbnails": THUMBNAILS}
+    held = {"names": holds_names, "thumbnails": holds_thumbnails}
+    for table, columns in {**SCHEMAS, **derived}.items():
         path = out / f"{table}.parquet"
-        if columns is THUMBNAILS and not holds_thumbnails(out, fingerprint):
+        if table in held and not held[table](out, fingerprint):
             path = out / "none"  # those of another index are not shown
         body = _table_body(connection, path, columns, DEFAULTS.get(table, {}))
         if columns is RENDERS:
@@ -133,6 +133,8 @@ def _table_body(
         remedy = "index again into a new OUT"
         if columns is RENDERS:
             remedy = "move it elsewhere and render again; the index is not changed"
+        elif columns is NAMES:
+            remedy = "write it again with `maxact name`"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
     present = {column[0] for column in found}
     # Renderings of older versions do not say from which index they were made.

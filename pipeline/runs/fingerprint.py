@@ -25,7 +25,7 @@ __all__ = [
     "run_identity",
 ]
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")

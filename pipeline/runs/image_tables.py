@@ -28,7 +28,7 @@ from pipeline.store.digests import FileDigest
 from pipeline.store.leftovers import SPILL
 from pipeline.store.schemas import ERRORS, IMAGES
 
-__all__ = ["follow_roots", "write_records"]
+__all__ = ["IMAGES_ROW_GROUP", "follow_roots", "write_records"]
 
 Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
@@ -36,11 +36,10 @@ Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 _MEMORY = "1GB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
 
-_ROWS = 8192
-"""Rows per row group of `images`: queries look up the few images of a unit's list, which lie anywhere in
-the table; smaller groups add more to the size of the file (`bench/query.py`)."""
-
 _IMAGES_PER_THREAD = 2_000_000
+
+IMAGES_ROW_GROUP = 1 << 13
+"""Rows of a row group of `images`: a query for a few of them decodes no more of each that has one."""
 
 _BANDS = ((0, 21), (21, 21), (42, 22))
 """First bit and number of bits. Two hashes that differ in two bits are equal in one band of three."""
@@ -128,7 +127,7 @@ def write_records(
     errors = _in_order(commits, shards, "errors")
     return {
         "images": store.write_table(
-            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=_ROWS
+            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=IMAGES_ROW_GROUP
         ),
         "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
     }

@@ -73,8 +73,8 @@ def name_labels(
     named = replace(
         state.labels,
         labels=tuple(found[labels[row]] for row in order),
-        images=state.labels.images[order],
-        total=state.labels.total[order],
+        images=state.labels.images[:, order],
+        total=state.labels.total[:, order],
     )
     return replace(state, labels=named), found
 

@@ -14,6 +14,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.label_names import names_given
+from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
     refuse_data_folder,
     refuse_foreign_files,
@@ -92,11 +93,12 @@ def merge_runs(
 def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], reporter: Reporter) -> Totals:
     """Write parts and tables beside those of OUT, and move them to their places at the end."""
     own = [commit for commit in chosen if commit.path.parent == out / "parts"]
+    layers = tuple(Layer.from_record(layer) for layer in content["layers"])
     with staging(out) as stage:
         staged = [copy_part(commit, stage / "parts") for commit in chosen if commit not in own]
         totals = write_index(
             stage,
-            tuple(Layer.from_record(layer) for layer in content["layers"]),
+            layers,
             sorted((*own, *staged), key=lambda commit: [shard.name for shard in commit.shards]),
             fingerprint=content["fingerprint"],
             classes=content["config"]["classes"],
@@ -107,6 +109,16 @@ def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], repo
         moved = [move_part(commit, out / "parts") for commit in staged]
         _remove_others(out, {commit.path for commit in (*own, *moved)})
         publish_tables(stage, out, totals.tables)
+    named = write_names(
+        out,
+        layers,
+        sorted((*own, *moved), key=lambda commit: [shard.name for shard in commit.shards]),
+        index_fingerprint=content["fingerprint"],
+        class_names=names_given(content),
+        reporter=reporter,
+    )
+    if named is not None:
+        reporter.note(str(named))
     remove_stale_thumbnails(out, content["fingerprint"])
     return totals
 

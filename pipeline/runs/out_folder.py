@@ -16,8 +16,10 @@ from pipeline.errors import SourceError, StoreError, WrongFolder
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
+    NAMES_TABLE,
     THUMBNAILS_TABLE,
     foreign_files,
+    holds_names,
     holds_thumbnails,
     own_parts,
     own_tables,
@@ -33,6 +35,7 @@ __all__ = [
     "refuse_foreign_files",
     "refuse_nested_indexes",
     "remove_index",
+    "remove_stale_names",
     "remove_stale_thumbnails",
 ]
 
@@ -147,8 +150,21 @@ def remove_stale_thumbnails(out: Path, fingerprint: str) -> None:
         remove_file(path)
 
 
+def remove_stale_names(out: Path, fingerprint: str) -> bool:
+    """Remove names of another index than the one with a fingerprint; returns whether there were some.
+
+    Raises:
+        StoreError: when the file cannot be removed.
+    """
+    path = out / NAMES_TABLE
+    stale = path in own_tables(out) and not holds_names(out, fingerprint)
+    if stale:
+        remove_file(path)
+    return stale
+
+
 def clean_index(out: Path) -> int:
-    """Remove renderings, sheets, projections, priors and an atlas that were not made from the index in OUT.
+    """Remove what was made from another index than the one in OUT: names, renderings, pages and priors.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
 
@@ -161,7 +177,7 @@ def clean_index(out: Path) -> int:
     refuse_links(out)
     fingerprint = str(read_run(out)["fingerprint"])
     with locked(out), writing(out, alone=True):
-        return remove_derived(out, keep=fingerprint)
+        return remove_derived(out, keep=fingerprint) + remove_stale_names(out, fingerprint)
 
 
 def _fingerprint(out: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import STATE_VERSION, fingerprint, run_identity
 from pipeline.runs.label_names import names_given
+from pipeline.runs.names import names_damage, write_names
 from pipeline.runs.staging import publish_tables, staging
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, list_commits
@@ -37,7 +38,8 @@ class Repair:
 
     Args:
         out: folder of the index.
-        rebuilt: tables that were written again, and what was wrong with each.
+        rebuilt: tables that were written again, and what was wrong with each; damaged names are those of
+            `maxact name` without options.
         identical: whether they have the bytes that were recorded; None if there was no record.
         recorded: whether digests were added to run.json.
         seconds: duration.
@@ -70,9 +72,15 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
     with locked(out):
         run = read_finished_run(out)
         damaged = damaged_tables(out, run, whole=True)
-        if has_digests(run) and not damaged:
+        what = names_damage(out)
+        names = {"names": what} if what else {}
+        if has_digests(run) and not damaged and not names:
             return Repair(out, {}, None, False, time.monotonic() - started)
         commits = _intact_commits(out, run)
+        if names:
+            _name_again(out, run, commits, reporter)
+            if has_digests(run) and not damaged:
+                return Repair(out, names, None, False, time.monotonic() - started)
         with staging(out) as stage:
             totals = write_index(
                 stage,
@@ -93,7 +101,18 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
         for commit in commits:
             if not commit.sealed:
                 write_commit(commit)
-        return Repair(out, damaged, identical, not identical, time.monotonic() - started)
+        return Repair(out, {**damaged, **names}, identical, not identical, time.monotonic() - started)
+
+
+def _name_again(out: Path, run: Mapping[str, Any], commits: Sequence[Commit], reporter: Reporter) -> None:
+    write_names(
+        out,
+        [Layer.from_record(layer) for layer in run["layers"]],
+        commits,
+        index_fingerprint=run["fingerprint"],
+        class_names=names_given(run),
+        reporter=reporter,
+    )
 
 
 def _different(out: Path, tables: Mapping[str, FileDigest], damaged: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
+from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
     refuse_data_folder,
     refuse_foreign_files,
@@ -208,15 +209,26 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             images_per_byte=_images_per_byte(plan.dataset),
             reporter=reporter,
         )
+    committed = list_commits(parts, fingerprint=wanted)
     totals = write_index(
         out,
         plan.layers,
-        list_commits(parts, fingerprint=wanted),
+        committed,
         fingerprint=content["fingerprint"],
         classes=config.classes,
         class_names=plan.network.classes if named else None,
         reporter=reporter,
     )
+    named_units = write_names(
+        out,
+        plan.layers,
+        committed,
+        index_fingerprint=content["fingerprint"],
+        class_names=plan.network.classes if named else None,
+        reporter=reporter,
+    )
+    if named_units is not None:
+        reporter.note(str(named_units))
     remove_stale_thumbnails(out, content["fingerprint"])
     if config.keep == "patches":
         write_thumbnails(

@@ -20,6 +20,7 @@ from pipeline.runs.image_tables import write_records
 from pipeline.runs.label_names import name_labels
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit
+from pipeline.state.label_sums import selectivity
 from pipeline.state.part import Part, merge_parts
 from pipeline.state.sample import STRATA_COUNT, strata_rows
 from pipeline.state.topk import NO_IMAGE, Ranked
@@ -198,7 +199,7 @@ def _unit_tables(
     images = max(moments.images, 1)
     low = np.where(moments.images, moments.low, np.nan).astype(np.float32)
     high = np.where(moments.images, moments.high, np.nan).astype(np.float32)
-    index, best = stats.selectivity(merged.labels, moments.low)
+    index, best = selectivity(merged.labels, moments.low)
     index[moments.constant] = np.nan
     # The last name is that of a label which does not exist.
     best = np.where(moments.constant, len(merged.labels.labels), best)
@@ -254,7 +255,7 @@ def _class_tables(layers: Sequence[Layer], merged: UnitState, classes: int | Non
     kept = min(classes or len(sums.labels), len(sums.labels))
     dictionary = pa.array(sums.labels, pa.string())
     for layer, first, span in _spans(layers):
-        mean = (sums.total[:, span] / sums.images[:, None]).T
+        mean = sums.means(span).T
         order = np.argsort(-mean, axis=1, kind="stable")[:, :kept]
         rows = order.reshape(-1)
         yield pa.table(
@@ -262,7 +263,7 @@ def _class_tables(layers: Sequence[Layer], merged: UnitState, classes: int | Non
                 "layer": _names(layer.name, len(rows)),
                 "unit": np.repeat(np.arange(len(order), dtype=np.int32) + first, kept),
                 "label": pa.DictionaryArray.from_arrays(rows.astype(np.int32), dictionary),
-                "images": sums.images[rows],
+                "images": sums.label_images[rows],
                 "mean_peak": np.take_along_axis(mean, order, 1).reshape(-1),
             }
         ).cast(CLASSES)

@@ -17,8 +17,9 @@ import numpy as np
 
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.image_id import POSITION_BITS
+from pipeline.state.label_sums import LabelSums
 from pipeline.state.part import Part, ShardRecord
-from pipeline.state.part_tables import read_part
+from pipeline.state.part_tables import read_label_sums, read_part
 from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file
 from pipeline.store.run_record import COMMIT, find_problem
@@ -101,6 +102,14 @@ class Commit:
             StoreError: when a table cannot be read.
         """
         return read_part(self.folder, self.shards, self.units, self.k, records=records)
+
+    def load_label_sums(self) -> LabelSums:
+        """Read only the sums per label.
+
+        Raises:
+            StoreError: when a table cannot be read.
+        """
+        return read_label_sums(self.folder, self.units)
 
 
 def part_name(fingerprint: str, shards: Iterable[ShardRecord]) -> str:

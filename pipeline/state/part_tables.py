@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.state import statistics as stats
+from pipeline.state.label_sums import HALVES, LabelSums
 from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import PeakSample
 from pipeline.state.topk import Ranked
@@ -17,7 +18,7 @@ from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, IMAGES
 
-__all__ = ["read_part", "tables_of"]
+__all__ = ["read_label_sums", "read_part", "tables_of"]
 
 
 def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
@@ -42,6 +43,7 @@ def tables_of(part: Part) -> dict[str, pa.Table]:
                 "low": state.moments.low,
                 "high": state.moments.high,
                 "active": state.moments.active,
+                **{f"squares_{half}": state.labels.squares[half] for half in range(HALVES)},
             }
         ),
         "histogram": pa.table(
@@ -54,8 +56,8 @@ def tables_of(part: Part) -> dict[str, pa.Table]:
         "labels": pa.table(
             {
                 "label": pa.array(state.labels.labels, pa.string()),
-                "images": state.labels.images,
-                "total": _lists(state.labels.total),
+                **{f"images_{half}": state.labels.images[half] for half in range(HALVES)},
+                **{f"total_{half}": _lists(state.labels.total[half]) for half in range(HALVES)},
             }
         ),
         "sample": pa.table(
@@ -74,6 +76,31 @@ def tables_of(part: Part) -> dict[str, pa.Table]:
 def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any]:
     flat = column.combine_chunks().flatten() if rows else pa.array([], column.type.value_type)
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, columns)
+
+
+def _label_sums(labels: pa.Table, state: pa.Table, units: int) -> LabelSums:
+    halves = range(HALVES)
+    return LabelSums(
+        tuple(labels["label"].to_pylist()),
+        np.stack([labels[f"images_{half}"].to_numpy() for half in halves]),
+        np.stack([_matrix(labels[f"total_{half}"], labels.num_rows, units) for half in halves]),
+        np.stack([state[f"squares_{half}"].to_numpy() for half in halves]),
+    )
+
+
+def read_label_sums(folder: Path, units: int) -> LabelSums:
+    """Read only the sums per label of a part.
+
+    Args:
+        folder: with a file for each of `tables_of`.
+        units: of all layers together.
+
+    Raises:
+        StoreError: when a table cannot be read.
+    """
+    columns = [f"squares_{half}" for half in range(HALVES)]
+    state = store.read_table(folder / "state.parquet", columns=columns)
+    return _label_sums(store.read_table(folder / "labels.parquet"), state, units)
 
 
 def read_part(
@@ -109,11 +136,7 @@ def read_part(
         ranked("low"),
         stats.Moments(sum(shard.images for shard in shards), *moments),
         histogram,
-        stats.LabelSums(
-            tuple(labels["label"].to_pylist()),
-            labels["images"].to_numpy(),
-            _matrix(labels["total"], labels.num_rows, units),
-        ),
+        _label_sums(labels, state, units),
         PeakSample(
             sample["hash"].to_numpy(),
             sample["image_id"].to_numpy(),

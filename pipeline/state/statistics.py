@@ -1,8 +1,8 @@
-"""Statistics of every unit's peaks: moments, histogram, sums per label.
+"""Statistics of every unit's peaks: moments and histogram.
 
 Each statistic has three operations: empty, update by a block of peaks (image, unit), and merge.
-Counts and histograms merge exactly. Means and sums merge in float64: the same grouping of images
-gives the same bits, another grouping agrees to about 1e-12.
+Counts and histograms merge exactly. Means merge in float64: the same grouping of images gives the
+same bits, another grouping agrees to about 1e-12. Sums per label: `pipeline.state.label_sums`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ from torch import Tensor
 
 __all__ = [
     "BUCKETS",
-    "LabelSums",
     "Moments",
     "add_to_histogram",
     "block_moments",
     "bucket_bounds",
     "bucket_of",
     "column_spans",
-    "merge_labels",
     "merge_moments",
     "quantiles",
-    "selectivity",
 ]
 
 _SUB_BITS = 5
@@ -199,64 +196,3 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
         np.maximum(first.high, second.high),
         first.active + second.active,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSums:
-    """Sums of peaks per label.
-
-    Args:
-        labels: sorted names.
-        images: (label,) int64.
-        total: (label, unit) float64.
-    """
-
-    labels: tuple[str, ...]
-    images: npt.NDArray[np.int64]
-    total: npt.NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, units: int) -> LabelSums:
-        """The identity of `merge_labels`."""
-        return cls((), np.zeros(0, np.int64), np.zeros((0, units)))
-
-
-def merge_labels(first: LabelSums, second: LabelSums) -> LabelSums:
-    """Sums over the union of two disjoint sets of images."""
-    labels = tuple(sorted({*first.labels, *second.labels}))
-    row = {label: number for number, label in enumerate(labels)}
-    images = np.zeros(len(labels), np.int64)
-    total = np.zeros((len(labels), first.total.shape[1]))
-    for part in (first, second):
-        rows = np.array([row[label] for label in part.labels], np.int64)
-        images[rows] += part.images
-        total[rows] += part.total
-    return LabelSums(labels, images, total)
-
-
-def selectivity(
-    sums: LabelSums, low: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Class selectivity of every unit (Morcos et al. 2018, arXiv:1803.06959).
-
-    (a - b) / (a + b), with a the highest mean peak of a label and b the mean over the other
-    labels' mean peaks. The index is meant for non-negative activations, so the peaks of a unit
-    whose minimum is negative are first shifted up by that minimum.
-
-    Args:
-        sums: over the indexed images that have a label.
-        low: (unit,) the minimum peak.
-
-    Returns:
-        (unit,) float32 in 0..1, NaN with fewer than two labels; and (unit,) the row of the label a.
-    """
-    units = sums.total.shape[1]
-    if len(sums.labels) < 2:
-        return np.full(units, np.nan, np.float32), np.zeros(units, np.int64)
-    mean = sums.total / sums.images[:, None] - np.minimum(low, 0)
-    best = mean.argmax(axis=0)
-    top = mean[best, np.arange(units)]
-    rest = (mean.sum(axis=0) - top) / (len(sums.labels) - 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        index = np.where(top + rest > 0, (top - rest) / (top + rest), 0)
-    return index.astype(np.float32), best

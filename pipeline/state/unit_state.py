@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.state import statistics as stats
+from pipeline.state.label_sums import LabelSums, merge_labels
 from pipeline.state.sample import PeakSample, merge_samples
 from pipeline.state.topk import Ranked, merge_ranked
 
@@ -32,7 +33,7 @@ class UnitState:
     low: Ranked
     moments: stats.Moments
     histogram: npt.NDArray[np.int64 | np.int32]
-    labels: stats.LabelSums
+    labels: LabelSums
     sample: PeakSample
 
     @classmethod
@@ -43,7 +44,7 @@ class UnitState:
             Ranked.empty(units, k),
             stats.Moments.empty(units),
             np.zeros((units, stats.BUCKETS), np.int64),
-            stats.LabelSums.empty(units),
+            LabelSums.empty(units),
             PeakSample.empty(units),
         )
 
@@ -54,7 +55,7 @@ class UnitState:
             merge_ranked(self.low, other.low),
             stats.merge_moments(self.moments, other.moments),
             np.add(self.histogram, other.histogram, dtype=np.int64),
-            stats.merge_labels(self.labels, other.labels),
+            merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )
 

@@ -19,10 +19,12 @@ from pipeline.store.schemas import SCHEMAS
 
 __all__ = [
     "INDEX_TABLES",
+    "NAMES_TABLE",
     "RENDERS_TABLE",
     "THUMBNAILS_TABLE",
     "footer_of",
     "foreign_files",
+    "holds_names",
     "holds_thumbnails",
     "own_parts",
     "own_tables",
@@ -38,7 +40,10 @@ RENDERS_TABLE = "renders.parquet"
 THUMBNAILS_TABLE = "thumbnails.parquet"
 """Name of the table of thumbnails, which an index may have."""
 
-_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, RENDERS_TABLE)
+NAMES_TABLE = "names.parquet"
+"""Name of the table of units' names, which an index of labelled images has."""
+
+_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, RENDERS_TABLE)
 
 _VERSION_KEY = "maxact.schema_version"
 
@@ -68,7 +73,15 @@ def footer_of(path: Path) -> dict[str, str] | None:
 
 def holds_thumbnails(out: Path, fingerprint: str) -> bool:
     """Whether OUT has thumbnails of the index with a fingerprint."""
-    path = out / THUMBNAILS_TABLE
+    return _is_of(out / THUMBNAILS_TABLE, fingerprint)
+
+
+def holds_names(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has names of the units of the index with a fingerprint."""
+    return _is_of(out / NAMES_TABLE, fingerprint)
+
+
+def _is_of(path: Path, fingerprint: str) -> bool:
     return path.is_file() and (footer_of(path) or {}).get("maxact.fingerprint") == fingerprint
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "HISTOGRAMS",
     "IMAGES",
     "LAYERS",
+    "NAMES",
     "RENDERS",
     "SCHEMAS",
     "SCHEMA_VERSION",
@@ -167,6 +168,21 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 THUMBNAILS = _schema(image_id=pa.int64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary())
 """What the network was shown of each image on a list of highest activations; written with
 `--keep patches`, see `pipeline.runs.thumbnails`."""
+
+
+NAMES = _schema(
+    layer=_NAME,
+    unit=pa.int32(),
+    rank=pa.int32(),
+    concept=_NAME,
+    source=_NAME,
+    correlation=pa.float64(),
+    held_out=pa.float64(),
+    combined=pa.float64(),
+    images=pa.int64(),
+    weight=pa.float64(),
+)
+"""The names of each unit, best first; written where the dataset has labels, see `pipeline.naming`."""
 
 
 RENDERS = pa.schema(

@@ -6,7 +6,7 @@ with its final name is complete. The footer has the schema version and the finge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,14 +98,18 @@ def _row_groups(
     yield waiting.unify_dictionaries()
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one table and check its schema version.
+
+    Args:
+        path: of the file.
+        columns: to read; None for all.
 
     Raises:
         StoreError: when it is missing, damaged, or of another schema version.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; run `maxact index` into {path.parent}") from error
     except (pa.ArrowException, OSError) as error:

@@ -23,6 +23,7 @@ from pipeline.errors import ActivationError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
+from pipeline.state.label_sums import HALVES, LabelSums, half_of
 from pipeline.state.sample import SAMPLE_SIZE, PeakSample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
@@ -84,9 +85,10 @@ class Accumulator:
         self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
         self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
-        self._label_rows: dict[str, int] = {}
+        self._label_rows: dict[tuple[str, int], int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
+        self._label_squares = torch.zeros((HALVES, self.units), dtype=torch.float64, device=device)
         self._sample_hashes: list[int] = []
         self._sample_images: list[int] = []
         self._sample_peak = torch.empty((SAMPLE_SIZE, self.units), device=device)
@@ -252,14 +254,16 @@ class Accumulator:
         )
 
     def _add_labels(self, block: Tensor) -> None:
-        rows, images = [], []
+        rows, halves, images = [], [], []
         for number, image in enumerate(self._block_samples):
             if image.label is None:
                 continue
-            if image.label not in self._label_rows:
-                self._label_rows[image.label] = len(self._label_rows)
+            half = half_of(image)
+            if (image.label, half) not in self._label_rows:
+                self._label_rows[image.label, half] = len(self._label_rows)
                 self._label_images.append(0)
-            rows.append(self._label_rows[image.label])
+            rows.append(self._label_rows[image.label, half])
+            halves.append(half)
             images.append(number)
             self._label_images[rows[-1]] += 1
         missing = len(self._label_rows) - self._label_total.shape[0]
@@ -268,18 +272,22 @@ class Accumulator:
             self._label_total = torch.cat([self._label_total, fresh])
         if rows:
             labelled = block if len(images) == len(block) else block[images]
-            index = torch.tensor(rows, device=self.device)
+            index, half_index = (torch.tensor(each, device=self.device) for each in (rows, halves))
             for span in stats.column_spans(self.units):
-                self._label_total[:, span].index_add_(0, index, labelled[:, span].double())
+                peaks = labelled[:, span].double()
+                self._label_total[:, span].index_add_(0, index, peaks)
+                self._label_squares[:, span].index_add_(0, half_index, peaks.square_())
 
-    def _labels(self) -> stats.LabelSums:
-        labels = sorted(self._label_rows)
-        order = [self._label_rows[label] for label in labels]
-        return stats.LabelSums(
-            tuple(labels),
-            np.array(self._label_images, np.int64)[order],
-            self._label_total.cpu().numpy()[order],
-        )
+    def _labels(self) -> LabelSums:
+        labels = sorted({label for label, _ in self._label_rows})
+        images = np.zeros((HALVES, len(labels)), np.int64)
+        total = np.zeros((HALVES, len(labels), self.units))
+        found = self._label_total.cpu().numpy()
+        place = {label: number for number, label in enumerate(labels)}
+        for (label, half), row in self._label_rows.items():
+            images[half, place[label]] = self._label_images[row]
+            total[half, place[label]] = found[row]
+        return LabelSums(tuple(labels), images, total, self._label_squares.cpu().numpy())
 
     def _sample(self) -> PeakSample:
         order = np.argsort(np.array(self._sample_hashes, np.int64), kind="stable")

@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, str] = {
     "atlas": "atlas out --layer first --units 0 --network net.py:factory",
     "check": "check out",
     "repair": "repair out",
+    "name": "name out",
     "top": "top out second 1",
 }
 """Command lines after `maxact`, by name; those that write the index first."""

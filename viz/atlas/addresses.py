@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from functools import cache
 
 __all__ = [
     "FRONT",
@@ -129,4 +130,14 @@ def sql_page() -> str:
 
 def relative(page: str, target: str) -> str:
     """The address of `target` as a link on `page`."""
-    return posixpath.relpath(target, posixpath.dirname(page) or ".")
+    folder, name = posixpath.split(target)
+    way = _way(posixpath.dirname(page), folder)
+    if name == ".":
+        return way
+    return name if way == "." else f"{way}/{name}"
+
+
+@cache
+def _way(start: str, end: str) -> str:
+    """The way from one folder of the atlas to another."""
+    return posixpath.relpath(end or ".", start or ".")

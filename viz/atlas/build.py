@@ -100,13 +100,7 @@ def build_atlas(
         UsageError: if a layer has no such units, or an option is out of range.
     """
     reporter = reporter or Silent()
-    if not 1 <= quality <= 100:
-        raise UsageError(f"the quality is 1 to 100, got {quality}")
-    if max_side < 32:
-        raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
-    for target, ending in ((archive, ENDING), (export, TABLE_ENDING)):
-        if target is not None:
-            refuse_target(index.out, target, ending)
+    _check(index.out, max_side, quality, archive, export)
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
     comparison = None
@@ -115,8 +109,8 @@ def build_atlas(
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
     maker = _mask_maker(index, network, weights, contents, reporter) if maps else None
+    options = PictureOptions(max_side, quality)
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
-        options = PictureOptions(max_side, quality)
         pictures = Pictures(index, files, options, maker)
         copy_renderings(index, files, contents, quality)
         projections = copy_projections(index, files, contents, quality)
@@ -131,9 +125,20 @@ def build_atlas(
         if archive is not None:
             zip_atlas(index.out, archive, reporter)
         if export is not None:
-            export_units(index.out, files.folder, contents, export)
+            export_units(index, files.folder, contents, export)
     counted = sum(len(content.units) for content in contents)
     return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
+
+
+def _check(out: Path, max_side: int, quality: int, archive: Path | None, export: Path | None) -> None:
+    """Refuse options that are out of range, and files that must not be written."""
+    if not 1 <= quality <= 100:
+        raise UsageError(f"the quality is 1 to 100, got {quality}")
+    if max_side < 32:
+        raise UsageError(f"photographs are at least 32 pixels wide or high, got {max_side}")
+    for target, ending in ((archive, ENDING), (export, TABLE_ENDING)):
+        if target is not None:
+            refuse_target(out, target, ending)
 
 
 def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
 from pipeline.query.results import TopImage
-from viz.atlas.content import LabelMean, LayerContent, Neighbour, Patch, Photograph, UnitContent, UnitName
+from viz.atlas.content import LabelMean, LayerContent, Patch, Photograph, UnitContent, UnitName
+from viz.atlas.similar import similar_units
 from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
 from viz.render.table import Rendered
@@ -110,9 +111,9 @@ def collect_layer(
             ("strata", STRATA, {}),
             ("labels", CLASSES, {"count": LABELS}),
             ("histogram", HISTOGRAMS, {}),
-            ("similar", SIMILAR, {"count": NEIGHBOURS, "shared": MIN_SHARED}),
         )
     }
+    similar = similar_units(index, layer.name, units, count=NEIGHBOURS, least=MIN_SHARED)
     named = _by_unit(index, NAMES, layer, units) if _has_names(index) else {}
     high = index.tops(layer.name, units, n=ALL_RANKS)
     low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
@@ -147,9 +148,7 @@ def collect_layer(
                     )
                     for row in named.get(unit, ())
                 ),
-                neighbours=tuple(
-                    Neighbour(row["other"], row["shared"], row["jaccard"]) for row in found["similar"][unit]
-                ),
+                neighbours=tuple(similar.get(unit, ())),
             )
             for unit in units
         ),

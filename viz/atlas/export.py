@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError, UsageError
+from pipeline.query.index import Index
 from pipeline.store.files import atomic_path
 from viz.atlas import addresses
 from viz.atlas.archive import refuse_target
 from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.data import STATISTICS, describe
+from viz.atlas.matching import read_lists
+from viz.atlas.neighbours import nearest_units
 from viz.atlas.places import place_units
 
 __all__ = ["SCHEMA", "TABLE_ENDING", "check_format", "export_units"]
 
 FORMAT = "embedding-atlas"
+
+NEIGHBOURS = 12
+"""Neighbours of each unit; `embedding-atlas` expects equally many for all."""
 
 TABLE_ENDING = ".parquet"
 
@@ -54,11 +61,11 @@ def check_format(name: str) -> None:
         raise UsageError(f"--export takes a format and a file; the format is {FORMAT}, got {name!r}")
 
 
-def export_units(out: Path, folder: Path, contents: Sequence[LayerContent], target: Path) -> int:
+def export_units(index: Index, folder: Path, contents: Sequence[LayerContent], target: Path) -> int:
     """Write the table.
 
     Args:
-        out: folder of the index.
+        index: open.
         folder: of its finished atlas.
         contents: of the layers in it.
         target: the Parquet file; replaced if it exists.
@@ -70,24 +77,28 @@ def export_units(out: Path, folder: Path, contents: Sequence[LayerContent], targ
         StoreError: when a file cannot be read or written.
         UsageError: when the target has another ending, is a folder or lies in the atlas.
     """
-    refuse_target(out, target, TABLE_ENDING)
+    refuse_target(index.out, target, TABLE_ENDING)
     units = [(content, unit) for content in contents for unit in content.units]
-    numbers = {(unit.layer, unit.unit): number for number, (_, unit) in enumerate(units)}
-    places = place_units([[patch.image_id for patch in unit.high] for _, unit in units])
+    found = read_lists(index)
+    lists = [found.get((unit.layer, unit.unit), np.empty(0, np.int64)) for _, unit in units]
+    places = place_units(lists)
+    near, distances = nearest_units(lists, places, min(NEIGHBOURS, max(0, len(units) - 1)))
     rows = [
-        _row(folder, content, unit, numbers) | {"x": float(x), "y": float(y)}
-        for (content, unit), (x, y) in zip(units, places, strict=True)
+        _row(folder, content, unit)
+        | {
+            "x": float(places[number, 0]),
+            "y": float(places[number, 1]),
+            "neighbors": {"ids": near[number].tolist(), "distances": distances[number].tolist()},
+        }
+        for number, (content, unit) in enumerate(units)
     ]
     with atomic_path(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return len(rows)
 
 
-def _row(
-    folder: Path, content: LayerContent, unit: UnitContent, numbers: dict[tuple[str, int], int]
-) -> dict[str, Any]:
+def _row(folder: Path, content: LayerContent, unit: UnitContent) -> dict[str, Any]:
     ordinal = content.layer.ordinal
-    near = [other for other in unit.neighbours if (unit.layer, other.unit) in numbers]
     card = addresses.card_file(ordinal, unit.unit)
     try:
         data = (folder / card).read_bytes()
@@ -98,10 +109,6 @@ def _row(
     return {
         "text": f"{unit.layer} {unit.unit}: {describe(unit)['words']}".rstrip(": "),
         "layer": unit.layer,
-        "neighbors": {
-            "ids": [numbers[unit.layer, other.unit] for other in near],
-            "distances": [1 - other.jaccard for other in near],
-        },
         "sprite": {"bytes": data, "path": card},
         "page": addresses.unit_page(ordinal, unit.unit),
         **{name: value for name, value in describe(unit).items() if name in SCHEMA.names},

@@ -12,12 +12,15 @@ import numpy.typing as npt
 from pipeline.errors import StoreError
 from pipeline.query.index import Index
 
-__all__ = ["Match", "find_matches"]
+__all__ = ["Match", "TopLists", "find_matches", "read_lists"]
 
 CHUNK = 256
 """Units that are compared with all others at once."""
 
-_LISTS = "SELECT layer, unit, image_id FROM top WHERE side = 'high' ORDER BY layer, unit, image_id"
+_LISTS = """
+SELECT layer, unit, image_id FROM top
+WHERE side = 'high' AND layer = coalesce($wanted, layer) ORDER BY layer, unit, image_id
+"""
 
 _DATASET = "SELECT count(*) AS images, bit_xor(hash(image_id, key)) AS digest FROM images"
 
@@ -64,7 +67,7 @@ def find_matches(
             f"{other.out} and {index.out} are indexes of different datasets ({theirs['images']:,} and "
             f"{ours['images']:,} images); only indexes of one dataset can be compared"
         )
-    mine, others = _lists(index), _Others.of(other)
+    mine, others = read_lists(index), TopLists.of(other)
     found: dict[tuple[str, int], Match] = {}
     for layer, units in chosen.items():
         lists = {unit: mine[layer, unit] for unit in units if (layer, unit) in mine}
@@ -72,16 +75,16 @@ def find_matches(
     return found
 
 
-def _lists(index: Index) -> dict[tuple[str, int], Numbers]:
-    """The images on the top list of each unit."""
+def read_lists(index: Index, layer: str | None = None) -> dict[tuple[str, int], Numbers]:
+    """The images on the top list of each unit, of one layer or of all."""
     grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for layer, unit, image_id in index.sql(_LISTS).rows:
-        grouped[layer, unit].append(image_id)
+    for name, unit, image_id in index.sql(_LISTS, wanted=layer).rows:
+        grouped[name, unit].append(image_id)
     return {key: np.array(images, np.int64) for key, images in grouped.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class _Others:
+class TopLists:
     """The top lists of an index, by image.
 
     Args:
@@ -97,12 +100,18 @@ class _Others:
     owners: Numbers
 
     @classmethod
-    def of(cls, index: Index) -> _Others:
-        lists = _lists(index)
+    def of(cls, index: Index) -> TopLists:
+        """Those of all units of an index that have one."""
+        lists = read_lists(index)
         order = {layer.name: layer.ordinal for layer in index.layers}
         keys = sorted(lists, key=lambda key: (order[key[0]], key[1]))
-        sizes = np.array([len(lists[key]) for key in keys], np.int64)
-        images = np.concatenate([np.empty(0, np.int64), *(lists[key] for key in keys)])
+        return cls.collect(keys, [lists[key] for key in keys])
+
+    @classmethod
+    def collect(cls, keys: Sequence[tuple[str, int]], lists: Sequence[Numbers]) -> TopLists:
+        """Arrange lists by image."""
+        sizes = np.array([len(each) for each in lists], np.int64)
+        images = np.concatenate([np.empty(0, np.int64), *lists])
         by_image = np.argsort(images, kind="stable")
         owners = np.repeat(np.arange(len(keys)), sizes)
         return cls(keys, sizes, images[by_image], owners[by_image])
@@ -113,7 +122,7 @@ class _Others:
         units = list(lists)
         for first in range(0, len(units), CHUNK):
             chunk = units[first : first + CHUNK]
-            row, place, shared = self._shared([lists[unit] for unit in chunk])
+            row, place, shared = self.shared([lists[unit] for unit in chunk])
             lengths = np.array([len(lists[unit]) for unit in chunk])
             jaccard = shared / (lengths[row] + self.sizes[place] - shared)
             best = np.lexsort((place, differs[place], -jaccard, row))
@@ -122,7 +131,7 @@ class _Others:
                 match = Match(name, unit, int(shared[head]), float(jaccard[head]))
                 yield chunk[row[head]], match
 
-    def _shared(self, lists: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+    def shared(self, lists: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
         """All pairs with a shared image: number of the list, place in `keys`, number of shared images."""
         wanted = np.concatenate(lists)
         own = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
@@ -130,6 +139,8 @@ class _Others:
         counts = end - start
         steps = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         pairs = np.repeat(own, counts) * len(self.keys) + self.owners[np.repeat(start, counts) + steps]
-        keys, shared = np.unique(pairs, return_counts=True)
+        counted = np.bincount(pairs, minlength=1)
+        keys = counted.nonzero()[0]
+        shared = counted[keys]
         row, place = np.divmod(keys, max(1, len(self.keys)))
         return row, place, shared

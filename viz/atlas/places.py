@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["place_units"]
+__all__ = ["Coordinates", "place_units"]
 
 EXTRA = 8
 """Vectors beyond those asked for, with which the subspace iteration converges sooner (Halko et al. 2011)."""
@@ -24,7 +24,7 @@ STEPS = 40
 Coordinates = npt.NDArray[np.float64]
 
 
-def place_units(lists: Sequence[Sequence[int]]) -> Coordinates:
+def place_units(lists: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> Coordinates:
     """The places of units.
 
     Args:

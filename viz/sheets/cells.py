@@ -46,6 +46,11 @@ SELECT unit, min, max, active_fraction FROM units
 WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
 """
 
+_NAMES = """
+SELECT unit, concept FROM names
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, rank
+"""
+
 _HISTOGRAMS = """
 SELECT unit, lower, upper, images FROM histograms
 WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, lower
@@ -73,6 +78,9 @@ def gather_cells(
         StoreError: if an image or a rendering cannot be read.
     """
     statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
+    names: dict[int, list[str]] = defaultdict(list)
+    for row in _rows(index, _NAMES, layer, units):
+        names[row["unit"]].append(readable_label(row["concept"]))
     histograms: dict[int, list[Bucket]] = defaultdict(list)
     for row in _rows(index, _HISTOGRAMS, layer, units):
         histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
@@ -89,7 +97,7 @@ def gather_cells(
         tiles = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
         )
-        title, subtitle = _cell_titles(unit, top, known, classes)
+        title, subtitle = _cell_titles(unit, top, known, classes, names[unit])
         cells.append(
             Cell(
                 title=title,
@@ -134,8 +142,9 @@ def _cell_titles(
     images: Sequence[TopImage],
     statistics: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
+    names: Sequence[str],
 ) -> tuple[str, str]:
-    """Return title and subtitle of a cell."""
+    """Return title and subtitle of a cell: beside the number its names, or the label of its patches."""
     dead = ""
     if statistics is not None and statistics["min"] == statistics["max"]:
         dead = f"dead: constant {statistics['max']:.4g} on all images"
@@ -145,6 +154,8 @@ def _cell_titles(
         return f"unit {unit}", dead
     if statistics is not None and statistics["active_fraction"] == 0:
         return f"unit {unit}", "never active"
+    if names:
+        return f"unit {unit}", " + ".join(names)
     labels = Counter(readable_label(image.label) for image in images if image.label)
     label, count = labels.most_common(1)[0] if labels else ("", 0)
     return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MIN_COMMON_LABEL else ""

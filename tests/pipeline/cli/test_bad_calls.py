@@ -58,6 +58,7 @@ ALSO: dict[Command, Words] = {
 
 HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sql", "text"): ("1.5",),
+    ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),

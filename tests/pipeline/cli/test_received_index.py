@@ -32,6 +32,8 @@ from tests.fixtures.tiny import factory
 """
 
 WORDS = {
+    "find": ("a",),
+    "name": (),
     "top": (LAYER, "1"),
     "query": ("layer_overview",),
     "sql": ("SELECT count(*) FROM patches",),

@@ -20,10 +20,9 @@ from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, Usa
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.views import create_views
-from pipeline.store.schemas import ERRORS, IMAGES, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
-from pipeline.store.tables import read_table, write_table
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 
 TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
@@ -361,14 +360,45 @@ def test_hub_and_shared_images_against_plain_counting(index: Index) -> None:
         assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))
 
 
-def test_the_units_of_an_image_against_the_lists(index: Index) -> None:
-    rows = index.query("image_units", image=5, n=1000).dicts()
-    listed = index.sql("SELECT layer, unit, rank FROM top WHERE side = 'high' AND image_id = 5").rows
-    assert {(row["layer"], row["unit"], row["rank"]) for row in rows} == set(listed)
+def test_a_result_as_a_relation_and_in_a_notebook(index: Index) -> None:
+    result = index.sql("SELECT layer, unit, 0.123456789 AS x, NULL AS n FROM units ORDER BY layer, unit")
+    relation = result.relation().filter("unit = 3").project("layer")
+    assert sorted(relation.fetchall()) == [("blocks.1",), ("head",), ("stem",)]
+    shown = index.sql("SELECT '<b>' AS \"a&b\", 0.123456789::DOUBLE AS x, NULL AS n")._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "a&amp;b" in shown
+    assert "<td>0.12346</td><td>-</td>" in shown
+    long = index.sql("SELECT unnest(range(250)) AS n")._repr_html_()
+    assert "<p>150 more rows</p>" in long
+    assert long.count("<tr>") == 101
+
+
+def test_a_result_as_a_frame_of_polars(index: Index) -> None:
+    polars = pytest.importorskip("polars")
+    frame = index.sql("SELECT layer, units FROM layers ORDER BY ordinal").pl()
+    assert isinstance(frame, polars.DataFrame)
+    assert frame.rows() == [("stem", 6), ("blocks.1", 12), ("head", 6)]
+
+
+def test_a_box_is_what_pillow_crops(index: Index) -> None:
+    (best, *_) = index.top("blocks.1", 3)
+    assert tuple(best.box) == (best.box.left, best.box.top, best.box.right, best.box.bottom)
+
+
+def test_many_units_at_once_are_as_one_by_one(index: Index) -> None:
+    """The numbers of few units are written into the query, those of many are bound."""
+    few = index.tops("blocks.1", range(12), n=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.query.index._FEW_UNITS", 2)
+        assert index.tops("blocks.1", range(12), n=3) == few
+    assert few == {unit: index.top("blocks.1", unit, n=3) for unit in range(12)}
+
+
+def test_the_units_of_an_image(index: Index) -> None:
+    rows = index.query("image_units", image=3, n=100).dicts()
+    everywhere = index.sql("SELECT layer, unit, rank FROM top WHERE image_id = 3 AND side = 'high'").rows
+    assert {(row["layer"], row["unit"], row["rank"]) for row in rows} == {*everywhere}
     assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows)
-    assert index.query("image_units", image=5, layer="head").dicts() == [
-        row for row in rows if row["layer"] == "head"
-    ]
 
 
 def test_hub_images_count_layers_and_share_as_plain_counting_does(index: Index) -> None:
@@ -386,15 +416,6 @@ def test_units_that_are_not_neighbours_come_back_alone(index: Index) -> None:
     several = index.tops("blocks.1", [7, 2], n=3)
     assert several == {unit: index.top("blocks.1", unit, n=3) for unit in (7, 2)}
     assert index.tops("blocks.1", [], n=3) == {}
-
-
-def test_an_open_index_sees_a_table_that_was_replaced(out: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(out, tmp_path / "copy")
-    with open_index(copy) as opened:
-        rows = opened.sql("SELECT * FROM errors").rows
-        table = read_table(copy / "errors.parquet")
-        write_table(copy / "errors.parquet", ERRORS, [table, table])
-        assert opened.sql("SELECT * FROM errors").rows == rows * 2
 
 
 def test_a_result_as_an_arrow_table(index: Index) -> None:

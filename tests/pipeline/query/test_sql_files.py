@@ -20,13 +20,15 @@ from pipeline.query.named_queries import (
 from tests.fixtures.small_index import build_index
 
 EXAMPLES: dict[str, dict[str, object]] = {
-    "image_units": {"image": 0},
+    "image_units": {"image": 3},
     "label_units": {"label": "bars"},
     "layer_histogram": {"layer": "blocks.1"},
+    "named_units": {"text": "disc"},
     "shared_images": {"layer": "blocks.1"},
     "top_images": {"layer": "blocks.1", "unit": 3},
     "unit_card": {"layer": "blocks.1", "unit": 3},
     "unit_labels": {"layer": "blocks.1", "unit": 3},
+    "unit_names": {"layer": "blocks.1", "unit": 0},
     "unit_strata": {"layer": "blocks.1", "unit": 3},
 }
 """Values of the parameters that have no default."""
@@ -45,7 +47,6 @@ def test_the_queries_that_the_project_promises() -> None:
         "layer_overview",
         "label_units",
         "hub_images",
-        "image_units",
         "shared_images",
         "dead_units",
         "most_selective",

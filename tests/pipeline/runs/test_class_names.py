@@ -26,7 +26,7 @@ from pipeline.runs.label_names import name_labels, names_by_label
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.repair import repair_index
 from pipeline.runs.run import run_index
-from pipeline.state.statistics import LabelSums
+from pipeline.state.label_sums import LabelSums
 from pipeline.state.unit_state import UnitState
 from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.tables import rewrite
@@ -221,9 +221,11 @@ def test_an_exchanged_name_is_found(tars: list[Path], tmp_path: Path) -> None:
 
 
 def test_sums_of_named_labels_are_in_the_order_of_names() -> None:
-    sums = LabelSums(("0", "1"), np.array([2, 3]), np.array([[1.0], [5.0]]))
+    sums = LabelSums(
+        ("0", "1"), np.array([[2, 3], [1, 0]]), np.array([[[1.0], [5.0]], [[2.0], [0.0]]]), np.ones((2, 1))
+    )
     state = replace(UnitState.empty(1, 2), labels=sums)
     named, _ = name_labels(state, ["tench", "kite"], Silent())
     assert named.labels.labels == ("kite", "tench")
-    assert named.labels.images.tolist() == [3, 2]
-    assert named.labels.total.tolist() == [[5.0], [1.0]]
+    assert named.labels.images.tolist() == [[3, 2], [0, 1]]
+    assert named.labels.total.tolist() == [[[5.0], [1.0]], [[0.0], [2.0]]]

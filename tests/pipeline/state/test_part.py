@@ -89,7 +89,10 @@ def assert_same_state(first: UnitState, second: UnitState) -> None:
         )
     assert first.labels.labels == second.labels.labels
     np.testing.assert_array_equal(first.labels.images, second.labels.images)
-    np.testing.assert_allclose(first.labels.total, second.labels.total, rtol=1e-12, atol=1e-12)
+    for field in ("total", "squares"):
+        np.testing.assert_allclose(
+            getattr(first.labels, field), getattr(second.labels, field), rtol=1e-12, atol=1e-12
+        )
     for field in ("hashes", "image_id", "peak", "position"):
         np.testing.assert_array_equal(getattr(first.sample, field), getattr(second.sample, field))
 

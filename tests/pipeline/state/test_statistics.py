@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.state import statistics as stats
-from pipeline.state.statistics import LabelSums, Moments
+from pipeline.state.statistics import Moments
 
 
 def matrix(seed: int = 0, images: int = 400, units: int = 6) -> np.ndarray:
@@ -99,41 +99,3 @@ def test_quantiles_of_nothing_are_nan() -> None:
     none = np.zeros((1, stats.BUCKETS), np.int64)
     one = np.zeros(1, np.float32)
     assert np.isnan(stats.quantiles(none, (0.5,), one, one)).all()
-
-
-def sums_of(peaks: np.ndarray, labels: list[str]) -> LabelSums:
-    names = sorted(set(labels))
-    rows = [np.array([label == name for label in labels]) for name in names]
-    return LabelSums(
-        tuple(names),
-        np.array([row.sum() for row in rows], np.int64),
-        np.array([peaks[row].astype(np.float64).sum(0) for row in rows]).reshape(len(names), -1),
-    )
-
-
-def test_label_sums_merge_to_those_of_all_images() -> None:
-    peaks = matrix(images=60)
-    labels = list(np.random.default_rng(3).choice(["ant", "bee", "cat"], 60))
-    merged = LabelSums.empty(6)
-    for rows in np.array_split(np.arange(60), 9):
-        merged = stats.merge_labels(sums_of(peaks[rows], [labels[i] for i in rows]), merged)
-    whole = sums_of(peaks, labels)
-    assert merged.labels == whole.labels
-    np.testing.assert_array_equal(merged.images, whole.images)
-    np.testing.assert_allclose(merged.total, whole.total, rtol=1e-12, atol=1e-9)
-
-
-def test_selectivity_is_that_of_the_paper() -> None:
-    #               ant  bee  cat
-    peaks = np.array([[4.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 5.0], [-3.0, -2.0, -1.0]])
-    labels = ["ant", "bee", "cat"]
-    sums = sums_of(peaks.T.astype(np.float32), labels)
-    index, best = stats.selectivity(sums, peaks.min(1).astype(np.float32))
-    # Unit 0: (4 - 1) / (4 + 1). Unit 3, shifted by its minimum: means 0, 1, 2, so (2 - .5) / 2.5.
-    np.testing.assert_allclose(index, [0.6, 0.0, 1.0, 0.6], rtol=1e-6)
-    assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
-
-
-def test_selectivity_needs_two_labels() -> None:
-    index, _ = stats.selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2))
-    assert np.isnan(index).all()

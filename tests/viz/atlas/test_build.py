@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,7 +33,7 @@ from tests.fixtures.small_index import FINGERPRINT, build_index
 from tests.fixtures.tiny import write_tars
 from viz.atlas.build import build_atlas
 from viz.atlas.files import AtlasFiles
-from viz.atlas.pictures import CARD, PITCH, TILE
+from viz.atlas.pictures import CARD, CARD_TILES, PITCH, TILE
 from viz.render.table import merge_renders
 from viz.sheets.pages import save_page
 from viz.sheets.patches import crop_patch, seen_window
@@ -150,6 +151,23 @@ def test_a_card_has_the_rendering_and_the_patches_in_order(built: Path) -> None:
     assert np.abs(card[PITCH, PITCH] - (200, 40, 10)).max() <= 6
     drawn = card[1 : 1 + TILE, CARD[1] + 1 : CARD[1] + 1 + TILE]
     assert np.abs(drawn - np.asarray(patch).astype(int)).mean() < 8
+
+
+def test_the_style_sheet_shows_each_tile_of_a_card() -> None:
+    text = (resources.files("viz.atlas") / "static/atlas.css").read_text(encoding="utf-8")
+
+    def percent(value: float, whole: float) -> str:
+        return f"{value / whole * 100:.4f}".rstrip("0").rstrip(".") + "%"
+
+    width, height = CARD
+    assert f"width: {percent(width, TILE)}; max-width: none; height: {percent(height, TILE)};" in text
+    for number in range(CARD_TILES):
+        row, column = divmod(number, 3)
+        left, top = height + column * PITCH + 1, row * PITCH + 1
+        rule = f".t{number} img {{ translate: -{percent(left, width)} -{percent(top, height)}; }}"
+        assert rule in text
+    side = height - 2
+    assert f".whole-tile img {{ width: {percent(width, side)}; height: {percent(height, side)};" in text
 
 
 def test_the_data_of_a_layer_has_a_row_for_each_unit(built: Path) -> None:

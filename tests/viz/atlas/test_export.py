@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -17,6 +17,8 @@ from pipeline.query.index import open_index
 from tests.fixtures.small_index import build_index
 from viz.atlas.build import build_atlas
 from viz.atlas.export import SCHEMA, check_format
+from viz.atlas.matching import read_lists
+from viz.atlas.neighbours import nearest_units
 from viz.atlas.places import place_units
 
 
@@ -58,11 +60,7 @@ def test_the_table_has_a_row_for_each_unit(made: Path) -> None:
     for row in rows:
         assert row["sprite"]["bytes"] == (made / "index/atlas" / row["sprite"]["path"]).read_bytes()
         assert (made / "index/atlas" / row["page"]).is_file()
-        near = row["neighbors"]
-        assert near["distances"] == sorted(near["distances"])
-        assert all(rows[number]["layer"] == row["layer"] for number in near["ids"])
-    # Unit 7 of blocks.1 likes the same label as unit 1.
-    assert 6 + 7 in rows[6 + 1]["neighbors"]["ids"]
+        assert len(row["neighbors"]["ids"]) == 12
     assert rows[6 + 1]["text"].startswith("blocks.1 1: square")
 
 
@@ -86,6 +84,31 @@ def test_another_format_is_refused() -> None:
     check_format("embedding-atlas")
     with pytest.raises(UsageError, match="embedding-atlas, got 'csv'"):
         check_format("csv")
+
+
+def test_neighbours_are_those_of_the_definition(made: Path) -> None:
+    rows = pq.read_table(made / "units.parquet").to_pylist()
+    with open_index(made / "index") as index:
+        lists = {key: set(images.tolist()) for key, images in read_lists(index).items()}
+    for number, row in enumerate(rows):
+        ours = lists.get((row["layer"], row["unit"]), set())
+        likeness = []
+        for other in rows:
+            theirs = lists.get((other["layer"], other["unit"]), set())
+            likeness.append(len(ours & theirs) / max(1, len(ours | theirs)))
+        near = row["neighbors"]
+        assert number not in near["ids"]
+        assert [1 - likeness[other] for other in near["ids"]] == pytest.approx(near["distances"], abs=1e-6)
+        del likeness[number]
+        assert near["distances"] == pytest.approx(sorted(1 - each for each in likeness)[:12], abs=1e-6)
+
+
+def test_neighbours_of_equal_likeness_are_the_nearest_in_the_plane() -> None:
+    lists = [np.array(each, np.int64) for each in ([1, 2], [3], [4], [])]
+    places = np.array([[0.0, 0.0], [3.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    near, distances = nearest_units(lists, places, 3)
+    assert near[0].tolist() == [2, 3, 1]
+    assert distances[0].tolist() == [1, 1, 1]
 
 
 def test_places_are_those_of_correspondence_analysis() -> None:
@@ -113,6 +136,7 @@ def test_units_with_the_same_images_lie_together() -> None:
     assert found[5].tolist() == [0, 0]
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 8), unique=True), max_size=6))
 def test_places_are_finite_and_the_same_each_time(lists: list[list[int]]) -> None:
     found = place_units(lists)

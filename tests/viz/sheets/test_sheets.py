@@ -140,6 +140,7 @@ def test_cells_show_the_content_of_the_index(out: Path) -> None:
         heads = gather_cells(index, index.layer("head"), [3], {})
     rings, disc, dead = cells
     assert (rings.title, rings.subtitle) == ("unit 3", "rings 8/9")
+    assert (disc.title, disc.subtitle) == ("unit 0", "disc + round shape")
     assert disc.best == top[0].activation == disc.tiles[0].activation
     assert len(disc.tiles) == 9
     assert [tile.activation for tile in disc.tiles] != [image.activation for image in top[:9]]

@@ -1,0 +1,156 @@
+"""How well do labels name units, and how long does it take?
+
+    python bench/names.py DATA [--network NAME] [--shuffles 3] [--units 20000]
+
+indexes DATA, whose images must have labels, in a temporary folder with the block outputs of a network, and
+prints for each layer its units, those with a name, and medians over these: of the correlation of the first
+name over all images and over the half that did not choose it, and of the weighted sum of all names over that
+half. It does the same with the labels shuffled among the images, `--shuffles` times; all names are then
+false.
+
+Last, it names `--units` units by all of WordNet's nodes over ImageNet's 1,000 classes, from sums of random
+peaks of which each follows a few of the nodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import RunConfig
+from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.data.shard import BadSample, Sample, Shard
+from pipeline.naming import hierarchy_file
+from pipeline.naming.concepts import with_hierarchy
+from pipeline.naming.hierarchy_file import imagenet_hierarchy
+from pipeline.naming.name_units import name_units
+from pipeline.query.index import open_index
+from pipeline.runs.run import run_index
+from pipeline.state.label_sums import LabelSums
+
+LAYERS = """
+WITH best AS (
+    SELECT layer, unit, arg_min(correlation, rank) AS r, arg_min(held_out, rank) AS held_out,
+        arg_max(combined, rank) AS combined, count(*) AS names
+    FROM names GROUP BY layer, unit
+)
+SELECT layers.layer, any_value(layers.units) AS units, count(best.unit) AS named, avg(best.names) AS names,
+    median(r) AS r, median(held_out) AS held_out, median(combined) AS combined
+FROM layers LEFT JOIN best USING (layer) GROUP BY layers.layer ORDER BY any_value(layers.ordinal)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shuffled(Shard):
+    """A shard whose images have the labels of other images.
+
+    Args:
+        shard: the true one.
+        labels: by key.
+    """
+
+    shard: Shard
+    labels: Mapping[str, str]
+
+    def samples(self) -> Generator[Sample | BadSample]:
+        for sample in self.shard.samples():
+            known = isinstance(sample, Sample) and sample.label is not None
+            yield replace(sample, label=self.labels[sample.key]) if known else sample
+
+    def read(self, key: str, offset: int, nbytes: int) -> bytes:
+        return self.shard.read(key, offset, nbytes)
+
+
+def shuffle(dataset: Dataset, seed: int) -> Dataset:
+    """The dataset with its labels in random order."""
+    samples = [sample for shard in dataset.shards for sample in shard.samples()]
+    keys = [sample.key for sample in samples if isinstance(sample, Sample) and sample.label is not None]
+    labels = [sample.label for sample in samples if isinstance(sample, Sample) and sample.label is not None]
+    order = np.random.default_rng(seed).permutation(len(keys))
+    given = {key: labels[place] for key, place in zip(keys, order, strict=True)}
+    shards = tuple(
+        Shuffled(
+            name=shard.name,
+            size=shard.size,
+            count_hint=shard.count_hint,
+            digest=shard.digest,
+            shard=shard,
+            labels=given,
+        )
+        for shard in dataset.shards
+    )
+    return Dataset(dataset.name, shards, dataset.data)
+
+
+def measure(dataset: Dataset, network: str, folder: Path) -> list[Sequence[object]]:
+    """A row for each layer of an index of the dataset."""
+    config = RunConfig(data=dataset.data, out=folder, network=network, top=1, compile="off")
+    run_index(config, dataset=dataset)
+    with open_index(folder) as index:
+        return index.sql(LAYERS).rows
+
+
+def time_naming(units: int, seed: int = 0) -> None:
+    """Name units of 1,300 images a class, whose peaks are noise and four of WordNet's nodes each."""
+    path = Path(hierarchy_file.__file__).with_name("wordnet.csv")
+    with open(path, encoding="utf-8", newline="") as file:
+        labels = tuple(row["id"] for row in csv.DictReader(file) if row["class"] == "1")
+    hierarchy = imagenet_hierarchy(labels)
+    assert hierarchy is not None
+    concepts = with_hierarchy(labels, hierarchy)
+    rng = np.random.default_rng(seed)
+    images = rng.integers(600, 700, (2, len(labels)))
+    share = concepts.members.mean(axis=1)
+    scale = np.sqrt(share * (1 - share))
+    mean = np.zeros((len(labels), units))
+    for _ in range(4):
+        chosen = rng.integers(0, len(concepts.names), units)
+        mean += concepts.members[chosen].T * rng.random(units) / scale[chosen]
+    total = images[:, :, None] * (mean + rng.normal(size=mean.shape) / np.sqrt(650))
+    squares = (images[:, :, None] * (mean**2 + 1)).sum(axis=1)
+    started = time.perf_counter()
+    names = list(name_units(LabelSums(labels, images, total, squares), concepts))
+    seconds = time.perf_counter() - started
+    rows = sum(len(found.unit) for found in names)
+    print(f"\n{units:,} units, {len(concepts.names):,} concepts: {rows:,} names in {seconds:.1f} s")
+
+
+def print_rows(rows: Sequence[Sequence[object]]) -> None:
+    print(
+        "| layer | units | named | names each | r | held out | sum, held out |\n|---|---|---|---|---|---|---|"
+    )
+    for layer, units, named, *values in rows:
+        shown = " | ".join("" if value is None else f"{value:.2f}" for value in values)
+        print(f"| {layer} | {units} | {named} | {shown} |")
+    units, named = (sum(int(row[place]) for row in rows) for place in (1, 2))
+    print(f"\n{named:,} of {units:,} units named")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--network", default="efficientnet_lite0")
+    parser.add_argument("--shuffles", type=int, default=3)
+    parser.add_argument("--units", type=int, default=20_000)
+    options = parser.parse_args()
+    dataset = open_dataset(options.data)
+    with tempfile.TemporaryDirectory() as folder:
+        print_rows(measure(dataset, options.network, Path(folder) / "true"))
+        for seed in range(options.shuffles):
+            rows = measure(shuffle(dataset, seed), options.network, Path(folder) / str(seed))
+            named = sum(int(row[2]) for row in rows)
+            print(
+                f"labels shuffled, seed {seed}: {named:,} of {sum(int(row[1]) for row in rows):,} units named"
+            )
+    time_naming(options.units)
+
+
+if __name__ == "__main__":
+    main()

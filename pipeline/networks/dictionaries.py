@@ -1,0 +1,320 @@
+"""Encoders of sparse autoencoders and transcoders, whose features become units of a layer.
+
+A feature is an activation function of a linear projection of the layer's channels:
+
+    x' = normalise(x) - b_dec
+    f = g(x' @ W_enc + b_enc)                                   g: relu, topk, jumprelu, none
+    f = [x' @ W_enc + b_gate > 0] * relu(x' @ (W_enc * exp(r_mag)) + b_mag)               gated
+
+Formats, and where the tensors' names and the formulas come from:
+
+    FOLDER             cfg.json and sae_weights.safetensors, as SAELens 6 writes (sae_lens/saes/*.py)
+    FILE.safetensors   the same tensors; settings as JSON text in its metadata, keys as in `Settings`
+    FILE.pt            a line of JSON and a state dict, as saev writes (saev/nn.py), or a state dict of W_enc,
+                       b_enc, b_dec, as ViT-Prisma's
+
+BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has a fixed threshold after training: its files are those
+of jumprelu.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.errors import LayerError, MissingWeights, WeightsError
+from pipeline.networks.weights import read_weights
+
+__all__ = ["Dictionary", "Settings", "is_dictionary", "read_dictionary"]
+
+Activation = Literal["relu", "topk", "jumprelu", "gated", "none"]
+Normalise = Literal["none", "layer_norm", "constant_norm_rescale"]
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+"""Files of a folder of SAELens."""
+
+ENCODER = "W_enc"
+"""(channel, feature), the tensor that every dictionary has."""
+
+_ARCHITECTURES: Mapping[str, Activation] = {
+    "standard": "relu",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
+    "transcoder": "relu",
+    "skip_transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}
+"""SAELens' architectures that are encoders of one layer. Others are trained into one of these, or iterate."""
+
+_VECTORS = ("b_enc", "threshold", "b_gate", "r_mag", "b_mag")
+"""Tensors with one value a feature."""
+
+_NEEDED: Mapping[Activation, tuple[str, ...]] = {
+    "relu": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "r_mag", "b_mag"),
+    "none": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an encoder does beside its tensors.
+
+    Args:
+        activation: of the features.
+        k: features kept at each position, for topk.
+        apply_b_dec_to_input: subtract `b_dec` from the input.
+        normalise: the input, before that: `layer_norm`, or `constant_norm_rescale`, to a length of the square
+            root of the number of channels.
+        rescale_acts_by_decoder_norm: multiply projections by the lengths of the rows of `W_dec`, for topk.
+    """
+
+    activation: Activation = "relu"
+    k: int = 0
+    apply_b_dec_to_input: bool = True
+    normalise: Normalise = "none"
+    rescale_acts_by_decoder_norm: bool = False
+
+
+class Dictionary(nn.Module):
+    """Outputs the features of its parent module's output.
+
+    Args:
+        tensors: see `_checked`.
+        settings: of the encoder.
+    """
+
+    W_enc: Tensor
+    offset: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = tensors[ENCODER].shape[0]
+        centre = tensors.get("b_dec") if settings.apply_b_dec_to_input else None
+        weight = tensors[ENCODER]
+        scale = tensors["W_dec"].norm(dim=-1) if settings.rescale_acts_by_decoder_norm else None
+        self.register_buffer(ENCODER, weight.T.contiguous())
+        self.register_buffer("offset", torch.zeros(channels) if centre is None else centre)
+        for name in _VECTORS:
+            self.register_buffer(name, tensors.get(name))
+        self.register_buffer("decoder_norm", scale)
+        # Part of the state, so that the digest of the network tells settings apart.
+        text = json.dumps(asdict(settings), sort_keys=True).encode()
+        self.register_buffer("settings_text", torch.tensor(list(text), dtype=torch.uint8))
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Replace the channels, on axis 1 of a map or on the last axis, by the features."""
+        channels = self.W_enc.shape[1]
+        on_axis_1 = output.dim() == 4 and output.shape[1] == channels
+        inputs = output.movedim(1, -1) if on_axis_1 else output
+        if inputs.shape[-1] != channels:
+            raise LayerError(
+                f"the dictionary encodes {channels} channels, the layer's output {tuple(output.shape)} has "
+                "no axis of that length for its channels; give the layer that it was trained on (--at)"
+            )
+        features = self._encode(self._normalised(inputs) - self.offset.to(inputs.dtype))
+        return features.movedim(-1, 1) if on_axis_1 else features
+
+    def _normalised(self, inputs: Tensor) -> Tensor:
+        if self.settings.normalise == "layer_norm":
+            centred = inputs - inputs.mean(-1, keepdim=True)
+            return centred / (centred.std(-1, keepdim=True) + 1e-5)
+        if self.settings.normalise == "constant_norm_rescale":
+            scale: Tensor = inputs.shape[-1] ** 0.5 / torch.linalg.vector_norm(inputs, dim=-1, keepdim=True)
+            return inputs * scale
+        return inputs
+
+    def _encode(self, inputs: Tensor) -> Tensor:
+        weight = self.W_enc.to(inputs.dtype)
+        projected = functional.linear(inputs, weight)
+        settings = self.settings
+        if settings.activation == "gated":
+            open_gate = projected + self._vector("b_gate", inputs) > 0
+            size = projected * self._vector("r_mag", inputs).exp() + self._vector("b_mag", inputs)
+            return size.relu() * open_gate
+        hidden = projected + self._vector("b_enc", inputs) if self.b_enc is not None else projected
+        if self.decoder_norm is not None:
+            hidden = hidden * self._vector("decoder_norm", inputs)
+        if settings.activation == "jumprelu":
+            return hidden.relu() * (hidden > self._vector("threshold", inputs))
+        if settings.activation == "topk":
+            kept = hidden.topk(settings.k, dim=-1)
+            return torch.zeros_like(hidden).scatter(-1, kept.indices, kept.values.relu())
+        return hidden.relu() if settings.activation == "relu" else hidden
+
+    def _vector(self, name: str, inputs: Tensor) -> Tensor:
+        found: Tensor = getattr(self, name)
+        return found.to(inputs.dtype)
+
+
+def is_dictionary(path: Path) -> bool:
+    """Whether a file or folder has an encoder, rather than directions."""
+    if path.is_dir():
+        return True
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        return ENCODER in _safetensors_header(path)
+    if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(1) == b"{" or ENCODER in read_weights(path)
+
+
+def read_dictionary(path: Path) -> Dictionary:
+    """Read an encoder.
+
+    Args:
+        path: a folder or file, see the module's docstring.
+
+    Raises:
+        MissingWeights: when there is none.
+        WeightsError: when its tensors do not fit each other, or its kind is not known.
+    """
+    if path.is_dir():
+        tensors, settings = _read_folder(path)
+    elif path.suffix.lower() == ".safetensors":
+        tensors, settings = read_weights(path), _of_metadata(path)
+    else:
+        tensors, settings = _read_torch(path)
+    return Dictionary(_checked(path, tensors, settings), settings)
+
+
+def _read_folder(path: Path) -> tuple[dict[str, Tensor], Settings]:
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise MissingWeights(
+                f"{path} is no dictionary: it has no {name} (SAELens' {CONFIG} and {WEIGHTS})"
+            )
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        architecture = str(config.get("architecture", "standard"))
+    except (ValueError, OSError, AttributeError) as error:
+        raise WeightsError(f"{path / CONFIG} is no configuration of SAELens: {error}") from error
+    activation = _ARCHITECTURES.get(architecture)
+    if activation is None:
+        known = ", ".join(_ARCHITECTURES)
+        raise WeightsError(f"{path / CONFIG}: the architecture {architecture!r} is not known; known: {known}")
+    if architecture == "standard" and config.get("activation_fn", "relu") not in ("relu", "identity"):
+        raise WeightsError(f"{path / CONFIG}: the activation {config['activation_fn']!r} is not known")
+    if config.get("reshape_activations", "none") not in ("none", "hook_z"):
+        raise WeightsError(f"{path / CONFIG}: reshape_activations is not none or hook_z")
+    settings = _settings(
+        path / CONFIG,
+        activation="none" if config.get("activation_fn") == "identity" else activation,
+        k=config.get("k", 0),
+        apply_b_dec_to_input=config.get("apply_b_dec_to_input", True),
+        normalise=config.get("normalize_activations", "none"),
+        rescale_acts_by_decoder_norm=config.get("rescale_acts_by_decoder_norm", False),
+    )
+    return read_weights(path / WEIGHTS), settings
+
+
+def _of_metadata(path: Path) -> Settings:
+    """Settings in the metadata of a safetensors file; each is JSON text or a plain word."""
+    metadata = _safetensors_header(path).get("__metadata__") or {}
+    known = {field.name for field in fields(Settings)}
+    given = {name: _value(text) for name, text in metadata.items() if name in known}
+    if "activation" not in given:
+        keys = _safetensors_header(path).keys()
+        given["activation"] = "jumprelu" if "threshold" in keys else "gated" if "b_gate" in keys else "relu"
+    return _settings(path, **given)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _settings(path: Path, **given: Any) -> Settings:
+    """Settings whose values are of the right kind."""
+    normalise = given.get("normalise", "none")
+    if normalise in (None, False):
+        given["normalise"] = normalise = "none"
+    if normalise not in get_args(Normalise):
+        raise WeightsError(
+            f"{path}: inputs normalised by {normalise!r} are not known; fold the normalisation into the "
+            f"weights before saving, or use {', '.join(get_args(Normalise))}"
+        )
+    if given.get("activation", "relu") not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise WeightsError(f"{path}: the activation {given['activation']!r} is not known; known: {known}")
+    k = given.get("k", 0)
+    whole = isinstance(k, int | float) and not isinstance(k, bool) and k == int(k) and k >= 0
+    if not whole or (given.get("activation") == "topk" and not k):
+        raise WeightsError(f"{path}: topk needs k, the number of features kept, as a whole number; got {k!r}")
+    given["k"] = int(k)
+    for name in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm"):
+        if not isinstance(given.get(name, True), bool):
+            raise WeightsError(f"{path}: {name} must be true or false, got {given[name]!r}")
+    return Settings(**given)
+
+
+def _safetensors_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file; empty for any other file."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if 2 <= size <= 1 << 27 else {}
+    except (OSError, ValueError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
+    """A state dict, after a line of JSON in files of saev."""
+    with path.open("rb") as file:
+        start = file.read(1)
+        if start != b"{":
+            return read_weights(path), Settings()
+        file.readline()
+        content = io.BytesIO(file.read())
+    try:
+        loaded = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises almost anything on damaged data
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: no state dict after its line of JSON: {reason}") from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} contains a {type(loaded).__name__}, expected a dictionary of tensors")
+    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}, Settings()
+
+
+def _checked(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
+    """Tensors in float32 that fit each other.
+
+    W_enc (channel, feature); b_dec (channel,); b_enc, threshold, b_gate, r_mag, b_mag (feature,); W_dec
+    (feature, channel).
+    """
+    encoder = tensors.get(ENCODER)
+    if encoder is None or encoder.dim() != 2 or not encoder.is_floating_point():
+        found = ", ".join(sorted(tensors)[:8]) or "nothing"
+        raise WeightsError(f"{path} has no matrix {ENCODER} (channel, feature); it has {found}")
+    channels, features = encoder.shape
+    shapes = dict.fromkeys(_VECTORS, (features,)) | {"b_dec": (channels,), "W_dec": (features, channels)}
+    needed = [*_NEEDED[settings.activation], *(["W_dec"] if settings.rescale_acts_by_decoder_norm else [])]
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise WeightsError(f"{path} has no {' and no '.join(missing)}, which {settings.activation} needs")
+    for name, shape in shapes.items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            raise WeightsError(
+                f"{path}: {name} is {tuple(tensors[name].shape)}, expected {shape} for {ENCODER} "
+                f"{tuple(encoder.shape)} (channel, feature)"
+            )
+    if settings.activation == "topk" and settings.k > features:
+        raise WeightsError(f"{path}: k is {settings.k}, more than its {features} features")
+    used = {ENCODER, *shapes}
+    return {name: tensor.to(torch.float32) for name, tensor in tensors.items() if name in used}

@@ -1,0 +1,230 @@
+"""Names of the units of an index: `names.parquet`, from the sums per label that its parts keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StoreError
+from pipeline.layers.layer import Layer
+from pipeline.naming.concepts import (
+    Concepts,
+    Hierarchy,
+    label_concepts,
+    refuse_unknown_labels,
+    with_hierarchy,
+)
+from pipeline.naming.hierarchy_file import imagenet_hierarchy, read_hierarchy
+from pipeline.naming.name_units import UnitNames, name_units
+from pipeline.progress import Reporter, Silent, readable_count
+from pipeline.runs.fingerprint import STATE_VERSION, fingerprint
+from pipeline.runs.label_names import names_by_label, names_given
+from pipeline.runs.out_folder import remove_stale_names
+from pipeline.state.commit import Commit, list_commits
+from pipeline.state.label_sums import LabelSums, merge_labels
+from pipeline.store.layout import NAMES_TABLE
+from pipeline.store.leftovers import writing
+from pipeline.store.run_file import locked, read_finished_run
+from pipeline.store.schemas import NAMES
+from pipeline.store.seals import PARQUET
+from pipeline.store.tables import write_table
+from pipeline.store.trust import refuse_links
+
+__all__ = ["Naming", "name_index", "names_damage", "write_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What was named.
+
+    Args:
+        out: folder of the index.
+        units: of all layers.
+        named: units that have a name.
+        concepts: that were compared with each unit.
+        source: `label`, `wordnet` or `hierarchy`: what was above the labels.
+        seconds: duration.
+    """
+
+    out: Path
+    units: int
+    named: int
+    concepts: int
+    source: str
+    seconds: float
+
+    def __str__(self) -> str:
+        """One line."""
+        above = {"wordnet": " and WordNet above them", "hierarchy": " and the hierarchy above them"}
+        return (
+            f"{self.named:,} of {readable_count(self.units, 'unit')} named from labels"
+            f"{above.get(self.source, '')} ({readable_count(self.concepts, 'concept')})"
+        )
+
+
+def name_index(
+    out: Path | str,
+    *,
+    hierarchy: Path | str | None = None,
+    trust: bool = False,
+    reporter: Reporter | None = None,
+) -> Naming:
+    """Name the units of a finished index, in place of names that it has.
+
+    Args:
+        out: folder of the index.
+        hierarchy: file of what is above the labels; None takes WordNet's nouns if the labels are classes
+            of ImageNet, else nothing.
+        trust: follow links out of OUT.
+        reporter: shows the progress.
+
+    Raises:
+        StoreError: when OUT holds no finished index, or its images have no labels.
+        UsageError: when the hierarchy cannot be used.
+        UntrustedIndex: when a link leads out of OUT.
+    """
+    reporter, out = reporter or Silent(), Path(out)
+    if not trust:
+        refuse_links(out)
+    above = None if hierarchy is None else read_hierarchy(Path(hierarchy))
+    read_finished_run(out)  # before the folder is created or locked
+    with locked(out), writing(out):
+        run = read_finished_run(out)
+        version = run["fields"].get("state version") if "fields" in run else None
+        if version != STATE_VERSION or "layers" not in run:
+            raise StoreError(
+                f"{out} has state version {version}, this maxact names units of version {STATE_VERSION}; "
+                "use the maxact that wrote it, or index again with --fresh"
+            )
+        commits = list_commits(out / "parts", fingerprint=fingerprint(run["fields"]))
+        if not commits:
+            raise StoreError(
+                f"{out / 'parts'} has no parts, and names need their sums; index again with --fresh"
+            )
+        for commit in commits:
+            commit.verify()
+        done = write_names(
+            out,
+            [Layer.from_record(layer) for layer in run["layers"]],
+            commits,
+            index_fingerprint=run["fingerprint"],
+            class_names=names_given(run),
+            hierarchy=above,
+            reporter=reporter,
+        )
+        if done is None:
+            raise StoreError(f"the images of {out} have no labels, so units cannot be named from them")
+        return done
+
+
+def names_damage(out: Path) -> str | None:
+    """What is wrong with the names of a finished index; None if nothing is.
+
+    Raises:
+        StoreError: when they cannot be read, which may pass.
+    """
+    path = out / NAMES_TABLE
+    if not path.is_file():
+        return "is missing" if _has_labels(out) else None
+    try:
+        return None if PARQUET.is_intact(path.read_bytes()) else "was changed after it was written"
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _has_labels(out: Path) -> bool:
+    """Whether the table of labels of an index is intact and has rows."""
+    try:
+        return bool(pq.read_metadata(out / "classes.parquet").num_rows)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def write_names(
+    out: Path,
+    layers: Sequence[Layer],
+    commits: Sequence[Commit],
+    *,
+    index_fingerprint: str,
+    class_names: Sequence[str] | None = None,
+    hierarchy: Hierarchy | None = None,
+    reporter: Reporter | None = None,
+) -> Naming | None:
+    """Write names.parquet from verified parts; of images without labels there is none.
+
+    Args:
+        out: folder of the index.
+        layers: in forward order, as their units are in the parts.
+        commits: of disjoint shards.
+        index_fingerprint: written into the footer.
+        class_names: that the user gave, see `pipeline.runs.label_names`.
+        hierarchy: above the labels; None for WordNet's if they are ImageNet's.
+        reporter: shows the progress.
+
+    Returns:
+        What was named; None without labels.
+
+    Raises:
+        StoreError: when a part cannot be read, or the table not be written.
+        UsageError: when the hierarchy has a cycle or labels that no image has.
+    """
+    reporter, started = reporter or Silent(), time.monotonic()
+    sums = LabelSums.empty(sum(layer.units for layer in layers))
+    for commit in commits:
+        sums = merge_labels(sums, commit.load_label_sums())
+    if not sums.labels:
+        remove_stale_names(out, index_fingerprint)
+        return None
+    given = names_by_label(sums.labels, class_names) if class_names is not None else None
+    labels = tuple(given[label] for label in sums.labels) if given else sums.labels
+    if hierarchy is not None:
+        refuse_unknown_labels(labels, hierarchy)
+    above = hierarchy or imagenet_hierarchy(labels)
+    concepts = label_concepts(labels) if above is None else with_hierarchy(labels, above)
+    named: list[int] = []
+    units = sums.total.shape[2]
+
+    def tables() -> Iterator[pa.Table]:
+        with reporter.task("naming units", units, "units") as task:
+            done = 0
+            for found in name_units(sums, concepts):
+                named.append(len(np.unique(found.unit)))
+                yield from _tables(layers, concepts, found)
+                task.advance(found.units - done)
+                done = found.units
+
+    footer = {"maxact.fingerprint": index_fingerprint}
+    write_table(out / NAMES_TABLE, NAMES, tables(), metadata=footer, sealed=True)
+    source = "label" if above is None else above.source
+    return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
+
+
+def _tables(layers: Sequence[Layer], concepts: Concepts, found: UnitNames) -> Iterator[pa.Table]:
+    """The rows of a span of units, layer by layer."""
+    offset = 0
+    for layer in layers:
+        rows = slice(*np.searchsorted(found.unit, (offset, offset + layer.units)))
+        count = rows.stop - rows.start
+        if count:
+            chosen = found.concept[rows]
+            yield pa.table(
+                {
+                    "layer": pa.array([layer.name] * count),
+                    "unit": (found.unit[rows] - offset).astype(np.int32),
+                    "rank": found.rank[rows].astype(np.int32),
+                    "concept": pa.array([concepts.names[row] for row in chosen]),
+                    "source": pa.array([concepts.sources[row] for row in chosen]),
+                    "correlation": found.correlation[rows],
+                    "held_out": found.held_out[rows],
+                    "combined": found.combined[rows],
+                    "images": found.images[rows],
+                    "weight": found.weight[rows],
+                }
+            ).cast(NAMES)
+        offset += layer.units

@@ -1,0 +1,117 @@
+"""Sums per label: against all peaks, merged in any grouping, and the halves of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data.shard import Sample
+from pipeline.image_id import image_id
+from pipeline.layers.layer import Layer
+from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
+from pipeline.stream.accumulator import Accumulator
+
+
+def sums_of(peaks: np.ndarray, labels: list[str], halves: list[int] | None = None) -> LabelSums:
+    """The sums by their definition."""
+    names = sorted(set(labels))
+    half = np.array(halves or [0] * len(labels))
+    wide = peaks.astype(np.float64)
+    rows = [
+        [np.array([label == name for label in labels]) & (half == number) for name in names]
+        for number in (0, 1)
+    ]
+    return LabelSums(
+        tuple(names),
+        np.array([[row.sum() for row in side] for side in rows], np.int64).reshape(2, len(names)),
+        np.array([[wide[row].sum(0) for row in side] for side in rows]).reshape(
+            2, len(names), peaks.shape[1]
+        ),
+        np.array([(wide[half == number] ** 2).sum(0) for number in (0, 1)]),
+    )
+
+
+def assert_equal(found: LabelSums, expected: LabelSums) -> None:
+    assert found.labels == expected.labels
+    for field in ("images", "total", "squares"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+
+
+@given(st.data())
+def test_sums_of_integers_merge_exactly_in_any_order_and_grouping(data: st.DataObject) -> None:
+    images = data.draw(st.integers(1, 40))
+    drawn = np.random.default_rng(data.draw(st.integers(0, 999)))
+    peaks = drawn.integers(-9, 9, (images, 3)).astype(np.float32)
+    labels = list(drawn.choice(["ant", "bee", "cat"], images))
+    halves = list(drawn.integers(0, 2, images))
+    groups = data.draw(st.permutations(np.array_split(np.arange(images), data.draw(st.integers(1, 6)))))
+    merged = LabelSums.empty(3)
+    for rows in groups:
+        part = sums_of(peaks[rows], [labels[i] for i in rows], [halves[i] for i in rows])
+        merged = merge_labels(part, merged) if len(rows) % 2 else merge_labels(merged, part)
+    assert_equal(merged, sums_of(peaks, labels, halves))
+
+
+def test_empty_is_the_identity() -> None:
+    some = sums_of(np.ones((3, 2), np.float32), ["a", "b", "a"], [0, 1, 1])
+    assert_equal(merge_labels(LabelSums.empty(2), some), some)
+    assert_equal(merge_labels(some, LabelSums.empty(2)), some)
+
+
+def test_the_accumulator_adds_up_every_labelled_image() -> None:
+    rng = np.random.default_rng(4)
+    peaks = rng.integers(-50, 50, (90, 5)).astype(np.float32)
+    labels = [None if n % 7 == 0 else "abc"[n % 3] for n in range(90)]
+    samples = [
+        Sample(
+            f"{n}", labels[n], n, 0, b"", shard="s", digest=int(rng.integers(0, 99)), image_id=image_id(0, n)
+        )
+        for n in range(90)
+    ]
+    layer = Layer("fc", 0, "vector", 5, 0, 0, 0, 1, 1, 1, 1, 0, 0)
+    watch = Accumulator([layer], 4, torch.device("cpu"))
+
+    class Given:
+        def __init__(self, values: torch.Tensor) -> None:
+            self.values = values
+
+        def first(self, _: int) -> Given:
+            return self
+
+        def locate(self, images: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(units), dtype=torch.int64)
+
+    for start in range(0, 90, 30):
+        watch.begin(samples[start : start + 30])
+        watch.watch(0, Given(torch.from_numpy(peaks[start : start + 30])))  # type: ignore[arg-type]
+        watch.end()
+    rows = [n for n in range(90) if labels[n] is not None]
+    halves = [samples[n].digest & 1 for n in rows]
+    assert_equal(watch.finish().labels, sums_of(peaks[rows], [str(labels[n]) for n in rows], halves))
+
+
+def test_copies_and_crops_of_a_photograph_are_in_one_half() -> None:
+    copies = [Sample(key, "a", 0, 0, b"", digest=-77) for key in ("x", "y")]
+    assert len({half_of(copy) for copy in copies}) == 1
+    for name in "abcdefgh":
+        crops = [Sample(str(n), "a", n, 0, b"", origin=name, digest=n) for n in range(6)]
+        assert len({half_of(crop) for crop in crops}) == 1
+    assert {half_of(Sample("k", None, 0, 0, b"", digest=n)) for n in (-1, 2)} == {0, 1}
+
+
+def test_selectivity_is_that_of_the_paper() -> None:
+    #               ant  bee  cat
+    peaks = np.array([[4.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 5.0], [-3.0, -2.0, -1.0]])
+    labels = ["ant", "bee", "cat"]
+    sums = sums_of(peaks.T.astype(np.float32), labels, [0, 1, 0])
+    index, best = selectivity(sums, peaks.min(1).astype(np.float32))
+    # Unit 0: (4 - 1) / (4 + 1). Unit 3, shifted by its minimum: means 0, 1, 2, so (2 - .5) / 2.5.
+    np.testing.assert_allclose(index, [0.6, 0.0, 1.0, 0.6], rtol=1e-6)
+    assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
+
+
+def test_selectivity_needs_two_labels() -> None:
+    index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2, np.float32))
+    assert np.isnan(index).all()
