@@ -26,6 +26,7 @@ import pyarrow as pa
 from pipeline.cli.output import print_page
 from pipeline.image_id import POSITION_BITS
 from pipeline.query.index import Index, open_index
+from pipeline.runs.image_tables import IMAGES_ROW_GROUP
 from pipeline.store.schemas import IMAGES, SCHEMAS, TOP, UNITS
 from pipeline.store.tables import write_table
 from tests.fixtures.small_index import build_index, layer_record
@@ -45,7 +46,7 @@ def write_index(folder: Path, rows: int, images: int) -> Path:
         layer_record((f"blocks.{n}", n, "map", units, 0, GRID, GRID, 95, 95, 16, -40)) for n in range(LAYERS)
     ]
     write_table(out / "layers.parquet", SCHEMAS["layers"], [pa.Table.from_pylist(layers, SCHEMAS["layers"])])
-    write_table(out / "images.parquet", IMAGES, image_tables(images))
+    write_table(out / "images.parquet", IMAGES, image_tables(images), row_group_rows=IMAGES_ROW_GROUP)
     write_table(out / "top.parquet", TOP, top_tables(units, images))
     write_table(out / "units.parquet", UNITS, unit_tables(units, images))
     for name in ("strata", "classes", "histograms"):

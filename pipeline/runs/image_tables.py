@@ -28,7 +28,7 @@ from pipeline.store.digests import FileDigest
 from pipeline.store.leftovers import SPILL
 from pipeline.store.schemas import ERRORS, IMAGES
 
-__all__ = ["follow_roots", "write_records"]
+__all__ = ["IMAGES_ROW_GROUP", "follow_roots", "write_records"]
 
 Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
@@ -38,7 +38,7 @@ _MEMORY = "1GB"
 
 _IMAGES_PER_THREAD = 2_000_000
 
-_ROW_GROUP_ROWS = 1 << 13
+IMAGES_ROW_GROUP = 1 << 13
 """Rows of a row group of `images`: a query for a few of them decodes no more of each that has one."""
 
 _BANDS = ((0, 21), (21, 21), (42, 22))
@@ -127,7 +127,7 @@ def write_records(
     errors = _in_order(commits, shards, "errors")
     return {
         "images": store.write_table(
-            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=_ROW_GROUP_ROWS
+            out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=IMAGES_ROW_GROUP
         ),
         "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
     }

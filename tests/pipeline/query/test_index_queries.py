@@ -401,6 +401,23 @@ def test_the_units_of_an_image(index: Index) -> None:
     assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows)
 
 
+def test_hub_images_count_layers_and_share_as_plain_counting_does(index: Index) -> None:
+    rows = index.sql("SELECT layer, unit, image_id, rank FROM top WHERE side = 'high'").rows
+    units = {(layer, unit) for layer, unit, _, _ in rows}
+    for hub in index.query("hub_images", n=48).dicts():
+        mine = [row for row in rows if row[2] == hub["image_id"]]
+        assert hub["units"] == len(mine)
+        assert hub["share"] == pytest.approx(len(mine) / len(units))
+        assert hub["layers"] == len({layer for layer, *_ in mine})
+        assert hub["first"] == sum(rank == 1 for *_, rank in mine)
+
+
+def test_units_that_are_not_neighbours_come_back_alone(index: Index) -> None:
+    several = index.tops("blocks.1", [7, 2], n=3)
+    assert several == {unit: index.top("blocks.1", unit, n=3) for unit in (7, 2)}
+    assert index.tops("blocks.1", [], n=3) == {}
+
+
 def test_a_result_as_an_arrow_table(index: Index) -> None:
     result = index.query("top_images", layer="head", unit=1, n=3)
     table = result.arrow()
