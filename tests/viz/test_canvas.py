@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.images.preprocess import Box
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from viz.canvas import Canvas, cut_canvas, place, whole_canvas
 from viz.objectives.objective import evaluate, point
 from viz.passes.watch import Watch
@@ -13,7 +13,7 @@ from viz.planning.plan import matches_whole_input
 @pytest.mark.parametrize("name", ["stem", "relu6", "pool", "late"])
 @pytest.mark.parametrize("where", ["centre", "corner", "end", "off"])
 def test_the_window_gives_what_the_whole_input_gives(name, where, same_padding):
-    network = climber(same_padding=same_padding)
+    network = convnet(same_padding=same_padding)
     layer = layer_of(network, name)
     last = layer.grid_h - 1
     y, x = {
@@ -38,7 +38,7 @@ def test_the_window_gives_what_the_whole_input_gives(name, where, same_padding):
 
 @pytest.mark.parametrize("name", ["stem", "late"])
 def test_the_window_of_the_centre_is_much_smaller_than_the_input(name):
-    layer = layer_of(climber(), name)
+    layer = layer_of(convnet(), name)
     canvas = cut_canvas(layer, layer.grid_h // 2, layer.grid_w // 2, SIDE, SIDE)
     assert layer.rf_h <= canvas.height < layer.rf_h + 2 * layer.stride_y
     assert canvas.top % layer.stride_y == 0
@@ -46,7 +46,7 @@ def test_the_window_of_the_centre_is_much_smaller_than_the_input(name):
 
 
 def test_a_pixel_outside_the_box_does_not_matter_and_one_on_its_border_does():
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     canvas = cut_canvas(layer, 5, 5, SIDE, SIDE)
     picture = torch.rand(1, 3, canvas.height, canvas.width) * 255
@@ -61,7 +61,7 @@ def test_a_pixel_outside_the_box_does_not_matter_and_one_on_its_border_does():
 
 
 def test_a_layer_that_sees_everything_gets_the_whole_input():
-    layer = layer_of(climber(), "head")
+    layer = layer_of(convnet(), "head")
     assert cut_canvas(layer, 0, 0, SIDE, SIDE).is_whole
 
 
@@ -74,7 +74,7 @@ def test_a_field_is_whole_only_where_its_box_is_the_input():
 
 
 def test_placing_a_picture_puts_its_window_where_it_was():
-    layer = layer_of(climber(), "late")
+    layer = layer_of(convnet(), "late")
     canvas = cut_canvas(layer, 5, 5, SIDE, SIDE).with_margin(3)
     height, width = canvas.size
     pictures = torch.arange(height * width, dtype=torch.uint8).view(1, 1, height, width)
@@ -95,7 +95,7 @@ def test_a_larger_picture_is_cut_at_its_centre():
 
 
 def test_a_network_that_takes_one_size_only_is_noticed():
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     network.module.register_forward_pre_hook(_refuse_other_sizes)
     assert not matches_whole_input(network, point(layer, 0, 5, 5), cut_canvas(layer, 5, 5, SIDE, SIDE))

@@ -27,7 +27,7 @@ from viz.cli import app
 Command = tuple[str, ...]
 Words = list[str]
 
-NETWORK = "tests.fixtures.climbers:factory"
+NETWORK = "tests.fixtures.convnets:factory"
 LONG = "x" * 5000
 
 RIGHT: dict[str, str] = {

@@ -26,7 +26,7 @@ from tests.fixtures.small_index import build_photographs, draw_shape
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 
-OPTIONS = ("--network", "tests.fixtures.climbers:factory", "--layers", "stem", "--compile", "off")
+OPTIONS = ("--network", "tests.fixtures.convnets:factory", "--layers", "stem", "--compile", "off")
 KEEP = ("--keep", "patches")
 
 

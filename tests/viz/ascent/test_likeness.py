@@ -10,7 +10,7 @@ from pipeline.errors import RenderError
 from pipeline.images.preprocess import Box
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.tiny import write_tars
 from viz.ascent.likeness import Likeness
 from viz.ascent.statistics_layers import statistics_layers
@@ -28,7 +28,7 @@ RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 
 @pytest.fixture(scope="module")
 def network():
-    return climber()
+    return convnet()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def inputs(network, tmp_path_factory):
     config = RunConfig(
         data=tuple(str(tar) for tar in tars),
         out=folder / "out",
-        network="climber",
+        network="convnet",
         layers=("stem", "middle", "late", "head"),
         top=8,
         compile="off",

@@ -11,7 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RenderError
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from tests.fixtures.tiny import picture, write_tars
 from viz.ascent.spectrum import mean_magnitudes, phases_to_picture
 from viz.inputs.inputs import Inputs
@@ -39,7 +39,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def network():
-    return climber()
+    return convnet()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def index(network, tmp_path_factory):
         RunConfig(
             data=tuple(str(tar) for tar in tars),
             out=folder / "out",
-            network="climber",
+            network="convnet",
             layers=("late", "head"),
             top=12,
             compile="off",

@@ -27,7 +27,7 @@ from pipeline.store.atlas_record import atlas_files
 from pipeline.store.derived import remove_derived
 from pipeline.store.schemas import IMAGES
 from pipeline.store.tables import read_table, write_table
-from tests.fixtures.climbers import climber
+from tests.fixtures.convnets import convnet
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import FINGERPRINT, build_index
 from tests.fixtures.tiny import write_tars
@@ -330,12 +330,12 @@ def test_hostile_text_stays_text_and_never_becomes_a_path(out: Path) -> None:
 
 
 def test_masks_are_clear_at_the_peak(tmp_path: Path) -> None:
-    network = climber()
+    network = convnet()
     tars = write_tars(tmp_path / "data", [12])
     config = RunConfig(
         data=(str(tars[0]),),
         out=tmp_path / "out",
-        network="climber",
+        network="convnet",
         layers=("late", "head"),
         top=4,
         compile="off",

@@ -2,13 +2,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from viz.canvas import cut_canvas, whole_canvas
 from viz.inputs.facets import cluster, crop_at_peak, penultimate
 
 
 def test_the_penultimate_features_go_into_the_last_linear_layer():
-    network = climber()
+    network = convnet()
     pictures = torch.randint(0, 256, (11, 3, SIDE, SIDE), dtype=torch.uint8)
     found = penultimate(network, pictures)
     assert found.shape == (11, 16)
@@ -54,7 +54,7 @@ def test_no_cluster_stays_empty_while_there_are_different_images(points, cluster
 
 
 def test_an_image_is_laid_with_its_peak_at_the_target():
-    layer = layer_of(climber(), "late")
+    layer = layer_of(convnet(), "late")
     canvas = cut_canvas(layer, 5, 5, SIDE, SIDE).with_margin(2)
     picture = torch.zeros(1, SIDE, SIDE)
     seen = layer.box(7, 3)
@@ -66,7 +66,7 @@ def test_an_image_is_laid_with_its_peak_at_the_target():
 
 
 def test_beyond_the_border_an_image_goes_on():
-    layer = layer_of(climber(), "late")
+    layer = layer_of(convnet(), "late")
     picture = torch.arange(float(SIDE)).repeat(1, SIDE, 1)
     laid = crop_at_peak(picture, layer, (5, 0), (5, 5), whole_canvas(SIDE, SIDE))
     assert laid[0, 0, :20].eq(0).all()

@@ -2,18 +2,18 @@ import pytest
 import torch
 
 from pipeline.errors import RenderError
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz.objectives.objective import View, channel, direction, evaluate, logit, point
 
 
 @pytest.fixture(scope="module")
 def late():
-    return layer_of(climber(), "late")
+    return layer_of(convnet(), "late")
 
 
 @pytest.fixture(scope="module")
 def head():
-    return layer_of(climber(), "head")
+    return layer_of(convnet(), "head")
 
 
 def test_a_batch_is_scored_as_each_image_alone(late, head):
@@ -51,7 +51,7 @@ def test_an_objective_says_what_it_is(late):
 
 
 def test_the_layers_read_come_in_forward_order(late):
-    early = layer_of(climber(), "stem")
+    early = layer_of(convnet(), "stem")
     objective = point(late, 0) + point(early, 0)
     assert {layer.name for layer in objective.layers} == {"late", "stem"}
 

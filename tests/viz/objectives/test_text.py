@@ -2,14 +2,14 @@ import pytest
 
 from pipeline.errors import RenderError, UsageError
 from pipeline.query.selection import ClassUnits
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz.objectives.objective import channel, energy, logit, point
 from viz.objectives.text import is_at_centre, parse_objective, read_objective
 
 
 @pytest.fixture(scope="module")
 def layers():
-    network = climber()
+    network = convnet()
     return layer_of(network, "late"), layer_of(network, "head"), layer_of(network, "pool")
 
 

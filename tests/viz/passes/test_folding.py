@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.fixtures.climbers import climber
+from tests.fixtures.convnets import convnet
 from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.folding import cached_folding, find_folding
 from viz.passes.frozen import Folding
@@ -106,7 +106,7 @@ def test_activations_and_gradients_stay(name: str) -> None:
 
 
 def test_a_convolution_that_is_looked_at_itself_is_not_folded() -> None:
-    module = climber().module
+    module = convnet().module
     module.norm.running_mean.fill_(0.5)
     seen: list[Tensor] = []
     handle = module.stem.register_forward_hook(lambda m, i, output: seen.append(output.clone()))

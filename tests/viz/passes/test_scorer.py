@@ -6,7 +6,7 @@ import torch
 from pipeline.choices import AskedPrecision, Precision
 from pipeline.devices import resolve_precision
 from pipeline.errors import UsageError
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
 
@@ -25,8 +25,8 @@ def test_another_word_is_refused_and_not_taken_for_fp32(word):
         resolve_precision(word, CPU)
 
 
-def test_the_table_says_in_what_a_picture_climbed(tmp_path):
-    network, recipe = climber(), get_recipe("octaves", {"steps": "5"})
+def test_the_table_says_in_which_precision_a_picture_was_rendered(tmp_path):
+    network, recipe = convnet(), get_recipe("octaves", {"steps": "5"})
     layer = layer_of(network, "late")
     files = set()
     for word in ("fp32", "bf16"):

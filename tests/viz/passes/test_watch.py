@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from viz.passes.watch import Watch
 
 PICTURES = torch.full((2, 3, SIDE, SIDE), 90.0)
@@ -19,7 +19,7 @@ def hooks_of(module: nn.Module) -> int:
 
 
 def test_a_pass_ends_at_the_last_layer_that_is_wanted() -> None:
-    network = climber()
+    network = convnet()
     stem, late = layer_of(network, "stem"), layer_of(network, "late")
     ran: list[Tensor] = []
     handle = network.module.middle.register_forward_hook(lambda module, inputs, output: ran.append(output))
@@ -33,7 +33,7 @@ def test_a_pass_ends_at_the_last_layer_that_is_wanted() -> None:
 
 
 def test_watches_of_one_network_do_not_disturb_each_other_or_the_network() -> None:
-    network = climber()
+    network = convnet()
     stem, late = layer_of(network, "stem"), layer_of(network, "late")
     expected = network.module(network.normalise(PICTURES))
     with Watch(network, [late], None) as watch:
@@ -48,7 +48,7 @@ def test_watches_of_one_network_do_not_disturb_each_other_or_the_network() -> No
 
 
 def test_hooks_are_gone_when_a_layer_does_not_exist() -> None:
-    network = climber()
+    network = convnet()
     stem = layer_of(network, "stem")
     missing = Layer("nowhere", 1, *(getattr(stem, name) for name in Layer.__slots__[2:]))
     with pytest.raises(LayerError, match="no layer 'nowhere'"):

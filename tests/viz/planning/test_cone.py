@@ -11,7 +11,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from viz.canvas import Canvas, cut_interval
 from viz.objectives.objective import channel, evaluate, point
 from viz.passes.watch import Watch
@@ -105,7 +105,7 @@ def test_a_cone_gives_the_activation_and_the_gradient_of_the_whole_input(line: s
 @pytest.mark.parametrize("same_padding", [False, True])
 @pytest.mark.parametrize("y", range(0, 12, 2))
 def test_every_position_has_a_cone_or_none_that_is_wrong(y: int, same_padding: bool) -> None:
-    network = climber(same_padding=same_padding)
+    network = convnet(same_padding=same_padding)
     layer = layer_of(network, "late")
     cones = {(y, x): cone_canvas(network, layer, y, x) for x in range(layer.grid_w)}
     assert any(cones.values())
@@ -190,7 +190,7 @@ def test_what_a_trial_finds_wrong_is_not_used() -> None:
 
 
 def test_only_an_objective_of_one_position_has_a_cone() -> None:
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     assert plan_canvas(network, point(layer, 0)).crops
     assert plan_canvas(network, point(layer, 0) - 0.5 * point(layer, 1)).crops
@@ -200,11 +200,11 @@ def test_only_an_objective_of_one_position_has_a_cone() -> None:
 
 
 def test_a_layer_that_sees_everything_has_none() -> None:
-    assert cone_canvas(climber(), layer_of(climber(), "head"), 0, 0) is None
+    assert cone_canvas(convnet(), layer_of(convnet(), "head"), 0, 0) is None
 
 
 def test_a_picture_scores_on_the_cone_what_it_scores_on_the_window() -> None:
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     objective = point(layer, 3)
     cone = plan_canvas(network, objective)

@@ -12,7 +12,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz.objectives.objective import centre
 from viz.planning.effective_field import effective_layer, narrowed
 
@@ -85,13 +85,13 @@ def test_narrowing_keeps_the_centre_and_never_widens(length, start, stride, side
 
 
 def test_a_layer_without_a_place_stays_as_it_is():
-    network = climber()
+    network = convnet()
     head = layer_of(network, "head")
     assert effective_layer(network, head, pictures(48)) == head
 
 
 def test_a_real_field_lies_in_the_receptive_field():
-    network = climber()
+    network = convnet()
     late = layer_of(network, "late")
     found = effective_layer(network, late, pictures(48))
     assert 1 < found.rf_h < late.rf_h

@@ -18,7 +18,7 @@ from pipeline.images.decode import decode
 from pipeline.progress import Silent
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 from viz.inputs.inputs import Inputs
@@ -38,7 +38,7 @@ OPTIONS = {"size": 16, "grid": 4, "batch": 4}
 
 @pytest.fixture(scope="module")
 def network():
-    return climber()
+    return convnet()
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def index(network, tmp_path):
         RunConfig(
             data=tuple(map(str, tars)),
             out=tmp_path / "out",
-            network="climber",
+            network="convnet",
             layers=("late",),
             top=8,
             compile="off",
@@ -113,7 +113,7 @@ def indexed(network, tmp_path_factory):
     config = RunConfig(
         data=tuple(map(str, tars)),
         out=folder / "out",
-        network="climber",
+        network="convnet",
         top=8,
         compile="off",
         layers=("relu6", "late"),

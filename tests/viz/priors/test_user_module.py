@@ -16,7 +16,7 @@ from pipeline.errors import RenderError, WeightsError
 from pipeline.images.decode import decode
 from pipeline.query.index import Index, open_index
 from pipeline.runs.run import run_index
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.generators import AutoencoderKL, Features
 from tests.fixtures.tiny import write_tars
 from viz.cli import app
@@ -36,7 +36,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         RunConfig(
             data=tuple(map(str, tars)),
             out=folder / "out",
-            network="tests.fixtures.climbers:factory",
+            network="tests.fixtures.convnets:factory",
             layers=("late",),
             top=4,
             compile="off",
@@ -94,7 +94,7 @@ def test_the_digest_depends_on_the_weights(out: Path, tmp_path: Path) -> None:
 def test_the_digest_does_not_depend_on_rounding_of_the_bounds(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, digests = climber(), set()
+    network, digests = convnet(), set()
     for nudge in (0.0, 1e-6):
         statistics = CodeStatistics(torch.zeros(16, 3, 3), torch.full((16, 3, 3), 1 + nudge), False)
         monkeypatch.setattr(prior_module, "dataset_statistics", lambda *_, statistics=statistics: statistics)
@@ -129,7 +129,7 @@ def test_a_prior_trained_by_the_command_line_is_rendered(out: Path) -> None:
 def test_the_range_of_features_comes_from_the_dataset(
     index: Index, layer: str, units: int, words: str, grid: tuple[int, ...]
 ) -> None:
-    network, module = climber(), torch.nn.Identity()
+    network, module = convnet(), torch.nn.Identity()
     module.code_layer = layer  # type: ignore[assignment]
     bounds = code_range(module, (units, *grid), network, index)
     ids = [row[0] for row in index.sql("SELECT image_id FROM images").rows]
@@ -158,14 +158,14 @@ def test_codes_with_negative_values_have_two_sided_bounds() -> None:
 
 
 def test_declared_statistics_are_used_for_codes_of_another_network(index: Index) -> None:
-    prior = load_prior(f"{HERE}Elsewhere", network=climber(), index=index)
+    prior = load_prior(f"{HERE}Elsewhere", network=convnet(), index=index)
     assert (prior.lower == 0).all()
     assert (prior.upper == 1.25).all()
     assert prior.origin == "codes stay within 0 to mean + 3 sd as the generator declares them"
 
 
 def test_codes_without_statistics_have_no_bounds(out: Path, index: Index) -> None:
-    prior = load_prior(f"{HERE}Unsaid", network=climber(), index=index)
+    prior = load_prior(f"{HERE}Unsaid", network=convnet(), index=index)
     assert torch.isinf(prior.upper).all()
     assert (prior.lower == -prior.upper).all()
     result = render(out, "--units", "2", "--generator", f"{HERE}Unsaid")
@@ -177,8 +177,8 @@ def test_a_layer_of_another_size_is_reported_in_the_origin(index: Index) -> None
     class Foreign(Features):
         code_layer = "stem"  # it has 8 units
 
-    bounds = code_range(Foreign(), (16, 3, 3), climber(), index)
-    assert bounds.origin.startswith("codes are not clipped: climber has 8 units there for stem")
+    bounds = code_range(Foreign(), (16, 3, 3), convnet(), index)
+    assert bounds.origin.startswith("codes are not clipped: convnet has 8 units there for stem")
 
 
 def test_the_decoder_of_a_diffusers_vae(out: Path, tmp_path: Path) -> None:

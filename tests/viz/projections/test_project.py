@@ -12,7 +12,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.tiny import write_tars
 from viz.projections.page import draw_projections
 from viz.projections.project import (
@@ -103,13 +103,13 @@ def test_methods_are_parsed():
 
 
 def test_a_page_of_projections_is_drawn(tmp_path):
-    network = climber()
+    network = convnet()
     tars = write_tars(tmp_path / "data", [12])
     run_index(
         RunConfig(
             data=(str(tars[0]),),
             out=tmp_path / "out",
-            network="climber",
+            network="convnet",
             layers=("late", "head"),
             top=4,
             compile="off",

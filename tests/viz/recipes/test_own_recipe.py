@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RenderError
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz import recipes
 from viz.recipes import catalog
 from viz.render.render_units import render_units
@@ -42,7 +42,7 @@ def test_its_options_are_listed_explained_and_checked(registered):
 
 
 def test_it_renders_and_no_picture_depends_on_its_batch(registered, tmp_path):
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     recipe = registered.get_recipe("plain", {"steps": "12"})
     together = render_units(network, layer, range(4), recipe, out=tmp_path / "a")

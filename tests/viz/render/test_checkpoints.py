@@ -10,7 +10,7 @@ import pytest
 import viz.ascent.checkpoint
 from pipeline.errors import RenderError
 from tests.fixtures import golden_renderings
-from tests.fixtures.climbers import climber, layer_of
+from tests.fixtures.convnets import convnet, layer_of
 from viz.passes.scorer import Scorer
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
@@ -66,7 +66,7 @@ def test_every_recipe_continues_bit_for_bit(expected, tmp_path, monkeypatch, eve
 
 
 def test_no_step_is_done_twice(tmp_path, monkeypatch):
-    network = climber()
+    network = convnet()
     stopped = Stopped(monkeypatch, every=4)
     stopped.render(network, layer_of(network, "late"), [1, 2], RECIPE, out=tmp_path)
     assert stopped.stops > 1
@@ -74,7 +74,7 @@ def test_no_step_is_done_twice(tmp_path, monkeypatch):
 
 
 def test_a_batch_of_other_units_does_not_continue_it(tmp_path, monkeypatch):
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     stopped = Stopped(monkeypatch, every=4)
     with pytest.raises(KeyboardInterrupt):
@@ -89,7 +89,7 @@ def test_a_batch_of_other_units_does_not_continue_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other", "empty"])
 def test_a_damaged_checkpoint_is_refused_or_started_over(tmp_path, monkeypatch, damage):
-    network = climber()
+    network = convnet()
     layer = layer_of(network, "late")
     (expected,) = render_units(network, layer, [1], RECIPE, out=tmp_path / "whole")
     stopped = Stopped(monkeypatch, every=6)

@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.errors import RenderError
 from pipeline.store.schemas import UNITS
 from pipeline.store.tables import write_table
-from tests.fixtures.climbers import SIDE, climber, layer_of
+from tests.fixtures.convnets import SIDE, convnet, layer_of
 from viz.objectives.objective import channel, point
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
@@ -35,7 +35,7 @@ def pixels(out: Path, file: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network():
-    return climber()
+    return convnet()
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_a_function_from_unit_to_objective_is_rendered_and_measured(network, lay
 
 
 def test_grey_and_bgr_networks_get_pictures_of_their_kind(tmp_path):
-    network = climber(channels="bgr")
+    network = convnet(channels="bgr")
     (row,) = render_units(network, layer_of(network, "late"), [0], QUICK["fourier"], out=tmp_path)
     assert pixels(tmp_path, row.file).shape[2] == 3
 

@@ -20,7 +20,7 @@ PROCESSES, ROUNDS = 4, 12
 
 
 def add_rows(out: Path, seed: int) -> None:
-    """One process: a row at a time, as a climb of single units would."""
+    """One process: a row at a time, as rendering single units does."""
     for unit in range(ROUNDS):
         merge_renders(out, [rendered(2.0, unit=unit, seed=seed)])
 

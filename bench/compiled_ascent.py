@@ -1,6 +1,6 @@
 """Does torch.compile make the network's part of gradient ascent faster?
 
-    python bench/compile_climb.py --layer inception4c
+    python bench/compiled_ascent.py --layer inception4c
 
 Computes the scores and gradients of one step for 8 pictures with torchvision's GoogLeNet and random
 weights: as maxact does; with a copy of the network that has the same crops, folded batch norms and
