@@ -46,6 +46,15 @@ def sheets(
     ] = None,
     page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    spotlight: Annotated[
+        bool,
+        typer.Option(
+            "--spotlight",
+            help="Of layers that see the whole input, outline in each image what drives the unit.",
+        ),
+    ] = False,
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
 ) -> None:
@@ -55,6 +64,7 @@ def sheets(
     Examples:
       maxact sheets out/demo --layer blocks.4.2 --units 0-23
       maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
+      maxact sheets out/demo --layer classifier --units 'tabby,lynx' --spotlight
     """
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
@@ -67,6 +77,9 @@ def sheets(
             recipe=recipe,
             page_units=page_units,
             pdf=pdf,
+            spotlight=spotlight,
+            network=network,
+            weights=weights,
             reporter=ConsoleReporter(),
         )
     print_files(files)

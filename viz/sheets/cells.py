@@ -22,6 +22,8 @@ from viz.render.table import Rendered
 from viz.sheets.content import Bucket, Cell, Synthetic, Tile
 from viz.sheets.layout import TILE, TILES
 from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
+from viz.sheets.spotlight import spotlight
+from viz.sheets.spotlights import Spotlights
 from viz.sheets.typography import readable_label
 
 __all__ = ["GOOD", "gather_cells", "open_rendering"]
@@ -63,6 +65,7 @@ def gather_cells(
     units: Sequence[int],
     renders: Mapping[int, Sequence[Rendered]],
     images: ShownImages | None = None,
+    spotlights: Spotlights | None = None,
 ) -> list[Cell]:
     """Collect the cells of a page.
 
@@ -72,6 +75,7 @@ def gather_cells(
         units: of the layer, in the order of the cells.
         renders: renderings by unit.
         images: reads the images; one for all pages of a call.
+        spotlights: outline in each patch what drives the unit, and dim the rest.
 
     Raises:
         SourceError: if the dataset cannot be found, and the index has no thumbnails.
@@ -88,7 +92,7 @@ def gather_cells(
         unit: choose_images(found, TILES)
         for unit, found in index.tops(layer.name, units, n=ALL_RANKS).items()
     }
-    patches = _cut_patches(images or ShownImages(index, Silent()), layer, chosen)
+    patches = _cut_patches(images or ShownImages(index, Silent()), layer, chosen, spotlights)
     classes = index.class_names(layer.name)
     cells = []
     for unit in units:
@@ -117,7 +121,10 @@ def _rows(index: Index, text: str, layer: Layer, units: Sequence[int]) -> list[d
 
 
 def _cut_patches(
-    shown: ShownImages, layer: Layer, chosen: Mapping[int, Sequence[TopImage]]
+    shown: ShownImages,
+    layer: Layer,
+    chosen: Mapping[int, Sequence[TopImage]],
+    spotlights: Spotlights | None,
 ) -> dict[tuple[int, int], Image.Image]:
     """Map (unit, image_id) to the patch; each original image is read and decoded once."""
     wanted: dict[int, list[TopImage]] = defaultdict(list)
@@ -126,11 +133,22 @@ def _cut_patches(
             wanted[image.image_id].append(image)
     patches: dict[tuple[int, int], Image.Image] = {}
     for image_id, (photograph, preprocess) in shown.read(wanted, _open):
+        maps = spotlights.maps(image_id, [image.unit for image in wanted[image_id]]) if spotlights else {}
         for image in wanted[image_id]:
             window = seen_window(layer, image.y, image.x, preprocess)
-            patch = crop_patch(photograph, window, preprocess, TILE)
+            lit = photograph
+            if image.unit in maps:
+                lit = spotlight(_no_larger(photograph), maps[image.unit], preprocess)
+            patch = crop_patch(lit, window, preprocess, TILE)
             patches[image.unit, image_id] = patch
     return patches
+
+
+def _no_larger(photograph: Image.Image) -> Image.Image:
+    """The photograph in a size in which a contour is as wide on every patch."""
+    scale = 2 * TILE / min(photograph.size)
+    size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
+    return photograph.resize(size, Image.Resampling.LANCZOS)
 
 
 def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:

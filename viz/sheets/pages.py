@@ -12,9 +12,11 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.errors import RenderError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.indexed_images import ShownImages
+from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.files import atomic_path, make_folder
@@ -27,6 +29,7 @@ from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
 from viz.sheets.draw import draw_page
+from viz.sheets.spotlights import Spotlights, sees_all
 
 __all__ = ["PAGE_UNITS", "draw_sheets", "save_page"]
 
@@ -53,6 +56,9 @@ def draw_sheets(
     recipe: str | None = None,
     page_units: int = PAGE_UNITS,
     pdf: bool = False,
+    spotlight: bool = False,
+    network: Network | str | None = None,
+    weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> list[Path]:
     """Draw contact sheets of units, one PNG per page, into OUT/sheets.
@@ -64,6 +70,9 @@ def draw_sheets(
         recipe: recipe of the renderings to show; None takes the one with the most of these units.
         page_units: units on one page, 1 to `MAX_PAGE_UNITS`.
         pdf: also write one PDF of all pages of a layer.
+        spotlight: of layers that see the whole input, outline in each image what drives the unit, and dim
+            the rest; this loads the network and runs the images again.
+        network, weights: for that, see `pipeline.query.indexed_network.index_network`.
         reporter: shown progress.
 
     Returns:
@@ -81,11 +90,16 @@ def draw_sheets(
     reporter = reporter or Silent()
     note_hidden(index.out, index.run["fingerprint"], reporter)
     images = ShownImages(index, reporter)
+    lights: dict[str, Spotlights] = {}
+    whole = [layer for layer, _ in chosen if sees_all(layer, index.preprocess)] if spotlight else []
+    if whole:
+        loaded = index_network(index, network=network, weights=weights)
+        lights = {layer.name: Spotlights(index, loaded, layer) for layer in whole}
     with writing(index.out):
         return [
             file
             for layer, numbers in chosen
-            for file in _draw_layer(images, layer, numbers, recipe, page_units, pdf)
+            for file in _draw_layer(images, layer, numbers, recipe, page_units, pdf, lights.get(layer.name))
         ]
 
 
@@ -96,6 +110,7 @@ def _draw_layer(
     recipe: str | None,
     page_units: int,
     pdf: bool,
+    spotlights: Spotlights | None,
 ) -> list[Path]:
     """The pages of one layer, and their PDF."""
     index, reporter = images.index, images.reporter
@@ -109,7 +124,7 @@ def _draw_layer(
     files: list[Path] = []
     with reporter.task(f"sheets of {layer.name}", len(units), "units") as task:
         for number, chunk in enumerate(chunks, start=1):
-            cells = gather_cells(index, seen, chunk, renders, images)
+            cells = gather_cells(index, seen, chunk, renders, images, spotlights)
             text = _page_text(index, layer, seen, chunk, recipe, f"{number} of {len(chunks)}")
             files.append(folder / f"{_stem(layer.name, recipe, chunk)}.png")
             page = draw_page(cells, text)
