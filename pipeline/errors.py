@@ -18,6 +18,7 @@
     │   ├── WrongFolder (2)     the call names a folder that does not exist or holds no index
     │   ├── FingerprintMismatch an output folder that holds another run
     │   ├── DamagedFile         a file of an index that is missing or is not as it was written
+    │   ├── UnreadableFile      a file of an index that cannot be read for the moment
     │   └── UntrustedIndex      an index from elsewhere names code, an address or a file outside
     ├── QueryError (2)          an unknown query, SQL that does not run
     ├── QueryStopped            a query that reached its limit of time, memory or rows
@@ -58,6 +59,7 @@ __all__ = [
     "StoreError",
     "TooManyBadImages",
     "UnknownNetwork",
+    "UnreadableFile",
     "UntrustedIndex",
     "UsageError",
     "WeightsError",
@@ -149,6 +151,10 @@ class FingerprintMismatch(StoreError):
 
 class DamagedFile(StoreError):
     """A file of an index that is missing or is not as it was written."""
+
+
+class UnreadableFile(StoreError):
+    """A file of an index cannot be read for the moment; it may be as it was written."""
 
 
 class UntrustedIndex(StoreError):

@@ -22,7 +22,7 @@ from pipeline.check.labels import labels_by_name
 from pipeline.check.rebuild import check_commits, compare_with_parts
 from pipeline.check.rerun import Rerun, check_network, run_again
 from pipeline.check.structure import check_counts, check_files, check_run
-from pipeline.errors import MaxactError, StoreError
+from pipeline.errors import MaxactError, StoreError, UnreadableFile
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
@@ -140,6 +140,7 @@ def check_index(
         DamagedFile: when a table is not what run.json recorded; `repair` writes it again.
         WeightsError: when the network loaded now is not the one that was indexed.
         AuditError: when an image cannot be read back or decoded.
+        UnreadableFile: when a file of a part cannot be read for the moment.
         UntrustedIndex: when the index names code or files, and is not trusted.
         MaxactError: when the dataset or the network cannot be opened, and nothing wrong was found
             before; else that is a discrepancy too.
@@ -174,7 +175,7 @@ def check_index(
             progress.rerun = run_again(index, network, progress.choice, reporter)
             progress.findings += progress.rerun.findings
         except MaxactError as error:
-            if not progress.found:
+            if not progress.found or isinstance(error, UnreadableFile):
                 raise
             findings = Findings()
             findings.add(Discrepancy.of_index(f"the check ended here: {error}"))

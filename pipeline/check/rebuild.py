@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.check.findings import MAX_KEPT, Discrepancy, Findings
 from pipeline.check.structure import recorded_layers
 from pipeline.data.shard import listing_digest
-from pipeline.errors import MaxactError
+from pipeline.errors import MaxactError, UnreadableFile
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import fingerprint, run_identity
 from pipeline.runs.label_names import names_given
@@ -59,6 +59,9 @@ def check_commits(run: Mapping[str, Any], commits: Sequence[Commit]) -> Findings
     Args:
         run: the content of run.json, which `check_run` has accepted.
         commits: all of its parts.
+
+    Raises:
+        UnreadableFile: when a file cannot be read for the moment, which is no damage.
     """
     found = Findings()
     units = sum(layer["units"] for layer in run["layers"])
@@ -77,6 +80,8 @@ def check_commits(run: Mapping[str, Any], commits: Sequence[Commit]) -> Findings
         try:
             commit.verify()
             rows = {table: _rows(commit.folder / f"{table}.parquet") for table in ("images", "errors")}
+        except UnreadableFile:
+            raise
         except _DAMAGE as error:
             found.add(Discrepancy.of_index(_reason(error)))
             continue
@@ -126,6 +131,8 @@ def compare_with_parts(
                 class_names=names_given(run),
                 reporter=reporter,
             )
+        except UnreadableFile:
+            raise
         except _DAMAGE as error:
             found = Findings()
             found.add(Discrepancy.of_index(_reason(error)))

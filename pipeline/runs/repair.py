@@ -15,7 +15,7 @@ from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import STATE_VERSION, fingerprint, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import names_damage, write_names
-from pipeline.runs.staging import publish_tables, staging
+from pipeline.runs.staging import publish_tables, remove_stage, staging
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.commit_file import write_commit
@@ -70,6 +70,7 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
     refuse_links(out)
     read_finished_run(out)  # before the folder is created or locked
     with locked(out):
+        remove_stage(out)
         run = read_finished_run(out)
         damaged = damaged_tables(out, run, whole=True)
         what = names_damage(out)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import StoreError
 from pipeline.store.files import make_folder, sync_folder
 
-__all__ = ["publish_tables", "staging"]
+__all__ = ["publish_tables", "remove_stage", "staging"]
 
 _STAGE = ".staged.tmp"
 """Folder in OUT, so that moving is renaming."""
@@ -34,6 +34,11 @@ def staging(out: Path) -> Iterator[Path]:
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def remove_stage(out: Path) -> None:
+    """Remove what a command left that was ended while it removed its own; OUT must be locked."""
+    shutil.rmtree(out / _STAGE, ignore_errors=True)
 
 
 def publish_tables(stage: Path, out: Path, names: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import DamagedFile, StoreError
+from pipeline.errors import DamagedFile, StoreError, UnreadableFile
 from pipeline.image_id import POSITION_BITS
 from pipeline.state.label_sums import LabelSums
 from pipeline.state.part import Part, ShardRecord
@@ -151,8 +151,8 @@ def read_commit(path: Path) -> Commit:
     return Commit(path, fingerprint, shards, dict(tables), units, k, sealed=bool(intact))
 
 
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
+def _unreadable(path: Path, error: OSError) -> UnreadableFile:
+    return UnreadableFile(
         f"{path} cannot be read: {error.strerror or error}; run the same command again when the disk answers"
     )
 
