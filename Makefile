@@ -29,7 +29,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets atlas query check test test-quick lint format types web golden soak bench clean
+.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -62,6 +62,12 @@ query: $(READY) ## List the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'
 
 test: $(READY) ## Run the tests, one process per core (WORKERS=1 for one)
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not thorough'
+
+test-thorough: $(READY) ## Run the tests of many random or heavy cases
+	@$(BIN)/python -m pytest $(PARALLEL) -m thorough
+
+test-all: $(READY) ## Run all tests, as CI does
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-quick: $(READY) ## Run the tests that take less than a second or two each
@@ -78,7 +84,7 @@ format: $(READY) ## Fix style and formatting (ruff)
 types: $(READY) ## Check types (mypy, strict)
 	@$(BIN)/mypy
 
-check: lint types test ## Run lint, types and test, as CI does
+check: lint types test-all ## Run lint, types and test, as CI does
 
 web: ## Build the script of the atlas from viz/atlas/web (needs Node.js)
 	@cd viz/atlas/web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent && npm run --silent build

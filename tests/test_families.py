@@ -64,6 +64,14 @@ inception_v1 64 mixed3a:map:8x8 softmax2:vector:1x1
 """Network, size of its input, and layers with the kind and grid they must turn out to have; the
 first is rendered."""
 
+QUICK = {"resnet18", "mobilenet_v2", "timm:convnextv2_atto", "timm:eva02_tiny_patch14_224", "inception_v1"}
+"""Families that are not only run in CI."""
+
+LINES = [
+    pytest.param(line, id=line.split()[0], marks=[] if line.split()[0] in QUICK else [pytest.mark.thorough])
+    for line in FAMILIES.split("\n")[1:-1]
+]
+
 
 EARLY = {
     "mobilenet_v3_small": "features.0",
@@ -129,7 +137,7 @@ def units_by_activity(index: Index, layer: str) -> tuple[list[int], list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
+@pytest.mark.parametrize("line", LINES)
 def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Path) -> None:
     name, size, *rest = line.split()
     expected = {name: (kind, grid) for name, kind, grid in (item.split(":") for item in rest)}
@@ -171,7 +179,7 @@ def test_a_family_is_indexed_and_rendered(line: str, folder: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", FAMILIES.split("\n")[1:-1], ids=lambda line: line.split()[0])
+@pytest.mark.parametrize("line", LINES)
 def test_a_canvas_gives_what_the_whole_input_gives(line: str) -> None:
     """For all units at the centre, at two corners and at the middle of a side."""
     name, size, first, *_ = line.split()

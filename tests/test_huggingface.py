@@ -111,6 +111,7 @@ def arguments_of(family: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.split()[0])
 def test_a_family_is_indexed_as_by_plain_hooks_and_rendered(line: str, folder: Path, tmp_path: Path) -> None:
     family, part, first, *others = line.split()

@@ -218,6 +218,7 @@ def test_with_swap_each_half_explains_and_asks_once(
     _assert_same(both.rows, [both_ways(*pair) for pair in zip(forth, back, strict=True)])
 
 
+@pytest.mark.slow
 def test_the_json_has_the_directions_where_there_are_two(tiny: argparse.Namespace, tmp_path: Path) -> None:
     command = [
         tiny.data,

@@ -29,6 +29,9 @@ SEED = int(os.environ.get("MAXACT_FAULT_SEED", "0"))
 CASES = 200
 CASES_PER_TEST = 10
 
+QUICK_TESTS = 3
+"""Of these tests, those that are not only run in CI."""
+
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
@@ -37,7 +40,13 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
         yield Judge(Lab(folder / "lab", harness))
 
 
-@pytest.mark.parametrize("first", range(SEED, SEED + CASES, CASES_PER_TEST))
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(first, marks=[pytest.mark.thorough] if number >= QUICK_TESTS else [])
+        for number, first in enumerate(range(SEED, SEED + CASES, CASES_PER_TEST))
+    ],
+)
 def test_random_faults(judge: Judge, first: int) -> None:
     print(f"seeds {first} to {first + CASES_PER_TEST - 1}")
     verdicts = [judge.judge(case_of(seed)) for seed in range(first, first + CASES_PER_TEST)]

@@ -53,6 +53,7 @@ def test_nothing_invisible_is_left_and_nothing_else_is_changed(text: str) -> Non
         assert shown == text
 
 
+@pytest.mark.slow
 @given(st.recursive(ANY, lambda inner: st.lists(inner) | st.dictionaries(ANY, inner)))
 def test_json_keeps_its_value(value: object) -> None:
     encoded = escape_for_json(json.dumps(value, ensure_ascii=False))

@@ -19,7 +19,7 @@ from pipeline.store.run_file import read_finished_run
 from tests.fixtures.forgeries import FORGERIES, NO_PARTS, PARTS, SIZES, TABLES, build_index
 from tests.fixtures.tiny import tiny_network
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "checking.md"
 

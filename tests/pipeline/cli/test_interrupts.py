@@ -99,6 +99,7 @@ def test_sql_stops_at_once(number: signal.Signals, extra: tuple[str, ...], tmp_p
     refuse_all_but_the_line(process)
 
 
+@pytest.mark.slow
 def test_a_time_limit_of_sql_is_an_error_of_one_line(tmp_path: Path) -> None:
     out = build_index(tmp_path)
     process = start("sql", out, ENDLESS, "--timeout", "0.5")

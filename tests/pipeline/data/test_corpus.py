@@ -39,6 +39,7 @@ def test_the_corpus_has_at_least_60_cases() -> None:
     assert len(NAMES) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["pil", "simplejpeg"])
 @pytest.mark.parametrize("name", NAMES)
 def test_input_has_its_expected_outcome(corpus: dict[str, Case], name: str, decoder: Decoder) -> None:

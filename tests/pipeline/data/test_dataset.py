@@ -77,6 +77,7 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert [sample.label for sample in samples_of(open_dataset([str(tmp_path)]))] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "shards"),
     [

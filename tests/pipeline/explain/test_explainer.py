@@ -222,6 +222,7 @@ def test_what_are_no_two_classes_is_refused(explainer: Explainer, words: str, me
         find_classes(explainer, words)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "it.png").write_bytes(picture(STRANGER))
     tars = write_tars(tmp_path / "data", [12])

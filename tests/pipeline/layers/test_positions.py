@@ -185,6 +185,7 @@ def write_photographs(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_tables_boxes_and_renderings_use_the_order(tmp_path: Path) -> None:
     config = RunConfig(
         data=write_photographs(tmp_path / "data"), out=tmp_path / "out", layers=("out",), top=2

@@ -25,6 +25,8 @@ from viz.passes.watch import Watch
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
 
+pytestmark = pytest.mark.slow
+
 FACTORIES = """
 import torch
 from torch import nn

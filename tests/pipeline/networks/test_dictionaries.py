@@ -207,6 +207,7 @@ def train(features: Tensor, size: int, steps: int = 300) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
+@pytest.mark.slow
 def test_a_trained_autoencoder_is_indexed_rendered_and_checked(tmp_path: Path) -> None:
     """Its features are sparse in the index too, unlike plain directions of the same encoder."""
     tars = write_tars(tmp_path / "data", [40])

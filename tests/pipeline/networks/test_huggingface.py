@@ -89,6 +89,7 @@ def test_pixels_are_a_level_from_those_of_pillow(name: str) -> None:
         assert float(((expected - found) * scale).abs().max()) <= 1.001
 
 
+@pytest.mark.slow
 def test_a_float_resize_is_less_than_a_level_away() -> None:
     processor = transformers().DINOv3ViTImageProcessor()
     preprocess, notes = processor_preprocess(processor, DEFAULT)
@@ -122,6 +123,7 @@ def test_what_cannot_be_followed_is_noted(name: str, options: dict[str, Any], no
     assert note in found
 
 
+@pytest.mark.slow
 def test_names_weights_and_digest_come_from_the_folder(tmp_path: Path) -> None:
     model = save_model("vit", tmp_path / "a")
     network, again = (load_network(f"hf:{tmp_path / 'a'}") for _ in range(2))

@@ -268,6 +268,7 @@ def hooked_peaks(built: Network, names: tuple[str, ...]) -> list[Tensor]:
     return [tensor.flatten(2).amax(2) if tensor.dim() > 2 else tensor for tensor in chosen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WORKS)
 def test_peaks_are_those_of_plain_hooks_and_four_steps_render(kind: str, tmp_path: Path) -> None:
     make, names = WORKS[kind]

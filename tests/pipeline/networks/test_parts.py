@@ -317,6 +317,7 @@ def test_a_network_without_class_token() -> None:
     assert (layer.prefix, layer.grid_h) == (0, 4)
 
 
+@pytest.mark.slow
 def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
     net = small_vit()
     names = ("blocks.0.attn.qkv.k.head1", "blocks.0.attn.from_cls", "blocks.1.cls")

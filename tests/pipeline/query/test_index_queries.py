@@ -103,6 +103,7 @@ def test_patches_agree_with_preprocess(index: Index) -> None:
 sizes = st.integers(1, 3000)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     images=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=5),

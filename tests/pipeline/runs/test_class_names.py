@@ -32,6 +32,8 @@ from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.tables import rewrite
 from tests.fixtures.tiny import picture, tiny_network
 
+pytestmark = pytest.mark.slow
+
 
 class Notes(Silent):
     """Keeps what is noted."""

@@ -273,6 +273,7 @@ def test_a_full_disk_at_some_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_full_disk_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_disk_at(2, tmp_path, Disk(monkeypatch))
 

@@ -30,6 +30,8 @@ from pipeline.stream.probes import Peaks, Probes, reduce_view
 from tests.fixtures.runs import K, config, hashes, rows
 from tests.fixtures.tiny import LAYERS, Negative, picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 SIZES = [9, 14, 1, 20]
 
 
@@ -121,7 +123,6 @@ def test_dense_updates_give_the_same_lists(
     assert rows(tmp_path, "top") == rows(indexed, "top")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_probes_give_the_same_lists(tars: list[Path], indexed: Path, tmp_path: Path) -> None:

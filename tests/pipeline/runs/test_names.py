@@ -25,6 +25,8 @@ from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network, write_tars
 from viz.cli import app
 
+pytestmark = pytest.mark.slow
+
 SHADES = {"light": (126, 146), "dull": (118, 139), "night": (104, 124), "dusk": (108, 132)}
 TIMES = "light,day\ndull,day\nnight,dark\ndusk,dark\n"
 

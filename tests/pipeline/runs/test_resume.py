@@ -50,6 +50,7 @@ def server() -> Iterator[ForkServerContext]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_at_random_moments_it_resumes_to_the_same_bytes(
     tars: list[Path], undisturbed: dict[str, str], server: ForkServerContext, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
     assert hashes(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_part_that_cannot_be_read_for_the_moment_is_kept(
     tars: list[Path], undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

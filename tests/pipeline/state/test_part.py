@@ -102,6 +102,7 @@ datasets = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(datasets, st.randoms(use_true_random=False), st.integers(1, 9))
 def test_merging_is_associative_commutative_and_independent_of_grouping_order_and_batch_size(

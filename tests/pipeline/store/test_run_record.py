@@ -34,6 +34,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_index(tmp_path_factory.mktemp("small"))
 
 
+@pytest.mark.slow
 def test_every_odd_value_anywhere_is_harmless(small: Path, tmp_path: Path) -> None:
     out = shutil.copytree(small, tmp_path / "out")
     content = json.loads((out / "run.json").read_text())

@@ -81,6 +81,7 @@ def test_maps_that_would_take_too_much_memory_take_the_direct_way(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_network_shows_the_same_peaks() -> None:

@@ -23,6 +23,8 @@ from viz.passes.watch import Watch
 from viz.recipes.catalog import default_recipe, get_recipe
 from viz.render.render_units import render_units
 
+pytestmark = pytest.mark.slow
+
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 
 

@@ -15,7 +15,7 @@ from viz.atlas.addresses import label_page
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 AXE = Path(__file__).parents[3] / "viz/atlas/web/node_modules/axe-core/axe.min.js"
 

@@ -38,6 +38,8 @@ from viz.render.table import merge_renders
 from viz.sheets.pages import save_page
 from viz.sheets.patches import crop_patch, seen_window
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

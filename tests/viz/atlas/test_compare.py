@@ -15,6 +15,8 @@ from tests.fixtures.small_index import build_index, build_photographs
 from viz.atlas.build import build_atlas
 from viz.atlas.matching import find_matches
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("stem", "blocks.1", "head")
 
 

@@ -21,6 +21,8 @@ from viz.atlas.matching import read_lists
 from viz.atlas.neighbours import nearest_units
 from viz.atlas.places import place_units
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

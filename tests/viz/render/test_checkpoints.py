@@ -52,6 +52,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> golden_renderings.Rend
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("every", [2, 5])
 def test_every_recipe_continues_bit_for_bit(expected, tmp_path, monkeypatch, every):
     """Pictures, traces, second attempts and their choice are those of an undisturbed run."""

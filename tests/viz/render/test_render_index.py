@@ -39,6 +39,7 @@ def test_a_network_with_other_weights_is_refused(index: Index) -> None:
         render_index(index, RECIPE, layers="first", network=tiny_network(seed=1))
 
 
+@pytest.mark.slow
 def test_layers_and_units_are_chosen_alike_everywhere(index: Index) -> None:
     network = tiny_network()
     for layers, units in (("second", [2, 3]), (["seco*"], "2-3"), (("second",), range(2, 4))):

@@ -150,6 +150,7 @@ def test_cells_show_the_content_of_the_index(out: Path) -> None:
     assert (heads[0].title, heads[0].subtitle) == ("rings", "unit 3")
 
 
+@pytest.mark.slow
 def test_sheets_are_divided_into_pages(copy: Path) -> None:
     with open_index(copy) as index:
         files = draw_sheets(index, layers="blocks.1", units=range(12), page_units=5, pdf=True)
