@@ -66,9 +66,12 @@ def sheets(
       maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
       maxact sheets out/demo --layer classifier --units 'tabby,lynx' --spotlight
     """
+    from pipeline.errors import UsageError
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
 
+    if not spotlight and (network is not None or weights is not None):
+        raise UsageError("--network and --weights are used by --spotlight only; add it or leave them out")
     with open_index(out, data=data or (), trust=trust) as index:
         files = draw_sheets(
             index,

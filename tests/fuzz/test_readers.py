@@ -118,6 +118,7 @@ def test_a_fault_is_noticed() -> None:
         check(Target(list, broken), b"")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_many_mutants_within_a_gigabyte() -> None:
     """Each reader for a third of a second, in a process with a limit of memory."""

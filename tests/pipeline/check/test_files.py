@@ -49,6 +49,7 @@ def test_a_changed_byte_of_any_file_is_found_and_the_file_named(out: Path) -> No
     flip_bytes(out, places=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_changed_byte_anywhere_is_found(out: Path) -> None:
     flip_bytes(out, places=24)

@@ -253,6 +253,7 @@ def refuse_all(place: Place, calls: Sequence[Sequence[str]]) -> None:
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "name"), PARAMETERS, ids=lambda each: "".join(each))
 def test_a_wrong_value_is_refused(place: Place, path: Command, name: str) -> None:

@@ -152,6 +152,7 @@ def share_in_place(network: Network, layer: Layer) -> float:
     return hits / len(cells)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "expected"),

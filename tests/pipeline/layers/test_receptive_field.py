@@ -241,6 +241,7 @@ PUBLISHED = {
 convolutions, so that its fields are smaller than those of the original."""
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_fields(name: str) -> None:

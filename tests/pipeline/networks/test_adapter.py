@@ -123,6 +123,7 @@ def peaks(index_folder: Path, layer: str) -> dict[tuple[int, int], float]:
         return {(unit, image): value for unit, image, value in index.sql(text, layer=layer).rows}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize(
     ("name", "compiled"),

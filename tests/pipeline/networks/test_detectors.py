@@ -119,6 +119,7 @@ def unet():
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "early", "late"),

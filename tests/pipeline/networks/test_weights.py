@@ -292,6 +292,7 @@ def test_lucids_inception_is_loaded_by_the_names_of_its_conversions(tmp_path: Pa
     assert loaded.digest == expected.digest
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_vgg_s_is_loaded_from_a_file_of_its_real_size(tmp_path: Path) -> None:
     with torch.device("meta"):

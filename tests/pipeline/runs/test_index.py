@@ -123,6 +123,7 @@ def test_dense_updates_give_the_same_lists(
     assert rows(tmp_path, "top") == rows(indexed, "top")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_probes_give_the_same_lists(tars: list[Path], indexed: Path, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def pixels(out, row):
         return np.array(image)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("objective", ["point", "channel"])
 def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(

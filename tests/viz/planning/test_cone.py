@@ -82,6 +82,7 @@ def _family(line: str) -> object:
     return pytest.param(line, id=name, marks=() if name in QUICK else pytest.mark.slow)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [_family(line) for line in FAMILIES.split("\n")[1:-1]])
 def test_a_cone_gives_the_activation_and_the_gradient_of_the_whole_input(line: str) -> None:
