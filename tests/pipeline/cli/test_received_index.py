@@ -43,7 +43,7 @@ WORDS = {
     "project": ("--layer", LAYER, "--units", "1"),
     "atlas": ("--layer", LAYER, "--units", "1"),
     "explain": ("00001", "--layer", LAYER),
-    "directions": ("--layer", LAYER, "-n", "2", "--output", "directions.safetensors"),
+    "directions": ("--layer", LAYER, "-n", "2", "--output", "{out}.safetensors"),
     "check": (),
     "repair": (),
     "clean": (),
@@ -72,7 +72,7 @@ def opening_commands() -> Iterator[str]:
 
 def call(name: str, out: Path, *more: object) -> Any:
     assert name in WORDS, f"{name} opens an index: say in WORDS how it is called"
-    return run(*name.split(), out, *WORDS[name], *more)
+    return run(*name.split(), out, *(word.format(out=out) for word in WORDS[name]), *more)
 
 
 @pytest.fixture(scope="module")
