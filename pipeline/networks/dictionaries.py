@@ -280,7 +280,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
         start = file.read(1)
         if start != b"{":
             return read_weights(path), Settings()
-        file.readline()
+        _refuse_other_activation(path, start + file.readline())
         content = io.BytesIO(file.read())
     try:
         loaded = torch.load(content, map_location="cpu", weights_only=True)
@@ -290,6 +290,27 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} contains a {type(loaded).__name__}, expected a dictionary of tensors")
     return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}, Settings()
+
+
+def _refuse_other_activation(path: Path, line: bytes) -> None:
+    """Refuse a file whose line of JSON names another activation than relu, wherever it does."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its first line is no JSON: {error}") from error
+    waiting: list[Any] = [content]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+            named = json.dumps(item.get("activation", "relu")).lower()
+            if "relu" not in named or "jump" in named:
+                raise WeightsError(
+                    f"{path} was trained with the activation {named[:60]}, and only relu is read from such a "
+                    "file; save its tensors as safetensors with `activation` in the metadata"
+                )
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.config import RunConfig
-from pipeline.errors import LayerError, MaxactError
+from pipeline.errors import LayerError, MaxactError, WeightsError
 from pipeline.layers.choose import choose_layers
 from pipeline.networks.dictionaries import Dictionary, Settings, is_dictionary, read_dictionary
 from pipeline.networks.extra_modules import add_directions
@@ -157,6 +157,23 @@ def test_files_of_saev_and_plain_state_dicts(tmp_path: Path) -> None:
         np.testing.assert_allclose(
             found(inputs).numpy(), by_definition(tensors, Settings(), inputs), rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"config": {"activation": {"cls": "TopK", "top_k": 32}}}, "only relu is read from such a file"),
+        ({"activation": "JumpRelu"}, "only relu is read from such a file"),
+        (None, "its first line is no JSON"),
+    ],
+)
+def test_files_of_saev_with_another_activation(tmp_path: Path, line: Any, message: str) -> None:
+    path = tmp_path / "saev.pt"
+    with path.open("wb") as file:
+        file.write((b"{" if line is None else json.dumps(line).encode()) + b"\n")
+        torch.save(drawn(*STANDARD), file)
+    with pytest.raises(WeightsError, match=message):
+        read_dictionary(path)
 
 
 def test_features_are_units_of_a_layer(tmp_path: Path) -> None:
