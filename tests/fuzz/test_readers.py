@@ -21,6 +21,8 @@ from tests.fixtures.corpus import PNG, named, tar
 from tests.fuzz.mutation import mutated, odd_json
 from tests.fuzz.targets import BINARY, TEXT, check
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 60
 FOUND = Path(__file__).parent / "found"
 """Inputs that were neither read nor refused once, named TARGET-REASON."""
@@ -119,7 +121,6 @@ def test_a_fault_is_noticed() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_many_mutants_within_a_gigabyte() -> None:
     """Each reader for a third of a second, in a process with a limit of memory."""
     process = subprocess.run(

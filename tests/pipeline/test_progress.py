@@ -17,6 +17,8 @@ from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 
 class Recorder(Silent):
     """Keeps what a task was told."""

@@ -16,6 +16,8 @@ from tests.fixtures.commands import run
 from tests.fixtures.hostile import LABEL, LAYERS, make_hostile
 from tests.fixtures.small_index import build_index
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from tests.fixtures.commands import done, refused, run
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 COUNT = 37
 
 
@@ -64,7 +66,6 @@ def test_pca_is_that_of_the_whole_matrix(
     np.testing.assert_allclose(again["W_dec"], found["W_dec"], atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["kmeans", "nmf"])
 def test_samples_are_drawn_by_the_seed(
     out: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
@@ -94,7 +95,6 @@ def test_parts_of_a_layer_without_negative_activations(out: Path, tmp_path: Path
         assert (rows @ (part / np.linalg.norm(part))).max() == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.slow
 def test_the_command_and_its_file_as_units(tmp_path: Path) -> None:
     tars = write_tars(tmp_path / "data", [12])
     options = ("--network", "tests.fixtures.tiny:factory", "--layers", "first", "--compile", "off")

@@ -28,6 +28,8 @@ from tests.fixtures.commands import done, refused, run
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import LAYERS, Tiny, picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 STRANGER = 777
 """Seed of a picture that is not in the dataset."""
@@ -222,7 +224,6 @@ def test_what_are_no_two_classes_is_refused(explainer: Explainer, words: str, me
         find_classes(explainer, words)
 
 
-@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "it.png").write_bytes(picture(STRANGER))
     tars = write_tars(tmp_path / "data", [12])

@@ -23,6 +23,8 @@ from pipeline.runs.run import run_index
 from tests.fixtures.runs import config, rows
 from tests.fixtures.tiny import tiny_network
 
+pytestmark = pytest.mark.slow
+
 PREPROCESS = Preprocess(224, 224, 256)
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket", "brick", "grass", "gravel")
 
@@ -69,7 +71,6 @@ def test_a_photograph_encoded_again_is_nearly_the_same(name: str) -> None:
         assert distance(original, hash_of(data)) <= NEAR_BITS, variant
 
 
-@pytest.mark.slow
 def test_different_photographs_are_far_apart() -> None:
     hashes = [hash_of(encoded(photograph(name), "PNG")) for name in PHOTOGRAPHS]
     assert min(distance(*pair) for pair in combinations(hashes, 2)) >= 10
@@ -115,7 +116,6 @@ def test_roots_are_where_a_walk_to_earlier_images_ends(links: dict[int, int]) ->
         assert root == at
 
 
-@pytest.mark.slow
 def test_an_index_marks_each_copy_with_the_first_of_its_kind(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

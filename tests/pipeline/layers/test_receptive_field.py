@@ -16,6 +16,8 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, load_network
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Step:
@@ -242,7 +244,6 @@ convolutions, so that its fields are smaller than those of the original."""
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_fields(name: str) -> None:
     layers = choose_layers(load_network(name, weights="random"), [*PUBLISHED[name]])
@@ -250,7 +251,6 @@ def test_published_fields(name: str) -> None:
         assert along_x(layer)[:2] == along_y(layer)[:2] == PUBLISHED[name][layer.name]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layer_name"), [("efficientnet_lite0", "blocks.2.1"), ("googlenet", "inception4a")]
 )

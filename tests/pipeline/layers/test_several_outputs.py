@@ -26,6 +26,8 @@ from tests.fixtures.modules import network
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
 
+pytestmark = pytest.mark.slow
+
 
 class Named(NamedTuple):
     grid: Tensor
@@ -199,7 +201,6 @@ def test_they_are_indexed_and_rendered(tmp_path: Path) -> None:
         assert np.isfinite(row.activation)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "expected"),
     [

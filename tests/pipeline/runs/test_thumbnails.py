@@ -26,6 +26,8 @@ from tests.fixtures.small_index import build_photographs, draw_shape
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--network", "tests.fixtures.convnets:factory", "--layers", "stem", "--compile", "off")
 KEEP = ("--keep", "patches")
 
@@ -104,7 +106,6 @@ def test_nothing_else_changes(kept: Path, tmp_path: Path) -> None:
     assert names[0].exists()
 
 
-@pytest.mark.slow
 def test_sheets_and_projections_are_drawn_without_the_dataset(out: Path) -> None:
     before = page(done("sheets", out, "--units", "0-3"))
     lose(out)

@@ -17,6 +17,8 @@ from pipeline.stream import feed as feed_module
 from pipeline.stream.feed import Event, ShardEnd, feed
 from tests.fixtures.tiny import PREPROCESS, picture
 
+pytestmark = pytest.mark.slow
+
 PICTURES = [picture(seed) for seed in range(7)]
 
 

@@ -16,6 +16,8 @@ from viz.passes.fast_ops import QuickConvolutions
 from viz.passes.folding import cached_folding, find_folding
 from viz.passes.frozen import Folding
 
+pytestmark = pytest.mark.slow
+
 
 def norm(units: int) -> nn.BatchNorm2d:
     """With statistics and weights that do something."""

@@ -25,6 +25,8 @@ from viz.priors.code_range import CodeStatistics, encode
 from viz.priors.prior import code_range, load_prior
 from viz.render.table import load_renders
 
+pytestmark = pytest.mark.slow
+
 HERE = "tests.fixtures.generators:"
 
 

@@ -24,6 +24,8 @@ from viz.projections.project import (
     show_signed,
 )
 
+pytestmark = pytest.mark.slow
+
 SIDE = 8
 
 

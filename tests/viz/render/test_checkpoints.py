@@ -17,6 +17,8 @@ from viz.render.render_units import render_units
 from viz.render.table import Rendered
 from viz.tensor_files import save_tensors
 
+pytestmark = pytest.mark.slow
+
 RECIPE = get_recipe("fourier", {"steps": "9"})
 
 
@@ -51,7 +53,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> golden_renderings.Rend
     return golden_renderings.render_all(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("every", [2, 5])
 def test_every_recipe_continues_bit_for_bit(expected, tmp_path, monkeypatch, every):

@@ -16,6 +16,8 @@ from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
 from viz.sheets.pages import draw_sheets
 
+pytestmark = pytest.mark.slow
+
 RECIPE = get_recipe("fourier", {"steps": "2"})
 
 
@@ -39,7 +41,6 @@ def test_a_network_with_other_weights_is_refused(index: Index) -> None:
         render_index(index, RECIPE, layers="first", network=tiny_network(seed=1))
 
 
-@pytest.mark.slow
 def test_layers_and_units_are_chosen_alike_everywhere(index: Index) -> None:
     network = tiny_network()
     for layers, units in (("second", [2, 3]), (["seco*"], "2-3"), (("second",), range(2, 4))):

@@ -35,6 +35,8 @@ from viz.sheets.typography import (
     wrap_text,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -150,7 +152,6 @@ def test_cells_show_the_content_of_the_index(out: Path) -> None:
     assert (heads[0].title, heads[0].subtitle) == ("rings", "unit 3")
 
 
-@pytest.mark.slow
 def test_sheets_are_divided_into_pages(copy: Path) -> None:
     with open_index(copy) as index:
         files = draw_sheets(index, layers="blocks.1", units=range(12), page_units=5, pdf=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.config import RunConfig
@@ -16,6 +17,8 @@ from tests.fixtures.tiny import write_tars
 from viz.sheets.pages import draw_sheets
 from viz.sheets.palette import ACCENT
 from viz.sheets.spotlight import DIMMED, spotlight
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_region_stays_bright_and_the_rest_is_dimmed() -> None:
