@@ -222,7 +222,7 @@ def _library(name: str) -> ModuleType:
 
 
 def _write(path: Path, mean: Vectors, rows: Vectors, notes: dict[str, str]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         "W_enc": torch.from_numpy(np.ascontiguousarray(rows.T)),
@@ -230,4 +230,4 @@ def _write(path: Path, mean: Vectors, rows: Vectors, notes: dict[str, str]) -> N
         "b_dec": torch.from_numpy(np.ascontiguousarray(mean)),
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, notes)
+        temporary.write_bytes(save(tensors, notes))

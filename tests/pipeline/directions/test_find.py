@@ -110,3 +110,6 @@ def test_the_command_and_its_file_as_units(tmp_path: Path) -> None:
         (("--layer", "first", "--output", tmp_path / "x.pt"), "must end in .safetensors"),
     ):
         assert message in refused(run("directions", out, *words), 2)
+    nowhere = tmp_path / "nowhere" / "x.safetensors"
+    line = refused(run("directions", out, "--layer", "first", "-n", "2", "--output", nowhere))
+    assert f"{nowhere}: No such file or directory" in line
