@@ -20,7 +20,7 @@ from pipeline.devices import find_device
 from pipeline.errors import BadImage, SourceError
 from pipeline.explain.distribution import Distribution, read_distribution
 from pipeline.explain.photographs import Photograph
-from pipeline.explain.regions import region_maps
+from pipeline.explain.regions import find_grid, relevance
 from pipeline.images.decode import decode_original, to_network
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
@@ -51,7 +51,7 @@ class UnitResponse:
             a mean.
         box: what that position sees, in pixels of the photograph; None likewise.
         map: (y, x) float32, the unit's activations; for a layer without positions what drives it at the last
-            layer that has them, see `pipeline.explain.regions`; None where it was not asked for, or the
+            layer with them, see `pipeline.explain.regions`; None where it was not asked for, or the
             layer's positions are unknown.
     """
 
@@ -123,6 +123,7 @@ class Explainer:
         module = place_module(network, config["precision"], config["memory_format"])
         self.module = module.to(self._device)
         self._distributions: dict[str, Distribution] = {}
+        self._grids: dict[str, Layer | None] = {}
 
     def distribution(self, layer: Layer) -> Distribution:
         """The distribution of a layer's peaks over the indexed images; read once."""
@@ -176,22 +177,24 @@ class Explainer:
         self, layers: tuple[LayerExplanation, ...], pixels: torch.Tensor
     ) -> tuple[LayerExplanation, ...]:
         """The same explanations with maps for the units of layers without positions."""
-        wanted = {
-            layer.layer.name: [unit.unit for unit in layer.units]
-            for layer in layers
-            if layer.layer.grid_h * layer.layer.grid_w == 1
-        }
-        regions = region_maps(self.module, self.index.layers, self.batch(pixels), wanted)
-        return tuple(
-            replace(
-                layer,
-                units=tuple(
-                    replace(unit, map=regions.get((layer.layer.name, unit.unit), unit.map))
-                    for unit in layer.units
-                ),
-            )
-            for layer in layers
-        )
+        image = self.batch(pixels)
+        return tuple(replace(each, units=self._lit(each, image)) for each in layers)
+
+    def _lit(self, explained: LayerExplanation, image: torch.Tensor) -> tuple[UnitResponse, ...]:
+        """The units of a layer, with maps if it has no positions and a grid drives it."""
+        layer, units = explained.layer, explained.units
+        if not units or layer.grid_h * layer.grid_w > 1:
+            return units
+        if layer.name not in self._grids:
+            self._grids[layer.name] = find_grid(self.network, layer)
+        grid = self._grids[layer.name]
+        planes = None
+        if grid is not None:
+            planes = relevance(self.module, grid, layer, [unit.unit for unit in units], image)
+        if planes is None:
+            return units
+        maps = planes.cpu().numpy()
+        return tuple(replace(unit, map=plane) for unit, plane in zip(units, maps, strict=True))
 
     def batch(self, pixels: torch.Tensor) -> torch.Tensor:
         """(1, channel, y, x), the network's normalised input, from (channel, y, x) uint8 pixels."""

@@ -1,74 +1,105 @@
-"""Where in a photograph the units of layers without positions are driven: gradient times activation.
+"""Where in an image a unit without positions is driven from: gradient times activation at the last grid.
 
-For a unit u of a vector layer and the maps a of the last layer with positions before it, the region is the
-sum over channels of a * du/da at each position (Selvaraju et al. 2017, arXiv:1610.02391, weight channels
-by the mean gradient instead; where the layers between are linear the two differ only in that mean).
+The unit's gradient with respect to the last layer that has positions is multiplied by that layer's
+activations and summed over its units; what is negative counts as 0 (HiResCAM: Draelos & Carin 2020,
+arXiv:2011.08891). Before average pooling and a linear classifier this is the class activation map of Zhou et
+al. 2016.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import LayerError
-from pipeline.explain.graph import forward_with_graph, tensor_view
-from pipeline.layers.layer import Layer
+from pipeline.errors import LayerError, NetworkError
+from pipeline.layers.choose import choose_layers
+from pipeline.layers.layer import Layer, unit_view
+from pipeline.networks.addresses import RunCounter
+from pipeline.networks.extra_modules import find_module
+from pipeline.networks.hooks import StopForward, add_hooks, run_until_stopped
+from pipeline.networks.network import Network, device_of, noise_input
 
-__all__ = ["region_maps"]
+__all__ = ["find_grid", "relevance"]
 
-Map = npt.NDArray[np.float32]
+MOST_GRIDS = 4
+"""Layers that are tried, from the last backwards: the positions of a transformer's last block do not reach a
+classifier that reads the class token."""
 
 
-def region_maps(
-    module: nn.Module, layers: Sequence[Layer], batch: Tensor, wanted: Mapping[str, Sequence[int]]
-) -> dict[tuple[str, int], Map]:
-    """Maps for units of layers without positions.
+def find_grid(network: Network, layer: Layer) -> Layer | None:
+    """The last of the default layers before a layer that has positions on which its units depend.
 
     Args:
-        module: the network, frozen and in evaluation mode.
-        layers: all layers of the index, in forward order.
-        batch: (1, channel, y, x), normalised.
-        wanted: units by the name of their layer.
+        network: in eval mode.
+        layer: with one position.
 
     Returns:
-        (y, x) float32 over the grid of the last layer with known positions that drives the unit's layer, by
-        layer and unit. Nothing where there is none, or no gradient flows between them.
+        The layer; None if there is none, or where the outputs are not plain tensors.
     """
-    found: dict[tuple[str, int], Map] = {}
-    for layer in layers:
-        units = wanted.get(layer.name, ())
-        grids = [each for each in layers if each.ordinal < layer.ordinal and _has_positions(each)]
-        if not units or layer.grid_h * layer.grid_w > 1 or not grids:
-            continue
-        try:
-            *before, output = forward_with_graph(module, (*grids, layer), batch)
-        except LayerError:
-            continue
-        scores = tensor_view(layer, output)[0, :, 0, 0]
-        place = _last_driving(scores[units[0]], before)
-        if place is None:
-            continue
-        grid, tensor = grids[place], before[place]
-        activations = tensor_view(grid, tensor)[0].detach().float()
-        for unit in units:
-            (gradient,) = torch.autograd.grad(scores[unit], tensor, retain_graph=True)
-            slope = tensor_view(grid, gradient)[0].float()
-            found[layer.name, unit] = (activations * slope).sum(0).cpu().numpy().astype(np.float32)
-    return found
-
-
-def _has_positions(layer: Layer) -> bool:
-    return layer.grid_h * layer.grid_w > 1 and layer.positions != "unknown"
-
-
-def _last_driving(score: Tensor, before: Sequence[Tensor]) -> int | None:
-    """The place of the last tensor that a score depends on; the outputs of side branches do not count."""
-    for place in range(len(before) - 1, -1, -1):
-        (gradient,) = torch.autograd.grad(score, before[place], retain_graph=True, allow_unused=True)
-        if gradient is not None:
-            return place
+    try:
+        defaults = choose_layers(network, receptive_fields=False)
+        names = list(dict.fromkeys([*(each.name for each in defaults), layer.name]))
+        order = choose_layers(network, names, receptive_fields=False)
+    except (LayerError, NetworkError):
+        return None
+    names = [each.name for each in order]
+    if layer.name not in names:
+        return None
+    before = [each for each in order[: names.index(layer.name)] if each.grid_h * each.grid_w > 1]
+    image = noise_input(network, 1).to(device_of(network))
+    for grid in before[: -MOST_GRIDS - 1 : -1]:
+        planes = relevance(network.module, grid, layer, range(min(layer.units, 8)), image)
+        if planes is not None and bool(planes.any()):
+            return grid
     return None
+
+
+def relevance(
+    module: nn.Module, grid: Layer, layer: Layer, units: Sequence[int], image: Tensor
+) -> Tensor | None:
+    """Gradient times activation of some units at a grid, where it is positive.
+
+    Args:
+        module: the network, in eval mode.
+        grid: with positions, before the layer.
+        layer: with one position.
+        units: of the layer.
+        image: (1, channel, y, x), normalised.
+
+    Returns:
+        (unit, y, x) float32 from 0; None where the output of the grid is not a plain tensor, or the layer
+        does not depend on it.
+    """
+    with torch.enable_grad():
+        held, found = _run(module, grid, layer, image)
+        if held is None or found is None or not found.requires_grad:
+            return None
+        slopes = [torch.autograd.grad(found[0, unit, 0, 0], held, retain_graph=True)[0] for unit in units]
+    activations = unit_view(grid, held.detach())
+    planes = [(unit_view(grid, slope) * activations).sum(1)[0] for slope in slopes]
+    return torch.stack(planes).float().clamp(min=0).nan_to_num(0)
+
+
+def _run(module: nn.Module, grid: Layer, layer: Layer, image: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The output of the grid, from which gradients are taken, and the view of the layer."""
+    kept: dict[str, Tensor] = {}
+    runs = RunCounter()
+
+    def hold(_: nn.Module, __: Any, output: Any) -> Tensor | None:
+        if not runs.is_meant(grid.name, grid.run) or not isinstance(output, Tensor):
+            return None
+        kept["grid"] = output.detach().requires_grad_()
+        return kept["grid"].clone()  # a layer after it may work in place
+
+    def take(_: nn.Module, __: Any, output: Any) -> None:
+        if runs.is_meant(layer.name, layer.run):
+            kept["layer"] = unit_view(layer, output)
+            raise StopForward
+
+    hooks = [(find_module(module, grid.module), hold), (find_module(module, layer.module), take)]
+    with add_hooks(forward=hooks):
+        run_until_stopped(module, image)
+    return kept.get("grid"), kept.get("layer")

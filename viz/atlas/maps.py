@@ -15,11 +15,11 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from pipeline.explain.regions import find_grid, relevance
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.stream.probes import Peaks, Probes
 from viz.atlas.contours import outline
-from viz.atlas.regions import find_grid, relevance
 
 __all__ = ["GUTTER", "Mask", "MaskMaker", "encode_masks", "regions_of"]
 
@@ -77,7 +77,7 @@ class MaskMaker:
                 self._probes(image)
         for layer, grid in self._regions:
             units = wanted.get(layer.ordinal, ())
-            planes = relevance(self._network, grid, layer, units, image) if units else None
+            planes = relevance(self._network.module, grid, layer, units, image) if units else None
             if planes is not None:
                 for unit, plane in zip(units, planes, strict=True):
                     self._masks[layer.ordinal, unit] = _mask(plane.cpu())

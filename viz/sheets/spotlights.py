@@ -1,7 +1,7 @@
 """Maps of what drives units in their top images, for layers that see the whole input.
 
 Nine whole photographs say little about such a unit. The map is the unit's activation map, or for a layer
-without positions activation times gradient at the last layer that has them.
+without positions activation times gradient at the last default layer that has them.
 """
 
 from __future__ import annotations

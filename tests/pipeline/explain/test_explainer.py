@@ -19,7 +19,6 @@ from pipeline.explain.explain import explain_photographs
 from pipeline.explain.explainer import Explainer
 from pipeline.explain.photographs import Photograph, read_photograph
 from pipeline.explain.pulls import class_pulls, find_classes
-from pipeline.explain.regions import region_maps
 from pipeline.images.decode import decode
 from pipeline.query.index import Index, open_index
 from pipeline.runs.run import run_index
@@ -145,17 +144,22 @@ def test_maps_are_the_activations(explainer: Explainer) -> None:
                 assert np.array_equal(unit.map, wanted[layer.layer.name][0, unit.unit].numpy())
 
 
-def test_the_region_of_a_linear_unit_is_what_it_adds(index: Index) -> None:
-    """The head is linear in the maxima of `rectify`: each counts at its own position only."""
+def test_the_region_of_a_linear_unit_is_what_it_adds(explainer: Explainer) -> None:
+    """The head is linear in the maxima of a map: each counts at its own position only."""
     module = tiny_network().module
     assert isinstance(module, Tiny)
-    batch = batch_of([picture(5)])
-    found = region_maps(module, index.layers, batch, {"head": [0, 1, 2], "first": [0]})
-    assert {unit for _, unit in found} == {0, 1, 2}
     with torch.no_grad():
-        scores = module(batch)[0] - module.head.bias
-    for unit in range(3):
-        assert found["head", unit].sum() == pytest.approx(float(scores[unit]))
+        maps = views(module, batch_of([picture(5)]))["second"][0].clamp(min=0).numpy()
+    places = maps.reshape(len(maps), -1).argmax(1)
+    explanation = explainer.explain(Photograph("it", picture(5)), n=99, maps=True)
+    (head,) = (layer for layer in explanation.layers if layer.layer.name == "head")
+    assert head.units
+    for unit in head.units:
+        expected = np.zeros(maps[0].size)
+        for channel, place in enumerate(places):
+            expected[place] += float(module.head.weight[unit.unit, channel]) * maps[channel].max()
+        assert unit.map is not None
+        assert unit.map.ravel() == pytest.approx(expected.clip(min=0))
 
 
 def test_pulls_at_the_last_layer_add_up_to_the_difference_of_the_logits(

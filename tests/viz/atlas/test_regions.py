@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.explain.regions import find_grid, relevance
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.networks.network import Network
 from viz.atlas.maps import DIMMED, GUTTER, MaskMaker, encode_masks, regions_of
-from viz.atlas.regions import find_grid, relevance
 
 
 class Blocks(nn.Module):
@@ -40,7 +40,7 @@ def test_before_average_pooling_it_is_the_class_activation_map() -> None:
     loaded = network()
     grid, head = choose_layers(loaded, ["blocks.1", "head"], receptive_fields=False)
     image = torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    found = relevance(loaded, grid, head, [4, 1], image)
+    found = relevance(loaded.module, grid, head, [4, 1], image)
     with torch.no_grad():
         active = loaded.module.blocks(image)[0].clamp(min=0)
         weights = loaded.module.head.weight[[4, 1]]
@@ -52,7 +52,7 @@ def test_before_average_pooling_it_is_the_class_activation_map() -> None:
 def test_the_network_is_left_as_it_was() -> None:
     loaded = network()
     grid, head = choose_layers(loaded, ["blocks.1", "head"], receptive_fields=False)
-    relevance(loaded, grid, head, [0], torch.ones(1, 3, 24, 24))
+    relevance(loaded.module, grid, head, [0], torch.ones(1, 3, 24, 24))
     assert not any(part._forward_hooks for part in loaded.module.modules())
     assert all(parameter.grad is None for parameter in loaded.module.parameters())
 
@@ -81,7 +81,7 @@ def test_masks_of_a_layer_without_positions_show_the_region() -> None:
     pixels = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     grid = find_grid(loaded, head)
     assert grid is not None
-    planes = relevance(loaded, grid, head, range(5), loaded.normalise(pixels[None]))
+    planes = relevance(loaded.module, grid, head, range(5), loaded.normalise(pixels[None]))
     assert planes is not None
     unit = int(planes.amax((1, 2)).argmax())
     share = planes[unit].numpy() / planes[unit].max().item()
