@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from pipeline.check.choice import Choice
@@ -33,7 +34,7 @@ from pipeline.progress import Reporter
 from pipeline.query.index import ChangedImage, Index
 from pipeline.query.indexed_images import read_images
 from pipeline.runs.label_names import names_given
-from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
+from pipeline.stream.placed import place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
 
 __all__ = ["TOLERANCE", "Rerun", "check_network", "run_again"]
@@ -127,10 +128,9 @@ def run_again(index: Index, network: Network, choice: Choice, reporter: Reporter
     config = index.run["config"]
     checker = _Checker(index, choice.complete)
     decoder = partial(decode_original, channels=network.preprocess.channels, decoder=config["decoder"])
-    dtype, memory_format = DTYPES[config["precision"]], MEMORY_FORMATS[config["memory_format"]]
-    module = place_module(network, config["precision"], config["memory_format"])
+    placed = place_as_indexed(network, config, torch.device("cpu"))
     with (
-        Probes(module, index.layers, checker.compare, config["score"]) as probes,
+        Probes(placed.module, index.layers, checker.compare, config["score"]) as probes,
         reporter.task("checking", len(choice.image_ids), "images") as task,
     ):
 
@@ -146,7 +146,7 @@ def run_again(index: Index, network: Network, choice: Choice, reporter: Reporter
             for image_id, original in read_images(index, chosen, decoder, problem=note_problem):
                 pixels = to_network(original, network.preprocess)
                 checker.compare_picture(image_id, original, pixels)
-                probes(network.normalise(pixels[None]).to(dtype=dtype, memory_format=memory_format))
+                probes(placed.batch(pixels[None]))
                 task.advance()
     findings = [checker.findings] + ([checker.recount.compare(index)] if checker.recount else [])
     return Rerun(tuple(findings), checker.peaks, checker.absences, checker.worst)

@@ -33,7 +33,7 @@ from pipeline.query.index import Index
 from pipeline.query.indexed_images import read_images
 from pipeline.query.indexed_network import index_network
 from pipeline.store.files import atomic_path
-from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
+from pipeline.stream.placed import place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
 
 __all__ = ["SAMPLE", "find_directions"]
@@ -115,8 +115,7 @@ def _vectors(
 ) -> Iterator[Vectors]:
     """The vectors of the images, a batch at a time; `each` of every image, at random positions, or all."""
     config = index.run["config"]
-    place = find_device(device)
-    module = place_module(network, config["precision"], config["memory_format"]).to(place)
+    placed = place_as_indexed(network, config, find_device(device))
     ids = [row[0] for row in index.sql(_ALL).rows]
     found: list[Vectors] = []
 
@@ -131,17 +130,12 @@ def _vectors(
 
     read = read_images(index, ids, lambda data: decode(data, network.preprocess, decoder=config["decoder"]))
     with (
-        Probes(module, [layer], watch, config["score"]) as probes,
+        Probes(placed.module, [layer], watch, config["score"]) as probes,
         reporter.task("reading", len(ids), "images") as task,
     ):
         for batch in _batches(read):
             numbers = [image for image, _ in batch]
-            pixels = torch.stack([tensor for _, tensor in batch]).to(place)
-            probes(
-                network.normalise(pixels).to(
-                    dtype=DTYPES[config["precision"]], memory_format=MEMORY_FORMATS[config["memory_format"]]
-                )
-            )
+            probes(placed.batch(torch.stack([tensor for _, tensor in batch])))
             task.advance(len(batch))
             yield np.concatenate(found)
             found.clear()

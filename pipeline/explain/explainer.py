@@ -27,7 +27,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index
 from pipeline.query.selection import Patterns
-from pipeline.stream.loop import DTYPES, MEMORY_FORMATS, place_module
+from pipeline.stream.placed import place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
 
 __all__ = ["Explainer", "Explanation", "LayerExplanation", "UnitResponse"]
@@ -119,9 +119,9 @@ class Explainer:
         self.index, self.network = index, network
         self.layers = tuple(layer for layer, _ in index.choose(layers))
         config = index.run["config"]
-        self._config, self._device = config, find_device(device)
-        module = place_module(network, config["precision"], config["memory_format"])
-        self.module = module.to(self._device)
+        self._config = config
+        self._placed = place_as_indexed(network, config, find_device(device))
+        self.module = self._placed.module
         self._distributions: dict[str, Distribution] = {}
         self._grids: dict[str, Layer | None] = {}
 
@@ -198,11 +198,7 @@ class Explainer:
 
     def batch(self, pixels: torch.Tensor) -> torch.Tensor:
         """(1, channel, y, x), the network's normalised input, from (channel, y, x) uint8 pixels."""
-        normalised = self.network.normalise(pixels[None].to(self._device))
-        return normalised.to(
-            dtype=DTYPES[self._config["precision"]],
-            memory_format=MEMORY_FORMATS[self._config["memory_format"]],
-        )
+        return self._placed.batch(pixels[None])
 
     def _read(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
-from pipeline.errors import FingerprintMismatch
+from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import readable_count
@@ -22,6 +22,7 @@ __all__ = [
     "fingerprint_fields",
     "layer_fields",
     "refuse_mismatch",
+    "refuse_other_state",
     "run_identity",
 ]
 
@@ -95,6 +96,25 @@ def run_identity(fields: Mapping[str, Any], shards: int, listing: str) -> dict[s
 def fingerprint(fields: Mapping[str, Any]) -> str:
     """SHA-256 of the fields, in hexadecimal; independent of the machine."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_other_state(out: Path, run: Mapping[str, Any], what: str) -> None:
+    """Refuse parts of another state version, which mean something else.
+
+    Args:
+        out: folder of the index.
+        run: content of its run.json.
+        what: this version does with parts, such as `rebuilds tables`.
+
+    Raises:
+        StoreError: says what to do.
+    """
+    version = run["fields"].get("state version") if "fields" in run else None
+    if version != STATE_VERSION or "layers" not in run:
+        raise StoreError(
+            f"{out} has state version {version}, this maxact {what} of version {STATE_VERSION}; "
+            "use the maxact that wrote it, or index again with --fresh"
+        )
 
 
 def refuse_mismatch(

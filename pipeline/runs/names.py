@@ -23,7 +23,7 @@ from pipeline.naming.concepts import (
 from pipeline.naming.hierarchy_file import imagenet_hierarchy, read_hierarchy
 from pipeline.naming.name_units import UnitNames, name_units
 from pipeline.progress import Reporter, Silent, readable_count
-from pipeline.runs.fingerprint import STATE_VERSION, fingerprint
+from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
@@ -96,12 +96,7 @@ def name_index(
     read_finished_run(out)  # before the folder is created or locked
     with locked(out), writing(out):
         run = read_finished_run(out)
-        version = run["fields"].get("state version") if "fields" in run else None
-        if version != STATE_VERSION or "layers" not in run:
-            raise StoreError(
-                f"{out} has state version {version}, this maxact names units of version {STATE_VERSION}; "
-                "use the maxact that wrote it, or index again with --fresh"
-            )
+        refuse_other_state(out, run, "names units")
         commits = list_commits(out / "parts", fingerprint=fingerprint(run["fields"]))
         if not commits:
             raise StoreError(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.shard import listing_digest
-from pipeline.errors import DamagedFile, StoreError
+from pipeline.errors import DamagedFile
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent, readable_count
-from pipeline.runs.fingerprint import STATE_VERSION, fingerprint, run_identity
+from pipeline.runs.fingerprint import fingerprint, refuse_other_state, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import names_damage, write_names
 from pipeline.runs.staging import publish_tables, remove_stage, staging
@@ -127,12 +127,7 @@ def _different(out: Path, tables: Mapping[str, FileDigest], damaged: Mapping[str
 
 def _intact_commits(out: Path, run: Mapping[str, Any]) -> tuple[Commit, ...]:
     """The parts of an index, all of them verified and none missing."""
-    version = run["fields"].get("state version") if "fields" in run else None
-    if version != STATE_VERSION or "layers" not in run:
-        raise StoreError(
-            f"{out} has state version {version}, this maxact rebuilds tables of version {STATE_VERSION}; "
-            "use the maxact that wrote it, or index again with --fresh"
-        )
+    refuse_other_state(out, run, "rebuilds tables")
     problems: list[str] = []
     commits = list_commits(
         out / "parts",
