@@ -12,43 +12,37 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pipeline.choices import DirectionMethod, Side
+from pipeline.choices import Side
+from pipeline.cli import directions as finding
 from pipeline.cli import indexing, naming
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
-    INDEX,
     LOOK,
     MAX_COUNT,
     AsCsv,
     AsJson,
     At,
-    Device,
     Dictionary,
     Directions,
-    IndexedNetwork,
     Input,
     Kind,
     LayerGlobs,
-    MovedData,
-    MovedWeights,
     Out,
     SafeCsv,
-    Seed,
     TimeLimit,
     Trust,
     all_directions,
     cache_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
-from pipeline.cli.output import NO_ROWS, choose_form, print_files, print_line, print_page, write_rows
+from pipeline.cli.output import NO_ROWS, choose_form, print_line, print_page, write_rows
 from pipeline.errors import MaxactError
 
 __all__ = ["app", "main"]
@@ -158,6 +152,7 @@ def maxact(
 
 indexing.register(app)
 naming.register(app)
+finding.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -228,57 +223,6 @@ def layers(
         cache=(cache_folder() or default_cache()) / "fields",
     )
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
-
-
-@app.command(rich_help_panel=INDEX)
-def directions(
-    out: Out,
-    layer: Annotated[str, typer.Option(help="Layer of the index.")],
-    method: Annotated[DirectionMethod, typer.Option(help="How directions are found.")] = "pca",
-    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Number of directions.")] = 64,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File to write.", show_default="LAYER-METHOD.safetensors"),
-    ] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    network: IndexedNetwork = None,
-    weights: MovedWeights = None,
-    data: MovedData = None,
-    trust: Trust = False,
-) -> None:
-    """Find directions of a layer on the indexed images: PCA, NMF or k-means.
-
-    The file is a dictionary: index the same dataset with --dictionary FILE --at LAYER, and each direction is
-    a unit.
-
-    \b
-    Examples:
-      maxact directions out/demo --layer blocks.4.2 -n 16
-      maxact directions out/demo --layer blocks.4.2 --method kmeans -n 100 --output parts.safetensors
-    """
-    from pipeline.directions.find import find_directions
-    from pipeline.errors import UsageError
-    from pipeline.progress import ConsoleReporter
-    from pipeline.query.index import open_index
-
-    path = output or Path(f"{layer.replace('/', '_')}-{method}.safetensors")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"--output must end in .safetensors, got {str(path)!r}")
-    with open_index(out, data=data or (), trust=trust) as index:
-        find_directions(
-            index,
-            layer,
-            path,
-            method=method,
-            n=n,
-            seed=seed,
-            network=network,
-            weights=weights,
-            device=device,
-            reporter=ConsoleReporter(),
-        )
-    print_files([path])
 
 
 @app.command(rich_help_panel=ASK)
