@@ -84,6 +84,8 @@ class _Commands(TyperGroup):
             if was_interrupted():
                 say_stopped()
                 raise typer.Exit(STOPPED_CODE) from error
+            if isinstance(error.__context__, BrokenPipeError):  # Rich, when the reader of a help left
+                raise typer.Exit(0) from error
             # Code of the user's, such as a network's forward pass, has called sys.exit.
             print_line(f"error: code that was loaded ended the program (exit code {error.code})", error=True)
             raise typer.Exit(1) from error

@@ -248,6 +248,16 @@ def test_a_reader_that_leaves_is_no_error(out: str) -> None:
         assert process.wait(timeout=30) in (0, 1, -signal.SIGPIPE)
 
 
+def test_nobody_who_reads_a_help_is_no_error() -> None:
+    words = [sys.executable, "-m", "viz", "explain", "--help"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) in (0, 1, -signal.SIGPIPE)
+
+
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("maxact")
 
