@@ -155,7 +155,7 @@ def test_merge_stops_with_130_and_goes_on(target: str, runs: tuple[Path, Path], 
 @pytest.mark.parametrize(
     ("words", "target"),
     [
-        (("check",), "pipeline.check.rerun.place_module"),
+        (("check",), "pipeline.check.rerun.place_as_indexed"),
         (("sheets", "--layer", "rectify"), "viz.sheets.pages.gather_cells"),
         (("project", "--layer", "rectify", "--units", "0"), "viz.projections.page.choose_images"),
         (
