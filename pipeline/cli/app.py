@@ -251,7 +251,7 @@ def top(
     from pipeline.query.short_lists import explain_short_list
 
     with open_index(out, timeout=timeout, trust=trust) as index:
-        chosen = index.unit(layer, unit)
+        chosen = index.unit(layer, unit).number
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))

@@ -28,6 +28,7 @@ from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
+from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "open_index"]
+__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
 _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
@@ -211,17 +212,17 @@ class Index:
         count, classes = self.unit_count(layer), self.class_names(layer)
         return choose_units(units, count, where=layer, classes=classes)
 
-    def unit(self, layer: str, text: str) -> int:
+    def unit(self, layer: str, unit: int | str) -> Unit:
         """One unit by its number, or by its class name in a classifier.
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: when the text does not name exactly one unit of the layer.
+            UsageError: when `unit` does not name exactly one unit of the layer.
         """
-        units = self.units(layer, text)
+        units = self.units(layer, unit if isinstance(unit, str) else (unit,))
         if len(units) != 1:
-            raise UsageError(f"{text!r} names {len(units)} units of {layer}; give one of them")
-        return units[0]
+            raise UsageError(f"{unit!r} names {len(units)} units of {layer}; give one of them")
+        return Unit(self, layer, units[0])
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
         """The network's class names, where they are known and the layer is its classifier.
@@ -270,7 +271,7 @@ class Index:
         if not isinstance(name, str):
             raise QueryError(f"the name of a query must be text, got {name!r}")
         query = load_query(name)
-        values = query.values(params)
+        values = query.values({key: _number(value) for key, value in params.items()})
         self._check(values)
         for parameter in query.parameters:
             if parameter.kind == "index":
@@ -284,7 +285,8 @@ class Index:
             LayerError: for a layer that is not in the index.
             UsageError: for a unit out of range.
         """
-        return self.tops(layer, [unit], n=n, side=side)[unit]
+        (found,) = self.tops(layer, [unit], n=n, side=side).values()
+        return found
 
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
@@ -424,6 +426,11 @@ class Index:
         """Run SQL within the limits."""
         most_rows = None if self._limits is None else self._limits.rows
         return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
+
+
+def _number(value: object) -> object:
+    """A unit as its number, and any other value as it is."""
+    return value.number if isinstance(value, Unit) else value
 
 
 def _is_texts(values: object) -> bool:

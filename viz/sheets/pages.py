@@ -31,7 +31,7 @@ from viz.sheets.content import PageText
 from viz.sheets.draw import draw_page
 from viz.sheets.spotlights import Spotlights, sees_all
 
-__all__ = ["PAGE_UNITS", "draw_sheets", "save_page"]
+__all__ = ["PAGE_UNITS", "choose_renders", "draw_sheets", "save_page"]
 
 PAGE_UNITS = 24
 """Default number of units on a page."""
@@ -116,7 +116,7 @@ def _draw_layer(
     index, reporter = images.index, images.reporter
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
-    renders, recipe = _choose_renders(index, layer.name, units, recipe)
+    renders, recipe = choose_renders(index, layer.name, units, recipe)
     seen = rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
@@ -137,7 +137,7 @@ def _draw_layer(
     return files
 
 
-def _choose_renders(
+def choose_renders(
     index: Index, layer: str, units: Sequence[int], recipe: str | None
 ) -> tuple[dict[int, list[Rendered]], str | None]:
     """Choose the recipe and objective with the most units; return its renderings by unit and its title."""

@@ -195,7 +195,7 @@ def test_layers_are_rebuilt_in_forward_order(index: Index) -> None:
 def test_class_names_belong_to_the_classifier_only(index: Index) -> None:
     assert index.class_names("head") == SHAPES
     assert index.class_names("stem") is None
-    assert index.unit("head", "rings") == 3
+    assert index.unit("head", "rings").number == 3
     assert index.units("head", "0-1,rings") == (0, 1, 3)
 
 
