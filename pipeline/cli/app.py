@@ -341,7 +341,7 @@ def sql(
     safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    class_names, names, histograms, errors, renders and preprocess.
+    class_names, predictions, names, histograms, errors, renders and preprocess.
 
     The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
 

@@ -208,4 +208,4 @@ def index_shards(
             if len(records.shards) == len(shards):
                 break
     records.check_bad(runner.config.max_bad_fraction, expected)
-    return Part(tuple(records.shards), accumulator.finish(), *records.tables())
+    return Part(tuple(records.shards), accumulator.finish(), *records.tables(accumulator.predictions()))
