@@ -2,5 +2,5 @@
 
 Goes in: `RunConfig`. Comes out: the Parquet tables and `run.json` of an output folder.
 Imports: config, data, devices, engines, errors, image_id, images, layers, naming, networks, progress,
-state, store, stream.
+query, state, store, stream.
 """
