@@ -25,6 +25,7 @@ from pipeline.store.schemas import IMAGES, LATER_TABLES, RENDERS, SCHEMAS, THUMB
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
+from tests.fixtures.tables import rewrite
 
 TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
 
@@ -271,7 +272,8 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
     rows = index.query("compare", other=str(other), **values).dicts()
     assert [row["unit"] for row in rows if row["best"] == row["unit"]] == [row["unit"] for row in rows]
     itself = index.query("compare", other=str(out), **values).dicts()
-    assert {row["jaccard"] for row in itself} == {1.0}
+    assert {(row["jaccard"], row["change"]) for row in itself} == {(1.0, 0.0)}
+    assert all(row["label"] == row["other_label"] for row in itself)
     (data / "disc" / "zz.jpg").write_bytes((data / "disc" / "disc-02.jpg").read_bytes())
     try:
         (tmp_path / "c").mkdir()
@@ -280,6 +282,47 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
         (data / "disc" / "zz.jpg").unlink()
     with pytest.raises(StoreError, match="indexes of different datasets"):
         index.query("compare", other=str(strange), **values)
+
+
+def _listed(index: Index, layer: str) -> dict[int, set[int]]:
+    """The images on each unit's list."""
+    return {unit: {image.image_id for image in found} for unit, found in index.tops(layer, n=TOP).items()}
+
+
+def test_compare_begins_with_the_units_that_changed_most(index: Index, tmp_path: Path, out: Path) -> None:
+    other = build_index(tmp_path, seed=5, data=out.parent / "photographs")
+    with open_index(other) as opened:
+        theirs = _listed(opened, "stem")
+        labels = {unit: opened.unit("head", unit).statistics["majority_label"] for unit in range(6)}
+    ours = _listed(index, "blocks.1")
+    rows = index.query("compare", other=str(other), layer="blocks.1", other_layer="stem").dicts()
+    assert [row["unit"] for row in rows][-1] == 11  # never active: on no list
+    assert (rows[-1]["best"], rows[-1]["jaccard"], rows[-1]["change"]) == (None, None, None)
+    assert sorted(row["unit"] for row in rows) == list(range(12))
+    for row in rows[:-1]:
+        mine = ours[row["unit"]]
+        shared = {unit: len(mine & images) / len(mine | images) for unit, images in theirs.items() if images}
+        assert row["jaccard"] == pytest.approx(max(shared.values()))
+        assert row["same_unit"] == len(mine & theirs.get(row["unit"], set()))
+    changes = [row["change"] for row in rows[:-1]]
+    assert changes == sorted(changes, reverse=True)
+    heads = index.query("compare", other=str(other), layer="head", other_layer="head").dicts()
+    assert all(row["other_label"] == labels[row["best"]] for row in heads)
+
+
+def test_units_without_an_image_in_common_are_compared_too(index: Index, tmp_path: Path, out: Path) -> None:
+    other = shutil.copytree(out, tmp_path / "other")
+
+    def keep_first(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        return [row for row in rows if row["layer"] == "head" and row["rank"] == 1 and row["unit"] == 0]
+
+    rewrite(other, "top", keep_first)
+    rows = index.query("compare", other=str(other), layer="head", other_layer="head").dicts()
+    alone = [row for row in rows if row["best"] is None]
+    assert rows[: len(alone)] == alone
+    found = {(row["shared"], row["jaccard"], row["change"], row["other_label"]) for row in alone}
+    assert found == {(0, 0, 1, None)}
+    assert 0 < len(alone) < 6
 
 
 def test_a_folder_with_wildcards_in_its_name(out: Path, tmp_path: Path) -> None:
