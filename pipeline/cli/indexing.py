@@ -108,9 +108,10 @@ def index(
         ),
     ] = 0.01,
     keep: Annotated[
-        Keep | None,
+        list[Keep] | None,
         typer.Option(
-            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            help="Also keep in the index: patches, a thumbnail of every image on a list; peaks, the peaks of "
+            "all images (float16 unless said otherwise); repeatable.",
             show_default="nothing",
         ),
     ] = None,
@@ -155,7 +156,7 @@ def index(
         class_names=class_names,
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
-        keep=keep,
+        keep=keep or (),
         fresh=fresh,
         cache=cache_folder(),
     )
