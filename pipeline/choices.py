@@ -12,6 +12,7 @@ __all__ = [
     "DirectionMethod",
     "Keep",
     "Kind",
+    "Likeness",
     "MemoryFormat",
     "PeakFormat",
     "Positions",
@@ -52,6 +53,9 @@ PeakFormat = Literal["float16", "float32"]
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
+
+Likeness = Literal["correlation", "cosine"]
+"""How alike the peaks of two units are over the same images."""
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Which axes of a layer's output are units and which are positions."""

@@ -102,7 +102,7 @@ class RunConfig:
     class_names: str | None = None
     shards_per_part: int | None = None
     max_bad_fraction: float = 0.01
-    keep: Sequence[Keep] = ()
+    keep: Sequence[str] = ()
     fresh: bool = False
     cache: Path | None = None
 

@@ -15,7 +15,15 @@ from typing import Protocol, TextIO
 
 from pipeline.visible import visible
 
-__all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_bytes", "readable_count", "readable_duration"]
+__all__ = [
+    "ConsoleReporter",
+    "Reporter",
+    "Silent",
+    "Task",
+    "readable_bytes",
+    "readable_count",
+    "readable_duration",
+]
 
 LOG_INTERVAL_S = 5.0
 """Seconds between two lines when standard error is not a terminal."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
     MAX_COUNT,
@@ -108,8 +108,9 @@ def index(
         ),
     ] = 0.01,
     keep: Annotated[
-        list[Keep] | None,
+        list[str] | None,
         typer.Option(
+            metavar="patches|peaks[=float16|float32]",
             help="Also keep in the index: patches, a thumbnail of every image on a list; peaks, the peaks of "
             "all images (float16 unless said otherwise); repeatable.",
             show_default="nothing",

@@ -11,6 +11,7 @@ they were read. Which parts they lie in does not matter.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from pipeline.store.run_record import COMMIT, find_problem
 from pipeline.store.seals import JSON
 
 __all__ = ["PeakMatrix", "keeps_peaks", "open_matrix"]
+
+_PART = re.compile(r"[0-9a-f]{16}")
 
 _REMEDY = "run the same `maxact index` again"
 
@@ -114,9 +117,13 @@ def open_matrix(out: Path, run: Mapping[str, Any], units: int) -> PeakMatrix:
         raise StoreError(f"{out} keeps the peaks of listed images only; index again with --keep peaks")
     shards: list[tuple[str, int, PeakFile, int]] = []
     for name in run.get("parts", ()):
+        if not _PART.fullmatch(name):
+            raise DamagedFile(f"{out / 'run.json'} names the part {name!a}, which is none; {_REMEDY}")
         place, path = 0, out / "parts" / f"{name}.json"
         records = _read_shards(path)
-        file = PeakFile.open(path.with_suffix("") / PEAKS_FILE, sum(count for _, count in records), units, kept)
+        file = PeakFile.open(
+            path.with_suffix("") / PEAKS_FILE, sum(count for _, count in records), units, kept
+        )
         for shard, count in records:
             shards.append((shard, count, file, place))
             place += count
@@ -133,7 +140,7 @@ def open_matrix(out: Path, run: Mapping[str, Any], units: int) -> PeakMatrix:
 
 def _kept(run: Mapping[str, Any]) -> PeakFormat | None:
     found = run.get("fields", {}).get(KEPT_PEAKS)
-    return found if found in PEAK_TYPES else None
+    return found if isinstance(found, str) and found in PEAK_TYPES else None
 
 
 def _join(shards: list[tuple[str, int, PeakFile, int]]) -> list[_Segment]:

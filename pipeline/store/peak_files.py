@@ -1,4 +1,4 @@
-"""The peaks that a part keeps of every image and unit: written while shards are read, and read in both directions.
+"""The peaks that a part keeps of every image and unit: written once, read by unit and by image.
 
 A file of peaks is a NumPy array (tile, unit, row) of float16 or float32 in C order. A tile has at most
 `TILE_IMAGES` images, all tiles have as many rows, and rows beyond the last image are zero: there are fewer
@@ -27,7 +27,16 @@ import numpy.typing as npt
 from pipeline.choices import PeakFormat
 from pipeline.errors import DamagedFile, StoreError, UnreadableFile
 
-__all__ = ["KEPT_PEAKS", "PEAKS", "PEAKS_FILE", "PEAK_TYPES", "TILE_IMAGES", "PeakFile", "PeakSpill", "peak_bytes"]
+__all__ = [
+    "KEPT_PEAKS",
+    "PEAKS",
+    "PEAKS_FILE",
+    "PEAK_TYPES",
+    "TILE_IMAGES",
+    "PeakFile",
+    "PeakSpill",
+    "peak_bytes",
+]
 
 KEPT_PEAKS = "kept peaks"
 """Field of a run's fingerprint with the number format; runs that keep no peaks do not have it."""
@@ -93,7 +102,7 @@ class PeakSpill:
             StoreError: when the disk is full.
         """
         try:
-            data = memoryview(np.ascontiguousarray(peaks, self.kind).reshape(-1).view(np.uint8))
+            data = np.ascontiguousarray(peaks, self.kind).reshape(-1).view(np.uint8).data
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
@@ -130,7 +139,7 @@ class PeakSpill:
             data = _read_at(self._file.fileno(), count * line, first * line)
             tile[:, :count] = np.frombuffer(data, self.kind).reshape(count, self.units).T
             tile[:, count:] = 0
-            yield memoryview(tile.reshape(-1).view(np.uint8))
+            yield tile.reshape(-1).view(np.uint8).data
 
     def _failed(self, error: OSError) -> StoreError:
         return StoreError(
@@ -188,8 +197,8 @@ class PeakFile:
             size != start + tiles * units * rows * kind.itemsize
         ):
             raise DamagedFile(
-                f"{path} has {size:,} bytes of the shape {shape} of {kind}, expected {(tiles, units, rows)} of "
-                f"{PEAK_TYPES[kept]}; {_AGAIN}"
+                f"{path} has {size:,} bytes of the shape {shape} of {kind}, expected "
+                f"{(tiles, units, rows)} of {PEAK_TYPES[kept]}; {_AGAIN}"
             )
         return cls(path, images, units, kind, tiles, rows, start)
 

@@ -166,8 +166,11 @@ class Accumulator:
         if not self._block_samples:
             return
         block = self._block[: len(self._block_samples)]
-        self._refuse(~block.isfinite(), block, "the cause is the weights or the precision: check the weights, "
-                     "or use --precision fp32")
+        self._refuse(
+            ~block.isfinite(),
+            block,
+            "the cause is the weights or the precision: check the weights, or use --precision fp32",
+        )
         if self.peaks is not None:
             self._keep(self.peaks, block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
