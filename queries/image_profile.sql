@@ -15,7 +15,9 @@
 SELECT
     layer, unit, peak, deviations, mean,
     (
-        SELECT coalesce(sum(h.images) FILTER (h.upper < p.peak OR (h.upper = p.peak AND h.upper > 0)), 0) / sum(h.images)
+        SELECT coalesce(sum(h.images) FILTER (
+            h.upper < p.peak OR (h.upper = p.peak AND h.upper > 0)
+        ), 0) / sum(h.images)
         FROM histograms AS h WHERE h.layer = p.layer AND h.unit = p.unit
     ) AS share
 FROM (

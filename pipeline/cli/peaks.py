@@ -70,6 +70,7 @@ def nearest(
     """
     from pipeline.query.index import open_index
 
+    form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
     with ExitStack() as stack:
         index = stack.enter_context(open_index(out, timeout=timeout, trust=trust))
         searched = (
@@ -77,7 +78,6 @@ def nearest(
         )
         chosen = index.unit(layer, unit)
         result = index.nearest_units(layer, chosen, layers or (), n=n, other=searched, by=by)
-    form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
     write_rows(sys.stdout, result.columns, result.rows, form)
 
 
@@ -110,6 +110,7 @@ def sum_of_units(
     """
     from pipeline.query.index import open_index
 
+    form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
     with open_index(out, timeout=timeout, trust=trust) as index:
         result = index.top_of_sum(
             _weights(index, terms),
@@ -118,7 +119,6 @@ def sum_of_units(
             where=where,
             without_label=without_label,
         )
-    form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
     write_rows(sys.stdout, result.columns, result.rows, form)
 
 

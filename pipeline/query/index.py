@@ -437,6 +437,8 @@ class Index(PeakMethods):
         Raises:
             UsageError: suggests the nearest ones.
         """
+        if not isinstance(label, str):
+            raise UsageError(f"a label must be text, got {label!r}")
         rows = self._fetch(
             "SELECT DISTINCT label FROM images WHERE label IS NOT NULL ORDER BY label", {}
         ).rows

@@ -45,12 +45,7 @@ class PeakMethods:
             MaxactError: as `top`.
         """
         index = cast("Index", self)
-        if not weights:
-            raise UsageError("a sum needs at least one unit with its weight")
-        for (layer, unit), weight in weights.items():
-            index.units(layer, [unit])
-            if not isinstance(weight, int | float) or not math.isfinite(weight):
-                raise UsageError(f"the weight of {layer} unit {unit} must be a finite number, got {weight!r}")
+        _refuse_weights(index, weights)
         refuse_top(n, side)
         images = chosen_images(index, where, without_label)
         return top_of_sum(index, weights, n, side, images)
@@ -75,7 +70,7 @@ class PeakMethods:
         chosen = index.units(layer, units)
         try:
             rows = None if images is None else index.peaks.rows([operator.index(each) for each in images])
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise QueryError(f"image_ids must be whole numbers: {error}") from error
         return index.peaks.activations(layer, chosen, rows)
 
@@ -106,7 +101,7 @@ class PeakMethods:
             UsageError: for a unit out of range.
         """
         index = cast("Index", self)
-        other = other or index
+        other = _other_index(index, other)
         chosen = index.units(layer, units)
         name = layer if other_layer is None else other_layer
         return compare_units(index, layer, chosen, name, other.units(name, other_units), other, by)
@@ -139,8 +134,27 @@ class PeakMethods:
         index = cast("Index", self)
         index.units(layer, [unit])
         refuse_top(n, "high")
-        searched = other or index
+        searched = _other_index(index, other)
         names = (
             [layer] if not layers and other is None else [each.name for each, _ in searched.choose(layers)]
         )
         return nearest(index, layer, unit, names, searched, by, n)
+
+
+def _refuse_weights(index: Index, weights: Mapping[tuple[str, int], float]) -> None:
+    if not isinstance(weights, Mapping) or not weights:
+        raise UsageError(f"weights must be a mapping of (layer, unit) to numbers, got {weights!r}")
+    for place, weight in weights.items():
+        if not isinstance(place, tuple) or len(place) != 2:
+            raise UsageError(f"a unit with a weight must be (layer, unit), got {place!r}")
+        index.units(place[0], [place[1]])
+        if not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise UsageError(
+                f"the weight of {place[0]} unit {place[1]} must be a finite number, got {weight!r}"
+            )
+
+
+def _other_index(index: Index, other: Index | None) -> Index:
+    if other is not None and not isinstance(other, PeakMethods):
+        raise UsageError(f"the other index must be an open index, got {other!r}")
+    return index if other is None else other

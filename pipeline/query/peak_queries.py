@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.choices import Likeness, Side
-from pipeline.errors import UsageError
+from pipeline.errors import QueryError, UsageError
 from pipeline.images.preprocess import Box
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.similarity import UnitPeaks, match_images, similarities
@@ -56,11 +56,13 @@ def chosen_images(index: Index, where: str | None, without_label: str | None) ->
         without_label: a label that they must not have.
 
     Raises:
-        QueryError: when DuckDB cannot use the condition.
+        QueryError: when DuckDB cannot use the condition, or it is no text.
         UsageError: when no image has that label.
     """
     if where is None and without_label is None:
         return None
+    if where is not None and not isinstance(where, str):
+        raise QueryError(f"a condition on images must be SQL, got {where!r}")
     conditions = [] if where is None else [f"({where}\n)"]  # a line of its own, after a comment
     bound: dict[str, object] = {}
     if without_label is not None:
