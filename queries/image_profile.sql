@@ -1,4 +1,4 @@
--- The profile of an image: its peak at every unit of a layer, those furthest above the unit's mean first.
+-- The profile of an image: its peak at every unit, those furthest above the unit's mean first.
 -- Needs an index made with --keep peaks.
 --
 -- Parameters

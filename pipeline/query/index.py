@@ -29,7 +29,7 @@ from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, 
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
-from pipeline.query.peak_queries import chosen_images, refuse_top, top_within
+from pipeline.query.peak_queries import Condition, refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
@@ -334,10 +334,11 @@ class Index(PeakMethods):
             UsageError: for a unit out of range, or a label that no image has.
         """
         listed = self.tops(layer, [unit], n=n, side=side)[unit]
-        images = chosen_images(self, where, without_label)
-        if images is None and (len(listed) == n or not self.keeps_peaks):
+        condition = Condition(where, without_label)
+        condition.check(self)
+        if not condition and (len(listed) == n or not self.keeps_peaks):
             return listed
-        return top_within(self, layer, unit, n, side, images)
+        return top_within(self, layer, unit, n, side, condition)
 
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"

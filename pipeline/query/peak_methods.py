@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.choices import Likeness, Side
 from pipeline.errors import QueryError, UsageError
-from pipeline.query.peak_queries import chosen_images, compare_units, nearest, refuse_top, top_of_sum
+from pipeline.query.peak_queries import Condition, compare_units, nearest, refuse_top, top_of_sum
 from pipeline.query.results import QueryResult
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 
@@ -47,8 +47,9 @@ class PeakMethods:
         index = cast("Index", self)
         _refuse_weights(index, weights)
         refuse_top(n, side)
-        images = chosen_images(index, where, without_label)
-        return top_of_sum(index, weights, n, side, images)
+        condition = Condition(where, without_label)
+        condition.check(index)
+        return top_of_sum(index, weights, n, side, condition)
 
     def activations(
         self, layer: str, units: Units = ALL_UNITS, images: Iterable[int] | None = None

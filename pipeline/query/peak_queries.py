@@ -7,7 +7,7 @@ beyond is taken from the kept peaks, rounded to their number format, of equal on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKNOWN",
     "best_rows",
-    "chosen_images",
     "compare_units",
     "nearest",
     "refuse_top",
@@ -35,6 +34,12 @@ __all__ = [
 
 UNKNOWN = -1
 """The grid position of an image that is not on a list: the kept peaks have none."""
+
+_FEW_IMAGES = 1 << 16
+"""Images that are named in a query; more are taken from the result for all."""
+
+_FIRST_TESTED = 256
+"""Images whose condition is tested first."""
 
 _STATISTICS = """
 SELECT "min", "max", "min" = 0 AND images - round(active_fraction * images) > $top
@@ -47,30 +52,55 @@ WHERE image_id IN (SELECT unnest($ids))
 """
 
 
-def chosen_images(index: Index, where: str | None, without_label: str | None) -> npt.NDArray[np.int64] | None:
-    """(image,) image_ids of the images that are meant, rising; None for all.
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which images are meant.
 
     Args:
-        index: open.
-        where: a condition in SQL over the view `images`.
+        where: a condition in SQL over the view `images`; None for all.
         without_label: a label that they must not have.
-
-    Raises:
-        QueryError: when DuckDB cannot use the condition, or it is no text.
-        UsageError: when no image has that label.
     """
-    if where is None and without_label is None:
-        return None
-    if where is not None and not isinstance(where, str):
-        raise QueryError(f"a condition on images must be SQL, got {where!r}")
-    conditions = [] if where is None else [f"({where}\n)"]  # a line of its own, after a comment
-    bound: dict[str, object] = {}
-    if without_label is not None:
-        index.require_label(without_label)
-        conditions.append("label IS DISTINCT FROM $without_label")
-        bound["without_label"] = without_label
-    text = f"SELECT image_id FROM images WHERE {' AND '.join(conditions)} ORDER BY image_id"
-    return np.array([row[0] for row in index.sql(text, **bound).rows], np.int64)
+
+    where: str | None = None
+    without_label: str | None = None
+
+    def check(self, index: Index) -> None:
+        """Refuse a condition that no image can be tested with.
+
+        Raises:
+            QueryError: when it is no text, or DuckDB cannot use it.
+            UsageError: when no image has that label.
+        """
+        if self.where is not None and not isinstance(self.where, str):
+            raise QueryError(f"a condition on images must be SQL, got {self.where!r}")
+        if self.without_label is not None:
+            index.require_label(self.without_label)
+        if self:
+            self.among(index, np.zeros(0, np.int64))
+
+    def __bool__(self) -> bool:
+        """Whether it leaves out any image."""
+        return self.where is not None or self.without_label is not None
+
+    def among(self, index: Index, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """(image,) which of some images are meant.
+
+        Raises:
+            QueryError: when DuckDB cannot use the condition.
+        """
+        if not self:
+            return np.ones(len(image_ids), np.bool_)
+        conditions = [] if self.where is None else [f"({self.where}\n)"]  # it may end with a comment
+        bound: dict[str, object] = {}
+        if self.without_label is not None:
+            conditions.append("label IS DISTINCT FROM $without_label")
+            bound["without_label"] = self.without_label
+        if len(image_ids) <= _FEW_IMAGES:
+            conditions.append("image_id IN (SELECT unnest($ids))")
+            bound["ids"] = image_ids.tolist()
+        text = f"SELECT image_id FROM images WHERE {' AND '.join(conditions)}"
+        meant = np.array([row[0] for row in index.sql(text, **bound).rows], np.int64)
+        return np.isin(image_ids, meant)
 
 
 def refuse_top(n: int, side: str) -> None:
@@ -86,7 +116,7 @@ def refuse_top(n: int, side: str) -> None:
 
 
 def top_within(
-    index: Index, layer: str, unit: int, n: int, side: Side, images: npt.NDArray[np.int64] | None
+    index: Index, layer: str, unit: int, n: int, side: Side, condition: Condition
 ) -> list[TopImage]:
     """The strongest images of a unit among some, from its list and then from kept peaks, if there are any.
 
@@ -96,22 +126,18 @@ def top_within(
         unit: of the layer.
         n: images at most.
         side: `high` or `low`.
-        images: image_ids, rising; None for all.
+        condition: which images are meant.
 
     Raises:
         MaxactError: as `Index.top`.
     """
     most = int(index.run["config"]["top"])
     listed = index.tops(layer, [unit], n=most, side=side)[unit]
-    if images is not None:
-        allowed = set(images.tolist())
-        chosen = [image for image in listed if image.image_id in allowed]
-    else:
-        chosen = listed
-    chosen = chosen[:n]
+    taken = np.array([image.image_id for image in listed], np.int64)
+    meant = condition.among(index, taken).tolist()
+    chosen = [image for image, is_meant in zip(listed, meant, strict=True) if is_meant][:n]
     if index.keeps_peaks and len(chosen) < n:
-        taken = np.array([image.image_id for image in listed], np.int64)
-        chosen += _beyond(index, layer, unit, side, images, taken, n - len(chosen))
+        chosen += _beyond(index, layer, unit, side, condition, taken, n - len(chosen))
     return [_ranked(image, rank) for rank, image in enumerate(chosen, start=1)]
 
 
@@ -124,7 +150,7 @@ def _beyond(
     layer: str,
     unit: int,
     side: Side,
-    images: npt.NDArray[np.int64] | None,
+    condition: Condition,
     taken: npt.NDArray[np.int64],
     n: int,
 ) -> list[TopImage]:
@@ -140,11 +166,7 @@ def _beyond(
     scores = sign * kept.unit(layer, unit)
     free = scores > sign * rounded[0 if side == "high" else 1]
     free[kept.rows(taken)] = False
-    if images is not None:
-        meant = np.zeros(len(free), np.bool_)
-        meant[kept.rows(images)] = True
-        free &= meant
-    rows = best_rows(scores, free.nonzero()[0], n)
+    rows = _meant_rows(index, condition, scores, free.nonzero()[0], n)
     records = _records(index, kept.image_ids[rows])
     return [
         TopImage(
@@ -164,6 +186,25 @@ def _beyond(
         )
         for row, image_id in zip(rows.tolist(), kept.image_ids[rows].tolist(), strict=True)
     ]
+
+
+def _meant_rows(
+    index: Index,
+    condition: Condition,
+    scores: npt.NDArray[np.floating],
+    rows: npt.NDArray[np.int64],
+    n: int,
+) -> npt.NDArray[np.int64]:
+    """As `best_rows`, of the images that are meant: the best are tested first, then more and more."""
+    if not condition:
+        return best_rows(scores, rows, n)
+    count = max(_FIRST_TESTED, 4 * n)
+    while True:
+        best = best_rows(scores, rows, count)
+        chosen = best[condition.among(index, index.peaks.image_ids[best])]
+        if len(chosen) >= n or count >= len(rows):
+            return chosen[:n]
+        count *= 8
 
 
 def best_rows(scores: npt.NDArray[np.floating], rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
@@ -192,7 +233,7 @@ def top_of_sum(
     weights: Mapping[tuple[str, int], float],
     n: int,
     side: Side,
-    images: npt.NDArray[np.int64] | None,
+    condition: Condition,
 ) -> QueryResult:
     """The images with the highest or lowest weighted sum of the peaks of units.
 
@@ -201,7 +242,7 @@ def top_of_sum(
         weights: of units, by layer and number.
         n: images at most.
         side: `high` or `low`.
-        images: image_ids to choose from, rising; None for all.
+        condition: which images are meant.
 
     Raises:
         MaxactError: as `Index.top_of_sum`.
@@ -211,8 +252,7 @@ def top_of_sum(
     for (layer, unit), weight in weights.items():
         total += weight * kept.unit(layer, unit).astype(np.float64)
     sign = 1 if side == "high" else -1
-    rows = np.arange(len(total)) if images is None else kept.rows(images)
-    best = best_rows(sign * total, rows, n)
+    best = _meant_rows(index, condition, sign * total, np.arange(len(total)), n)
     records = _records(index, kept.image_ids[best])
     found = [
         (rank, float(total[row]), records[image_id]["key"], records[image_id]["label"], image_id)
