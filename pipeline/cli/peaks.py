@@ -41,7 +41,7 @@ def nearest(
         typer.Option(
             "--layer",
             metavar="NAME|GLOB",
-            help="Layer to search; repeatable.",
+            help="Layer of the index, such as 'blocks.*'; repeatable.",
             show_default="the unit's own; with --with, all",
         ),
     ] = None,

@@ -77,6 +77,8 @@ class PeakMatrix:
             UnreadableFile: when a file cannot be read.
         """
         found = np.empty((units.stop - units.start, self.image_count), np.float32)
+        for file in {id(segment.file): segment.file for segment in self._segments}.values():
+            file.prefetch(units)
         last, columns = None, found
         for segment in self._segments:
             if segment.file is not last:

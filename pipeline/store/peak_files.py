@@ -202,6 +202,17 @@ class PeakFile:
             )
         return cls(path, images, units, kind, tiles, rows, start)
 
+    def prefetch(self, units: slice) -> None:
+        """Let the system begin to read neighbouring units, of all tiles side by side.
+
+        Raises:
+            UnreadableFile: when the file cannot be opened.
+        """
+        if hasattr(os, "posix_fadvise"):
+            with self._opened() as descriptor:
+                for place, size in self._runs(units):
+                    os.posix_fadvise(descriptor, place, size, os.POSIX_FADV_WILLNEED)
+
     def read_units(self, units: slice) -> Floats:
         """(unit, image) peaks of neighbouring units.
 
@@ -210,14 +221,9 @@ class PeakFile:
         """
         count = units.stop - units.start
         found = np.empty((count, self.tiles, self.rows), self.kind)
-        line = self.rows * self.kind.itemsize
-        places = [self.start + (tile * self.units + units.start) * line for tile in range(self.tiles)]
         with self._opened() as descriptor:
-            if hasattr(os, "posix_fadvise"):
-                for place in places:  # so that the disk reads them side by side
-                    os.posix_fadvise(descriptor, place, count * line, os.POSIX_FADV_WILLNEED)
-            for tile, place in enumerate(places):
-                data = _read_at(descriptor, count * line, place)
+            for tile, (place, size) in enumerate(self._runs(units)):
+                data = _read_at(descriptor, size, place)
                 found[:, tile] = np.frombuffer(data, self.kind).reshape(count, self.rows)
         return found.reshape(count, -1)[:, : self.images]
 
@@ -237,6 +243,12 @@ class PeakFile:
                 rows = images[chosen] - tile * self.rows
                 found[chosen] = data.reshape(self.units, self.rows)[:, rows].T
         return found
+
+    def _runs(self, units: slice) -> list[tuple[int, int]]:
+        """Offset and size, in bytes, of neighbouring units in each tile."""
+        line = self.rows * self.kind.itemsize
+        size = (units.stop - units.start) * line
+        return [(self.start + (tile * self.units + units.start) * line, size) for tile in range(self.tiles)]
 
     def _opened(self) -> _Opened:
         return _Opened(self.path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,15 @@ from pipeline.choices import Side
 from pipeline.errors import ActivationError, DamagedFile, FingerprintMismatch, UsageError
 from pipeline.images.decode import decode
 from pipeline.networks.network import Network
+from pipeline.progress import Silent
 from pipeline.query.index import Index, open_index
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.repair import repair_index
 from pipeline.runs.run import run_index
+from pipeline.state.commit import list_commits
+from pipeline.state.commit_file import write_commit
+from pipeline.store.files import sha256_file
+from pipeline.store.peak_files import PeakSpill
 from pipeline.store.run_file import read_run
 from tests.fixtures.complete_index import flip
 from tests.fixtures.runs import K, config, hashes
@@ -116,10 +123,6 @@ def test_a_merge_of_runs_is_one_run(
 
 def _stopped(tars: list[Path], out: Path) -> None:
     """The run, which ends itself in the second part."""
-    import os
-
-    from pipeline.store.peak_files import PeakSpill
-
     add, calls = PeakSpill.add, itertools.count()
 
     def end(spill: PeakSpill, peaks: Any) -> None:
@@ -296,8 +299,6 @@ def test_fresh_removes_them(tars: list[Path], whole: Path, tmp_path: Path) -> No
 
 
 def test_the_size_is_said_beforehand(tars: list[Path], tmp_path: Path) -> None:
-    from pipeline.progress import Silent
-
     notes: list[str] = []
 
     class Notes(Silent):
@@ -307,3 +308,29 @@ def test_the_size_is_said_beforehand(tars: list[Path], tmp_path: Path) -> None:
     run_index(config(tars, tmp_path, keep="peaks"), network=tiny_network(), reporter=Notes())
     assert "peaks: about 36 images x 16 units x 2 bytes = 1.2 kB" in notes
     assert read_run(tmp_path)["config"]["keep"] == ["peaks=float16"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda column, rows: (rows[0], column.max() + 1), "the maximum of its kept peaks"),
+        (lambda column, rows: (rows[0], column[rows[0]] - 1), "the one in the high list"),
+        (lambda column, rows: (rows[K + 3], column[rows[0]]), "belongs on the high list"),
+        (lambda column, rows: (rows[K + 3], column[rows[K + 3]] + 1), "kept peak"),
+    ],
+    ids=["a maximum", "a listed peak", "an absence", "a small change"],
+)
+def test_a_forged_peak_is_found(whole: Path, tmp_path: Path, change: Any, words: str) -> None:
+    """Also by somebody who writes the digests again."""
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    (commit,) = list_commits(out / "parts")[1:2]
+    path, unit = commit.folder / "peaks.npy", 2
+    peaks = np.load(path)
+    column = peaks[0, unit]
+    row, value = change(column, np.argsort(-column, kind="stable"))
+    peaks[0, unit, row] = value
+    np.save(path, peaks)
+    write_commit(replace(commit, tables={**commit.tables, "peaks": sha256_file(path)}))
+    found = check_index(out, network=tiny_network())
+    assert any(words in each.what for each in found.discrepancies), found.discrepancies
+    assert all(each.layer == "first" and each.unit == unit for each in found.discrepancies)
