@@ -35,6 +35,8 @@ from tests.fixtures.complete_index import flip
 from tests.fixtures.runs import K, config, hashes
 from tests.fixtures.tiny import LAYERS, PREPROCESS, picture, tiny_network, write_tars
 
+pytestmark = pytest.mark.slow
+
 SIZES = [9, 14, 1, 12]
 IMAGES = sum(SIZES)
 
