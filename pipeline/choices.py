@@ -12,7 +12,9 @@ __all__ = [
     "DirectionMethod",
     "Keep",
     "Kind",
+    "Likeness",
     "MemoryFormat",
+    "PeakFormat",
     "Positions",
     "Precision",
     "Score",
@@ -41,12 +43,19 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""
 
-Keep = Literal["patches"]
-"""What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""
+Keep = Literal["patches", "peaks", "peaks=float16", "peaks=float32"]
+"""What else an index keeps: a thumbnail of every image on a list of highest activations; the peaks of all
+images, of which `peaks` alone means float16."""
+
+PeakFormat = Literal["float16", "float32"]
+"""Number format of the peaks of all images."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
+
+Likeness = Literal["correlation", "cosine"]
+"""How alike the peaks of two units are over the same images."""
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Which axes of a layer's output are units and which are positions."""

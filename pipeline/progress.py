@@ -16,7 +16,15 @@ from typing import Protocol, TextIO
 from pipeline.progress_notebook import NotebookLine, in_notebook
 from pipeline.visible import visible
 
-__all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_count", "readable_duration"]
+__all__ = [
+    "ConsoleReporter",
+    "Reporter",
+    "Silent",
+    "Task",
+    "readable_bytes",
+    "readable_count",
+    "readable_duration",
+]
 
 LOG_INTERVAL_S = 5.0
 """Seconds between two lines when standard error is not a terminal."""
@@ -70,6 +78,14 @@ def readable_duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def readable_bytes(number: int) -> str:
+    """A number of bytes in powers of 1,000, such as `7.7 GB`."""
+    size, units = float(number), ["bytes", "kB", "MB", "GB", "TB"]
+    while round(size, 1) >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{number:,} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
 
 
 def readable_count(number: int, noun: str) -> str:

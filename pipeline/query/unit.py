@@ -18,9 +18,13 @@ from pipeline.choices import Side
 from pipeline.errors import MaxactError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from pipeline.layers.layer import Layer
     from pipeline.query.index import Index
     from pipeline.query.results import QueryResult, TopImage
+    from pipeline.query.selection import Patterns
 
 __all__ = ["Drawing", "Unit", "register_drawing"]
 
@@ -99,6 +103,22 @@ class Unit:
     def card(self) -> QueryResult:
         """All statistics of the unit in one row: the query `unit_card`."""
         return self.index.query("unit_card", layer=self.layer, unit=self.number)
+
+    def activations(self) -> npt.NDArray[np.float32]:
+        """(image,) its peaks on all images, in the order of `images`; see `Index.activations`.
+
+        Raises:
+            StoreError: when the index does not keep the peaks of all images (`--keep peaks`).
+        """
+        return self.index.activations(self.layer, [self.number])[:, 0]
+
+    def nearest(self, layers: Patterns = (), *, n: int = 10) -> QueryResult:
+        """The units whose peaks are most like its own; see `Index.nearest_units`.
+
+        Raises:
+            StoreError: when the index does not keep the peaks of all images (`--keep peaks`).
+        """
+        return self.index.nearest_units(self.layer, self.number, layers, n=n)
 
     def show(self, n: int = 9) -> Any:
         """The unit's renderings and its top patches, as an object that a notebook shows.

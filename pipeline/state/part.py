@@ -13,6 +13,7 @@ from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
 from pipeline.state.topk import NO_IMAGE
 from pipeline.state.unit_state import UnitState
+from pipeline.store.peak_files import PeakSpill
 from pipeline.store.schemas import ERRORS, PART_IMAGES
 
 __all__ = ["Part", "ShardRecord", "merge_parts"]
@@ -50,12 +51,15 @@ class Part:
         state: of all units.
         images: `PART_IMAGES`, by image_id; `duplicate_of` is null.
         errors: `ERRORS`.
+        peaks: of all images, in the order of `images`, where they are kept and the part is not yet
+            committed. Merging leaves them out: they stay with the part that they were committed with.
     """
 
     shards: tuple[ShardRecord, ...]
     state: UnitState
     images: pa.Table
     errors: pa.Table
+    peaks: PeakSpill | None = None
 
     @classmethod
     def empty(cls, units: int, k: int) -> Part:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LayerError, UsageError
+from pipeline.errors import LayerError, StoreError, UsageError
 from pipeline.query.index import Index, open_index
 from tests.fixtures.small_index import build_index
 
@@ -92,3 +92,10 @@ with open_index({str(out)!r}) as index:
         done.stdout.splitlines()
         == ["pictures of units need the package viz; import maxact, or viz, as well"] * 2
     ), done.stderr
+
+
+def test_without_kept_peaks_it_says_how_to_keep_them(index: Index) -> None:
+    unit = index.unit("stem", 1)
+    for ask in (unit.activations, unit.nearest):
+        with pytest.raises(StoreError, match="--keep peaks"):
+            ask()

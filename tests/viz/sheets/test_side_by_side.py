@@ -84,9 +84,11 @@ def test_wrong_calls(both: tuple[Index, Index], tmp_path: Path) -> None:
         draw_side_by_side(*both, layers="stem", recipe="fourier")
     data = build_photographs(tmp_path / "photographs")
     (data / "disc" / "disc-07.jpg").rename(data / "disc" / "disc-99.jpg")
-    with open_index(build_index(tmp_path, data=data)) as strange:
-        with pytest.raises(StoreError, match="indexes of different datasets"):
-            draw_side_by_side(both[0], strange, layers="stem")
+    with (
+        open_index(build_index(tmp_path, data=data)) as strange,
+        pytest.raises(StoreError, match="indexes of different datasets"),
+    ):
+        draw_side_by_side(both[0], strange, layers="stem")
 
 
 def test_from_the_command_line(pair: Pair) -> None:
