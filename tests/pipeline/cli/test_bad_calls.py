@@ -40,6 +40,7 @@ RIGHT: dict[str, str] = {
     "text": "SELECT 1",
     "sources": "{index}",
     "photographs": "{photo}",
+    "terms": "late:0=1",
 }
 """A right value of a required parameter, by its name."""
 
@@ -47,7 +48,7 @@ NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
 ALSO: dict[Command, Words] = {
-    ("index",): ["--network", NETWORK, "--layers", "late", "--compile", "off", "--top", "4"],
+    ("index",): ["--network", NETWORK, "--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"],
     ("render",): ["--layer", "late", "--units", "0", "--recipe", "fourier", "--set", "steps=2"],
     ("project",): ["--layer", "late", "--units", "0"],
     ("sheets",): ["--layer", "late", "--units", "0"],
@@ -59,6 +60,8 @@ ALSO: dict[Command, Words] = {
 
 HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sql", "text"): ("1.5",),
+    ("top", "--where"): ("-1", "1.5"),
+    ("sum", "--where"): ("-1", "1.5"),
     ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
@@ -192,6 +195,7 @@ class Place:
                 layers=("late",),
                 top=4,
                 compile="off",
+                keep="peaks",
             )
         )
 
