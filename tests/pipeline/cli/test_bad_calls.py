@@ -47,8 +47,10 @@ RIGHT: dict[str, str] = {
 NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
+QUICK = ["--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"]
+
 ALSO: dict[Command, Words] = {
-    ("index",): ["--network", NETWORK, "--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"],
+    ("index",): ["--network", NETWORK, *QUICK],
     ("render",): ["--layer", "late", "--units", "0", "--recipe", "fourier", "--set", "steps=2"],
     ("project",): ["--layer", "late", "--units", "0"],
     ("sheets",): ["--layer", "late", "--units", "0"],
