@@ -23,6 +23,7 @@ from pipeline.cli.options import (
     Trust,
     Where,
     WithoutLabel,
+    new_folder,
 )
 from pipeline.cli.output import NO_ROWS, choose_form, print_line, write_rows
 from pipeline.progress import ConsoleReporter
@@ -45,6 +46,7 @@ def top(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=new_folder,
             help="Also write the patches there, as PNGs in the pixels of the originals.",
             show_default=False,
         ),
@@ -87,9 +89,9 @@ def top(
         _print_names(index, layer, chosen)
         if why and (result.rows or form != "table"):
             print_line(why, error=True)
-        write_rows(sys.stdout, result.columns, result.rows, form, empty=why or NO_ROWS)
         if save is not None:
             _save(index, images or [], save, side)
+        write_rows(sys.stdout, result.columns, result.rows, form, empty=why or NO_ROWS)
 
 
 def _print_names(index: Index, layer: str, unit: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.choices import Side
-from pipeline.errors import StoreError
+from pipeline.errors import UsageError
 from pipeline.file_names import file_name
 from pipeline.images.preprocess import Box
 from pipeline.progress import Reporter, Silent
@@ -48,12 +48,13 @@ def save_patches(
     Raises:
         SourceError: when the dataset has moved, or no longer has an image.
         StoreError: when an image can no longer be decoded, or a file cannot be written.
+        UsageError: when the folder is a file.
     """
     from pipeline.images.decode import open_original
     from pipeline.query.indexed_images import read_images
 
     if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; give a folder for the patches")
+        raise UsageError(f"{folder} is a file; give a folder for the patches")
     make_folder(folder)
     wanted: dict[int, list[TopImage]] = defaultdict(list)
     for image in images:

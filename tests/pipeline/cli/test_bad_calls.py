@@ -67,6 +67,7 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
+    ("top", "--save"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
 }
 """Values among those that are tried which are right for a parameter."""

@@ -72,7 +72,7 @@ def test_from_the_command_line(out: Path, tmp_path: Path) -> None:
 
 def test_wrong_calls(out: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    said = refused(run("top", out, "stem", 0, "--save", tmp_path / "file"))
+    said = refused(run("top", out, "stem", 0, "--save", tmp_path / "file"), code=2)
     assert "is a file; give a folder" in said
     assert (tmp_path / "file").read_text() == "mine"
     assert "--data is used by --save only" in refused(run("top", out, "stem", 0, "--data", tmp_path), code=2)
