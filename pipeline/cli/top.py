@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,6 +70,7 @@ def top(
     """
     from pipeline.errors import UsageError
     from pipeline.query.index import open_index
+    from pipeline.query.named_queries import load_query
     from pipeline.query.short_lists import explain_short_list
 
     form = choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
@@ -79,19 +79,16 @@ def top(
     with open_index(out, data=data or (), timeout=timeout, trust=trust) as index:
         chosen = index.unit(layer, unit).number
         side: Side = "low" if low else "high"
-        result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
+        images = index.top(layer, chosen, n=n, side=side, where=where, without_label=without_label)
         meant = where is not None or without_label is not None
-        images: list[TopImage] | None = None
-        if save is not None or meant or (index.keeps_peaks and len(result.rows) < n):
-            images = index.top(layer, chosen, n=n, side=side, where=where, without_label=without_label)
-            result = replace(result, rows=[image.row for image in images])
-        why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows), chosen=meant)
+        why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(images), chosen=meant)
         _print_names(index, layer, chosen)
-        if why and (result.rows or form != "table"):
+        if why and (images or form != "table"):
             print_line(why, error=True)
         if save is not None:
-            _save(index, images or [], save, side)
-        write_rows(sys.stdout, result.columns, result.rows, form, empty=why or NO_ROWS)
+            _save(index, images, save, side)
+        columns = [column.name for column in load_query("top_images").columns]
+        write_rows(sys.stdout, columns, [image.row for image in images], form, empty=why or NO_ROWS)
 
 
 def _print_names(index: Index, layer: str, unit: int) -> None:
