@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 FOLDER = "a folder with the model and its processor, as save_pretrained writes them"
 
+SHOWN_WEIGHTS = 3
+
 SIDES = ("get_image_features", "get_text_features")
 """Methods that a model with two towers has."""
 
@@ -92,7 +94,10 @@ def huggingface_encoder(source: str, device: torch.device) -> tuple[str, Any]:
             f"{name} is a {type(config).__name__.removesuffix('Config')}, which has not an image and a text "
             "tower; give a dual encoder, such as hf:openai/clip-vit-base-patch32"
         )
-    model = load("AutoModel", "model", dtype=torch.float32)
+    model, report = load("AutoModel", "model", dtype=torch.float32, output_loading_info=True)
+    if report["missing_keys"]:
+        lacking = ", ".join(sorted(report["missing_keys"])[:SHOWN_WEIGHTS])
+        raise EncoderError(f"{name} lacks {lacking} and the like of {type(model).__name__}; give complete weights")
     missing = [side for side in SIDES if not callable(getattr(model, side, None))]
     if missing:
         raise EncoderError(
