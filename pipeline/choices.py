@@ -10,6 +10,7 @@ __all__ = [
     "Decoder",
     "Device",
     "DirectionMethod",
+    "EmbedOf",
     "Keep",
     "Kind",
     "MemoryFormat",
@@ -40,6 +41,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""
+
+EmbedOf = Literal["patches", "images"]
+"""What a dual encoder embeds: what the position of a peak sees, or all that the network was shown."""
 
 Keep = Literal["patches"]
 """What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""

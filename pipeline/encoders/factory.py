@@ -45,8 +45,8 @@ def factory_encoder(name: str, device: torch.device, *, forms: str) -> tuple[str
     missing = [method for method in METHODS if not callable(getattr(made, method, None))]
     if missing:
         raise EncoderError(
-            f"{what} {name} returned a {type(made).__name__}, which has no {' and no '.join(missing)}; expected "
-            "an object with embed_images(images) and embed_texts(texts)"
+            f"{what} {name} returned a {type(made).__name__}, which has no {' and no '.join(missing)}; "
+            "expected an object with embed_images(images) and embed_texts(texts)"
         )
     if isinstance(made, nn.Module):
         made = made.eval().to(device)

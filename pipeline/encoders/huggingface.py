@@ -97,12 +97,14 @@ def huggingface_encoder(source: str, device: torch.device) -> tuple[str, Any]:
     model, report = load("AutoModel", "model", dtype=torch.float32, output_loading_info=True)
     if report["missing_keys"]:
         lacking = ", ".join(sorted(report["missing_keys"])[:SHOWN_WEIGHTS])
-        raise EncoderError(f"{name} lacks {lacking} and the like of {type(model).__name__}; give complete weights")
+        raise EncoderError(
+            f"{name} lacks {lacking} and the like of {type(model).__name__}; give complete weights"
+        )
     missing = [side for side in SIDES if not callable(getattr(model, side, None))]
     if missing:
         raise EncoderError(
-            f"{name} is a {type(model).__name__}, which has no {' and no '.join(missing)}; give a dual encoder, "
-            "such as hf:openai/clip-vit-base-patch32"
+            f"{name} is a {type(model).__name__}, which has no {' and no '.join(missing)}; "
+            "give a dual encoder, such as hf:openai/clip-vit-base-patch32"
         )
     images = load("AutoImageProcessor", "image processor")
     tokenizer = load("AutoTokenizer", "tokenizer")

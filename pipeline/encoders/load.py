@@ -1,8 +1,8 @@
 """Load a dual encoder by name.
 
-    open_clip:ViT-B-32/laion2b_s34b_b79k    a model and weights of open_clip; also MODEL/FILE
-    hf:openai/clip-vit-base-patch32         a model of transformers with two towers; also a folder
-    package.module:factory                  your own function; also path/to/file.py:factory
+open_clip:ViT-B-32/laion2b_s34b_b79k    a model and weights of open_clip; also MODEL/FILE
+hf:openai/clip-vit-base-patch32         a model of transformers with two towers; also a folder
+package.module:factory                  your own function; also path/to/file.py:factory
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def explain_linearly(scores: Floats, peaks: Floats, least: float) -> Sum:
         words.append(word)
         weights.append(solved)
         direction = left[:, word] / np.sqrt(free[word])
-        rest = rest - direction * (direction @ rest)
+        share = float(direction @ rest)
+        rest = rest - share * direction
         left = left - np.outer(direction, direction @ left)
     return Sum(np.array(words, np.int64), tuple(weights))
 

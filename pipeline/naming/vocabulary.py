@@ -58,11 +58,15 @@ def read_vocabulary(given: str | Path) -> Vocabulary:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the vocabulary {path} cannot be read: {reason}; expected {EXPECTED}") from error
     if size > MAX_BYTES:
-        raise UsageError(f"the vocabulary {path} has {size:,} bytes, more than {MAX_BYTES:,}; give fewer words")
+        raise UsageError(
+            f"the vocabulary {path} has {size:,} bytes, more than {MAX_BYTES:,}; give fewer words"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"the vocabulary {path} is not UTF-8: {error.reason}; expected {EXPECTED}") from error
+        raise UsageError(
+            f"the vocabulary {path} is not UTF-8: {error.reason}; expected {EXPECTED}"
+        ) from error
     for number, line in enumerate(text.splitlines(), 1):
         if any(not letter.isprintable() and letter not in "\t\u00ad\u200c\u200d" for letter in line):
             raise UsageError(
@@ -95,7 +99,7 @@ def _of(lines: Sequence[str], where: str) -> Vocabulary:
     filled = [line for line in lines if line]
     words = tuple(dict.fromkeys(filled))
     if len(words) < 2:
-        found = "is empty" if not words else f"has one word, {ascii(words[0])}"
+        found = "is empty" if not words else f"has one word, {words[0]!a}"
         raise UsageError(f"the vocabulary {where} {found}; words are compared, so give at least two")
     if len(words) > MAX_WORDS:
         raise UsageError(
@@ -104,7 +108,7 @@ def _of(lines: Sequence[str], where: str) -> Vocabulary:
     long = next((word for word in words if len(word) > MAX_LETTERS), None)
     if long is not None:
         raise UsageError(
-            f"the vocabulary {where} has a line of {len(long):,} letters, {ascii(long[:30])}...; expected at "
+            f"the vocabulary {where} has a line of {len(long):,} letters, {long[:30]!a}...; expected at "
             f"most {MAX_LETTERS}"
         )
     return Vocabulary(words, where, len(filled) - len(words))

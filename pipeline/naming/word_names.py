@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.naming.greedy import MAX_TERMS
 from pipeline.naming.linear import explain_linearly, pearson
-from pipeline.naming.name_units import MIN_IMAGES, least_correlation
+from pipeline.naming.name_units import FLOOR, MIN_IMAGES
 from pipeline.naming.soft_wpmi import LONGEST, log_likelihood, soft_wpmi
 
 __all__ = ["LayerSample", "WordName", "WordSource", "name_layer"]
@@ -25,6 +25,10 @@ Floats32 = npt.NDArray[np.float32]
 
 WordSource = Literal["words", "linear"]
 """Ranked by soft-WPMI, or terms of a sparse sum."""
+
+_DEVIATIONS = 3
+"""Standard deviations of the correlation of shuffled images, 1 / sqrt(N - 1). A sample has some fifty images,
+so that the four of names from labels would drop most that are true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class _Unit:
         photographs = sample.photograph[rows]
         # Crops of one photograph are no independent witnesses.
         counts = [len(np.unique(photographs[mask])) for mask in (chooses, ~chooses)]
-        least = [least_correlation(count) for count in counts]
+        least = [_least_correlation(count) for count in counts]
         return cls(
             number,
             sample.patch[rows],
@@ -115,6 +119,13 @@ class _Unit:
         """The images of the highest peaks by which words are chosen."""
         found: npt.NDArray[np.bool_] = self.chooses & (self.rank > 0) & (self.rank <= LONGEST)
         return found
+
+
+def _least_correlation(photographs: int) -> float:
+    """The correlation from which a word is taken or shown, over a half of so many photographs."""
+    if photographs < MIN_IMAGES:
+        return float("inf")
+    return max(FLOOR, float(_DEVIATIONS / np.sqrt(photographs - 1)))
 
 
 def name_layer(sample: LayerSample, embeddings: Floats32, words: Floats32) -> Iterator[WordName]:
@@ -149,7 +160,9 @@ def _ranked(
     """The best words by soft-WPMI, up to the first that does not hold on half 1."""
     best = np.argsort(-values, kind="stable")[:MAX_TERMS]
     scores = embeddings[unit.patch].astype(np.float64) @ words[best].T.astype(np.float64)
-    held_out = pearson(scores[unit.judges], unit.peak[unit.judges]) if unit.judges.any() else np.zeros(len(best))
+    held_out = (
+        pearson(scores[unit.judges], unit.peak[unit.judges]) if unit.judges.any() else np.zeros(len(best))
+    )
     both = pearson(scores, unit.peak)
     for place, word in enumerate(best):
         if held_out[place] < unit.least[1]:
