@@ -80,9 +80,9 @@ def explain_linearly(scores: Floats, peaks: Floats, least: float) -> Sum:
         word, solved = found
         words.append(word)
         weights.append(solved)
-        direction = left[:, word] / np.sqrt(free[word])
+        direction: Floats = left[:, word] / np.sqrt(free[word])
         share = float(direction @ rest)
-        rest = rest - share * direction
+        rest -= share * direction
         left = left - np.outer(direction, direction @ left)
     return Sum(np.array(words, np.int64), tuple(weights))
 
