@@ -25,7 +25,7 @@ from pipeline.naming.name_units import UnitNames, name_units
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
-from pipeline.runs.name_rows import ENCODER, WORD_SOURCES, kept_names, names_encoder, write_name_rows
+from pipeline.runs.name_rows import WORD_SOURCES, kept_names, names_encoder, write_name_rows
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.label_sums import LabelSums, merge_labels
@@ -196,8 +196,7 @@ def write_names(
 
     rows = list(tables())
     words, encoder = _words(out, index_fingerprint, reporter)
-    footer = {"maxact.fingerprint": index_fingerprint} | ({ENCODER: encoder} if words.num_rows else {})
-    write_name_rows(out, layers, [*rows, words], footer)
+    write_name_rows(out, layers, [*rows, words], index_fingerprint=index_fingerprint, encoder=encoder)
     source = "label" if above is None else above.source
     return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
 

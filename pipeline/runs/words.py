@@ -184,7 +184,13 @@ def _name(
             scores.append(score_layer(layer, sample, table.values))
             task.advance(layer.units)
     write_semantics(out, index.layers, scores, {**footer, "maxact.embedded": of})
-    write_name_rows(out, index.layers, [*kept, *tables], footer)
+    write_name_rows(
+        out,
+        index.layers,
+        [*kept, *tables],
+        index_fingerprint=fingerprint,
+        encoder=encoder.fingerprint,
+    )
     return WordNaming(
         out,
         encoder.name,
