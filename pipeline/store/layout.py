@@ -20,6 +20,7 @@ from pipeline.store.schemas import SCHEMAS
 __all__ = [
     "EMBEDDINGS_TABLE",
     "INDEX_TABLES",
+    "MADE_TABLES",
     "NAMES_TABLE",
     "RENDERS_TABLE",
     "SEMANTICS_TABLE",
@@ -54,6 +55,9 @@ SEMANTICS_TABLE = "semantics.parquet"
 """Name of the table of what the embeddings say of each unit."""
 
 _ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE, RENDERS_TABLE)
+
+MADE_TABLES = (RENDERS_TABLE, EMBEDDINGS_TABLE)
+"""Tables that are made from an index, take long, and outlive it where the same index is made anew."""
 
 _VERSION_KEY = "maxact.schema_version"
 

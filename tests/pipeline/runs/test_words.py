@@ -256,8 +256,8 @@ def test_scores_are_those_of_the_embeddings(named: Path) -> None:
         )
         (card,) = index.query("unit_card", layer="shapes", unit=2).dicts()
         points = index.sql(
-            "SELECT embedding FROM top JOIN embeddings USING (image_id) "
-            "WHERE layer = 'shapes' AND unit = 2 AND side = 'high' AND embeddings.right = 64 + embeddings.left"
+            "SELECT embedding FROM top JOIN embeddings AS seen USING (image_id) "
+            "WHERE layer = 'shapes' AND unit = 2 AND side = 'high' AND seen.right - seen.left = 64"
         ).rows
     vectors = np.array([row[0] for row in points])
     cosines = vectors @ vectors.T
