@@ -256,7 +256,8 @@ def top(
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
         named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-        concepts = [row[1] for row in index.query("unit_names", layer=layer, unit=chosen).rows]
+        known = index.query("unit_names", layer=layer, unit=chosen).dicts()
+        concepts = [row["concept"] for row in known if row["source"] != "linear"]
     if named or concepts:
         words = f", named {', '.join(concepts)}" if concepts else ""
         print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)

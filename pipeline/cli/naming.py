@@ -212,7 +212,7 @@ def _why_nothing(index: Index, words: str) -> str:
 
     rows = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
     if not rows:
-        return "no unit has a name; `maxact name` gives names where images have labels"
+        return "no unit has a name; `maxact name` gives names where images have labels, or with --encoder"
     shown = words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}..."
     hint = did_you_mean(words, [concept for (concept,) in rows]) or f"; {len(rows):,} concepts are names"
     return f"no unit is named {shown!r}{hint}"
