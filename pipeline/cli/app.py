@@ -259,7 +259,7 @@ def top(
         known = index.query("unit_names", layer=layer, unit=chosen).dicts()
         concepts = [row["concept"] for row in known if row["source"] != "linear"]
     if named or concepts:
-        words = f", named {', '.join(concepts)}" if concepts else ""
+        words = f", named {', '.join(dict.fromkeys(concepts))}" if concepts else ""
         print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
     if why and (result.rows or as_json or as_csv or safe_csv):
         print_line(why, error=True)

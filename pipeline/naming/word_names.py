@@ -143,13 +143,12 @@ def name_layer(
         words: (word, dimension) of length 1.
         advance: called for each unit whose words have been scored.
     """
-    spoken = words.astype(np.float64)
     units = [_Unit.of(sample, number) for number in range(sample.units)]
     likelihood = np.zeros((len(units), len(words)))
     images = np.zeros(len(units), np.int64)
     sums: list[list[WordName]] = []
     for unit in units:
-        scores = embeddings[unit.patch].astype(np.float64) @ spoken.T
+        scores = _cosines(embeddings[unit.patch], words)
         listed = unit.listed
         images[unit.number] = listed.sum() if listed.sum() >= MIN_IMAGES else 0
         likelihood[unit.number] = log_likelihood(scores[listed], unit.rank[listed])
@@ -158,19 +157,24 @@ def name_layer(
     ranked = soft_wpmi(likelihood, images)
     for unit in units:
         if images[unit.number]:
-            yield from _ranked(unit, ranked[unit.number], embeddings, spoken)
+            yield from _ranked(unit, ranked[unit.number], embeddings, words)
         yield from sums[unit.number]
+
+
+def _cosines(patches: Floats32, words: Floats32) -> npt.NDArray[np.float64]:
+    """(patch, word); multiplied in the precision of the embeddings, which takes half as long."""
+    return np.asarray(patches @ words.T, np.float64)
 
 
 def _ranked(
     unit: _Unit,
     values: npt.NDArray[np.float64],
     embeddings: Floats32,
-    words: npt.NDArray[np.float64],
+    words: Floats32,
 ) -> Iterator[WordName]:
     """The best words by soft-WPMI, up to the first that does not hold on half 1."""
     best = np.argsort(-values, kind="stable")[:MAX_TERMS]
-    scores = embeddings[unit.patch].astype(np.float64) @ words[best].T
+    scores = _cosines(embeddings[unit.patch], words[best])
     held_out = (
         pearson(scores[unit.judges], unit.peak[unit.judges]) if unit.judges.any() else np.zeros(len(best))
     )

@@ -103,8 +103,8 @@ def _cosines(
 ) -> npt.NDArray[np.float64]:
     if any(mean is None or len(mean) != len(embedding) or None in mean for mean in means):
         raise StoreError(
-            f"{SEMANTICS_TABLE} has embeddings that are not of {len(embedding):,} numbers; write it again with "
-            "`maxact name --encoder`"
+            f"{SEMANTICS_TABLE} has embeddings that are not of {len(embedding):,} numbers; write it again "
+            "with `maxact name --encoder`"
         )
     points = np.array(means, np.float64)
     length = np.linalg.norm(points, axis=1)

@@ -186,10 +186,12 @@ def _unit_names(index: Index, layer: Layer, units: Sequence[int]) -> dict[int, s
             words.setdefault(row["unit"], row["concept"])
         else:
             labels[row["unit"]].append(readable_label(row["concept"]))
-    return {
-        unit: ", ".join(filter(None, (" + ".join(labels.get(unit, ())), words.get(unit, ""))))
-        for unit in {*labels, *words}
-    }
+    names = {}
+    for unit in {*labels, *words}:
+        known, word = labels.get(unit, []), words.get(unit)
+        more = [] if word is None or word in known else [word]
+        names[unit] = ", ".join(filter(None, (" + ".join(known), *more)))
+    return names
 
 
 def _format_activity(statistics: Mapping[str, Any] | None) -> str:

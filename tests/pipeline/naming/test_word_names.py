@@ -52,8 +52,9 @@ def test_units_get_the_words_that_they_are_made_for() -> None:
         scores = embeddings[sample.patch[rows]].astype(float) @ words[name.word].astype(float)
         peaks = sample.peak[rows]
         assert name.images == LISTED + OTHERS
-        np.testing.assert_allclose(name.correlation, np.corrcoef(scores, peaks)[0, 1])
-        np.testing.assert_allclose(name.held_out, np.corrcoef(scores[judges], peaks[judges])[0, 1])
+        np.testing.assert_allclose(name.correlation, np.corrcoef(scores, peaks)[0, 1], rtol=1e-5)
+        expected = np.corrcoef(scores[judges], peaks[judges])[0, 1]
+        np.testing.assert_allclose(name.held_out, expected, rtol=1e-5)
         assert (name.combined is None) == (name.weight is None) == (name.source == "words")
 
 
@@ -79,7 +80,7 @@ def test_the_order_of_entries_and_of_patches_is_of_no_account(seed: int) -> None
     )
     after = list(name_layer(again, moved, words))
     assert [(n.unit, n.source, n.word) for n in after] == [(n.unit, n.source, n.word) for n in before]
-    np.testing.assert_allclose([n.held_out for n in after], [n.held_out for n in before], rtol=1e-9)
+    np.testing.assert_allclose([n.held_out for n in after], [n.held_out for n in before], rtol=1e-5)
 
 
 def test_shuffled_images_give_hardly_any_words() -> None:
