@@ -13,7 +13,9 @@ __all__ = [
     "EmbedOf",
     "Keep",
     "Kind",
+    "Likeness",
     "MemoryFormat",
+    "PeakFormat",
     "Positions",
     "Precision",
     "Score",
@@ -45,12 +47,19 @@ DirectionMethod = Literal["pca", "nmf", "kmeans"]
 EmbedOf = Literal["patches", "images"]
 """What a dual encoder embeds: what the position of a peak sees, or all that the network was shown."""
 
-Keep = Literal["patches"]
-"""What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""
+Keep = Literal["patches", "peaks", "peaks=float16", "peaks=float32"]
+"""What else an index keeps: a thumbnail of every image on a list of highest activations; the peaks of all
+images, of which `peaks` alone means float16."""
+
+PeakFormat = Literal["float16", "float32"]
+"""Number format of the peaks of all images."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
+
+Likeness = Literal["correlation", "cosine"]
+"""How alike the peaks of two units are over the same images."""
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Which axes of a layer's output are units and which are positions."""

@@ -27,6 +27,7 @@ from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
 from pipeline.store.layout import EMBEDDINGS_TABLE, NAMES_TABLE, SEMANTICS_TABLE, THUMBNAILS_TABLE
+from pipeline.store.peak_files import PEAKS_FILE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
@@ -158,12 +159,13 @@ class _Files:
             except StoreError as error:
                 self.damaged[path] = _CHANGED if isinstance(error, DamagedFile) else str(error)
                 tables = set(path.with_suffix("").glob("*.parquet"))
+                tables |= set(path.with_suffix("").glob(PEAKS_FILE))
                 self.known |= tables
                 self.unrecorded |= tables
                 continue
             if not commit.sealed:
                 self.unrecorded.add(path)
-            self.known |= {commit.folder / f"{table}.parquet" for table in commit.tables}
+            self.known |= commit.files.keys()
             self.checks.append(commit.find_damage)
 
     def add_names(self) -> None:

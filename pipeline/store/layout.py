@@ -64,7 +64,7 @@ _VERSION_KEY = "maxact.schema_version"
 _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
 """Names that `pipeline.state.commit` uses in OUT/parts."""
 
-_PART_FILE = re.compile(r"(state|histogram|labels|sample|images|errors)\.parquet|\..+\.tmp")
+_PART_FILE = re.compile(r"(state|histogram|labels|sample|images|errors)\.parquet|peaks\.npy|\..+\.tmp")
 """Names of files in the folder of a part."""
 
 

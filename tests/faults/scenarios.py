@@ -76,6 +76,7 @@ RUN = (
 COMMANDS: Mapping[str, str] = {
     "index": f"index data -o out {RUN}",
     "fresh": f"index data -o out {RUN} --fresh",
+    "peaks": f"index data -o out {RUN} --keep peaks",
     "merge": "merge out first-half second-half",
     "render": "render out --layer second --units 0-1 --recipe fourier --steps 3 --batch 1 --device cpu",
     "sheets": "sheets out --layer first --units 0 --pdf",
@@ -91,9 +92,9 @@ COMMANDS: Mapping[str, str] = {
 """Command lines after `maxact`, by name; those that write the index first."""
 
 STATES: Mapping[str, tuple[str, ...]] = {
-    "empty": ("index", "merge"),
+    "empty": ("index", "merge", "peaks"),
     "partial": ("index", "fresh", "merge", "render"),
-    "complete": tuple(COMMANDS),
+    "complete": tuple(name for name in COMMANDS if name != "peaks"),
     "damaged": ("index", "repair"),
 }
 """What OUT holds before, and the commands that are disturbed then: nothing; a run that was stopped after

@@ -20,6 +20,7 @@ from pipeline.query.named_queries import (
 from tests.fixtures.small_index import build_index
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "image_profile": {"image": 3},
     "image_units": {"image": 3},
     "label_units": {"label": "bars"},
     "layer_histogram": {"layer": "blocks.1"},
@@ -37,7 +38,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    with open_index(build_index(tmp_path_factory.mktemp("small"))) as index:
+    with open_index(build_index(tmp_path_factory.mktemp("small"), keep_peaks=True)) as index:
         yield index
 
 
