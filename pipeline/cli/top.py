@@ -94,7 +94,7 @@ def top(
 def _print_names(index: Index, layer: str, unit: int) -> None:
     """Print the class and the names of a unit that has some."""
     named = index.unit_name(layer, unit) if index.class_names(layer) else None
-    concepts = [row["concept"] for row in index.query("unit_names", layer=layer, unit=unit).dicts()]
+    concepts = index.unit(layer, unit).names
     if named or concepts:
         words = f", named {', '.join(concepts)}" if concepts else ""
         print_line(f"{named or f'unit {unit}'} of {layer}{words}", error=True)
