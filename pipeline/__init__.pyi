@@ -16,3 +16,4 @@ from pipeline.query.index import open_index as open_index
 from pipeline.runs.merge import merge_runs as merge_runs
 from pipeline.runs.names import name_index as name_index
 from pipeline.runs.run import run_index as run_index
+from pipeline.runs.words import name_in_words as name_in_words

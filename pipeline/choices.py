@@ -10,6 +10,7 @@ __all__ = [
     "Decoder",
     "Device",
     "DirectionMethod",
+    "EmbedOf",
     "Keep",
     "Kind",
     "Likeness",
@@ -42,6 +43,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""
+
+EmbedOf = Literal["patches", "images"]
+"""What a dual encoder embeds: what the position of a peak sees, or all that the network was shown."""
 
 Keep = Literal["patches", "peaks", "peaks=float16", "peaks=float32"]
 """What else an index keeps: a thumbnail of every image on a list of highest activations; the peaks of all

@@ -28,7 +28,7 @@ ORDER = {
         ("runs",),
         ("directions", "engines", "explain"),
         ("naming", "query", "stream"),
-        ("layers", "state"),
+        ("encoders", "layers", "state"),
         ("networks", "data"),
         ("images", "store", "config", "devices"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),

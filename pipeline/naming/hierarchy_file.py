@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.naming.concepts import Hierarchy
 
-__all__ = ["imagenet_hierarchy", "read_hierarchy"]
+__all__ = ["imagenet_hierarchy", "read_hierarchy", "wordnet_names"]
 
 EXPECTED = "CSV or Parquet with two columns of text, child and parent"
 
@@ -117,3 +117,8 @@ def imagenet_hierarchy(labels: Sequence[str]) -> Hierarchy | None:
             return None
         found[label] = key
     return Hierarchy("wordnet", parents, names, found, "of WordNet") if found else None
+
+
+def wordnet_names() -> tuple[str, ...]:
+    """The names of WordNet's nouns over ImageNet's classes, and of these, in the order of their ids."""
+    return tuple(_wordnet()[1].values())

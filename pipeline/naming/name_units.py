@@ -21,12 +21,12 @@ from pipeline.naming.correlation import (
 from pipeline.naming.greedy import Fit, fit_terms
 from pipeline.state.label_sums import LabelSums
 
-__all__ = ["MIN_IMAGES", "UnitNames", "least_correlation", "name_units"]
+__all__ = ["FLOOR", "MIN_IMAGES", "UnitNames", "least_correlation", "name_units"]
 
 MIN_IMAGES = 5
 """Images that a concept must have, and lack, in each half."""
 
-_FLOOR = 0.1
+FLOOR = 0.1
 """Correlation below which a concept says little about a unit, however many images show it."""
 
 _DEVIATIONS = 4
@@ -64,7 +64,7 @@ class UnitNames:
 
 def least_correlation(images: int) -> float:
     """The correlation from which a name is shown, over a half of so many images."""
-    return max(_FLOOR, _DEVIATIONS / np.sqrt(images - 1)) if images > 1 else float("inf")
+    return max(FLOOR, _DEVIATIONS / np.sqrt(images - 1)) if images > 1 else float("inf")
 
 
 def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:

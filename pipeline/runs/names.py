@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.naming.concepts import (
     Concepts,
@@ -25,15 +25,15 @@ from pipeline.naming.name_units import UnitNames, name_units
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
+from pipeline.runs.name_rows import ENCODER, WORD_SOURCES, kept_names, names_encoder, write_name_rows
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.label_sums import LabelSums, merge_labels
-from pipeline.store.layout import NAMES_TABLE
+from pipeline.store.layout import NAMES_TABLE, holds_embeddings
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import locked, read_finished_run
 from pipeline.store.schemas import NAMES
 from pipeline.store.seals import PARQUET
-from pipeline.store.tables import write_table
 from pipeline.store.trust import refuse_links
 
 __all__ = ["Naming", "name_index", "names_damage", "write_names"]
@@ -75,7 +75,7 @@ def name_index(
     trust: bool = False,
     reporter: Reporter | None = None,
 ) -> Naming:
-    """Name the units of a finished index, in place of names that it has.
+    """Name the units of a finished index from labels, in place of such names that it has; words stay.
 
     Args:
         out: folder of the index.
@@ -173,8 +173,8 @@ def write_names(
     sums = LabelSums.empty(sum(layer.units for layer in layers))
     for commit in commits:
         sums = merge_labels(sums, commit.load_label_sums())
+    remove_stale_names(out, index_fingerprint)
     if not sums.labels:
-        remove_stale_names(out, index_fingerprint)
         return None
     given = names_by_label(sums.labels, class_names) if class_names is not None else None
     labels = tuple(given[label] for label in sums.labels) if given else sums.labels
@@ -194,10 +194,26 @@ def write_names(
                 task.advance(found.units - done)
                 done = found.units
 
-    footer = {"maxact.fingerprint": index_fingerprint}
-    write_table(out / NAMES_TABLE, NAMES, tables(), metadata=footer, sealed=True)
+    rows = list(tables())
+    words, encoder = _words(out, index_fingerprint, reporter)
+    footer = {"maxact.fingerprint": index_fingerprint} | ({ENCODER: encoder} if words.num_rows else {})
+    write_name_rows(out, layers, [*rows, words], footer)
     source = "label" if above is None else above.source
     return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
+
+
+def _words(out: Path, index_fingerprint: str, reporter: Reporter) -> tuple[pa.Table, str]:
+    """The rows in words that stay, and the fingerprint of their encoder."""
+    encoder = names_encoder(out)
+    try:
+        return kept_names(out, index_fingerprint, WORD_SOURCES), encoder
+    except DamagedFile:
+        if holds_embeddings(out, index_fingerprint):
+            reporter.note(
+                "names in words cannot be rebuilt from the parts; give `maxact name --encoder` again, which "
+                "uses the embeddings that are there"
+            )
+        return NAMES.empty_table(), ""
 
 
 def _tables(layers: Sequence[Layer], concepts: Concepts, found: UnitNames) -> Iterator[pa.Table]:

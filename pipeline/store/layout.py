@@ -18,13 +18,17 @@ from pipeline.store.run_file import RUN_FILE
 from pipeline.store.schemas import SCHEMAS
 
 __all__ = [
+    "EMBEDDINGS_TABLE",
     "INDEX_TABLES",
     "NAMES_TABLE",
     "RENDERS_TABLE",
+    "SEMANTICS_TABLE",
     "THUMBNAILS_TABLE",
     "footer_of",
     "foreign_files",
+    "holds_embeddings",
     "holds_names",
+    "holds_semantics",
     "holds_thumbnails",
     "own_parts",
     "own_tables",
@@ -43,7 +47,13 @@ THUMBNAILS_TABLE = "thumbnails.parquet"
 NAMES_TABLE = "names.parquet"
 """Name of the table of units' names, which an index of labelled images has."""
 
-_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, RENDERS_TABLE)
+EMBEDDINGS_TABLE = "embeddings.parquet"
+"""Name of the table of patches' embeddings, which `maxact name --encoder` writes."""
+
+SEMANTICS_TABLE = "semantics.parquet"
+"""Name of the table of what the embeddings say of each unit."""
+
+_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE, RENDERS_TABLE)
 
 _VERSION_KEY = "maxact.schema_version"
 
@@ -79,6 +89,16 @@ def holds_thumbnails(out: Path, fingerprint: str) -> bool:
 def holds_names(out: Path, fingerprint: str) -> bool:
     """Whether OUT has names of the units of the index with a fingerprint."""
     return _is_of(out / NAMES_TABLE, fingerprint)
+
+
+def holds_embeddings(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has embeddings of the images of the index with a fingerprint."""
+    return _is_of(out / EMBEDDINGS_TABLE, fingerprint)
+
+
+def holds_semantics(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has what embeddings say of the units of the index with a fingerprint."""
+    return _is_of(out / SEMANTICS_TABLE, fingerprint)
 
 
 def _is_of(path: Path, fingerprint: str) -> bool:

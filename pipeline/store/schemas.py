@@ -9,6 +9,7 @@ import pyarrow as pa
 __all__ = [
     "CLASSES",
     "DEFAULTS",
+    "EMBEDDINGS",
     "ERRORS",
     "HISTOGRAMS",
     "IMAGES",
@@ -17,6 +18,7 @@ __all__ = [
     "RENDERS",
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "SEMANTICS",
     "STRATA",
     "THUMBNAILS",
     "TOP",
@@ -182,7 +184,32 @@ NAMES = _schema(
     images=pa.int64(),
     weight=pa.float64(),
 )
-"""The names of each unit, best first; written where the dataset has labels, see `pipeline.naming`."""
+"""The names of each unit, best first; written where the dataset has labels, and by `maxact name`, see
+`pipeline.naming`."""
+
+
+EMBEDDINGS = _schema(
+    image_id=pa.int64(),
+    left=pa.int32(),
+    top=pa.int32(),
+    right=pa.int32(),
+    bottom=pa.int32(),
+    embedding=pa.list_(pa.float32()),
+)
+"""One row per patch that an encoder has embedded; its window is in pixels of the network's input."""
+
+
+SEMANTICS = _schema(
+    layer=_NAME,
+    unit=pa.int32(),
+    images=pa.int32(),
+    clarity=pa.float32(),
+    polysemanticity=pa.float32(),
+    redundancy=pa.float32(),
+    nearest=pa.int32(),
+    embedding=pa.list_(pa.float32()),
+)
+"""What the embeddings of its strongest images say of a unit, see `pipeline.naming.semantics`."""
 
 
 RENDERS = pa.schema(
