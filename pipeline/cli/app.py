@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from pipeline.choices import Side
 from pipeline.cli import directions as finding
-from pipeline.cli import indexing, naming, peaks
+from pipeline.cli import dissecting, indexing, naming, peaks
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
@@ -160,6 +160,7 @@ indexing.register(app)
 naming.register(app)
 finding.register(app)
 peaks.register(app)
+dissecting.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
