@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from pipeline.progress_notebook import NotebookLine, in_notebook
 from pipeline.visible import visible
 
 __all__ = [
@@ -125,6 +126,10 @@ class _LogTask:
         self.total = total
 
     def write(self, now: float) -> None:
+        print(self.line(now), file=self.stream, flush=True)
+
+    def line(self, now: float) -> str:
+        """The progress in one line, without invisible characters."""
         unfinished = self.total is not None and self.done < self.total
         since, before = self.first if unfinished and self.first else (self.started, 0)
         rate = (self.done - before) / max(now - since, 1e-9)
@@ -140,18 +145,37 @@ class _LogTask:
             line += f", {readable_duration(now - self.started)}"
         if self.text:
             line += f" ({self.text})"
-        print(visible(line), file=self.stream, flush=True)
+        return visible(line)
+
+
+@dataclass(slots=True)
+class _NotebookTask(_LogTask):
+    """Replaces one line under the cell of a notebook."""
+
+    shown: NotebookLine | None = None
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        self.first = self.first or (now, self.done)
+        if self.shown:
+            self.shown.write(self.line(now), self.done, self.total)
+
+    def write(self, now: float) -> None:
+        if self.shown:
+            self.shown.write(self.line(now), self.done, self.total, now=True)
 
 
 class ConsoleReporter:
-    """Shows a bar on a terminal, and writes a line every few seconds otherwise.
+    """Shows a bar on a terminal or in a notebook, and writes a line every few seconds otherwise.
 
     Args:
-        stream: by default standard error.
+        stream: by default standard error; a bar in a notebook is for this default only.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
+        self._notebook = stream is None and in_notebook()
 
     def note(self, text: str) -> None:
         """Write the message, on one line, with escapes for invisible characters."""
@@ -168,5 +192,7 @@ class ConsoleReporter:
             return
         now = time.monotonic()
         log = _LogTask(title, total, unit, self.stream, now, now)
+        if self._notebook:
+            log = _NotebookTask(title, total, unit, self.stream, now, now, shown=NotebookLine())
         yield log
         log.write(time.monotonic())

@@ -21,7 +21,14 @@ from torch import Tensor
 from pipeline.check.choice import Choice
 from pipeline.check.findings import Discrepancy, Findings
 from pipeline.check.kept_peaks import rounding_error
-from pipeline.check.records import Entry, LayerRecords, PictureRecord, read_pictures, read_records
+from pipeline.check.records import (
+    Entry,
+    LayerRecords,
+    PictureRecord,
+    read_pictures,
+    read_predictions,
+    read_records,
+)
 from pipeline.check.recount import Recount
 from pipeline.check.structure import layer_differences
 from pipeline.choices import Precision
@@ -170,6 +177,7 @@ class _Checker:
         self.image_id = -1
         self.records: list[LayerRecords] = []
         self.pictures: dict[int, PictureRecord] = {}
+        self.predicted: dict[int, dict[int, float]] = {}
         self.recount = Recount(index.layers) if complete else None
         self.peaks = self.absences = 0
         self.findings = Findings()
@@ -180,6 +188,7 @@ class _Checker:
         top = self.index.run["config"]["top"]
         self.records = [read_records(self.index, layer, top, image_ids) for layer in self.layers]
         self.pictures = read_pictures(self.index, image_ids)
+        self.predicted = read_predictions(self.index, image_ids)
 
     def compare_picture(self, image_id: int, original: Tensor, pixels: Tensor) -> None:
         """Begin an image: compare size and perceptual hash with those of (channel, y, x) pixels."""
@@ -202,6 +211,8 @@ class _Checker:
         slack = self.tolerance * size
         if self.recount:
             self.recount.add(index, self.pictures[self.image_id].label, values, slack)
+        if index == len(self.layers) - 1:
+            self._compare_predictions(layer, values, slack)
         if self.kept:
             self._compare_kept(self.kept, layer, values, slack)
         for entry in records.entries.get(self.image_id, ()):
@@ -219,6 +230,21 @@ class _Checker:
             for unit in (~stays_out).nonzero()[0]:
                 if int(unit) not in listed:
                     self._note(layer, int(unit), f"{values[unit]:g} belongs on the {side} list")
+
+    def _compare_predictions(
+        self, layer: Layer, values: npt.NDArray[np.float64], slack: npt.NDArray[np.float64]
+    ) -> None:
+        """Compare the recorded predictions of the image with the outputs of the last layer."""
+        predicted = self.predicted.get(self.image_id)
+        if predicted is None:
+            return
+        for unit, score in predicted.items():
+            if not abs(values[unit] - score) <= slack[unit]:
+                self._note(layer, unit, f"predicted with {score:g}, now {values[unit]:g}")
+        above = (values - slack > min(predicted.values())).nonzero()[0].tolist()
+        for unit in above:
+            if unit not in predicted:
+                self._note(layer, unit, f"{values[unit]:g} belongs to the predictions")
 
     def _compare_entry(
         self,

@@ -262,7 +262,7 @@ def top(
     from pipeline.query.short_lists import explain_short_list
 
     with open_index(out, timeout=timeout, trust=trust) as index:
-        chosen = index.unit(layer, unit)
+        chosen = index.unit(layer, unit).number
         side: Side = "low" if low else "high"
         result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
         meant = where is not None or without_label is not None
@@ -356,7 +356,7 @@ def sql(
     safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    class_names, names, peaks, histograms, errors, renders and preprocess.
+    class_names, predictions, names, peaks, histograms, errors, renders and preprocess.
 
     The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
 

@@ -76,7 +76,7 @@ def nearest(
         searched = (
             None if other is None else stack.enter_context(open_index(other, timeout=timeout, trust=trust))
         )
-        chosen = index.unit(layer, unit)
+        chosen = index.unit(layer, unit).number
         result = index.nearest_units(layer, chosen, layers or (), n=n, other=searched, by=by)
     write_rows(sys.stdout, result.columns, result.rows, form)
 
@@ -140,7 +140,7 @@ def _weights(index: Index, terms: Sequence[str]) -> dict[tuple[str, int], float]
             equals = ""
         if not (equals and colon and layer and unit):
             raise UsageError(f"a unit and its weight are written LAYER:UNIT=WEIGHT, got {term!r}")
-        key = (layer, index.unit(layer, unit))
+        key = (layer, index.unit(layer, unit).number)
         weights[key] = weights.get(key, 0.0) + weight
     return weights
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.naming.concepts import Hierarchy
 
-__all__ = ["imagenet_hierarchy", "read_hierarchy", "wordnet_names"]
+__all__ = ["imagenet_class", "imagenet_hierarchy", "read_hierarchy", "wordnet_names"]
 
 EXPECTED = "CSV or Parquet with two columns of text, child and parent"
 
@@ -100,6 +100,22 @@ def _class_of(label: str, classes: Mapping[str, str]) -> str | None:
     first = plain.partition(",")[0]
     forms = (plain, first, plain.lower(), first.lower())
     return next((classes[form] for form in forms if form in classes), None)
+
+
+def imagenet_class(label: str) -> int | None:
+    """The number of the ImageNet class whose id a label starts with, `n01440764` or `n01440764_tench`.
+
+    Classes are numbered in the order of their ids, as networks have them.
+    """
+    match = _ID.fullmatch(label)
+    return _class_numbers().get(match[1]) if match else None
+
+
+@functools.cache
+def _class_numbers() -> Mapping[str, int]:
+    _, names, classes = _wordnet()
+    ids = {*classes.values()} & names.keys()
+    return {key: number for number, key in enumerate(sorted(ids))}
 
 
 def imagenet_hierarchy(labels: Sequence[str]) -> Hierarchy | None:

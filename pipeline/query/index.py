@@ -17,7 +17,7 @@ from dataclasses import fields
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import duckdb
 
@@ -34,6 +34,7 @@ from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
+from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "open_index"]
+__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
 _TOP = """
 SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
@@ -237,17 +238,17 @@ class Index(PeakMethods):
         count, classes = self.unit_count(layer), self.class_names(layer)
         return choose_units(units, count, where=layer, classes=classes)
 
-    def unit(self, layer: str, text: str) -> int:
+    def unit(self, layer: str, unit: int | str) -> Unit:
         """One unit by its number, or by its class name in a classifier.
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: when the text does not name exactly one unit of the layer.
+            UsageError: when `unit` does not name exactly one unit of the layer.
         """
-        units = self.units(layer, text)
+        units = self.units(layer, unit if isinstance(unit, str) else (unit,))
         if len(units) != 1:
-            raise UsageError(f"{text!r} names {len(units)} units of {layer}; give one of them")
-        return units[0]
+            raise UsageError(f"{unit!r} names {len(units)} units of {layer}; give one of them")
+        return Unit(self, layer, units[0])
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
         """The network's class names, where they are known and the layer is its classifier.
@@ -296,7 +297,7 @@ class Index(PeakMethods):
         if not isinstance(name, str):
             raise QueryError(f"the name of a query must be text, got {name!r}")
         query = load_query(name)
-        values = query.values(params)
+        values = query.values({key: _number(value) for key, value in params.items()})
         self._check(values)
         if _PEAKS.search(query.sql) and not self.keeps_peaks:
             raise StoreError(f"query {name} needs the peaks of all images, but {no_peaks(self.out)}")
@@ -308,7 +309,7 @@ class Index(PeakMethods):
     def top(
         self,
         layer: str,
-        unit: int,
+        unit: SupportsIndex,
         *,
         n: int = 9,
         side: Side = "high",
@@ -333,12 +334,12 @@ class Index(PeakMethods):
             QueryError: when DuckDB cannot use the condition.
             UsageError: for a unit out of range, or a label that no image has.
         """
-        listed = self.tops(layer, [unit], n=n, side=side)[unit]
+        (listed,) = self.tops(layer, self.units(layer, [unit]), n=n, side=side).values()
         condition = Condition(where, without_label)
         condition.check(self)
         if not condition and (len(listed) == n or not self.keeps_peaks):
             return listed
-        return top_within(self, layer, unit, n, side, condition)
+        return top_within(self, layer, operator.index(unit), n, side, condition)
 
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
@@ -492,6 +493,11 @@ class Index(PeakMethods):
         if _PEAKS.search(text) and self.keeps_peaks:
             _ = self.peaks  # what is wrong with their files is said here, and not by DuckDB
         return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
+
+
+def _number(value: object) -> object:
+    """A unit as its number, and any other value as it is."""
+    return value.number if isinstance(value, Unit) else value
 
 
 def _is_texts(values: object) -> bool:

@@ -38,6 +38,7 @@ from pipeline.store.schemas import (
 __all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
 
 _DUCK_TYPES = {
+    "bool": "BOOLEAN",
     "int32": "INTEGER",
     "int64": "BIGINT",
     "float": "FLOAT",

@@ -27,7 +27,7 @@ __all__ = [
     "run_identity",
 ]
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")

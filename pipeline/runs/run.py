@@ -232,6 +232,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         fingerprint=content["fingerprint"],
         classes=config.classes,
         class_names=plan.network.classes if named else None,
+        network_classes=plan.network.classes,
         reporter=reporter,
     )
     named_units = write_names(

@@ -14,8 +14,11 @@ __all__ = [
     "ERRORS",
     "HISTOGRAMS",
     "IMAGES",
+    "LATER_TABLES",
     "LAYERS",
     "NAMES",
+    "PART_IMAGES",
+    "PREDICTIONS",
     "RENDERS",
     "SCHEMAS",
     "SCHEMA_VERSION",
@@ -82,6 +85,32 @@ IMAGES = _schema(
 """One row per indexed image. `width` and `height` are those of the original after its EXIF
 orientation; `duplicate_of` is the first image of the same bytes or of nearly the same perceptual
 hash (see `pipeline.images.hashes`)."""
+
+
+PART_IMAGES = pa.schema(
+    [
+        *IMAGES,
+        pa.field("classes", pa.list_(pa.int32())),
+        pa.field("scores", pa.list_(pa.float32())),
+        pa.field("probabilities", pa.list_(pa.float32())),
+    ]
+)
+"""The images of a part: those of `IMAGES` with the highest outputs of the last layer, highest first; null
+where that has positions. The final tables have them in `predictions`."""
+
+
+PREDICTIONS = _schema(
+    image_id=pa.int64(),
+    rank=pa.int32(),
+    unit=pa.int32(),
+    name=_NAME,
+    score=pa.float32(),
+    probability=pa.float32(),
+    correct=pa.bool_(),
+)
+"""The classes that the network gives an image, the highest first; written where the last layer is a
+classifier whose classes have names. `correct` is null where the image has no label, or one that is no
+class."""
 
 
 TOP = _schema(
@@ -164,8 +193,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "classes": CLASSES,
     "histograms": HISTOGRAMS,
     "errors": ERRORS,
+    "predictions": PREDICTIONS,
 }
 """The tables of an index; each is OUT/NAME.parquet."""
+
+LATER_TABLES = frozenset({"predictions"})
+"""Tables that indexes of earlier versions lack."""
 
 
 THUMBNAILS = _schema(image_id=pa.int64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary())

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
 from pipeline.store.peak_files import PEAK_TYPES, PeakSpill
 from pipeline.stream.memory import move
+from pipeline.stream.predictions import Predictions
 from pipeline.stream.probes import Peaks
 
 __all__ = ["BLOCK_IMAGES", "MAX_GROUP_IMAGES", "Accumulator"]
@@ -85,6 +87,7 @@ class Accumulator:
             )
             for sign in (1, -1)
         )
+        self._predictions = Predictions(self.layers[-1])
         self._images: list[int] = []
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
@@ -143,6 +146,7 @@ class Accumulator:
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for lists in self._lists:
             update(lists, values if lists.sign > 0 else -values, positions)
+        self._predictions.add(values[:, int(self.offsets[-2]) :])
         if len(self._sampled):
             self._sample_peak[self._slots] = values[self._sampled]
             self._sample_position[self._slots] = positions[self._sampled]
@@ -191,6 +195,10 @@ class Accumulator:
             self._labels(),
             self._sample(),
         )
+
+    def predictions(self) -> dict[str, pa.Array]:
+        """What the last layer predicts for each image; see `pipeline.stream.predictions`."""
+        return self._predictions.columns()
 
     def _batch(self) -> Tensor:
         """The rows of the block that belong to the batch, (image, unit)."""

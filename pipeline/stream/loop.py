@@ -212,4 +212,5 @@ def index_shards(
             if len(records.shards) == len(shards):
                 break
     records.check_bad(runner.config.max_bad_fraction, expected)
-    return Part(tuple(records.shards), accumulator.finish(), *records.tables(), peaks)
+    images, errors = records.tables(accumulator.predictions())
+    return Part(tuple(records.shards), accumulator.finish(), images, errors, peaks)

@@ -103,7 +103,7 @@ def _read_shard(shard: Shard) -> None:
         else:
             records.add_bad(item)
     records.end_shard(shard, reader.content, reader.stamp)
-    records.tables()
+    records.tables({})
     for item in kept[:2]:
         assert shard.read(item.key, item.offset, item.nbytes) == item.data
 

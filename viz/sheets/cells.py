@@ -66,6 +66,8 @@ def gather_cells(
     renders: Mapping[int, Sequence[Rendered]],
     images: ShownImages | None = None,
     spotlights: Spotlights | None = None,
+    *,
+    tiles: int = TILES,
 ) -> list[Cell]:
     """Collect the cells of a page.
 
@@ -76,6 +78,7 @@ def gather_cells(
         renders: renderings by unit.
         images: reads the images; one for all pages of a call.
         spotlights: outline in each patch what drives the unit, and dim the rest.
+        tiles: number of patches of a unit, of different photographs.
 
     Raises:
         SourceError: if the dataset cannot be found, and the index has no thumbnails.
@@ -89,7 +92,7 @@ def gather_cells(
     for row in _rows(index, _HISTOGRAMS, layer, units):
         histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
     chosen = {
-        unit: choose_images(found, TILES)
+        unit: choose_images(found, tiles)
         for unit, found in index.tops(layer.name, units, n=ALL_RANKS).items()
     }
     patches = _cut_patches(images or ShownImages(index, Silent()), layer, chosen, spotlights)
@@ -98,7 +101,7 @@ def gather_cells(
     for unit in units:
         top = chosen[unit]
         known = statistics.get(unit)
-        tiles = tuple(
+        shown = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
         )
         title, subtitle = _cell_titles(unit, top, known, classes, names[unit])
@@ -107,8 +110,8 @@ def gather_cells(
                 title=title,
                 subtitle=subtitle,
                 note=_format_activity(known),
-                tiles=tiles,
-                best=known["max"] if known else max((t.activation for t in tiles), default=0.0),
+                tiles=shown,
+                best=known["max"] if known else max((t.activation for t in shown), default=0.0),
                 synthetic=_open_synthetic(index.out, renders.get(unit, ())),
                 histogram=tuple(histograms[unit]),
             )
