@@ -25,6 +25,8 @@ SELECT
     names.rank, names.images
 FROM names JOIN found USING (concept) JOIN layers USING (layer)
 -- A word that is ranked and also a term of the sum counts once.
-QUALIFY row_number() OVER (PARTITION BY names.layer, names.unit, names.concept ORDER BY names.rank) = 1
+QUALIFY row_number() OVER (
+    PARTITION BY names.layer, names.unit, names.concept ORDER BY names.rank
+) = 1
 ORDER BY names.held_out DESC, layers.ordinal, names.unit, names.rank
 LIMIT $n

@@ -271,9 +271,10 @@ def top(
             result = replace(result, rows=[image.row for image in images])
         why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows), chosen=meant)
         named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-        concepts = [row[1] for row in index.query("unit_names", layer=layer, unit=chosen).rows]
+        known = index.query("unit_names", layer=layer, unit=chosen).dicts()
+        concepts = [row["concept"] for row in known if row["source"] != "linear"]
     if named or concepts:
-        words = f", named {', '.join(concepts)}" if concepts else ""
+        words = f", named {', '.join(dict.fromkeys(concepts))}" if concepts else ""
         print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
     if why and (result.rows or as_json or as_csv or safe_csv):
         print_line(why, error=True)

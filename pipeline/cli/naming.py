@@ -38,6 +38,9 @@ __all__ = ["register"]
 MAX_SHOWN = 60
 """Letters of a text that a message repeats."""
 
+BATCH = 64
+"""Patches that are embedded at once, unless another number is given."""
+
 MAX_BATCH = 65_536
 """Patches that may be embedded at once."""
 
@@ -87,7 +90,7 @@ def name(
     data: MovedData = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, max=MAX_BATCH, help="Patches that are embedded at once.")
-    ] = 64,
+    ] = BATCH,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -142,11 +145,9 @@ def _refuse_without_encoder(given: Mapping[str, object], of: EmbedOf, batch_size
     Raises:
         UsageError: names one of them.
     """
-    changed = {"--of": of != "patches", "--batch-size": batch_size != 64, "--device": device != "auto"}
-    for option in (
-        *(name for name, value in given.items() if value),
-        *(n for n, new in changed.items() if new),
-    ):
+    there = {name: value is not None for name, value in given.items()}
+    there |= {"--of": of != "patches", "--batch-size": batch_size != BATCH, "--device": device != "auto"}
+    for option in (name for name, changed in there.items() if changed):
         raise UsageError(f"{option} is for names in words; give --encoder as well, or leave it out")
 
 
@@ -209,9 +210,10 @@ def _like_text(
     index: Index, words: str, encoder: str, device: choices.Device, n: int, layers: Sequence[str]
 ) -> QueryResult:
     """The units whose images are nearest to a text."""
-    from pipeline.encoders.load import load_encoder
+    from pipeline.encoders.load import load_encoder, refuse_other_forms
     from pipeline.query.text_search import refuse_other_encoder, refuse_without_embeddings, units_like
 
+    refuse_other_forms(encoder)
     refuse_without_embeddings(index, encoder)
     loaded = load_encoder(encoder, device=device)
     refuse_other_encoder(index, encoder, loaded.fingerprint)
@@ -224,7 +226,7 @@ def _why_nothing(index: Index, words: str) -> str:
 
     rows = index.sql("SELECT DISTINCT concept FROM names ORDER BY concept").rows
     if not rows:
-        return "no unit has a name; `maxact name` gives names where images have labels"
+        return "no unit has a name; `maxact name` gives names where images have labels, or with --encoder"
     shown = words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}..."
     hint = did_you_mean(words, [concept for (concept,) in rows]) or f"; {len(rows):,} concepts are names"
     return f"no unit is named {shown!r}{hint}"

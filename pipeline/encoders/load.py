@@ -17,9 +17,12 @@ from pipeline.encoders.open_clip import open_clip_encoder
 from pipeline.encoders.protocol import DualEncoder, Encoder
 from pipeline.errors import UsageError
 
-__all__ = ["FORMS", "load_encoder"]
+__all__ = ["FORMS", "load_encoder", "refuse_other_forms"]
 
 FORMS = "open_clip:MODEL/PRETRAINED, hf:NAME_OR_FOLDER, or module:factory"
+
+MAX_SHOWN = 60
+"""Letters of a name that a message repeats."""
 
 _LIBRARIES = {"open_clip": open_clip_encoder, "hf": huggingface_encoder}
 
@@ -36,14 +39,25 @@ def load_encoder(name: str, *, device: Device = "auto") -> DualEncoder:
         EncoderError: when it cannot be loaded, is no dual encoder, or fails.
         DeviceError: when this machine has no such device.
     """
+    refuse_other_forms(name)
     library, _, rest = name.partition(":")
-    if not library or not rest:
-        raise UsageError(f"--encoder {name!r} is no encoder; expected {FORMS}")
     place = find_device(device)
     if library in _LIBRARIES:
         fingerprint, encoder = _LIBRARIES[library](rest, place)
         return DualEncoder.checked(name, fingerprint, encoder)
     return _users(name, place)
+
+
+def refuse_other_forms(name: str) -> None:
+    """Refuse a text that cannot be the name of an encoder.
+
+    Raises:
+        UsageError: says which forms there are.
+    """
+    library, _, rest = name.partition(":")
+    if not library or not rest:
+        shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+        raise UsageError(f"{shown!r} is no encoder; expected {FORMS}")
 
 
 def _users(name: str, device: torch.device) -> DualEncoder:

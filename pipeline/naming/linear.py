@@ -80,10 +80,10 @@ def explain_linearly(scores: Floats, peaks: Floats, least: float) -> Sum:
         word, solved = found
         words.append(word)
         weights.append(solved)
-        direction = left[:, word] / np.sqrt(free[word])
+        direction = np.asarray(left[:, word] / np.sqrt(free[word]), np.float64)
         share = float(direction @ rest)
-        rest = rest - share * direction
-        left = left - np.outer(direction, direction @ left)
+        rest -= share * direction
+        left -= np.outer(direction, direction @ left)
     return Sum(np.array(words, np.int64), tuple(weights))
 
 
@@ -96,7 +96,8 @@ def _next(
         best = int(gain.argmax())
         if gain[best] <= 0 or gain[best] < enough:
             return None
-        solved: Floats = np.linalg.lstsq(centred[:, [*words, best]], target, rcond=None)[0]
+        chosen = centred[:, [*words, best]]
+        solved = np.asarray(np.linalg.lstsq(chosen, target, rcond=None)[0], np.float64)
         if (solved > 0).all():
             return best, solved
         gain[best] = 0

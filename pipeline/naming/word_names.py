@@ -7,7 +7,7 @@ judged by their correlation with the peaks of half 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,25 +128,32 @@ def _least_correlation(photographs: int) -> float:
     return max(FLOOR, float(_DEVIATIONS / np.sqrt(photographs - 1)))
 
 
-def name_layer(sample: LayerSample, embeddings: Floats32, words: Floats32) -> Iterator[WordName]:
+def name_layer(
+    sample: LayerSample,
+    embeddings: Floats32,
+    words: Floats32,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[WordName]:
     """Name the units of a layer: for each the ranked words, then the terms of a sum.
 
     Args:
         sample: of the layer's units.
         embeddings: (patch, dimension) of length 1.
         words: (word, dimension) of length 1.
+        advance: called for each unit whose words have been scored.
     """
     units = [_Unit.of(sample, number) for number in range(sample.units)]
     likelihood = np.zeros((len(units), len(words)))
     images = np.zeros(len(units), np.int64)
     sums: list[list[WordName]] = []
     for unit in units:
-        # Scores in one precision, whatever the order of the patches in the file.
-        scores = embeddings[unit.patch].astype(np.float64) @ words.T.astype(np.float64)
+        scores = _cosines(embeddings[unit.patch], words)
         listed = unit.listed
         images[unit.number] = listed.sum() if listed.sum() >= MIN_IMAGES else 0
         likelihood[unit.number] = log_likelihood(scores[listed], unit.rank[listed])
         sums.append(list(_linear(unit, scores)))
+        advance()
     ranked = soft_wpmi(likelihood, images)
     for unit in units:
         if images[unit.number]:
@@ -154,12 +161,20 @@ def name_layer(sample: LayerSample, embeddings: Floats32, words: Floats32) -> It
         yield from sums[unit.number]
 
 
+def _cosines(patches: Floats32, words: Floats32) -> npt.NDArray[np.float64]:
+    """(patch, word); multiplied in the precision of the embeddings, which takes half as long."""
+    return np.asarray(patches @ words.T, np.float64)
+
+
 def _ranked(
-    unit: _Unit, values: npt.NDArray[np.float64], embeddings: Floats32, words: Floats32
+    unit: _Unit,
+    values: npt.NDArray[np.float64],
+    embeddings: Floats32,
+    words: Floats32,
 ) -> Iterator[WordName]:
     """The best words by soft-WPMI, up to the first that does not hold on half 1."""
     best = np.argsort(-values, kind="stable")[:MAX_TERMS]
-    scores = embeddings[unit.patch].astype(np.float64) @ words[best].T.astype(np.float64)
+    scores = _cosines(embeddings[unit.patch], words[best])
     held_out = (
         pearson(scores[unit.judges], unit.peak[unit.judges]) if unit.judges.any() else np.zeros(len(best))
     )

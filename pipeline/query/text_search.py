@@ -81,6 +81,7 @@ def units_like(
 
     Raises:
         LayerError: when a pattern matches nothing.
+        StoreError: when the embeddings of the units are not of that dimension.
     """
     chosen = [layer.name for layer, _ in index.choose(layers)]
     rows = index.sql(_MEANS, layers=chosen).rows
@@ -100,6 +101,11 @@ def units_like(
 def _cosines(
     means: Sequence[Sequence[float]], embedding: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
+    if any(mean is None or len(mean) != len(embedding) or None in mean for mean in means):
+        raise StoreError(
+            f"{SEMANTICS_TABLE} has embeddings that are not of {len(embedding):,} numbers; write it again "
+            "with `maxact name --encoder`"
+        )
     points = np.array(means, np.float64)
     length = np.linalg.norm(points, axis=1)
     product: npt.NDArray[np.float64] = points @ embedding.astype(np.float64)

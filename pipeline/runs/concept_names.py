@@ -19,7 +19,6 @@ from pipeline.query.index import Index, open_index
 from pipeline.query.kept_peaks import no_peaks
 from pipeline.runs.name_rows import (
     CONCEPT_SOURCES,
-    ENCODER,
     kept_names,
     names_encoder,
     other_sources,
@@ -67,8 +66,7 @@ def name_by_concepts(
         rows = list(_name(index, file.concepts, concepts, reporter))
         fingerprint = str(index.run["fingerprint"])
         others, encoder = kept_names(out, fingerprint, other_sources(CONCEPT_SOURCES)), names_encoder(out)
-        footer = {"maxact.fingerprint": fingerprint} | ({ENCODER: encoder} if encoder else {})
-        write_name_rows(out, index.layers, [*rows, others], footer)
+        write_name_rows(out, index.layers, [*rows, others], index_fingerprint=fingerprint, encoder=encoder)
         units = sum(layer.units for layer in index.layers)
     named = len({unit for table in rows for unit in zip(*_places(table), strict=True)})
     return Naming(out, units, named, len(file.concepts), "concepts", time.monotonic() - started)

@@ -22,7 +22,6 @@ from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import Patterns
 from pipeline.runs.name_rows import (
-    ENCODER,
     MASK_SOURCES,
     kept_names,
     names_encoder,
@@ -131,7 +130,7 @@ def dissect_index(
             metadata=footer,
             sealed=True,
         )
-        write_name_rows(out, index.layers, [*names, others], footer | ({ENCODER: encoder} if encoder else {}))
+        write_name_rows(out, index.layers, [*names, others], index_fingerprint=fingerprint, encoder=encoder)
     units = sum(layer.units for layer in chosen)
     named = sum(table.num_rows for table in names)
     return Dissection(out, units, named, len(folder.concepts), len(images), time.monotonic() - started)

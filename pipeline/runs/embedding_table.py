@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import DamagedFile
 from pipeline.runs.name_rows import ENCODER
@@ -95,13 +96,29 @@ def read_embeddings(
         table = read_sealed_table(path, EMBEDDINGS)
     except DamagedFile as error:
         return empty, str(error)
+    found = _arrays(table, dimension)
+    return (empty, f"{path} is not as maxact writes it") if found is None else (found, "")
+
+
+def _arrays(table: pa.Table, dimension: int) -> EmbeddingTable | None:
+    """The columns as arrays; None where one is not what it must be: anyone can seal a table."""
+    try:
+        table = table.cast(EMBEDDINGS)
+    except pa.ArrowException:
+        return None
+    lengths = pc.list_value_length(table["embedding"])
+    flat = pc.list_flatten(table["embedding"])
+    columns = [table[name] for name in (*(PATCH.names or ()), "embedding")]
+    if any(column.null_count for column in (*columns, flat)):
+        return None
+    if not pc.all(pc.equal(lengths, dimension), min_count=0).as_py():
+        return None
     patches = np.zeros(table.num_rows, PATCH)
     for name in PATCH.names or ():
         patches[name] = table[name].to_numpy()
-    flat = table["embedding"].combine_chunks().flatten().to_numpy()
-    if len(flat) != len(patches) * dimension:
-        return empty, f"{path} has embeddings of another size"
-    return EmbeddingTable(patches, flat.reshape(-1, dimension)), ""
+    values = np.asarray(flat.to_numpy(), np.float32).reshape(-1, dimension)
+    sorted_once = np.array_equal(np.unique(patches), patches)
+    return EmbeddingTable(patches, values) if sorted_once and np.isfinite(values).all() else None
 
 
 def write_embeddings(out: Path, table: EmbeddingTable, footer: dict[str, str]) -> None:

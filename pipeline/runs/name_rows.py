@@ -80,7 +80,12 @@ def names_encoder(out: Path) -> str:
 
 
 def write_name_rows(
-    out: Path, layers: Sequence[Layer], tables: Iterable[pa.Table], footer: Mapping[str, str]
+    out: Path,
+    layers: Sequence[Layer],
+    tables: Iterable[pa.Table],
+    *,
+    index_fingerprint: str,
+    encoder: str,
 ) -> None:
     """Write names.parquet: by layer and unit, in the order of the sources, ranks counted anew.
 
@@ -88,7 +93,8 @@ def write_name_rows(
         out: folder of the index.
         layers: in forward order.
         tables: rows with ranks that order those of one unit and source.
-        footer: fingerprints of the index and the encoder.
+        index_fingerprint: written into the footer.
+        encoder: fingerprint of the encoder, likewise where there are words.
 
     Raises:
         StoreError: when it cannot be written.
@@ -109,7 +115,16 @@ def write_name_rows(
     first = np.maximum.accumulate(np.where(starts, np.arange(len(keys)), 0))
     ranks = pa.array((np.arange(len(keys)) - first + 1).astype(np.int32))
     table = table.set_column(table.schema.get_field_index("rank"), NAMES.field("rank"), ranks)
-    write_table(out / NAMES_TABLE, NAMES, [table.unify_dictionaries()], metadata=dict(footer), sealed=True)
+    footer = {"maxact.fingerprint": index_fingerprint}
+    if (of_source >= place[WORD_SOURCES[0]]).any():
+        footer[ENCODER] = encoder
+    write_table(out / NAMES_TABLE, NAMES, [_plain(table).cast(NAMES)], metadata=footer, sealed=True)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table with its strings as such, so that they are encoded in the order of the rows."""
+    text = {name: table[name].cast(pa.string()) for name in ("layer", "concept", "source")}
+    return pa.table({name: text.get(name, table[name]) for name in table.column_names})
 
 
 def _codes(column: pa.ChunkedArray, codes: Mapping[str, int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

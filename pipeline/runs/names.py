@@ -25,7 +25,6 @@ from pipeline.runs.concept_names import name_by_concepts
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.name_rows import (
-    ENCODER,
     LABEL_SOURCES,
     kept_names,
     names_encoder,
@@ -182,8 +181,7 @@ def write_names(
 
     rows = list(tables())
     others, encoder = _others(out, index_fingerprint, reporter)
-    footer = {"maxact.fingerprint": index_fingerprint} | ({ENCODER: encoder} if encoder else {})
-    write_name_rows(out, layers, [*rows, others], footer)
+    write_name_rows(out, layers, [*rows, others], index_fingerprint=index_fingerprint, encoder=encoder)
     source = "label" if above is None else above.source
     return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
 

@@ -178,13 +178,18 @@ def _name(
     with reporter.task("naming units", sum(layer.units for layer in chosen), "units") as task:
         for layer, entries in zip(chosen, recorded, strict=True):
             sample = entries.sample(table)
-            found = list(name_layer(sample, table.values, spoken))
+            found = list(name_layer(sample, table.values, spoken, advance=task.advance))
             named.update((layer.name, name.unit) for name in found)
             tables += _tables(layer, found, words)
             scores.append(score_layer(layer, sample, table.values))
-            task.advance(layer.units)
     write_semantics(out, index.layers, scores, {**footer, "maxact.embedded": of})
-    write_name_rows(out, index.layers, [*kept, *tables], footer)
+    write_name_rows(
+        out,
+        index.layers,
+        [*kept, *tables],
+        index_fingerprint=fingerprint,
+        encoder=encoder.fingerprint,
+    )
     return WordNaming(
         out,
         encoder.name,

@@ -21,6 +21,7 @@ __all__ = [
     "DISSECTION_TABLE",
     "EMBEDDINGS_TABLE",
     "INDEX_TABLES",
+    "MADE_TABLES",
     "NAMES_TABLE",
     "RENDERS_TABLE",
     "SEMANTICS_TABLE",
@@ -67,6 +68,9 @@ _ALL_TABLES = (
     DISSECTION_TABLE,
     RENDERS_TABLE,
 )
+
+MADE_TABLES = (RENDERS_TABLE, EMBEDDINGS_TABLE)
+"""Tables that are made from an index, take long, and outlive it where the same index is made anew."""
 
 _VERSION_KEY = "maxact.schema_version"
 

@@ -49,8 +49,8 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
 """
 
 _NAMES = """
-SELECT unit, concept FROM names
-WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, rank
+SELECT unit, concept, source = 'words' AS is_word FROM names
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) AND source <> 'linear' ORDER BY unit, rank
 """
 
 _HISTOGRAMS = """
@@ -85,9 +85,7 @@ def gather_cells(
         StoreError: if an image or a rendering cannot be read.
     """
     statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
-    names: dict[int, list[str]] = defaultdict(list)
-    for row in _rows(index, _NAMES, layer, units):
-        names[row["unit"]].append(readable_label(row["concept"]))
+    names = _unit_names(index, layer, units)
     histograms: dict[int, list[Bucket]] = defaultdict(list)
     for row in _rows(index, _HISTOGRAMS, layer, units):
         histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
@@ -104,7 +102,7 @@ def gather_cells(
         shown = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
         )
-        title, subtitle = _cell_titles(unit, top, known, classes, names[unit])
+        title, subtitle = _cell_titles(unit, top, known, classes, names.get(unit, ""))
         cells.append(
             Cell(
                 title=title,
@@ -163,7 +161,7 @@ def _cell_titles(
     images: Sequence[TopImage],
     statistics: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
-    names: Sequence[str],
+    names: str,
 ) -> tuple[str, str]:
     """Return title and subtitle of a cell: beside the number its names, or the label of its patches."""
     dead = ""
@@ -176,10 +174,27 @@ def _cell_titles(
     if statistics is not None and statistics["active_fraction"] == 0:
         return f"unit {unit}", "never active"
     if names:
-        return f"unit {unit}", " + ".join(names)
+        return f"unit {unit}", names
     labels = Counter(readable_label(image.label) for image in images if image.label)
     label, count = labels.most_common(1)[0] if labels else ("", 0)
     return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MIN_COMMON_LABEL else ""
+
+
+def _unit_names(index: Index, layer: Layer, units: Sequence[int]) -> dict[int, str]:
+    """Names of units as one line: those from labels, whose sum explains the peaks, and the best word."""
+    labels: dict[int, list[str]] = defaultdict(list)
+    words: dict[int, str] = {}
+    for row in _rows(index, _NAMES, layer, units):
+        if row["is_word"]:
+            words.setdefault(row["unit"], row["concept"])
+        else:
+            labels[row["unit"]].append(readable_label(row["concept"]))
+    names = {}
+    for unit in {*labels, *words}:
+        known, word = labels.get(unit, []), words.get(unit)
+        more = [] if word is None or word in known else [word]
+        names[unit] = ", ".join(filter(None, (" + ".join(known), *more)))
+    return names
 
 
 def _format_activity(statistics: Mapping[str, Any] | None) -> str:

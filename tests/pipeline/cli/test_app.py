@@ -80,6 +80,7 @@ OWN_MEANING = {
     "--recipe": "to render by, or whose renderings to draw",
     "--steps": "of an optimisation, or of training",
     "--batch": "renderings, or images",
+    "--batch-size": "images of a network, or patches of an encoder",
     "--top": "images kept, or shown",
     "--precision": "of the network, or of gradient ascent",
     "--method": "to find directions, or to project images",

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "top_images": {"layer": "blocks.1", "unit": 3},
     "unit_card": {"layer": "blocks.1", "unit": 3},
     "unit_labels": {"layer": "blocks.1", "unit": 3},
+    "unit_semantics": {"layer": "blocks.1"},
     "unit_names": {"layer": "blocks.1", "unit": 0},
     "unit_strata": {"layer": "blocks.1", "unit": 3},
 }
