@@ -26,7 +26,7 @@ ORDER = {
         ("cli",),
         ("check",),
         ("runs",),
-        ("directions", "engines", "explain"),
+        ("directions", "dissection", "engines", "explain"),
         ("naming", "query", "stream"),
         ("encoders", "layers", "state"),
         ("networks", "data"),

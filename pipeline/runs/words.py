@@ -26,10 +26,10 @@ from pipeline.runs.embedding_table import Patches, read_embeddings, write_embedd
 from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.name_rows import (
     ENCODER,
-    LABEL_SOURCES,
     WORD_SOURCES,
     kept_names,
     names_encoder,
+    other_sources,
     write_name_rows,
 )
 from pipeline.runs.recorded import Recorded, read_recorded
@@ -204,7 +204,7 @@ def _name(
 
 def _kept(out: Path, fingerprint: str, chosen: Sequence[Layer], encoder: str) -> list[pa.Table]:
     """The rows of names.parquet that stay: those from labels, and this encoder's words in other layers."""
-    kept = [kept_names(out, fingerprint, LABEL_SOURCES)]
+    kept = [kept_names(out, fingerprint, other_sources(WORD_SOURCES))]
     if names_encoder(out) == encoder:
         words = kept_names(out, fingerprint, WORD_SOURCES)
         named = {layer.name for layer in chosen}
