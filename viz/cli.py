@@ -31,6 +31,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import choose_form, print_files, print_line, write_rows
 from pipeline.progress import ConsoleReporter, readable_count
+from viz.choices import Paper
 
 __all__ = ["app", "main"]
 
@@ -55,8 +56,14 @@ def sheets(
         str | None,
         typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
     ] = None,
-    page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
+    page_units: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Units per page.", show_default="24; what --paper holds"),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    paper: Annotated[
+        Paper | None, typer.Option(help="Pages of this size, to be printed.", show_default=False)
+    ] = None,
     spotlight: Annotated[
         bool,
         typer.Option(
@@ -75,7 +82,7 @@ def sheets(
     \b
     Examples:
       maxact sheets out/demo --layer blocks.4.2 --units 0-23
-      maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
+      maxact sheets out/demo --layer blocks.4.2 --recipe fourier --paper a4 --pdf
       maxact sheets out/demo --layer classifier --units 'tabby,lynx' --spotlight
       maxact sheets out/demo --layer blocks.4.2 --with out/finetuned
     """
@@ -84,8 +91,8 @@ def sheets(
     from viz.sheets.pages import draw_sheets
     from viz.sheets.side_by_side import draw_side_by_side
 
-    if beside is not None and (pdf or spotlight):
-        raise UsageError("--pdf and --spotlight cannot be combined with --with; leave them out")
+    if beside is not None and (pdf or spotlight or paper):
+        raise UsageError("--pdf, --paper and --spotlight cannot be combined with --with; leave them out")
     if not spotlight and (network is not None or weights is not None):
         raise UsageError("--network and --weights are used by --spotlight only; add it or leave them out")
     if beside is not None:
@@ -99,7 +106,7 @@ def sheets(
                 layers=layer or (),
                 units=units,
                 recipe=recipe,
-                page_units=page_units,
+                page_units=24 if page_units is None else page_units,
                 reporter=ConsoleReporter(),
             )
         print_files(files)
@@ -112,6 +119,7 @@ def sheets(
             recipe=recipe,
             page_units=page_units,
             pdf=pdf,
+            paper=paper,
             spotlight=spotlight,
             network=network,
             weights=weights,
@@ -447,20 +455,20 @@ def project_command(
     units: Units = "all",
     method: Annotated[
         str,
-        typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
-    ] = "all",
+        typer.Option(metavar="NAME,...|all", help="Projections: activation, guided, gradient, deconvnet."),
+    ] = "activation,guided",
     top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
 ) -> None:
-    """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
+    """Draw what in a unit's top images activates it: activation map, guided, gradient, deconvnet.
 
     \b
     Examples:
       maxact project out/demo --layer blocks.4.2 --units 0-7
-      maxact project out/demo --layer blocks.2.1 --units 3 --method deconvnet,activation
+      maxact project out/demo --layer blocks.2.1 --units 3 --method all
     """
     from pipeline.query.index import open_index
     from viz.projections.page import draw_projections
