@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pipeline.query.index import open_index
 from tests.fixtures import golden_sheets
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import build_index
+from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.sheets.cells import gather_cells
@@ -310,16 +312,12 @@ def test_letters_say_which_images_a_facet_was_made_from(copy: Path) -> None:
         layer = index.layer("blocks.1")
         renders = {1: [row for row in load_renders(copy) if row.unit == 1]}
         (cell,) = gather_cells(index, layer, [1], renders)
-        keys = {
-            index.sql("SELECT key FROM images WHERE image_id = $i", i=image).rows[0][0] for image in images
-        }
-        assert len(keys) == 9
-        shown = [image.image_id for image in index.top("blocks.1", 1, n=9)]
-        letters = {image: "abc"[place % 3] for place, image in enumerate(images)}
-        assert [tile.facets for tile in cell.tiles if tile.facets] == [
-            letters[image] for image in shown if image in letters
-        ][: len([tile for tile in cell.tiles if tile.facets])]
-        assert {tile.facets for tile in cell.tiles} <= {"", "a", "b", "c"}
+        letters = [tile.facets for tile in cell.tiles]
+        assert sum(map(bool, letters)) >= 6
+        # Copies of a photograph are not shown, so that the tiles are not quite the first nine images.
+        of_image = {image: "abc"[place % 3] for place, image in enumerate(images)}
+        shown = choose_images(index.top("blocks.1", 1, n=16), 9)
+        assert letters == [of_image.get(image.image_id, "") for image in shown]
         same = [replace(row, images=tuple(images)) for row in renders[1]]
         (plain,) = gather_cells(index, layer, [1], {1: same})
         assert {tile.facets for tile in plain.tiles} == {""}
@@ -340,28 +338,25 @@ def test_letters_are_drawn_on_both(copy: Path) -> None:
     assert any(place.tiles[0].left <= x for _, x in changed)
 
 
-@pytest.mark.parametrize(
-    ("paper", "units", "proportion"), [("a4", 12, 297 / 210), ("letter", 9, 279.4 / 215.9)]
-)
+@pytest.mark.parametrize(("paper", "width", "height"), [("a4", 210, 297), ("letter", 215.9, 279.4)])
 def test_pages_for_print_have_the_shape_of_the_paper(
-    copy: Path, paper: str, units: int, proportion: float
+    copy: Path, paper: Any, width: float, height: float
 ) -> None:
     with open_index(copy) as index:
-        *pages, pdf = draw_sheets(index, layers="blocks.1", paper=paper, pdf=True)
-        assert len(pages) == -(-12 // units)
-        for page in pages:
-            with Image.open(page) as picture:
-                assert picture.height / picture.width == pytest.approx(proportion, abs=1e-3)
+        page, pdf = draw_sheets(index, layers="blocks.1", paper=paper, pdf=True)
+        with Image.open(page) as picture:
+            assert picture.height / picture.width == pytest.approx(height / width, abs=1e-3)
         parser = PdfParser(str(pdf))
-        box = parser.read_prev_trailer if False else parser.pages
-        left, top, right, bottom = (float(edge) for edge in parser.read_indirect(box[0])[b"MediaBox"])
-        assert (bottom - top) / (right - left) == pytest.approx(proportion, abs=1e-3)
-        assert (right - left) / 72 * 25.4 == pytest.approx(210.0 if paper == "a4" else 215.9, abs=0.2)
+        box = parser.read_indirect(parser.pages[0])[b"MediaBox"]
+        left, top, right, bottom = (float(edge) for edge in box)
         parser.close()
-        with pytest.raises(UsageError, match=f"a page of {paper} holds 1 to {units} units, got {units + 1}"):
-            draw_sheets(index, layers="blocks.1", paper=paper, page_units=units + 1)
+        assert (right - left) / 72 * 25.4 == pytest.approx(width, abs=0.2)
+        assert (bottom - top) / 72 * 25.4 == pytest.approx(height, abs=0.2)
+        with pytest.raises(UsageError, match=f"a page of {paper} holds 1 to 12 units, got 13"):
+            draw_sheets(index, layers="blocks.1", paper=paper, page_units=13)
+        wrong: Any = "a5"
         with pytest.raises(UsageError, match="the paper must be a4 or letter, got 'a5'"):
-            draw_sheets(index, layers="blocks.1", paper="a5")
+            draw_sheets(index, layers="blocks.1", paper=wrong)
 
 
 def test_units_on_a_page_fit_it_and_one_row_more_does_not() -> None:
