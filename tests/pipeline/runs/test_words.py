@@ -355,7 +355,7 @@ def test_repeated_words_are_mentioned(plain: Path, tmp_path: Path) -> None:
     done = run(
         "name", plain, "--encoder", ENCODER, "--vocabulary", tmp_path / "twice.txt", "--layer", "colours"
     )
-    assert "has 1 words again, which count once" in done.stderr
+    assert "twice.txt has again count once (1 line)" in done.stderr
     assert "named in 2 words" in done.stdout
 
 
