@@ -293,7 +293,9 @@ def test_files_are_verified_and_damage_is_mended(out: Path, vocabulary: Path) ->
     (out / "names.parquet").write_bytes(before["names.parquet"][:300] + b"x" + before["names.parquet"][301:])
     said = refused(run("name", out, "--encoder", ENCODER, "--vocabulary", vocabulary), 1)
     assert f"`maxact repair {out}` writes names from labels again" in said
-    assert run("repair", out).exit_code == 0
+    repaired = run("repair", out)
+    assert repaired.exit_code == 0
+    assert "names in words cannot be rebuilt from the parts; give `maxact name --encoder`" in repaired.stderr
     assert first_names(out, "words") == {}
     name_in_words(out, ENCODER, vocabulary=vocabulary)
     assert contents(out) == before
