@@ -26,7 +26,13 @@ from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
-from pipeline.store.layout import EMBEDDINGS_TABLE, NAMES_TABLE, SEMANTICS_TABLE, THUMBNAILS_TABLE
+from pipeline.store.layout import (
+    DISSECTION_TABLE,
+    EMBEDDINGS_TABLE,
+    NAMES_TABLE,
+    SEMANTICS_TABLE,
+    THUMBNAILS_TABLE,
+)
 from pipeline.store.peak_files import PEAKS_FILE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
@@ -169,13 +175,13 @@ class _Files:
             self.checks.append(commit.find_damage)
 
     def add_names(self) -> None:
-        """The tables of names, of embeddings, and of what these say of units."""
+        """The tables of names, of embeddings and what these say of units, and of what masks say."""
         path = self.out / NAMES_TABLE
         if path.is_file() or self.run.get("status") == "complete":
             self.checks.append(partial(_examine, path, lambda path: _names_problem(path.parent)))
         if path.is_file():
             self.known.add(path)
-        for name in (EMBEDDINGS_TABLE, SEMANTICS_TABLE):
+        for name in (EMBEDDINGS_TABLE, SEMANTICS_TABLE, DISSECTION_TABLE):
             if (self.out / name).is_file():
                 self._add(self.out / name, _sealed_damage)
 

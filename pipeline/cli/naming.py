@@ -64,6 +64,15 @@ def name(
             show_default="WordNet's nouns, if the labels are classes of ImageNet",
         ),
     ] = None,
+    concepts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Concepts of images instead of labels: CSV or Parquet of key and concept, or key and "
+            "columns of true and false; needs an index made with --keep peaks.",
+            show_default=False,
+        ),
+    ] = None,
     encoder: Encoder = None,
     vocabulary: Annotated[
         str | None,
@@ -94,6 +103,7 @@ def name(
     Examples:
       maxact name out/demo
       maxact name out/demo --hierarchy kinds.csv
+      maxact name out/demo --concepts attributes.parquet
       maxact name out/demo --encoder open_clip:ViT-B-32/laion2b_s34b_b79k --vocabulary words.txt
     """
     from pipeline.progress import ConsoleReporter
@@ -103,9 +113,13 @@ def name(
         _refuse_without_encoder(given, of, batch_size, device)
         from pipeline.runs.names import name_index
 
-        by_labels = name_index(out, hierarchy=hierarchy, trust=trust, reporter=ConsoleReporter())
+        by_labels = name_index(
+            out, hierarchy=hierarchy, concepts=concepts, trust=trust, reporter=ConsoleReporter()
+        )
         print_line(f"{by_labels.out}: {by_labels}")
         return
+    if concepts is not None:
+        raise UsageError("--concepts is of images, and --encoder for words; give one of them")
     if hierarchy is not None:
         raise UsageError("--hierarchy is for names from labels, and --encoder for words; give one of them")
     from pipeline.runs.words import name_in_words

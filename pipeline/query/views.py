@@ -17,8 +17,23 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.layout import holds_embeddings, holds_names, holds_semantics, holds_thumbnails
-from pipeline.store.schemas import DEFAULTS, EMBEDDINGS, NAMES, RENDERS, SCHEMAS, SEMANTICS, THUMBNAILS
+from pipeline.store.layout import (
+    holds_dissection,
+    holds_embeddings,
+    holds_names,
+    holds_semantics,
+    holds_thumbnails,
+)
+from pipeline.store.schemas import (
+    DEFAULTS,
+    DISSECTION,
+    EMBEDDINGS,
+    NAMES,
+    RENDERS,
+    SCHEMAS,
+    SEMANTICS,
+    THUMBNAILS,
+)
 
 __all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
 
@@ -37,6 +52,7 @@ _MARKED: Mapping[str, tuple[pa.Schema, Callable[[Path, str], bool]]] = {
     "thumbnails": (THUMBNAILS, holds_thumbnails),
     "embeddings": (EMBEDDINGS, holds_embeddings),
     "semantics": (SEMANTICS, holds_semantics),
+    "dissection": (DISSECTION, holds_dissection),
 }
 """Tables that carry the fingerprint of their index; those of another are not shown."""
 
@@ -143,6 +159,8 @@ def _table_body(
             remedy = "move it elsewhere and render again; the index is not changed"
         elif columns in (NAMES, EMBEDDINGS, SEMANTICS):
             remedy = "write it again with `maxact name`"
+        elif columns is DISSECTION:
+            remedy = "write it again with `maxact dissect`"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
     present = {column[0] for column in found}
     # Renderings of older versions do not say from which index they were made.

@@ -1,7 +1,8 @@
-"""The rows of names.parquet: those from labels and those in words are written by different commands.
+"""The rows of names.parquet: those of different sources are written by different commands.
 
-Each command replaces its own and keeps the others'. A unit's names from labels come first, as they are
-exact over all images; words follow, which are judged on the images that the index lists.
+Each command replaces its own and keeps the others'. A unit's names from labels come first, then those from
+concepts of images and from masks, as they are exact over all images; words follow, which are judged on the
+images that the index lists.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from pipeline.store.schemas import NAMES
 from pipeline.store.tables import read_sealed_table, write_table
 
 __all__ = [
+    "CONCEPT_SOURCES",
     "ENCODER",
     "LABEL_SOURCES",
+    "MASK_SOURCES",
     "WORD_SOURCES",
     "kept_names",
     "names_encoder",
+    "other_sources",
     "word_rows",
     "write_name_rows",
 ]
@@ -34,11 +38,25 @@ __all__ = [
 LABEL_SOURCES = ("label", "wordnet", "hierarchy")
 """Names from labels, and what is above them."""
 
+CONCEPT_SOURCES = ("concepts",)
+"""Names from a user's concepts of single images."""
+
+MASK_SOURCES = ("masks",)
+"""Names from segmentation masks."""
+
 WORD_SOURCES = ("words", "linear")
 """Names by an encoder: ranked words, and the terms of a sum of their scores."""
 
 ENCODER = "maxact.encoder"
 """Key of the encoder's fingerprint in the footer of a table that was made with one."""
+
+
+_SOURCES = (*LABEL_SOURCES, *CONCEPT_SOURCES, *MASK_SOURCES, *WORD_SOURCES)
+
+
+def other_sources(replaced: Sequence[str]) -> tuple[str, ...]:
+    """All sources but those that a command replaces."""
+    return tuple(source for source in _SOURCES if source not in replaced)
 
 
 def kept_names(out: Path, index_fingerprint: str, sources: Sequence[str]) -> pa.Table:
@@ -115,7 +133,7 @@ def write_name_rows(
     """
     table = pa.concat_tables([table.cast(NAMES) for table in tables] or [NAMES.empty_table()])
     ordinal = {layer.name: layer.ordinal for layer in layers}
-    place = {source: number for number, source in enumerate((*LABEL_SOURCES, *WORD_SOURCES))}
+    place = {source: number for number, source in enumerate(_SOURCES)}
     # The labels of one unit, of whichever source, are one ranking.
     place |= dict.fromkeys(LABEL_SOURCES, 0)
     of_layer = _codes(table["layer"], ordinal)
@@ -130,7 +148,7 @@ def write_name_rows(
     ranks = pa.array((np.arange(len(keys)) - first + 1).astype(np.int32))
     table = table.set_column(table.schema.get_field_index("rank"), NAMES.field("rank"), ranks)
     footer = {"maxact.fingerprint": index_fingerprint}
-    if (of_source > 0).any():
+    if (of_source >= place[WORD_SOURCES[0]]).any():
         footer[ENCODER] = encoder
     write_table(out / NAMES_TABLE, NAMES, [_plain(table).cast(NAMES)], metadata=footer, sealed=True)
 

@@ -16,11 +16,13 @@ from pipeline.errors import SourceError, StoreError, WrongFolder
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
+    DISSECTION_TABLE,
     EMBEDDINGS_TABLE,
     NAMES_TABLE,
     SEMANTICS_TABLE,
     THUMBNAILS_TABLE,
     foreign_files,
+    holds_dissection,
     holds_embeddings,
     holds_names,
     holds_semantics,
@@ -156,7 +158,7 @@ def remove_stale_thumbnails(out: Path, fingerprint: str) -> None:
 
 
 def remove_stale_names(out: Path, fingerprint: str) -> int:
-    """Remove names, embeddings and what they say of units, of another index than that with a fingerprint.
+    """Remove names, embeddings and what they or masks say of units, of another index than that.
 
     Returns:
         The number of files removed.
@@ -164,7 +166,12 @@ def remove_stale_names(out: Path, fingerprint: str) -> int:
     Raises:
         StoreError: when a file cannot be removed.
     """
-    held = {NAMES_TABLE: holds_names, EMBEDDINGS_TABLE: holds_embeddings, SEMANTICS_TABLE: holds_semantics}
+    held = {
+        NAMES_TABLE: holds_names,
+        EMBEDDINGS_TABLE: holds_embeddings,
+        SEMANTICS_TABLE: holds_semantics,
+        DISSECTION_TABLE: holds_dissection,
+    }
     own = {path.name for path in own_tables(out)}
     stale = [name for name, holds in held.items() if name in own and not holds(out, fingerprint)]
     for name in stale:

@@ -31,10 +31,10 @@ from pipeline.runs.embedding_table import (
 from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.name_rows import (
     ENCODER,
-    LABEL_SOURCES,
     WORD_SOURCES,
     kept_names,
     names_encoder,
+    other_sources,
     word_rows,
     write_name_rows,
 )
@@ -228,9 +228,9 @@ def _write(
 
 
 def _kept(task: _Task) -> list[pa.Table]:
-    """The rows of names.parquet that stay: those from labels, and this encoder's words in other layers."""
+    """The rows of names.parquet that stay: of other sources, and this encoder's words in other layers."""
     out = task.index.out
-    kept = [kept_names(out, task.fingerprint, LABEL_SOURCES)]
+    kept = [kept_names(out, task.fingerprint, other_sources(WORD_SOURCES))]
     if names_encoder(out) == task.encoder.fingerprint:
         words = kept_names(out, task.fingerprint, WORD_SOURCES)
         named = {layer.name for layer in task.layers}

@@ -18,6 +18,7 @@ from pipeline.store.run_file import RUN_FILE
 from pipeline.store.schemas import SCHEMAS
 
 __all__ = [
+    "DISSECTION_TABLE",
     "EMBEDDINGS_TABLE",
     "INDEX_TABLES",
     "MADE_TABLES",
@@ -27,6 +28,7 @@ __all__ = [
     "THUMBNAILS_TABLE",
     "footer_of",
     "foreign_files",
+    "holds_dissection",
     "holds_embeddings",
     "holds_names",
     "holds_semantics",
@@ -54,7 +56,18 @@ EMBEDDINGS_TABLE = "embeddings.parquet"
 SEMANTICS_TABLE = "semantics.parquet"
 """Name of the table of what the embeddings say of each unit."""
 
-_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE, RENDERS_TABLE)
+DISSECTION_TABLE = "dissection.parquet"
+"""Name of the table of how well masks cover units, which `maxact dissect` writes."""
+
+_ALL_TABLES = (
+    *INDEX_TABLES,
+    THUMBNAILS_TABLE,
+    NAMES_TABLE,
+    EMBEDDINGS_TABLE,
+    SEMANTICS_TABLE,
+    DISSECTION_TABLE,
+    RENDERS_TABLE,
+)
 
 MADE_TABLES = (RENDERS_TABLE, EMBEDDINGS_TABLE)
 """Tables that are made from an index, take long, and outlive it where the same index is made anew."""
@@ -103,6 +116,11 @@ def holds_embeddings(out: Path, fingerprint: str) -> bool:
 def holds_semantics(out: Path, fingerprint: str) -> bool:
     """Whether OUT has what embeddings say of the units of the index with a fingerprint."""
     return _is_of(out / SEMANTICS_TABLE, fingerprint)
+
+
+def holds_dissection(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has what masks say of the units of the index with a fingerprint."""
+    return _is_of(out / DISSECTION_TABLE, fingerprint)
 
 
 def _is_of(path: Path, fingerprint: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError, WrongFolder
 from pipeline.store.layout import (
+    DISSECTION_TABLE,
     EMBEDDINGS_TABLE,
     INDEX_TABLES,
     NAMES_TABLE,
@@ -93,7 +94,7 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _leftovers(out: Path) -> Iterator[Path]:
-    named = {NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE}
+    named = {NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE, DISSECTION_TABLE}
     tables = {*INDEX_TABLES, *named, RENDERS_TABLE, THUMBNAILS_TABLE, RUN_FILE}
     yield from (path for path in out.glob(".*.tmp") if _final_name(path) in tables)
     for folder, (below, endings) in _WRITTEN.items():

@@ -13,7 +13,6 @@ tile. The larger the tiles, the fewer runs of a unit, and the more must be read 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +36,9 @@ __all__ = [
     "PeakSpill",
     "peak_bytes",
 ]
+
+_PREFIX, _ALIGNMENT, _DIGITS = 10, 64, 21
+"""Of NumPy files: bytes before the header's text, of which the whole is a multiple, and room for a number."""
 
 KEPT_PEAKS = "kept peaks"
 """Field of a run's fingerprint with the number format; runs that keep no peaks do not have it."""
@@ -115,8 +117,7 @@ class PeakSpill:
         Raises:
             OSError: when it cannot be written.
         """
-        tiles = -(-self.images // TILE_IMAGES)
-        rows = -(-self.images // max(tiles, 1))
+        tiles, rows = _shape(self.images)
         digest = hashlib.sha256()
         with open(path, "wb") as file:
             for data in self._content(tiles, rows):
@@ -127,11 +128,7 @@ class PeakSpill:
         return digest.hexdigest()
 
     def _content(self, tiles: int, rows: int) -> Iterator[bytes | memoryview]:
-        header = io.BytesIO()
-        shape = (tiles, self.units, rows)
-        descr = np.lib.format.dtype_to_descr(self.kind)
-        np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
-        yield header.getvalue()
+        yield _header(self.kind, (tiles, self.units, rows))
         tile = np.zeros((self.units, rows), self.kind)
         line = self.units * self.kind.itemsize
         for first in range(0, self.images, max(rows, 1)):
@@ -178,29 +175,22 @@ class PeakFile:
             DamagedFile: when the file is missing, or of other images or units.
             UnreadableFile: when it cannot be read, which may pass.
         """
+        tiles, rows = _shape(images)
+        kind = PEAK_TYPES[kept]
+        header = _header(kind, (tiles, units, rows))
+        expected = len(header) + tiles * units * rows * kind.itemsize
         try:
             with open(path, "rb") as file:
-                version = np.lib.format.read_magic(file)
-                if version != (1, 0):
-                    raise ValueError(f"NumPy format {version}")
-                shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-                start, size = file.tell(), os.fstat(file.fileno()).st_size
+                found, size = file.read(len(header)), os.fstat(file.fileno()).st_size
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DamagedFile(f"{path} is missing; {_AGAIN}") from error
         except OSError as error:
             raise _unreadable(path, error) from error
-        except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-            raise DamagedFile(f"{path} is no file of peaks ({error}); {_AGAIN}") from error
-        tiles = -(-images // TILE_IMAGES)
-        rows = -(-images // max(tiles, 1))
-        if (shape, fortran, kind) != ((tiles, units, rows), False, PEAK_TYPES[kept]) or (
-            size != start + tiles * units * rows * kind.itemsize
-        ):
-            raise DamagedFile(
-                f"{path} has {size:,} bytes of the shape {shape} of {kind}, expected "
-                f"{(tiles, units, rows)} of {PEAK_TYPES[kept]}; {_AGAIN}"
-            )
-        return cls(path, images, units, kind, tiles, rows, start)
+        if found != header:
+            raise DamagedFile(f"{path} is no array of the shape {(tiles, units, rows)} of {kept}; {_AGAIN}")
+        if size != expected:
+            raise DamagedFile(f"{path} has {size:,} bytes, expected {expected:,}; {_AGAIN}")
+        return cls(path, images, units, kind, tiles, rows, len(header))
 
     def prefetch(self, units: slice) -> None:
         """Let the system begin to read neighbouring units, of all tiles side by side.
@@ -272,6 +262,23 @@ class _Opened:
         os.close(self.descriptor)
         if isinstance(error, OSError):
             raise _unreadable(self.path, error) from error
+
+
+def _shape(images: int) -> tuple[int, int]:
+    """Tiles, and rows of each."""
+    tiles = -(-images // TILE_IMAGES)
+    return tiles, -(-images // max(tiles, 1))
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bytes:
+    """What a NumPy file (format 1.0) of an array starts with; it is compared, and not parsed.
+
+    As NumPy 2 writes it, with room for the first number to grow, whatever other versions do.
+    """
+    text = f"{{'descr': '{kind.str}', 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (_DIGITS - len(str(shape[0])))
+    size = -(-(_PREFIX + len(text) + 1) // _ALIGNMENT) * _ALIGNMENT - _PREFIX
+    return b"\x93NUMPY\x01\x00" + size.to_bytes(2, "little") + text.ljust(size - 1).encode() + b"\n"
 
 
 _AGAIN = "run the same `maxact index` again, which indexes only the shards of this part again"

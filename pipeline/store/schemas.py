@@ -9,6 +9,7 @@ import pyarrow as pa
 __all__ = [
     "CLASSES",
     "DEFAULTS",
+    "DISSECTION",
     "EMBEDDINGS",
     "ERRORS",
     "HISTOGRAMS",
@@ -243,6 +244,23 @@ SEMANTICS = _schema(
     embedding=pa.list_(pa.float32()),
 )
 """What the embeddings of its strongest images say of a unit, see `pipeline.naming.semantics`."""
+
+
+DISSECTION = _schema(
+    layer=_NAME,
+    unit=pa.int32(),
+    rank=pa.int32(),
+    concept=_NAME,
+    iou=pa.float64(),
+    iou_held_out=pa.float64(),
+    correlation=pa.float64(),
+    correlation_held_out=pa.float64(),
+    images=pa.int64(),
+    threshold=pa.float32(),
+    active=pa.float64(),
+)
+"""The concepts of masks that cover each unit's active places best; written by `maxact dissect`, see
+`pipeline.dissection`."""
 
 
 RENDERS = pa.schema(

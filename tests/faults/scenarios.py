@@ -86,6 +86,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "check out",
     "repair": "repair out",
     "name": "name out",
+    "dissect": "dissect out --masks masks --device cpu",
     "words": "name out --encoder encoder.py:make --vocabulary words.txt --layer first --batch-size 8",
     "top": "top out second 1",
 }
@@ -131,6 +132,7 @@ class Lab:
         data = self.here / "data"
         data.mkdir(parents=True)
         _write_dataset(data)
+        _write_masks(self.here / "masks")
         (self.here / "net.py").write_text(NETWORK)
         (self.here / "encoder.py").write_text(ENCODER)
         (self.here / "words.txt").write_text("bright\ndark\ngrey\nof one colour\n")
@@ -192,6 +194,15 @@ def _write_dataset(folder: Path) -> None:
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
                 number += 1
+
+
+def _write_masks(folder: Path) -> None:
+    """A mask of two concepts for every image."""
+    folder.mkdir()
+    (folder / "names.csv").write_text("1,left\n2,right\n")
+    values = np.repeat(np.array([[1, 2]], np.uint8), 20, axis=0).repeat(10, axis=1)
+    for number in range(sum(SHARDS)):
+        Image.fromarray(values).save(folder / f"{number:03}.png")
 
 
 def _make_partial(out: Path) -> None:

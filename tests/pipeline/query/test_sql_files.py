@@ -66,7 +66,7 @@ def test_a_query_runs_and_gives_the_columns_of_its_header(name: str, index: Inde
         values = {"other": str(index.out), "layer": "head", "other_layer": "head"}
     result = index.query(name, **values)
     assert result.columns == tuple(column.name for column in load_query(name).columns)
-    if name != "synthetic_vs_real":
+    if name not in ("synthetic_vs_real", "unit_dissection"):
         assert result.rows
     again = index.query(name, **values)
     assert again == result

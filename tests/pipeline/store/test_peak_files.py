@@ -62,6 +62,16 @@ def test_both_directions_give_what_was_written(
     assert list(folder.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("kept", ["float16", "float32"])
+@pytest.mark.parametrize("images", [0, 1, 1024, 1025, 99_999])
+def test_the_header_is_numpys(tmp_path: Path, images: int, kept: PeakFormat) -> None:
+    with PeakSpill(tmp_path, 1, kept) as spill:
+        spill.add(np.zeros((images, 1), PEAK_TYPES[kept]))
+        spill.write(tmp_path / "peaks.npy")
+    np.save(tmp_path / "numpy.npy", np.load(tmp_path / "peaks.npy", allow_pickle=False))
+    assert (tmp_path / "peaks.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
 def test_the_file_is_as_large_as_is_announced(tmp_path: Path) -> None:
     peaks = np.zeros((3000, 7), np.float16)
     size = write(tmp_path, peaks, "float16", 1024).stat().st_size
