@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from PIL.PdfParser import PdfParser
 
 from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
 from pipeline.query.index import open_index
+from pipeline.store.schemas import NAMES
+from pipeline.store.tables import write_table
 from tests.fixtures import golden_sheets
 from tests.fixtures.renders import rendered
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, merge_renders
 from viz.sheets.cells import gather_cells
@@ -36,6 +39,15 @@ from viz.sheets.typography import (
 )
 
 pytestmark = pytest.mark.slow
+
+SOURCES = {
+    0: ({"label": ["disc", "square"], "words": ["blue", "red"], "linear": ["green"]}, "disc + square, blue"),
+    1: ({"label": ["disc", "square"], "words": ["disc"]}, "disc + square"),
+    2: ({"masks": ["sky", "sea"], "words": ["sky"]}, "sky"),
+    3: ({"concepts": ["wet", "dark"], "masks": ["sea"], "words": ["red"]}, "wet + dark, sea, red"),
+    4: ({"words": ["red", "blue"]}, "red"),
+}
+"""Names of units by their sources, and what a sheet shows of them."""
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +294,21 @@ def test_characters_that_cannot_be_drawn_become_squares(text: str, drawn: str) -
     face = font("Regular", 20)
     assert drawable(text, face) == drawn.replace("?", REPLACEMENT)
     assert fit_text(text, face, 1000) == drawn.replace("?", REPLACEMENT)
+
+
+def test_a_cell_has_the_names_of_every_source(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    rows = [
+        {"layer": "stem", "unit": unit, "rank": rank, "concept": concept, "source": source, "held_out": 0.5}
+        for unit, (sources, _) in SOURCES.items()
+        for rank, (source, concept) in enumerate(
+            ((source, concept) for source, concepts in sources.items() for concept in concepts), start=1
+        )
+    ]
+    footer = {"maxact.fingerprint": FINGERPRINT}
+    write_table(
+        out / "names.parquet", NAMES, [pa.Table.from_pylist(rows, NAMES)], metadata=footer, sealed=True
+    )
+    with open_index(out) as index:
+        cells = gather_cells(index, index.layer("stem"), list(SOURCES), {})
+    assert [cell.subtitle for cell in cells] == [shown for _, shown in SOURCES.values()]
