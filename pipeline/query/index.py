@@ -476,7 +476,10 @@ class Index(PeakMethods):
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
         if not self.keeps_peaks:
-            create_no_peaks(self._connection, self.out)
+            try:
+                create_no_peaks(self._connection, self.out)
+            except duckdb.Error as error:
+                raise StoreError(f"{self.out}: its tables cannot be opened: {one_line(error)}") from error
             return
         create_peaks(self._connection, lambda: self.peaks)
         weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over

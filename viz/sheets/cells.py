@@ -47,7 +47,7 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
 """
 
 _NAMES = """
-SELECT unit, concept, source = 'words' AS is_word FROM names
+SELECT unit, concept, source FROM names
 WHERE layer = $layer AND unit IN (SELECT unnest($units)) AND source <> 'linear' ORDER BY unit, rank
 """
 
@@ -183,20 +183,22 @@ def _cell_titles(
 
 
 def _unit_names(index: Index, layer: Layer, units: Sequence[int]) -> dict[int, str]:
-    """Names of units as one line: those from labels, whose sum explains the peaks, and the best word."""
-    labels: dict[int, list[str]] = defaultdict(list)
-    words: dict[int, str] = {}
+    """Names of units as one line: sums of labels or of concepts, then the best by masks and in words."""
+    found: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(index, _NAMES, layer, units):
-        if row["is_word"]:
-            words.setdefault(row["unit"], row["concept"])
-        else:
-            labels[row["unit"]].append(readable_label(row["concept"]))
-    names = {}
-    for unit in {*labels, *words}:
-        known, word = labels.get(unit, []), words.get(unit)
-        more = [] if word is None or word in known else [word]
-        names[unit] = ", ".join(filter(None, (" + ".join(known), *more)))
-    return names
+        single = row["source"] if row["source"] in ("masks", "words") else ""
+        group = single or ("concepts" if row["source"] == "concepts" else "labels")
+        names = found[row["unit"]][group]
+        if not (single and names):
+            names.append(readable_label(row["concept"]))
+    shown = {}  # a name that two sources give is shown once
+    for unit, groups in found.items():
+        joined = [" + ".join(names) for names in groups.values()]
+        known = {name for group in ("labels", "concepts") for name in groups.get(group, ())}
+        shown[unit] = ", ".join(
+            each for each in dict.fromkeys(joined) if each not in known or each == joined[0]
+        )
+    return shown
 
 
 def _format_activity(statistics: Mapping[str, Any] | None) -> str:

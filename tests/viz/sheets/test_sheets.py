@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from PIL.PdfParser import PdfParser
@@ -19,9 +20,11 @@ from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, U
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import open_index
+from pipeline.store.schemas import NAMES
+from pipeline.store.tables import write_table
 from tests.fixtures import golden_sheets
 from tests.fixtures.renders import rendered
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, load_renders, merge_renders
@@ -42,6 +45,15 @@ from viz.sheets.typography import (
 )
 
 pytestmark = pytest.mark.slow
+
+SOURCES = {
+    0: ({"label": ["disc", "square"], "words": ["blue", "red"], "linear": ["green"]}, "disc + square, blue"),
+    1: ({"label": ["disc", "square"], "words": ["disc"]}, "disc + square"),
+    2: ({"masks": ["sky", "sea"], "words": ["sky"]}, "sky"),
+    3: ({"concepts": ["wet", "dark"], "masks": ["sea"], "words": ["red"]}, "wet + dark, sea, red"),
+    4: ({"words": ["red", "blue"]}, "red"),
+}
+"""Names of units by their sources, and what a sheet shows of them."""
 
 
 @pytest.fixture(scope="module")
@@ -384,3 +396,21 @@ def test_a_grey_network_is_shown_what_it_saw() -> None:
     )
     assert colour.size == (160, 120)
     assert same.fit == "crop"
+
+
+def test_a_cell_has_the_names_of_every_source(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    rows = [
+        {"layer": "stem", "unit": unit, "rank": rank, "concept": concept, "source": source, "held_out": 0.5}
+        for unit, (sources, _) in SOURCES.items()
+        for rank, (source, concept) in enumerate(
+            ((source, concept) for source, concepts in sources.items() for concept in concepts), start=1
+        )
+    ]
+    footer = {"maxact.fingerprint": FINGERPRINT}
+    write_table(
+        out / "names.parquet", NAMES, [pa.Table.from_pylist(rows, NAMES)], metadata=footer, sealed=True
+    )
+    with open_index(out) as index:
+        cells = gather_cells(index, index.layer("stem"), list(SOURCES), {})
+    assert [cell.subtitle for cell in cells] == [shown for _, shown in SOURCES.values()]
