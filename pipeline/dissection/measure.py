@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.choices import Device
 from pipeline.devices import find_device
-from pipeline.dissection.masks import Marked, MaskFolder
+from pipeline.dissection.masks import Marked, MaskedImage, Masks
 from pipeline.dissection.places import interpolation, place_grid
 from pipeline.dissection.sums import MaskSums, Thresholds, thresholds
 from pipeline.images.decode import decode
@@ -27,32 +27,13 @@ from pipeline.state.statistics import BUCKETS, add_to_histogram
 from pipeline.stream.placed import PlacedNetwork, place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
 
-__all__ = ["DissectedLayer", "MaskedImage", "measure_layers"]
+__all__ = ["DissectedLayer", "measure_layers"]
 
 BATCH = 16
 """Images of a forward pass."""
 
 _UNITS_AT_ONCE = 256
 """Units whose maps are enlarged at once: 13 MB at 112 x 112 places."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedImage:
-    """An image of an index that has a mask.
-
-    Args:
-        image_id: its number.
-        key: its name.
-        width, height: of the upright original.
-        origin, digest: which decide its half.
-    """
-
-    image_id: int
-    key: str
-    width: int
-    height: int
-    origin: str | None
-    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +55,7 @@ def measure_layers(
     index: Index,
     network: Network,
     layers: Sequence[Layer],
-    masks: MaskFolder,
+    masks: Masks,
     images: Sequence[MaskedImage],
     *,
     quantile: float,
@@ -154,7 +135,7 @@ class _Comparer:
         index: Index,
         network: Network,
         layers: Sequence[Layer],
-        masks: MaskFolder,
+        masks: Masks,
         images: Sequence[MaskedImage],
         levels: Sequence[Thresholds],
     ) -> None:
@@ -174,7 +155,7 @@ class _Comparer:
         for number in image_ids:
             image = self.images[number]
             pixels = self.places.pixels(image.width, image.height)
-            marked = self.masks.sample(image.key, (image.width, image.height), *pixels)
+            marked = self.masks.sample(image, *pixels)
             half = half_by(image.origin, image.digest)
             self.batch.append((half, marked))
             for sums in self.sums:
