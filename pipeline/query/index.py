@@ -345,7 +345,10 @@ class Index(PeakMethods):
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
     ) -> dict[int, list[TopImage]]:
-        """As `top`, for several units of a layer in one query."""
+        """The first entries of the lists of several units of a layer, in one query.
+
+        Unlike `top`, never more than the lists hold, so that all have positions.
+        """
         chosen = self.units(layer, units)
         refuse_top(n, side)
         bound: dict[str, object] = {"layer": layer, "side": side, "n": n}

@@ -112,6 +112,8 @@ def dissect_index(
     reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
     if not isinstance(quantile, float | int) or not 0 < quantile < 1:
         raise UsageError(f"--quantile must be between 0 and 1, got {quantile!r}")
+    if str(masks) == "":
+        raise UsageError("--masks is empty; give a folder of PNG files, or a column of the dataset")
     named = None if mask_names is None else Path(mask_names)
     folder = open_masks(Path(masks), named) if _is_folder(masks) else None
     read_finished_run(out)  # before the folder is created or locked

@@ -103,7 +103,7 @@ def _draw_layer(
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
-            top = choose_images(index.top(layer.name, unit, n=8 * images), images)
+            top = choose_images(index.tops(layer.name, [unit], n=8 * images)[unit], images)
             named = f"{layer.name}  {index.unit_name(layer.name, unit)}"
             page = _draw_page(_columns(shown, network, layer, unit, top, methods), named, methods)
             files.append(folder / f"{unit:05}.png")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.config import RunConfig
@@ -40,6 +41,8 @@ RIGHT: dict[str, str] = {
     "text": "SELECT 1",
     "sources": "{index}",
     "photographs": "{photo}",
+    "terms": "late:0=1",
+    "masks": "{masks}",
 }
 """A right value of a required parameter, by its name."""
 
@@ -47,7 +50,18 @@ NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
 ALSO: dict[Command, Words] = {
-    ("index",): ["--network", NETWORK, "--layers", "late", "--compile", "off", "--top", "4"],
+    ("index",): [
+        "--network",
+        NETWORK,
+        "--layers",
+        "late",
+        "--compile",
+        "off",
+        "--top",
+        "4",
+        "--keep",
+        "peaks",
+    ],
     ("render",): ["--layer", "late", "--units", "0", "--recipe", "fourier", "--set", "steps=2"],
     ("project",): ["--layer", "late", "--units", "0"],
     ("sheets",): ["--layer", "late", "--units", "0"],
@@ -63,6 +77,8 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
+    ("top", "--where"): ("-1", "1.5"),
+    ("sum", "--where"): ("-1", "1.5"),
 }
 """Values among those that are tried which are right for a parameter."""
 
@@ -177,7 +193,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.names = {name: str(root / name) for name in ("index", "missing", "new", "folder")}
+        self.names = {name: str(root / name) for name in ("index", "missing", "new", "folder", "masks")}
         self.names |= {"file": str(root / "text.txt"), "photo": str(root / "photo.png")}
         (root / "folder").mkdir()
         (root / "text.txt").write_text("text")
@@ -192,8 +208,13 @@ class Place:
                 layers=("late",),
                 top=4,
                 compile="off",
+                keep="peaks",
             )
         )
+        (root / "masks").mkdir()
+        (root / "masks" / "names.csv").write_text("1,thing\n")
+        for number in range(9):
+            Image.new("L", (20, 20), 1).save(root / "masks" / f"{number:05}.png")
 
     def listing(self) -> dict[str, str]:
         return {

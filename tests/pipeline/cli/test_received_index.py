@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from pipeline.check.audit import check_index
 from pipeline.errors import UntrustedIndex
@@ -44,17 +46,30 @@ WORDS = {
     "atlas": ("--layer", LAYER, "--units", "1"),
     "explain": ("00001", "--layer", LAYER),
     "directions": ("--layer", LAYER, "-n", "2", "--output", "{out}.safetensors"),
+    "nearest": (LAYER, "1"),
+    "sum": (f"{LAYER}:1=1",),
+    "dissect": ("--layer", LAYER, "--masks", "{out}-masks"),
     "check": (),
     "repair": (),
     "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train", "explain", "directions")
+NETWORK = ("check", "render", "project", "prior train", "explain", "directions", "dissect")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions", "dissect")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
+
+
+def write_tiny_masks(folder: Path) -> None:
+    """Of every image of `write_tars`, with one concept."""
+    folder.mkdir(exist_ok=True)
+    (folder / "names.csv").write_text("1,right\n")
+    for number in range(17):
+        Image.fromarray(np.tile(np.array([0, 1], np.uint8).repeat(10), (20, 1))).save(
+            folder / f"{number:05}.png"
+        )
 
 
 def opening_commands() -> Iterator[str]:
@@ -72,6 +87,8 @@ def opening_commands() -> Iterator[str]:
 
 def call(name: str, out: Path, *more: object) -> Any:
     assert name in WORDS, f"{name} opens an index: say in WORDS how it is called"
+    if name == "dissect":
+        write_tiny_masks(Path(f"{out}-masks"))
     return run(*name.split(), out, *(word.format(out=out) for word in WORDS[name]), *more)
 
 
@@ -79,7 +96,20 @@ def call(name: str, out: Path, *more: object) -> Any:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     tars = write_tars(folder / "data", [9, 8])
-    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words = (
+        "--network",
+        TINY,
+        "--layers",
+        LAYER,
+        "--layers",
+        "head",
+        "--top",
+        "4",
+        "--compile",
+        "off",
+        "--keep",
+        "peaks",
+    )
     assert run("index", *tars, "-o", folder / "out", "--workers", "1", *words).exit_code == 0
     return folder
 
@@ -263,6 +293,7 @@ def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: 
 def test_the_same_index_command_signs_what_it_finds_complete(received: Path, made: Path) -> None:
     edit(received, network="evil:factory")
     words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words += ("--keep", "peaks")
     tars = sorted((made / "data").glob("*.tar"))
     result = run("index", *tars, "-o", received, "--workers", "1", *words)
     assert result.exit_code == 0, result.output
