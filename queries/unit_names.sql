@@ -10,7 +10,7 @@
 --   held_out                  correlation over images that were not used to choose the name
 --   correlation               correlation over the images of both halves
 --   combined                  held-out correlation of the weighted sum up to this rank
---   weight                    by how much the peak rises with the concept or the word's score
+--   weight                    by how much the peak rises with the concept or the word's cosine
 --   images                    images of the concept; of words, those it is judged on
 SELECT rank, concept, source, held_out, correlation, combined, weight, images
 FROM names

@@ -33,7 +33,7 @@ ORDER = {
         ("images", "store", "config", "devices"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
         ("errors", "progress_bar", "progress_notebook"),
-        ("visible",),
+        ("file_names", "visible"),
     ),
     "viz": (
         ("public",),
@@ -46,7 +46,7 @@ ORDER = {
         ("ascent",),
         ("planning", "priors"),
         ("passes",),
-        ("canvas", "choices", "file_names", "objectives", "pixels", "seeds", "tensor_files"),
+        ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
     ),
 }
 """Folders, and modules that lie in the package itself, from top to bottom: each imports only from

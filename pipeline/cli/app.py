@@ -12,21 +12,19 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pipeline.choices import Side
 from pipeline.cli import directions as finding
 from pipeline.cli import dissecting, indexing, naming, peaks
+from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
     LOOK,
-    MAX_COUNT,
     AsCsv,
     AsJson,
     At,
@@ -35,13 +33,10 @@ from pipeline.cli.options import (
     Input,
     Kind,
     LayerGlobs,
-    Low,
     Out,
     SafeCsv,
     TimeLimit,
     Trust,
-    Where,
-    WithoutLabel,
     all_directions,
     cache_folder,
 )
@@ -233,54 +228,7 @@ def layers(
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
-@app.command(rich_help_panel=ASK)
-def top(
-    out: Out,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Name of the layer.")],
-    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
-    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Images to show.")] = 16,
-    low: Low = False,
-    without_label: WithoutLabel = None,
-    where: Where = None,
-    timeout: TimeLimit = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    safe_csv: SafeCsv = False,
-) -> None:
-    """Show the images that activate a unit most, and the patch of each that the unit saw.
-
-    An index with --keep peaks shows as many as there are; the others, those on the unit's list.
-
-    \b
-    Examples:
-      maxact top out/demo blocks.4.2 17
-      maxact top out/demo blocks.4.2 17 --without-label checks
-      maxact top out/demo classifier tabby -n 5 --json
-    """
-    from pipeline.query.index import open_index
-    from pipeline.query.short_lists import explain_short_list
-
-    with open_index(out, timeout=timeout, trust=trust) as index:
-        chosen = index.unit(layer, unit).number
-        side: Side = "low" if low else "high"
-        result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
-        meant = where is not None or without_label is not None
-        if meant or (index.keeps_peaks and len(result.rows) < n):
-            images = index.top(layer, chosen, n=n, side=side, where=where, without_label=without_label)
-            result = replace(result, rows=[image.row for image in images])
-        why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows), chosen=meant)
-        named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-        known = index.query("unit_names", layer=layer, unit=chosen).dicts()
-        concepts = [row["concept"] for row in known if row["source"] != "linear"]
-    if named or concepts:
-        words = f", named {', '.join(dict.fromkeys(concepts))}" if concepts else ""
-        print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
-    if why and (result.rows or as_json or as_csv or safe_csv):
-        print_line(why, error=True)
-    _print(
-        result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv, empty=why or NO_ROWS
-    )
+listing.register(app)
 
 
 @app.command(rich_help_panel=ASK)

@@ -1,6 +1,6 @@
-"""A sparse sum of words' scores that explains a unit's peaks: weights above zero, few words.
+"""A sparse sum of words' cosines that explains a unit's peaks: weights above zero, few words.
 
-Forward selection as in `pipeline.naming.greedy`, which has the sums of whole datasets; here the scores
+Forward selection as in `pipeline.naming.greedy`, which has the sums of whole datasets; here the cosines
 of a unit's few images are at hand, and are made orthogonal to those of the words that were chosen
 (modified Gram-Schmidt; Golub and Van Loan, Matrix Computations, section 5.2).
 """
@@ -32,7 +32,7 @@ class Sum:
     Args:
         words: (term,) int64, in the order of their choice.
         weights: for each number of terms from 1, (term,) float64: by how much the peak rises with the
-            word's score.
+            word's cosine.
     """
 
     words: npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Name the units of a layer by words: soft-WPMI ranks them, a sparse sum of their scores explains peaks.
+"""Name the units of a layer by words: soft-WPMI ranks them, a sparse sum of their cosines explains peaks.
 
 A unit's sample is what an index keeps of it with an activation and a position: the images of its highest
 peaks, and those from each tenth of its range. Words are chosen on the sample's images of half 0, and
@@ -67,7 +67,7 @@ class WordName:
         unit: its number.
         source: how it was chosen.
         word: row of the vocabulary.
-        correlation: of the unit's peaks with the word's scores, over both halves of the sample.
+        correlation: of the unit's peaks with the word's cosines, over both halves of the sample.
         held_out: the same over half 1.
         combined: over half 1, with the weighted sum up to this word; None for ranked words.
         images: of the sample, both halves.
@@ -141,7 +141,7 @@ def name_layer(
         sample: of the layer's units.
         embeddings: (patch, dimension) of length 1.
         words: (word, dimension) of length 1.
-        advance: called for each unit whose words have been scored.
+        advance: called for each unit when its words have been compared.
     """
     units = [_Unit.of(sample, number) for number in range(sample.units)]
     likelihood = np.zeros((len(units), len(words)))

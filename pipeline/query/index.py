@@ -24,8 +24,9 @@ import duckdb
 from pipeline.choices import Side
 from pipeline.data.content import byte_digest
 from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Preprocess
 from pipeline.query.conditions import Condition
+from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.peak_matrix import keeps_peaks
@@ -35,6 +36,7 @@ from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
+from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
@@ -47,16 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
-_TOP = """
-SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
-       duplicate_of, box_left, box_top, box_right, box_bottom
-FROM patches
-WHERE layer = $layer AND unit IN ({units}) AND side = $side AND rank <= $n
-ORDER BY unit, rank
+_LAYERS = """
+SELECT layer, units, kind, start_y, start_x, stride_y, stride_x, rf_h, rf_w FROM layers ORDER BY ordinal
 """
-
-_FEW_UNITS = 32
-"""Units that are written into a query as numbers: only then are the rest of a table's row groups skipped."""
 
 _PLACES = """
 SELECT image_id, digest, shard, key, "offset", bytes FROM images
@@ -140,9 +135,10 @@ class Index(PeakMethods):
         try:
             if limits is None:
                 self._create_views(out, self.run, self.preprocess)
-            rows = self._fetch("SELECT layer, units, kind FROM layers ORDER BY ordinal", {}).rows
-            self._units: dict[str, int] = {name: units for name, units, _ in rows}
-            self._vectors = {name for name, _, kind in rows if kind == "vector"}
+            rows = {row.pop("layer"): row for row in self._fetch(_LAYERS, {}).dicts()}
+            self._units: dict[str, int] = {name: row["units"] for name, row in rows.items()}
+            self._vectors = {name for name, row in rows.items() if row["kind"] == "vector"}
+            self.geometry: Mapping[str, Mapping[str, int]] = rows
             create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
             self._create_peaks()
             if data:
@@ -162,6 +158,8 @@ class Index(PeakMethods):
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+        if "image_rows" in self.__dict__:
+            self.image_rows.close()
 
     @property
     def keeps_peaks(self) -> bool:
@@ -351,16 +349,12 @@ class Index(PeakMethods):
         """
         chosen = self.units(layer, units)
         refuse_top(n, side)
-        bound: dict[str, object] = {"layer": layer, "side": side, "n": n}
-        if len(chosen) <= _FEW_UNITS:
-            units_text = ", ".join(map(str, chosen)) or "NULL"
-        else:
-            units_text, bound["units"] = "SELECT unnest($units)", list(chosen)
-        found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
-        for row in self._fetch(_TOP.format(units=units_text), bound).dicts():
-            box = Box(*(row.pop(f"box_{edge}") for edge in ("left", "top", "right", "bottom")))
-            found[row["unit"]].append(TopImage(box=box, **row))
-        return found
+        return read_top_lists(self, layer, chosen, n, side)
+
+    @cached_property
+    def image_rows(self) -> ImageRows:
+        """Looks up rows of `images` by number."""
+        return ImageRows(self.out / "images.parquet")
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -278,5 +278,8 @@ def nearest(
 
 def _names(index: Index) -> dict[tuple[str, int], str]:
     """The names of units, where they have some."""
-    text = "SELECT layer, unit, string_agg(concept, ', ' ORDER BY rank) FROM names GROUP BY ALL"
+    text = (
+        "SELECT layer, unit, string_agg(concept, ', ' ORDER BY rank) FROM names "
+        "WHERE source <> 'linear' GROUP BY ALL"
+    )
     return {(layer, unit): names for layer, unit, names in index.sql(text).rows}

@@ -81,9 +81,9 @@ class Unit:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The concepts that explain its peaks, the most telling first; see `maxact name`."""
+        """The concepts from labels that explain its peaks, then its words, each once; see `maxact name`."""
         found = self.index.query("unit_names", layer=self.layer, unit=self.number)
-        return tuple(row["concept"] for row in found.dicts())
+        return tuple(dict.fromkeys(row["concept"] for row in found.dicts() if row["source"] != "linear"))
 
     @property
     def statistics(self) -> dict[str, Any]:

@@ -35,6 +35,9 @@ __all__ = ["write_index"]
 _LEVELS = (0.5, 0.9, 0.99, 0.999)
 _UNITS_PER_BATCH = 4096
 
+_SOUGHT_ROWS = 1_000_000
+"""Rows of `top` from which on its image_ids get Bloom filters: a smaller table is scanned in no time."""
+
 
 def write_index(
     out: Path,
@@ -90,7 +93,10 @@ def write_index(
         "histograms": (HISTOGRAMS, _histogram_tables(layers, merged)),
     }
     for name, (schema, batches) in tables.items():
-        digests[name] = store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
+        sought = "image_id" if name == "top" and 2 * merged.high.score.size >= _SOUGHT_ROWS else None
+        digests[name] = store.write_table(
+            out / f"{name}.parquet", schema, batches, metadata=footer, sought=sought
+        )
     errors = sum(shard.errors for shard in shards)
     return Totals(
         images=merged.moments.images,

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import RenderError, UsageError, did_you_mean
+from pipeline.file_names import file_name
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -23,7 +24,6 @@ from pipeline.store.files import atomic_path, make_folder
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from pipeline.visible import visible
-from viz.file_names import file_name
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells

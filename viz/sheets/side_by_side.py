@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.file_names import file_name
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
@@ -19,7 +20,6 @@ from pipeline.query.matching import Match, find_matches
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
-from viz.file_names import file_name
 from viz.render.field import rendered_field
 from viz.render.table import note_hidden
 from viz.sheets.cells import gather_cells

@@ -49,19 +49,10 @@ RIGHT: dict[str, str] = {
 NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
+QUICK = ["--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"]
+
 ALSO: dict[Command, Words] = {
-    ("index",): [
-        "--network",
-        NETWORK,
-        "--layers",
-        "late",
-        "--compile",
-        "off",
-        "--top",
-        "4",
-        "--keep",
-        "peaks",
-    ],
+    ("index",): ["--network", NETWORK, *QUICK],
     ("render",): ["--layer", "late", "--units", "0", "--recipe", "fourier", "--set", "steps=2"],
     ("project",): ["--layer", "late", "--units", "0"],
     ("sheets",): ["--layer", "late", "--units", "0"],
@@ -76,6 +67,7 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
+    ("top", "--save"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
     ("top", "--where"): ("-1", "1.5"),
     ("sum", "--where"): ("-1", "1.5"),

@@ -37,6 +37,8 @@ WORDS = {
     "find": ("a",),
     "name": (),
     "top": (LAYER, "1"),
+    "nearest": (LAYER, "1"),
+    "sum": (f"{LAYER}:1=0.5",),
     "query": ("layer_overview",),
     "sql": ("SELECT count(*) FROM patches",),
     "prior train": ("--layer", LAYER, "--size", "16", "--steps", "1", "--batch", "2"),
@@ -46,8 +48,6 @@ WORDS = {
     "atlas": ("--layer", LAYER, "--units", "1"),
     "explain": ("00001", "--layer", LAYER),
     "directions": ("--layer", LAYER, "-n", "2", "--output", "{out}.safetensors"),
-    "nearest": (LAYER, "1"),
-    "sum": (f"{LAYER}:1=1",),
     "dissect": ("--layer", LAYER, "--masks", "{out}-masks"),
     "check": (),
     "repair": (),
@@ -96,20 +96,8 @@ def call(name: str, out: Path, *more: object) -> Any:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     tars = write_tars(folder / "data", [9, 8])
-    words = (
-        "--network",
-        TINY,
-        "--layers",
-        LAYER,
-        "--layers",
-        "head",
-        "--top",
-        "4",
-        "--compile",
-        "off",
-        "--keep",
-        "peaks",
-    )
+    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words = (*words, "--keep", "peaks")
     assert run("index", *tars, "-o", folder / "out", "--workers", "1", *words).exit_code == 0
     return folder
 
@@ -293,7 +281,7 @@ def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: 
 def test_the_same_index_command_signs_what_it_finds_complete(received: Path, made: Path) -> None:
     edit(received, network="evil:factory")
     words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
-    words += ("--keep", "peaks")
+    words = (*words, "--keep", "peaks")
     tars = sorted((made / "data").glob("*.tar"))
     result = run("index", *tars, "-o", received, "--workers", "1", *words)
     assert result.exit_code == 0, result.output

@@ -17,15 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.choices import Side
 from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
+from pipeline.query.named_queries import load_query
 from pipeline.query.views import create_views
 from pipeline.store.schemas import IMAGES, LATER_TABLES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 from tests.fixtures.tables import rewrite
+
+_TOP_COLUMNS = [column.name for column in load_query("top_images").columns]
 
 TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
 
@@ -434,7 +438,7 @@ def test_many_units_at_once_are_as_one_by_one(index: Index) -> None:
     """The numbers of few units are written into the query, those of many are bound."""
     few = index.tops("blocks.1", range(12), n=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.query.index._FEW_UNITS", 2)
+        patch.setattr("pipeline.query.top_lists._FEW_UNITS", 2)
         assert index.tops("blocks.1", range(12), n=3) == few
     assert few == {unit: index.top("blocks.1", unit, n=3) for unit in range(12)}
 
@@ -554,3 +558,21 @@ def test_confusions_count_the_misclassified(index: Index) -> None:
     assert sum(row["images"] for row in index.query("confusions", label="disc").dicts()) == sum(
         row["label"] == "disc" for row in wrong
     )
+
+
+def test_lists_by_number_are_those_of_a_join(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few images are looked up by number, many joined; both are what the view `patches` has."""
+    text = "SELECT * FROM patches WHERE layer = $layer AND unit = $unit AND side = $side ORDER BY rank"
+    found = {}
+    for few in (0, 10_000):
+        monkeypatch.setattr("pipeline.query.top_lists._FEW_IMAGES", few)
+        for side in get_args(Side):
+            for name in (layer[0] for layer in LAYERS):
+                found[few, name, side] = index.tops(name, n=TOP, side=side)
+                for unit, images in found[few, name, side].items():
+                    rows = index.sql(text, layer=name, unit=unit, side=side).dicts()
+                    wanted = [tuple(row[each] for each in _TOP_COLUMNS) for row in rows]
+                    assert [image.row for image in images] == wanted
+    assert {key[1:]: value for key, value in found.items() if not key[0]} == {
+        key[1:]: value for key, value in found.items() if key[0]
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -21,6 +22,9 @@ from pipeline.runs import embed
 from pipeline.runs.names import name_index
 from pipeline.runs.run import run_index
 from pipeline.runs.words import name_in_words
+from pipeline.store.run_file import read_run
+from pipeline.store.schemas import SEMANTICS
+from pipeline.store.tables import write_table
 from tests.fixtures.dual_encoder import WORDS, ToyEncoder, make
 from tests.fixtures.tables import edit_run
 from tests.fixtures.textures import LAYERS, write_textures
@@ -360,3 +364,46 @@ def test_wrong_values_in_python(plain: Path) -> None:
         name_in_words(plain, ENCODER, of="crops")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="batch size must be from 1 to 65,536, got 0"):
         name_in_words(plain, ENCODER, batch_size=0)
+
+
+def test_the_dataset_of_somebody_elses_index_must_be_given(plain: Path, vocabulary: Path) -> None:
+    edit_run(plain, lambda content: content.update(signature="0" * 64))
+    before = contents(plain)
+    words = ("name", plain, "--encoder", ENCODER, "--vocabulary", vocabulary)
+    assert "give --data FOLDER" in refused(run(*words), 1)
+    assert contents(plain) == before
+    (data,) = read_run(plain)["dataset"]["data"]
+    assert run(*words, "--data", data).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["null", "ragged", "nan", "unsorted", "text"])
+def test_a_sealed_table_that_maxact_did_not_write_is_not_used(kind: str, out: Path, vocabulary: Path) -> None:
+    """Anybody can compute a digest: what it covers may be anything."""
+    path = out / "embeddings.parquet"
+    before = contents(out)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    if kind == "text":
+        rows = [{**row, "image_id": "x"} for row in rows]
+    elif kind == "unsorted":
+        rows = rows[::-1]
+    else:
+        rows[3]["embedding"] = {"null": None, "ragged": [1.0], "nan": [float("nan")] * 48}[kind]
+    forged = pa.Table.from_pylist(rows)
+    footer = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    del footer["maxact.schema_version"]
+    write_table(path, forged.schema, [forged], metadata=footer, sealed=True)
+    done = run("name", out, "--encoder", ENCODER, "--vocabulary", vocabulary)
+    assert done.exit_code == 0, done.output
+    assert "is not as maxact writes it; its images are embedded anew" in done.stderr
+    assert contents(out) == before
+
+
+def test_means_of_another_size_are_one_line(out: Path) -> None:
+    path = out / "semantics.parquet"
+    table = pq.read_table(path)
+    rows = [{**row, "embedding": row["embedding"][:7]} for row in table.to_pylist()]
+    footer = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    del footer["maxact.schema_version"]
+    write_table(path, SEMANTICS, [pa.Table.from_pylist(rows, SEMANTICS)], metadata=footer, sealed=True)
+    assert "not of 48 numbers" in refused(run("find", out, "red", "--encoder", ENCODER), 1)
