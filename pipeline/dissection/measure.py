@@ -170,11 +170,12 @@ class _Comparer:
         level, sums = self.levels[number], self.sums[number]
         for (half, marked), maps in zip(self.batch, peaks.view.float().cpu(), strict=True):
             inside = torch.from_numpy(marked.inside).float().T
-            for first in range(0, len(maps), _UNITS_AT_ONCE):
-                units = slice(first, min(first + _UNITS_AT_ONCE, len(maps)))
+            # A value between positions is never above all of them.
+            reached = (maps.flatten(1).amax(1) > level).nonzero().squeeze(1)
+            for units in reached.split(_UNITS_AT_ONCE):
                 enlarged = (rows @ maps[units] @ columns.T).flatten(1)
                 active = enlarged > level[units, None]
-                sums.active[half, units] += active.sum(1).numpy()
+                sums.active[half, units.numpy()] += active.sum(1).numpy()
                 # Products of zeros and ones over at most 112 x 112 places are exact in float32.
                 both: Any = (active.float() @ inside).numpy()
-                sums.both[half, units][:, marked.concepts] += both.astype(np.int64)
+                sums.both[half][np.ix_(units.numpy(), marked.concepts)] += both.astype(np.int64)
