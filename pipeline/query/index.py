@@ -25,12 +25,13 @@ from pipeline.choices import Side
 from pipeline.data.content import byte_digest
 from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
+from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
-from pipeline.query.peak_queries import Condition, refuse_top, top_within
+from pipeline.query.peak_queries import refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
@@ -342,7 +343,10 @@ class Index(PeakMethods):
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
     ) -> dict[int, list[TopImage]]:
-        """As `top`, for several units of a layer in one query."""
+        """The first entries of the lists of several units of a layer, in one query.
+
+        Unlike `top`, never more than the lists hold, so that all have positions.
+        """
         chosen = self.units(layer, units)
         refuse_top(n, side)
         return read_top_lists(self, layer, chosen, n, side)

@@ -22,7 +22,7 @@ from pipeline.data.dataset import Sample, Shard
 from pipeline.data.files import expand
 from pipeline.data.parquet import parquet_shard
 from pipeline.data.tar import TarShard
-from pipeline.dissection.masks import open_masks
+from pipeline.dissection.masks import MaskedImage, open_masks
 from pipeline.errors import BadImage, MaxactError
 from pipeline.images.decode import decode_original
 from pipeline.layers.layer import Layer
@@ -141,7 +141,8 @@ def _read_peaks(data: bytes) -> None:
 def _read_mask(data: bytes) -> None:
     _file("names.csv", b"1,tree\n2,sky\n")
     _file("x.png", data)
-    open_masks(_folder()).sample("x.jpg", (3, 2), np.array([0, 1]), np.array([0, 2]))
+    image = MaskedImage(0, "x.jpg", 3, 2, None, 0, "", 0)
+    open_masks(_folder()).sample(image, np.array([0, 1]), np.array([0, 2]))
 
 
 def _read_weights(ending: str, data: bytes) -> None:
