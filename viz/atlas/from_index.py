@@ -68,12 +68,12 @@ def mask_maker_of(
     return MaskMaker(loaded, layers)
 
 
-def site_of(index: Index, *, other: str = "", live: str = "") -> Site:
+def site_of(index: Index, *, other: str = "", live: int = 0, notice: str = "") -> Site:
     """What all pages of an index's atlas have in common.
 
     Args:
         index: open.
-        other, live: see `viz.atlas.pages.Site`.
+        other, live, notice: see `viz.atlas.pages.Site`.
     """
     run = index.run
     return Site(
@@ -85,4 +85,5 @@ def site_of(index: Index, *, other: str = "", live: str = "") -> Site:
         colophon=f"maxact {installed_version() or ''}".rstrip(),
         other=other,
         live=live,
+        notice=notice,
     )

@@ -64,8 +64,8 @@ class Site:
         preprocess: from a photograph to the network's input.
         colophon: name and version of the program.
         other: the index that this one is compared with, as pages name it; empty for none.
-        live: address of the front page of the server that makes the pages, from the folder of the
-            atlas; empty for files.
+        live: number of indexes of the server that makes the pages; 0 for files.
+        notice: shown on every page; empty for none.
     """
 
     out: str
@@ -75,7 +75,8 @@ class Site:
     preprocess: Preprocess
     colophon: str
     other: str = ""
-    live: str = ""
+    live: int = 0
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ def _render_all(
     request: RenderRequest, targets: Sequence[Target], size: int, reporter: Reporter
 ) -> dict[tuple[int, int], Rendered]:
     """Render what is missing, batch after batch."""
-    done = {}
+    done: dict[tuple[int, int], Rendered] = {}
     if targets:
         title = f"render {request.layer.name} ({request.recipe.name})"
         with reporter.task(title, len(targets) * request.recipe.total_steps, "steps") as progress:
