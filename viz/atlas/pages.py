@@ -90,6 +90,7 @@ class Around:
         rendered: whether they have a rendering, of the similar units that have a page.
         grid: height and width of the masks of the top images; None without masks.
         regions: outline of the region that drives the unit in each of them; empty for none.
+        regions_address: where a server gives them, relative to the folder of the atlas; empty for files.
         projections: width and height of the picture of its projections; None for none.
     """
 
@@ -99,6 +100,7 @@ class Around:
     rendered: Mapping[int, bool]
     grid: tuple[int, int] | None = None
     regions: Sequence[str] = field(default=())
+    regions_address: str = ""
     projections: tuple[int, int] | None = None
 
 
@@ -195,6 +197,7 @@ class Pages:
             comparison=self.comparison,
             match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
+            regions_address=around.regions_address,
             masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
             **more,
         )

@@ -14,6 +14,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from pipeline.query.named_queries import NamedQuery, load_query, query_names
+from viz.atlas import addresses
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.from_index import site_of
 from viz.atlas.pages import Around, Pages
@@ -156,13 +157,15 @@ class Book:
             allowed: whether the visitor may ask for more.
         """
         content, found = self.contents.unit(layer, unit)
+        outlined = self.pictures.has_regions(content)
         around = Around(
             photographs=self.contents.photographs({patch.image_id for patch in found.patches}),
             before=unit - 1 if unit else None,
             after=unit + 1 if unit + 1 < layer.units else None,
             rendered=self.contents.rendered(layer, [near.unit for near in found.neighbours]),
             grid=self.pictures.grid(layer),
-            regions=self.pictures.regions(content, found),
+            regions=[""] * len(found.high),
+            regions_address=addresses.regions_file(layer.ordinal, unit) if outlined else "",
             projections=self.pictures.size_of_projections(layer, unit),
         )
         panel = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -55,6 +56,7 @@ class PageRoutes:
             "/{book:int}/pictures/{ordinal:int}/{unit:int}-projections.webp": self.projections,
             "/{book:int}/pictures/{ordinal:int}/{unit:int}-{number:int}.webp": self.rendering,
             "/{book:int}/maps/{ordinal:int}/{unit:int}.png": self.masks,
+            "/{book:int}/maps/{ordinal:int}/{unit:int}.json": self.regions,
             "/{book:int}/photographs/{image}.webp": self.photograph,
             "/{book:int}/{name}": self.static,
         }
@@ -147,6 +149,11 @@ class PageRoutes:
         """The masks of a unit."""
         book, layer, unit = self._library.unit(request)
         return self._found(request, book.pictures.masks(layer, unit), "image/png")
+
+    def regions(self, request: Request) -> Response:
+        """Outlines of what drives a unit in its top images."""
+        book, layer, unit = self._library.unit(request)
+        return answer(request, json.dumps(book.pictures.regions(layer, unit)), "application/json")
 
     def rendering(self, request: Request) -> Response:
         """One rendering of a unit."""

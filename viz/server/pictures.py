@@ -11,7 +11,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.errors import MaxactError
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
@@ -86,17 +85,20 @@ class LivePictures:
             return None
         return self._keep("masks", content, found, lambda: self._draw_masks(content, found, grid))
 
-    def regions(self, content: LayerContent, unit: UnitContent) -> list[str]:
-        """Outlines of what drives a unit in each of its top images, if its layer sees the whole input."""
+    def has_regions(self, content: LayerContent) -> bool:
+        """Whether a layer sees the whole input, and what drives its units is outlined."""
         seen, preprocess = content.seen, self._index.preprocess
-        if seen.rf_h >= preprocess.height and seen.rf_w >= preprocess.width:
-            try:
-                masks = self.masks(content.layer, unit.unit)
-            except MaxactError:  # the pictures of the page say so
-                masks = None
-            if masks is not None:
-                return regions_of(masks, len(unit.high))
-        return [""] * len(unit.high)
+        whole = seen.rf_h >= preprocess.height and seen.rf_w >= preprocess.width
+        return whole and self.grid(content.layer) is not None
+
+    def regions(self, layer: Layer, unit: int) -> list[str]:
+        """Outlines of what drives a unit in each of its top images; empty ones without masks.
+
+        Raises as `photograph`.
+        """
+        content, found = self._contents.card(layer, unit)
+        masks = self.masks(layer, unit) if self.has_regions(content) else None
+        return [""] * len(found.high) if masks is None else regions_of(masks, len(found.high))
 
     def photograph(self, image_id: int) -> bytes:
         """A whole photograph, as WebP.
@@ -136,19 +138,27 @@ class LivePictures:
         return None if found is None else projections_size(found[1])
 
     def grid(self, layer: Layer) -> tuple[int, int] | None:
-        """Height and width of a layer's masks; None if it has none. Loads the network once."""
+        """Height and width of a layer's masks; None if it has none."""
+        self.load()
+        return None if self._maker is None else self._maker.grid(layer)
+
+    def load(self) -> None:
+        """Load the network for the masks, once.
+
+        Raises:
+            MaxactError: when a network or a file that was given cannot be used.
+        """
         with self._masking:
-            if not self._made:
-                self._made = True
-                if self._maps:
-                    self._maker = mask_maker_of(
-                        self._index,
-                        self._contents.layers,
-                        self._reporter,
-                        network=self._network,
-                        weights=self._weights,
-                    )
-            return None if self._maker is None else self._maker.grid(layer)
+            if self._made or not self._maps:
+                return
+            self._maker = mask_maker_of(
+                self._index,
+                self._contents.layers,
+                self._reporter,
+                network=self._network,
+                weights=self._weights,
+            )
+            self._made = True
 
     def _keep(self, kind: str, content: LayerContent, unit: UnitContent, make: Callable[[], bytes]) -> bytes:
         first = unit.renderings[0].fingerprint if unit.renderings else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,12 @@ def open_library(
             stack.callback(renderer.close)
         stack.callback(jobs.close, END_SECONDS)
         books = [Book(number, index, len(indexes), options, reporter) for number, index in enumerate(indexes)]
+        for book in books:
+            # What was given for this call is checked before anybody is served.
+            if options.network is not None or options.weights is not None:
+                book.pictures.load()
+            else:
+                threading.Thread(target=book.pictures.load, name="maxact-load", daemon=True).start()
         yield Library(books, jobs, access)
 
 
