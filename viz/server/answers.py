@@ -11,7 +11,13 @@ from starlette.responses import Response
 __all__ = ["Kind", "answer"]
 
 Kind = Literal[
-    "text/html", "text/css", "text/javascript", "text/plain", "text/csv", "image/webp", "image/png"
+    "application/json",
+    "image/png",
+    "image/webp",
+    "text/css",
+    "text/html",
+    "text/javascript",
+    "text/plain",
 ]
 """Media type of an answer."""
 

@@ -240,10 +240,16 @@ class Book:
             ordinal: of the layer that was asked for; `ALL_LAYERS` for all.
             allowed: whether the visitor may upload a photograph.
         """
+        rendered = {
+            (each.layer.name, unit): found
+            for each in (driven.layers if driven else ())
+            for unit, found in self.contents.rendered(each.layer, [u.unit for u in each.units]).items()
+        }
         return self._live(
             "photograph.html",
             PHOTOGRAPH_PAGE,
             driven=driven,
+            rendered=rendered,
             problem=problem,
             layers=self.contents.layers,
             ordinal=ordinal,

@@ -118,21 +118,22 @@ class Sql:
             head: dict[str, Any] = json.loads(line)
         except ValueError as error:
             if code < 0 or b"MemoryError" in answer:
-                raise QueryStopped(
-                    f"the query was ended: it reached its memory limit ({_memory(limits)})"
-                ) from error
+                raise QueryStopped(_reached("memory", limits)) from error
             raise MaxactError(f"the query ended without a result (exit code {code})") from error
         if "limit" in head:
-            what = "row" if head["limit"] == "rows" else "memory"
-            extra = "" if what == "row" else f" ({_memory(limits)})"
-            raise QueryStopped(f"the query reached its {what} limit{extra}: {head['error']}")
+            raise QueryStopped(_reached(str(head["limit"]), limits))
         if "error" in head:
             raise QueryError(head["error"])
         return head, body
 
 
-def _memory(limits: SqlLimits) -> str:
-    return f"{limits.memory_mb:,} MB"
+def _reached(limit: str, limits: SqlLimits) -> str:
+    """What a page says of a limit of memory or rows."""
+    if limit == "memory":
+        return f"the query reached its memory limit, {limits.memory_mb:,} MB; aggregate, or read fewer rows"
+    return (
+        f"the result reached its row limit, {limits.rows_saved:,} rows in a file; add a LIMIT, or aggregate"
+    )
 
 
 def _ask(request: bytes, seconds: float, most: int) -> tuple[bytes, int, bool, bool]:

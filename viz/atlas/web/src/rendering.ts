@@ -53,7 +53,9 @@ function follow(item: HTMLElement, jobs: string, number: string, title: string):
     events.close();
     cancel.remove();
     item.dataset["state"] = progress.state;
-    if (progress.state === "done") location.reload();
+    if (progress.state !== "done") return;
+    window.scrollTo({ top: 0, behavior: "instant" }); // where the page shows it then
+    location.reload();
   };
   events.onerror = () => {
     if (events.readyState === EventSource.CLOSED) status.textContent = "the server cannot be reached";
