@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.devices import find_device
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.query.index import open_index
@@ -26,6 +28,12 @@ END_SECONDS = 3.0
 """How long the end of the server waits for the step of a rendering, and for open requests."""
 
 
+HOST_NAME = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+"""A name of a host (RFC 1123), without a port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """Where a server listens.
@@ -39,6 +47,13 @@ class Binding:
     host: str = "127.0.0.1"
     port: int = 8765
     names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.host.strip():
+            raise UsageError("--host is empty; 127.0.0.1 is this machine, 0.0.0.0 every address of it")
+        for name in self.names:
+            if not HOST_NAME.fullmatch(name):
+                raise UsageError(f"--allow-host takes a name such as lab.example.org, got {name[:80]!r}")
 
 
 def serve_indexes(
@@ -75,6 +90,8 @@ def serve_indexes(
                 started(address)
 
     _refuse_twice(outs)
+    if options.device != "auto":
+        find_device(options.device)
     with _bind(binding) as bound:
         access = Access.of(binding.host, bound.getsockname()[1], binding.names)
         address = f"http://{_name(binding.host)}:{bound.getsockname()[1]}/?token={access.token}"

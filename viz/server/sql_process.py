@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pipeline.errors import MaxactError, QueryError, QueryStopped
+from pipeline.errors import MaxactError, QueryError, QueryStopped, UsageError
 
 __all__ = ["Form", "Sql", "SqlLimits", "SqlRows"]
 
@@ -23,6 +23,9 @@ RUN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} im
 """The program of the process: it finds modules where this one does."""
 
 MODULE = "viz.server.sql_worker"
+
+MAX_SECONDS = 86_400
+"""The longest time limit of a query: a day."""
 
 AT_ONCE = 2
 """Queries that run at the same time; others wait."""
@@ -47,6 +50,13 @@ class SqlLimits:
     rows: int = 1000
     rows_saved: int = 1_000_000
     bytes: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= MAX_SECONDS:
+            raise UsageError(
+                f"the time limit of SQL must be above 0 and at most {MAX_SECONDS:,} seconds, "
+                f"got {self.seconds:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,7 @@ def library(tiny_out: Path, hostile_out: Path) -> Iterator[Library]:
         options = BookOptions(network=tiny_network(), seconds=20)
         first = stack.enter_context(open_library([tiny_out], access, options, reporter=Silent()))
         plain = BookOptions(maps=False, render=False, seconds=20)
-        both = stack.enter_context(
-            open_library([hostile_out, hostile_out], access, plain, reporter=Silent())
-        )
+        both = stack.enter_context(open_library([hostile_out, hostile_out], access, plain, reporter=Silent()))
         yield Library([first.books[0], both.books[1]], first.jobs, access)
 
 

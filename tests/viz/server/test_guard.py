@@ -20,7 +20,15 @@ SQL = {"sql": "SELECT 1 AS one"}
             "127.0.0.1",
             (),
             ("127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765"),
-            ("evil.example", "127.0.0.1.evil.example", "192.168.1.2", "", "localhost.", "a@localhost", "[::1"),
+            (
+                "evil.example",
+                "127.0.0.1.evil.example",
+                "192.168.1.2",
+                "",
+                "localhost.",
+                "a@localhost",
+                "[::1",
+            ),
         ),
         ("0.0.0.0", (), ("192.168.1.2:8765", "localhost", "[fe80::1]:8765"), ("evil.example", "lab.example")),
         ("0.0.0.0", ("Lab.example",), ("lab.example:80", "10.0.0.1"), ("evil.example",)),
@@ -56,10 +64,23 @@ def test_a_page_whose_name_was_made_to_lead_here_is_refused(owner: TestClient) -
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:3000", "http://localhost:8765", "file://"],
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:3000",
+        "http://localhost:8765",
+        "file://",
+    ],
 )
 def test_a_form_of_another_site_is_refused_even_with_the_token(owner: TestClient, origin: str) -> None:
-    for path in ("/0/query.html", "/0/query.csv", "/0/photograph.html", "/0/unit/0/1/render", "/0/jobs/1/cancel"):
+    for path in (
+        "/0/query.html",
+        "/0/query.csv",
+        "/0/photograph.html",
+        "/0/unit/0/1/render",
+        "/0/jobs/1/cancel",
+    ):
         answer = owner.post(path, data=SQL, headers={"Origin": origin})
         assert answer.status_code == 403, path
         assert "other sites" in answer.text
@@ -77,7 +98,9 @@ def test_a_change_needs_the_token(visitor: TestClient, library: Library) -> None
     assert visitor.post("/0/query.html", data=SQL, headers=right).status_code == 200
 
 
-def test_the_printed_address_becomes_a_cookie_of_this_site_only(visitor: TestClient, library: Library) -> None:
+def test_the_printed_address_becomes_a_cookie_of_this_site_only(
+    visitor: TestClient, library: Library
+) -> None:
     token = library.access.token
     answer = visitor.get(f"/?token={token}", follow_redirects=False)
     assert answer.status_code == 303

@@ -63,9 +63,7 @@ def test_the_outlines_of_what_drives_a_unit_are_those_of_the_static_atlas(
     for name in files(built, "unit/1/*.html"):
         patches = (built / name).read_text(encoding="utf-8").partition('<ol class="strip">')[0]
         tags = re.findall(r"<a [^>]*data-spot[^>]*>", patches)
-        expected = [
-            found[1] if (found := re.search(r'data-region="([^"]*)"', tag)) else "" for tag in tags
-        ]
+        expected = [found[1] if (found := re.search(r'data-region="([^"]*)"', tag)) else "" for tag in tags]
         address = re.search(r'data-regions="\.\./\.\./([^"]+)"', visitor.get(f"/0/{name}").text)
         assert address
         assert visitor.get(f"/0/{address[1]}").json() == expected
