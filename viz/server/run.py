@@ -33,6 +33,9 @@ HOST_NAME = re.compile(
 )
 """A name of a host (RFC 1123), without a port."""
 
+MAX_NAME = 253
+"""Letters of a name of a host (RFC 1035)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -52,7 +55,7 @@ class Binding:
         if not self.host.strip():
             raise UsageError("--host is empty; 127.0.0.1 is this machine, 0.0.0.0 every address of it")
         for name in self.names:
-            if not HOST_NAME.fullmatch(name):
+            if len(name) > MAX_NAME or not HOST_NAME.fullmatch(name):
                 raise UsageError(f"--allow-host takes a name such as lab.example.org, got {name[:80]!r}")
 
 

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import pytest
 import typer
@@ -229,7 +230,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     os.chdir(root)
     environment = os.environ.get("MAXACT_CACHE")
     os.environ["MAXACT_CACHE"] = str(root / "cache")
-    yield made
+    with patch("uvicorn.Server.run", side_effect=AssertionError("the call was not refused")):
+        yield made
     os.chdir(before)
     del os.environ["MAXACT_CACHE"]
     if environment is not None:
