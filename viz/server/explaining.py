@@ -113,8 +113,8 @@ class Explaining:
             Upload: when the photograph cannot be used.
             MaxactError: when the network cannot be loaded.
         """
-        original = open_upload(data)
-        with self._lock:
+        with self._lock:  # one at a time: a decoded photograph may have 150 MB
+            original = open_upload(data)
             if self._explainer is None:
                 network = index_network(self._index, network=self._network, weights=self._weights)
                 self._explainer = Explainer(self._index, network, device=self._device)

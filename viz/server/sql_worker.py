@@ -6,6 +6,7 @@ for a download, the file after it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
@@ -53,7 +54,8 @@ def _confine(memory_mb: int) -> None:
     for kind, limit in limits.items():
         _, hard = resource.getrlimit(kind)
         most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (most, most))
+        with contextlib.suppress(ValueError, OSError):  # a system without this limit
+            resource.setrlimit(kind, (most, most))
 
 
 def _here(message: str) -> str:

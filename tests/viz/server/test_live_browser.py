@@ -179,6 +179,7 @@ def test_from_the_indexes_to_a_photograph_and_its_label(page: Page, live: Live) 
     patch.click()
     page.locator("p a").first.click()
     assert "/label/" in page.url
+    page.goto(f"{live.address}1/index.html")
     page.get_by_role("link", name="Indexes").click()
     assert page.url == live.address
     page.goto(f"{live.address}0/index.html")

@@ -8,14 +8,24 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
+from pipeline.progress import Silent
 from pipeline.query.index import open_index
+from tests.fixtures.renders import rendered
+from tests.fixtures.small_index import build_index
+from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network
 from tests.viz.atlas.conftest import HOSTILE, LAYER
+from tests.viz.server.conftest import client_of
 from viz.atlas.addresses import label_page
 from viz.atlas.build import build_atlas
+from viz.render.table import merge_renders
+from viz.server.book import BookOptions
+from viz.server.guard import Access
 from viz.server.library import Library
+from viz.server.run import open_library
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +186,41 @@ def test_the_indexes_are_listed(visitor: TestClient, library: Library) -> None:
         assert f'href="{book.number}/index.html"' in text
         assert str(book.index.out) in text
     assert visitor.get("/0/", follow_redirects=False).headers["location"] == "index.html"
+
+
+def test_an_index_of_somebody_else_is_served_without_its_dataset(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    edit_run(out, lambda run: run.pop("signature"))
+    access = Access.of("127.0.0.1", 8765)
+    with (
+        open_library([out], access, BookOptions(), reporter=Silent()) as library,
+        client_of(library) as client,
+    ):
+        page = client.get("/0/layer/1.html")
+        assert page.status_code == 200
+        assert "Photographs cannot be shown" in page.text
+        picture = client.get("/0/pictures/1/3.webp")
+        assert picture.status_code == 503
+        assert "dataset" in picture.text
+        assert "No image activates" not in client.get("/0/unit/1/3.html").text
+
+
+def test_a_rendering_of_another_process_is_shown(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    access = Access.of("127.0.0.1", 8765)
+    options = BookOptions(maps=False)
+    with (
+        open_library([out], access, options, reporter=Silent()) as library,
+        client_of(library) as client,
+    ):
+        assert "Not rendered yet" in client.get("/0/unit/1/3.html").text
+        before = client.get("/0/pictures/1/3.webp").content
+        (out / "renders").mkdir()
+        Image.new("RGB", (60, 50), (20, 90, 120)).save(out / "renders/3.png")
+        merge_renders(out, [rendered(1.5, layer="blocks.1", unit=3, file="renders/3.png", recipe="fourier")])
+        assert "Not rendered yet" not in client.get("/0/unit/1/3.html").text
+        assert client.get("/0/pictures/1/3.webp").content != before
+        assert "<dt>Rendered</dt><dd>1</dd>" in client.get("/0/index.html").text
 
 
 def test_nothing_is_written_into_an_index(visitor: TestClient, tiny_out: Path) -> None:
