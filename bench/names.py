@@ -9,7 +9,8 @@ half. It does the same with the labels shuffled among the images, `--shuffles` t
 false.
 
 Last, it names `--units` units by all of WordNet's nodes over ImageNet's 1,000 classes, from sums of random
-peaks of which each follows a few of the nodes.
+peaks of which each follows a few of the nodes; and `--word-units` units in words, by embeddings that are
+drawn at random, so that each word is a false one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipeline.naming import hierarchy_file
 from pipeline.naming.concepts import with_hierarchy
 from pipeline.naming.hierarchy_file import imagenet_hierarchy
 from pipeline.naming.name_units import name_units
+from pipeline.naming.word_names import LayerSample, name_layer
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from pipeline.state.label_sums import LabelSums
@@ -122,6 +124,32 @@ def time_naming(units: int, seed: int = 0) -> None:
     print(f"\n{units:,} units, {len(concepts.names):,} concepts: {rows:,} names in {seconds:.1f} s")
 
 
+def time_words(units: int, words: int = 2_000, dimension: int = 512, seed: int = 0) -> None:
+    """Name the units of a layer in words: 64 highest images and 40 others each, embedded at random."""
+    rng = np.random.default_rng(seed)
+    each = 104
+    entries = np.arange(units * each)
+    patches = rng.normal(size=(len(entries), dimension)).astype(np.float32)
+    spoken = rng.normal(size=(words, dimension)).astype(np.float32)
+    for vectors in (patches, spoken):
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    place = entries % each
+    peak = np.sort(rng.gamma(2.0, size=(units, each)))[:, ::-1].reshape(-1)
+    sample = LayerSample(
+        units, entries // each, entries, np.where(place < 64, place + 1, 0), peak, entries % 2, entries
+    )
+    started = time.perf_counter()
+    names = list(name_layer(sample, patches, spoken))
+    seconds = time.perf_counter() - started
+    ranked, sums = (
+        len({name.unit for name in names if name.source == source}) for source in ("words", "linear")
+    )
+    print(
+        f"\n{units:,} units, {words:,} words, random embeddings of {dimension}: {seconds:.1f} s; "
+        f"named falsely {ranked:,} by ranked words, {sums:,} by sums"
+    )
+
+
 def print_rows(rows: Sequence[Sequence[object]]) -> None:
     print(
         "| layer | units | named | names each | r | held out | sum, held out |\n|---|---|---|---|---|---|---|"
@@ -139,6 +167,7 @@ def main() -> None:
     parser.add_argument("--network", default="efficientnet_lite0")
     parser.add_argument("--shuffles", type=int, default=3)
     parser.add_argument("--units", type=int, default=20_000)
+    parser.add_argument("--word-units", type=int, default=2_048)
     options = parser.parse_args()
     dataset = open_dataset(options.data)
     with tempfile.TemporaryDirectory() as folder:
@@ -150,6 +179,7 @@ def main() -> None:
                 f"labels shuffled, seed {seed}: {named:,} of {sum(int(row[1]) for row in rows):,} units named"
             )
     time_naming(options.units)
+    time_words(options.word_units)
 
 
 if __name__ == "__main__":

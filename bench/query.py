@@ -47,7 +47,7 @@ def write_index(folder: Path, rows: int, images: int) -> Path:
     ]
     write_table(out / "layers.parquet", SCHEMAS["layers"], [pa.Table.from_pylist(layers, SCHEMAS["layers"])])
     write_table(out / "images.parquet", IMAGES, image_tables(images), row_group_rows=IMAGES_ROW_GROUP)
-    write_table(out / "top.parquet", TOP, top_tables(units, images))
+    write_table(out / "top.parquet", TOP, top_tables(units, images), sought="image_id")
     write_table(out / "units.parquet", UNITS, unit_tables(units, images))
     for name in ("strata", "classes", "histograms"):
         write_table(out / f"{name}.parquet", SCHEMAS[name], [SCHEMAS[name].empty_table()])

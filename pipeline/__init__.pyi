@@ -13,6 +13,8 @@ from pipeline.progress import ConsoleReporter as ConsoleReporter
 from pipeline.progress import Reporter as Reporter
 from pipeline.progress import Silent as Silent
 from pipeline.query.index import open_index as open_index
+from pipeline.runs.dissect import dissect_index as dissect_index
 from pipeline.runs.merge import merge_runs as merge_runs
 from pipeline.runs.names import name_index as name_index
 from pipeline.runs.run import run_index as run_index
+from pipeline.runs.words import name_in_words as name_in_words

@@ -10,9 +10,12 @@ __all__ = [
     "Decoder",
     "Device",
     "DirectionMethod",
+    "EmbedOf",
     "Keep",
     "Kind",
+    "Likeness",
     "MemoryFormat",
+    "PeakFormat",
     "Positions",
     "Precision",
     "Score",
@@ -41,12 +44,22 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""
 
-Keep = Literal["patches"]
-"""What of the dataset travels in the index: a thumbnail of every image on a list of highest activations."""
+EmbedOf = Literal["patches", "images"]
+"""What a dual encoder embeds: what the position of a peak sees, or all that the network was shown."""
+
+Keep = Literal["patches", "peaks", "peaks=float16", "peaks=float32"]
+"""What else an index keeps: a thumbnail of every image on a list of highest activations; the peaks of all
+images, of which `peaks` alone means float16."""
+
+PeakFormat = Literal["float16", "float32"]
+"""Number format of the peaks of all images."""
 
 Score = Literal["max", "mean"]
 """How a layer's output becomes one number per image and unit: its maximum or its mean over
 positions."""
+
+Likeness = Literal["correlation", "cosine"]
+"""How alike the peaks of two units are over the same images."""
 
 Kind = Literal["map", "map_last", "tokens", "vector"]
 """Which axes of a layer's output are units and which are positions."""

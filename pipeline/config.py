@@ -7,7 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.choices import AskedPrecision, Compile, Decoder, Device, Keep, Kind, MemoryFormat, Score
+from pipeline.choices import (
+    AskedPrecision,
+    Compile,
+    Decoder,
+    Device,
+    Keep,
+    Kind,
+    MemoryFormat,
+    PeakFormat,
+    Score,
+)
 from pipeline.errors import UsageError
 
 __all__ = ["RunConfig"]
@@ -16,7 +26,6 @@ _MAX_TOP = 1024
 
 _WORDS = {
     "kind": Kind,
-    "keep": Keep,
     "score": Score,
     "precision": AskedPrecision,
     "memory_format": MemoryFormat,
@@ -31,8 +40,8 @@ _WORDS = {
 class RunConfig:
     """One indexing run.
 
-    Where several values can be given (`data`, `input`, `directions`, `layers`), a single string
-    or path is one value.
+    Where several values can be given (`data`, `input`, `directions`, `layers`, `keep`), a single
+    string or path is one value.
 
     Args:
         data: folders, tar shards, Parquet files, URLs, brace patterns, or `demo`.
@@ -60,7 +69,9 @@ class RunConfig:
         shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
         max_bad_fraction: share of bad images in a group of shards, 0..1, above which the run stops,
             when they are more than 10.
-        keep: `patches` also writes thumbnails of all listed images, see `pipeline.runs.thumbnails`.
+        keep: `patches` also writes thumbnails of all listed images, see `pipeline.runs.thumbnails`;
+            `peaks`, `peaks=float16` or `peaks=float32` the peaks of all images, see
+            `pipeline.store.peak_files`.
         fresh: remove the index that OUT holds and start over.
         cache: folder of the demo data, of downloaded datasets and of receptive fields; None for
             `~/.cache/maxact`.
@@ -91,12 +102,12 @@ class RunConfig:
     class_names: str | None = None
     shards_per_part: int | None = None
     max_bad_fraction: float = 0.01
-    keep: Keep | None = None
+    keep: Sequence[str] = ()
     fresh: bool = False
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("data", "input", "directions", "layers"):
+        for name in ("data", "input", "directions", "layers", "keep"):
             object.__setattr__(self, name, _texts(getattr(self, name)))
         if str(self.out) == "":
             raise UsageError("--out: the name of the folder is empty; write . for the current folder")
@@ -113,9 +124,16 @@ class RunConfig:
             raise UsageError(f"--max-bad-fraction must be in 0..1, got {self.max_bad_fraction}")
         for name, words in _WORDS.items():
             value = getattr(self, name)
-            if value not in get_args(words) and (name, value) not in (("kind", None), ("keep", None)):
+            if value not in get_args(words) and (name, value) != ("kind", None):
                 known = " or ".join(get_args(words))
                 raise UsageError(f"--{name.replace('_', '-')} must be {known}, got {value!r}")
+        object.__setattr__(self, "keep", _kept(self.keep))
+
+    @property
+    def kept_peaks(self) -> PeakFormat | None:
+        """The number format in which the peaks of all images are kept; None if they are not."""
+        found = [word.partition("=")[2] for word in self.keep if word.startswith("peaks=")]
+        return "float32" if found == ["float32"] else "float16" if found else None
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain values, for run.json."""
@@ -123,9 +141,24 @@ class RunConfig:
         return {**asdict(self), "out": str(self.out), "cache": cache}
 
 
-def _texts(values: Path | Iterable[str | Path]) -> tuple[str, ...]:
+def _texts(values: Path | Iterable[str | Path] | None) -> tuple[str, ...]:
     """One or several texts or paths as a tuple of texts."""
-    return (str(values),) if isinstance(values, str | Path) else tuple(map(str, values))
+    return (str(values),) if isinstance(values, str | Path) else tuple(map(str, values or ()))
+
+
+def _kept(words: Iterable[str]) -> tuple[str, ...]:
+    """What is kept, each once; `peaks` with its number format.
+
+    Raises:
+        UsageError: for another word, or two number formats.
+    """
+    kept = {"peaks=float16" if word == "peaks" else word: None for word in words}
+    for word in kept:
+        if word not in get_args(Keep):
+            raise UsageError(f"--keep must be {' or '.join(get_args(Keep))}, got {word!r}")
+    if {"peaks=float16", "peaks=float32"} <= kept.keys():
+        raise UsageError("--keep peaks: give one number format, float16 or float32")
+    return tuple(sorted(kept))
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:

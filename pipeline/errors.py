@@ -12,6 +12,8 @@
     │   ├── WeightsError        weights that do not fit the architecture, or a damaged file of them
     │   │   └── MissingWeights (2)  the call names a file of weights that does not exist
     │   └── LayerError (2)      a layer that does not exist or cannot be probed
+    ├── EncoderError            a dual encoder that cannot be loaded or run
+    │   └── UnknownEncoder (2)  the call names an encoder or a factory that does not exist
     ├── DeviceError (2)         a device that this machine does not have
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
@@ -45,6 +47,7 @@ __all__ = [
     "BadImage",
     "DamagedFile",
     "DeviceError",
+    "EncoderError",
     "FingerprintMismatch",
     "LayerError",
     "MaxactError",
@@ -60,6 +63,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TooManyBadImages",
+    "UnknownEncoder",
     "UnknownNetwork",
     "UnreadableFile",
     "UntrustedIndex",
@@ -129,6 +133,14 @@ class MissingWeights(WeightsError, UsageError):
 
 class LayerError(NetworkError, UsageError):
     """A layer that does not exist or cannot be probed."""
+
+
+class EncoderError(MaxactError):
+    """A model that embeds images and texts, and cannot be loaded or run."""
+
+
+class UnknownEncoder(EncoderError, UsageError):
+    """The call names an encoder or a factory that does not exist."""
 
 
 class DeviceError(UsageError):

@@ -13,9 +13,18 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from pipeline.progress_notebook import NotebookLine, in_notebook
 from pipeline.visible import visible
 
-__all__ = ["ConsoleReporter", "Reporter", "Silent", "Task", "readable_count", "readable_duration"]
+__all__ = [
+    "ConsoleReporter",
+    "Reporter",
+    "Silent",
+    "Task",
+    "readable_bytes",
+    "readable_count",
+    "readable_duration",
+]
 
 LOG_INTERVAL_S = 5.0
 """Seconds between two lines when standard error is not a terminal."""
@@ -71,6 +80,14 @@ def readable_duration(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def readable_bytes(number: int) -> str:
+    """A number of bytes in powers of 1,000, such as `7.7 GB`."""
+    size, units = float(number), ["bytes", "kB", "MB", "GB", "TB"]
+    while round(size, 1) >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{number:,} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
 def readable_count(number: int, noun: str) -> str:
     """`1 layer`, `2 layers`, `1,024 images`: a number and its noun, given in the singular."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -109,6 +126,10 @@ class _LogTask:
         self.total = total
 
     def write(self, now: float) -> None:
+        print(self.line(now), file=self.stream, flush=True)
+
+    def line(self, now: float) -> str:
+        """The progress in one line, without invisible characters."""
         unfinished = self.total is not None and self.done < self.total
         since, before = self.first if unfinished and self.first else (self.started, 0)
         rate = (self.done - before) / max(now - since, 1e-9)
@@ -124,18 +145,37 @@ class _LogTask:
             line += f", {readable_duration(now - self.started)}"
         if self.text:
             line += f" ({self.text})"
-        print(visible(line), file=self.stream, flush=True)
+        return visible(line)
+
+
+@dataclass(slots=True)
+class _NotebookTask(_LogTask):
+    """Replaces one line under the cell of a notebook."""
+
+    shown: NotebookLine | None = None
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        self.first = self.first or (now, self.done)
+        if self.shown:
+            self.shown.write(self.line(now), self.done, self.total)
+
+    def write(self, now: float) -> None:
+        if self.shown:
+            self.shown.write(self.line(now), self.done, self.total, now=True)
 
 
 class ConsoleReporter:
-    """Shows a bar on a terminal, and writes a line every few seconds otherwise.
+    """Shows a bar on a terminal or in a notebook, and writes a line every few seconds otherwise.
 
     Args:
-        stream: by default standard error.
+        stream: by default standard error; a bar in a notebook is for this default only.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
+        self._notebook = stream is None and in_notebook()
 
     def note(self, text: str) -> None:
         """Write the message, on one line, with escapes for invisible characters."""
@@ -152,5 +192,7 @@ class ConsoleReporter:
             return
         now = time.monotonic()
         log = _LogTask(title, total, unit, self.stream, now, now)
+        if self._notebook:
+            log = _NotebookTask(title, total, unit, self.stream, now, now, shown=NotebookLine())
         yield log
         log.write(time.monotonic())

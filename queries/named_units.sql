@@ -7,10 +7,11 @@
 --   layer                     name of the layer
 --   unit                      number of the unit
 --   concept                   the name
---   held_out                  correlation over images that were not used to choose the concept
---   correlation               correlation over all labelled images
+--   source                    label, wordnet, hierarchy, words or linear
+--   held_out                  correlation over images that were not used to choose the name
+--   correlation               correlation over the images of both halves
 --   rank                      place of the concept among the unit's names
---   images                    images of the concept
+--   images                    images of the concept; of words, those it is judged on
 WITH wanted AS (
     SELECT regexp_extract_all(replace(lower($text), '_', ' '), '[^\s,()]+') AS words
 ), known AS (
@@ -20,8 +21,12 @@ WITH wanted AS (
     SELECT concept FROM known, wanted WHERE list_has_all(known.words, wanted.words)
 )
 SELECT
-    names.layer, names.unit, names.concept, names.held_out, names.correlation, names.rank,
-    names.images
+    names.layer, names.unit, names.concept, names.source, names.held_out, names.correlation,
+    names.rank, names.images
 FROM names JOIN found USING (concept) JOIN layers USING (layer)
+-- A word that is ranked and also a term of the sum counts once.
+QUALIFY row_number() OVER (
+    PARTITION BY names.layer, names.unit, names.concept ORDER BY names.rank
+) = 1
 ORDER BY names.held_out DESC, layers.ordinal, names.unit, names.rank
 LIMIT $n

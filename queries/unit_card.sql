@@ -22,7 +22,10 @@
 --   best_key                  name of the image with the highest peak
 --   best_label                label of that image
 --   top_labels                labels of the top images with counts, most frequent first
---   names                     concepts that explain the peaks, with held-out correlations
+--   names                     concepts and words that explain the peaks, with held-out correlations
+--   clarity                   mean cosine of the top images' embeddings, if they were embedded
+--   polysemanticity           how far apart two clusters of them are
+--   redundancy                cosine with the most similar unit of the layer
 WITH best AS (
     SELECT key, label FROM patches
     WHERE layer = $layer AND unit = $unit AND side = 'high' AND rank = 1
@@ -41,8 +44,9 @@ SELECT
         AS top_labels,
     (
         SELECT string_agg(format('{} {:.2f}', concept, held_out), ', ' ORDER BY rank) FROM names
-        WHERE layer = $layer AND unit = $unit
-    ) AS names
-FROM units LEFT JOIN class_names USING (layer, unit)
+        WHERE layer = $layer AND unit = $unit AND source <> 'linear'
+    ) AS names,
+    semantics.clarity, semantics.polysemanticity, semantics.redundancy
+FROM units LEFT JOIN class_names USING (layer, unit) LEFT JOIN semantics USING (layer, unit)
 WHERE units.layer = $layer AND units.unit = $unit
 ORDER BY units.layer, units.unit

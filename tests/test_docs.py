@@ -14,7 +14,7 @@ import typer
 
 from pipeline.networks.zoo import KNOWN
 from pipeline.query.named_queries import load_query, query_names
-from pipeline.store.schemas import NAMES, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.schemas import DISSECTION, NAMES, RENDERS, SCHEMAS, THUMBNAILS
 from tests.fixtures.tiny import Tiny, write_tars
 from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(path for folder in (".", "docs", "bench") for path in (ROOT / folder).glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_WORDS = 900
-TABLES = {**SCHEMAS, "names": NAMES, "renders": RENDERS, "thumbnails": THUMBNAILS}
+TABLES = {**SCHEMAS, "names": NAMES, "renders": RENDERS, "thumbnails": THUMBNAILS, "dissection": DISSECTION}
 
 STAND_INS = {
     'data="demo"': 'data="shards"',

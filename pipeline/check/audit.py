@@ -3,7 +3,8 @@
 Four tests, from cheap to dear; docs/checking.md says what each finds.
 
 1. The files and `run.json` agree, and every rule between the tables holds (`structure`, `consistency`).
-2. The tables are those that a merge of the verified parts gives (`rebuild`, `contents`).
+2. The tables are those that a merge of the verified parts gives (`rebuild`, `contents`), and agree with the
+   peaks of all images, where they are kept (`kept_peaks`).
 3. The shards of the dataset contain what `images` and `errors` say (`contents`).
 4. A sample of images gives the recorded peaks when the network runs again (`rerun`, `recount`).
 """
@@ -18,6 +19,7 @@ from pipeline.check.choice import Choice, choose_images
 from pipeline.check.consistency import check_consistency
 from pipeline.check.contents import check_contents, check_shards, choose_shards, compare_listing
 from pipeline.check.findings import Discrepancy, Findings
+from pipeline.check.kept_peaks import check_kept_peaks
 from pipeline.check.labels import labels_by_name
 from pipeline.check.rebuild import check_commits, compare_with_parts
 from pipeline.check.rerun import Rerun, check_network, run_again
@@ -164,6 +166,7 @@ def check_index(
             commits = _commits(out, progress)
             labels = labels_by_name(run, commits)
             records = _check_parts(index, commits, labels, progress, reporter, trusted=not recorded.total)
+            peaks = bool(commits) and not recorded.total and _check_peaks(index, progress, reporter)
             if sample == 0:
                 return progress.audit()
             if not isinstance(network, Network):
@@ -172,7 +175,7 @@ def check_index(
             progress.findings.append(check_network(index, network, cache))
             _check_dataset(index, records, labels, sample, seed, progress, reporter)
             progress.choice = choose_images(index, sample, seed)
-            progress.rerun = run_again(index, network, progress.choice, reporter)
+            progress.rerun = run_again(index, network, progress.choice, reporter, peaks=peaks)
             progress.findings += progress.rerun.findings
         except MaxactError as error:
             if not progress.found or isinstance(error, UnreadableFile):
@@ -221,6 +224,22 @@ def _check_parts(
     progress.findings.append(check_contents(index, records, labels))
     progress.rebuilt = True
     return records
+
+
+def _check_peaks(index: Index, progress: _Progress, reporter: Reporter) -> bool:
+    """Compare kept peaks with the tables; returns whether there are some that images can be compared with."""
+    if not index.keeps_peaks:
+        return False
+    try:
+        progress.findings.append(check_kept_peaks(index, reporter))
+    except UnreadableFile:
+        raise
+    except StoreError as error:
+        findings = Findings()
+        findings.add(Discrepancy.of_index(str(error)))
+        progress.findings.append(findings)
+        return False
+    return True
 
 
 def _commits(out: Path, progress: _Progress) -> tuple[Commit, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pipeline.check.findings import Discrepancy, Findings, find_by_sql
 from pipeline.check.rules_images import IMAGE_RULES
 from pipeline.check.rules_lists import LIST_RULES
+from pipeline.check.rules_predictions import PREDICTION_RULES
 from pipeline.check.rules_units import UNIT_RULES
 from pipeline.image_id import MAX_POSITIONS
 from pipeline.query.index import Index
@@ -47,7 +48,7 @@ def check_consistency(index: Index, *, top: int) -> Iterator[Findings]:
         "sample": _sampled_images(index),
         "per_stratum": PER_STRATUM,
     }
-    for rule in (*IMAGE_RULES, *UNIT_RULES, *LIST_RULES):
+    for rule in (*IMAGE_RULES, *UNIT_RULES, *LIST_RULES, *PREDICTION_RULES):
         named = {name: value for name, value in parameters.items() if f"${name}" in rule}
         yield find_by_sql(index, rule, **named)
 

@@ -1,7 +1,8 @@
 """Verifies every file of an index by its recorded digest, without the dataset and the network.
 
 Digests of the tables are in run.json, those of a part's tables in its commit file, those of renderings
-in renders.parquet. run.json, commit files, the tables of names and renderings, and priors carry their own.
+in renders.parquet. run.json, commit files, priors, and the
+tables of names, embeddings, what they say of units, and renderings carry their own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
 from pipeline.store.inside import inside
-from pipeline.store.layout import NAMES_TABLE, THUMBNAILS_TABLE
+from pipeline.store.layout import (
+    DISSECTION_TABLE,
+    EMBEDDINGS_TABLE,
+    NAMES_TABLE,
+    SEMANTICS_TABLE,
+    THUMBNAILS_TABLE,
+)
+from pipeline.store.peak_files import PEAKS_FILE
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.store.schemas import RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
@@ -157,21 +165,25 @@ class _Files:
             except StoreError as error:
                 self.damaged[path] = _CHANGED if isinstance(error, DamagedFile) else str(error)
                 tables = set(path.with_suffix("").glob("*.parquet"))
+                tables |= set(path.with_suffix("").glob(PEAKS_FILE))
                 self.known |= tables
                 self.unrecorded |= tables
                 continue
             if not commit.sealed:
                 self.unrecorded.add(path)
-            self.known |= {commit.folder / f"{table}.parquet" for table in commit.tables}
+            self.known |= commit.files.keys()
             self.checks.append(commit.find_damage)
 
     def add_names(self) -> None:
-        """The table of names."""
+        """The tables of names, of embeddings and what these say of units, and of what masks say."""
         path = self.out / NAMES_TABLE
         if path.is_file() or self.run.get("status") == "complete":
             self.checks.append(partial(_examine, path, lambda path: _names_problem(path.parent)))
         if path.is_file():
             self.known.add(path)
+        for name in (EMBEDDINGS_TABLE, SEMANTICS_TABLE, DISSECTION_TABLE):
+            if (self.out / name).is_file():
+                self._add(self.out / name, _sealed_damage)
 
     def add_renderings(self) -> None:
         """The table of renderings and its pictures."""
@@ -223,6 +235,13 @@ def _names_problem(out: Path) -> str | None:
     except StoreError as error:
         return str(error)
     return what and (what if what == "is missing" else _CHANGED)
+
+
+def _sealed_damage(path: Path) -> str | None:
+    try:
+        return None if PARQUET.is_intact(path.read_bytes()) else _CHANGED
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
 
 
 def _picture_damage(path: Path, *, sha256: str | None) -> str | None:

@@ -40,6 +40,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "classes": ("layer", "unit", "label"),
     "histograms": ("layer", "unit", "lower"),
     "errors": ("shard", "key"),
+    "predictions": ("image_id", "rank"),
 }
 """Columns by which the rows of two tables are joined; rows of equal keys are joined in their order."""
 
@@ -129,6 +130,7 @@ def compare_with_parts(
                 fingerprint=run["fingerprint"],
                 classes=run["config"]["classes"],
                 class_names=names_given(run),
+                network_classes=run["network"]["classes"],
                 reporter=reporter,
             )
         except UnreadableFile:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
 
-__all__ = ["Entry", "LayerRecords", "PictureRecord", "read_pictures", "read_records"]
+__all__ = ["Entry", "LayerRecords", "PictureRecord", "read_pictures", "read_predictions", "read_records"]
 
 _ENTRIES = """
     SELECT image_id, unit, side, activation, y, x FROM top
@@ -33,6 +33,11 @@ _UNITS = """
 
 _PICTURES = """
     SELECT image_id, width, height, phash, label FROM images WHERE image_id IN (SELECT unnest($ids))
+"""
+
+
+_PREDICTIONS = """
+    SELECT image_id, unit, score FROM predictions WHERE image_id IN (SELECT unnest($ids))
 """
 
 
@@ -121,3 +126,18 @@ def read_pictures(index: Index, image_ids: Sequence[int]) -> dict[int, PictureRe
     """
     rows = index.sql(_PICTURES, ids=list(image_ids)).rows
     return {row[0]: PictureRecord(*row[1:]) for row in rows}
+
+
+def read_predictions(index: Index, image_ids: Sequence[int]) -> dict[int, dict[int, float]]:
+    """The recorded scores of some images by class, those out of range left out: rules report these.
+
+    Args:
+        index: open.
+        image_ids: the images.
+    """
+    units = index.layers[-1].units
+    found: dict[int, dict[int, float]] = {}
+    for image_id, unit, score in index.sql(_PREDICTIONS, ids=list(image_ids)).rows:
+        if score is not None and unit is not None and 0 <= unit < units:
+            found.setdefault(image_id, {})[unit] = score
+    return found

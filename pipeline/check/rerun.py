@@ -20,7 +20,15 @@ from torch import Tensor
 
 from pipeline.check.choice import Choice
 from pipeline.check.findings import Discrepancy, Findings
-from pipeline.check.records import Entry, LayerRecords, PictureRecord, read_pictures, read_records
+from pipeline.check.kept_peaks import rounding_error
+from pipeline.check.records import (
+    Entry,
+    LayerRecords,
+    PictureRecord,
+    read_pictures,
+    read_predictions,
+    read_records,
+)
 from pipeline.check.recount import Recount
 from pipeline.check.structure import layer_differences
 from pipeline.choices import Precision
@@ -33,6 +41,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import ChangedImage, Index
 from pipeline.query.indexed_images import read_images
+from pipeline.query.kept_peaks import KeptPeaks
 from pipeline.runs.label_names import names_given
 from pipeline.stream.placed import place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
@@ -112,7 +121,9 @@ def check_network(index: Index, network: Network, cache: Path | None) -> Finding
     return found
 
 
-def run_again(index: Index, network: Network, choice: Choice, reporter: Reporter) -> Rerun:
+def run_again(
+    index: Index, network: Network, choice: Choice, reporter: Reporter, *, peaks: bool = False
+) -> Rerun:
     """Run the chosen images through the network.
 
     Args:
@@ -120,13 +131,14 @@ def run_again(index: Index, network: Network, choice: Choice, reporter: Reporter
         network: that was indexed.
         choice: the images.
         reporter: shows the progress.
+        peaks: compare the kept peaks of the images too.
 
     Raises:
         AuditError: when an image cannot be read back or decoded.
         LayerError: when a layer is not in the network, or of another shape.
     """
     config = index.run["config"]
-    checker = _Checker(index, choice.complete)
+    checker = _Checker(index, choice.complete, index.peaks if peaks else None)
     decoder = partial(decode_original, channels=network.preprocess.channels, decoder=config["decoder"])
     placed = place_as_indexed(network, config, torch.device("cpu"))
     with (
@@ -158,12 +170,14 @@ class _Checker:
     Conditions are written as what must hold, so that a recorded NaN breaks them.
     """
 
-    def __init__(self, index: Index, complete: bool) -> None:
+    def __init__(self, index: Index, complete: bool, kept: KeptPeaks | None) -> None:
+        self.kept = kept
         self.index, self.layers = index, index.layers
         self.tolerance = TOLERANCE[index.run["config"]["precision"]]
         self.image_id = -1
         self.records: list[LayerRecords] = []
         self.pictures: dict[int, PictureRecord] = {}
+        self.predicted: dict[int, dict[int, float]] = {}
         self.recount = Recount(index.layers) if complete else None
         self.peaks = self.absences = 0
         self.findings = Findings()
@@ -174,6 +188,7 @@ class _Checker:
         top = self.index.run["config"]["top"]
         self.records = [read_records(self.index, layer, top, image_ids) for layer in self.layers]
         self.pictures = read_pictures(self.index, image_ids)
+        self.predicted = read_predictions(self.index, image_ids)
 
     def compare_picture(self, image_id: int, original: Tensor, pixels: Tensor) -> None:
         """Begin an image: compare size and perceptual hash with those of (channel, y, x) pixels."""
@@ -196,6 +211,10 @@ class _Checker:
         slack = self.tolerance * size
         if self.recount:
             self.recount.add(index, self.pictures[self.image_id].label, values, slack)
+        if index == len(self.layers) - 1:
+            self._compare_predictions(layer, values, slack)
+        if self.kept:
+            self._compare_kept(self.kept, layer, values, slack)
         for entry in records.entries.get(self.image_id, ()):
             self._compare_entry(layer, entry, values, peaks.view[0], size)
         inside = (values + slack >= records.low) & (values - slack <= records.high)
@@ -211,6 +230,21 @@ class _Checker:
             for unit in (~stays_out).nonzero()[0]:
                 if int(unit) not in listed:
                     self._note(layer, int(unit), f"{values[unit]:g} belongs on the {side} list")
+
+    def _compare_predictions(
+        self, layer: Layer, values: npt.NDArray[np.float64], slack: npt.NDArray[np.float64]
+    ) -> None:
+        """Compare the recorded predictions of the image with the outputs of the last layer."""
+        predicted = self.predicted.get(self.image_id)
+        if predicted is None:
+            return
+        for unit, score in predicted.items():
+            if not abs(values[unit] - score) <= slack[unit]:
+                self._note(layer, unit, f"predicted with {score:g}, now {values[unit]:g}")
+        above = (values - slack > min(predicted.values())).nonzero()[0].tolist()
+        for unit in above:
+            if unit not in predicted:
+                self._note(layer, unit, f"{values[unit]:g} belongs to the predictions")
 
     def _compare_entry(
         self,
@@ -245,6 +279,20 @@ class _Checker:
             if not highest - there <= self.tolerance * spread:
                 where = f"position ({entry.y}, {entry.x})"
                 self._note(layer, unit, f"{where} gives {there:g}, not the peak {highest:g}")
+
+    def _compare_kept(
+        self,
+        kept: KeptPeaks,
+        layer: Layer,
+        values: npt.NDArray[np.float64],
+        slack: npt.NDArray[np.float64],
+    ) -> None:
+        """Compare the kept peaks of the image with (unit,) those now."""
+        there = kept.image(int(kept.rows([self.image_id])[0]))[kept.spans[layer.name]].astype(np.float64)
+        self.peaks += len(there)
+        wrong = ~(np.abs(values - there) <= slack + rounding_error(values, kept.matrix.kind))
+        for unit in wrong.nonzero()[0]:
+            self._note(layer, int(unit), f"kept peak {there[unit]:g}, now {values[unit]:g}")
 
     def _note(self, layer: Layer, unit: int, what: str) -> None:
         self.findings.add(Discrepancy(layer.name, unit, self.image_id, what))

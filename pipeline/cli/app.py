@@ -17,15 +17,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.choices import Side
 from pipeline.cli import directions as finding
-from pipeline.cli import indexing, naming
+from pipeline.cli import dissecting, indexing, naming, peaks
+from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
     LOOK,
-    MAX_COUNT,
     AsCsv,
     AsJson,
     At,
@@ -155,6 +154,8 @@ def maxact(
 indexing.register(app)
 naming.register(app)
 finding.register(app)
+peaks.register(app)
+dissecting.register(app)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -227,44 +228,7 @@ def layers(
     _print(LISTED, [listed(layer) for layer in found], as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
-@app.command(rich_help_panel=ASK)
-def top(
-    out: Out,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Name of the layer.")],
-    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Number of the unit, or its class name.")],
-    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Images to show.")] = 16,
-    low: Annotated[bool, typer.Option("--low", help="Show the lowest activations.")] = False,
-    timeout: TimeLimit = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    safe_csv: SafeCsv = False,
-) -> None:
-    """Show the images that activate a unit most, and the patch of each that the unit saw.
-
-    \b
-    Examples:
-      maxact top out/demo blocks.4.2 17
-      maxact top out/demo classifier tabby -n 5 --json
-    """
-    from pipeline.query.index import open_index
-    from pipeline.query.short_lists import explain_short_list
-
-    with open_index(out, timeout=timeout, trust=trust) as index:
-        chosen = index.unit(layer, unit)
-        side: Side = "low" if low else "high"
-        result = index.query("top_images", layer=layer, unit=chosen, side=side, n=n)
-        why = explain_short_list(index, layer, chosen, side, wanted=n, found=len(result.rows))
-        named = index.unit_name(layer, chosen) if index.class_names(layer) else None
-        concepts = [row[1] for row in index.query("unit_names", layer=layer, unit=chosen).rows]
-    if named or concepts:
-        words = f", named {', '.join(concepts)}" if concepts else ""
-        print_line(f"{named or f'unit {chosen}'} of {layer}{words}", error=True)
-    if why and (result.rows or as_json or as_csv or safe_csv):
-        print_line(why, error=True)
-    _print(
-        result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv, empty=why or NO_ROWS
-    )
+listing.register(app)
 
 
 @app.command(rich_help_panel=ASK)
@@ -341,7 +305,7 @@ def sql(
     safe_csv: SafeCsv = False,
 ) -> None:
     """Run SQL over an index. The views are layers, images, top, patches, units, strata, classes,
-    class_names, names, histograms, errors, renders and preprocess.
+    class_names, predictions, names, peaks, histograms, errors, renders and preprocess.
 
     The SQL can read and write any file, as it is your own; run SQL from elsewhere with --safe.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import AskedPrecision, Compile, Decoder, Keep, MemoryFormat, Score
+from pipeline.choices import AskedPrecision, Compile, Decoder, MemoryFormat, Score
 from pipeline.cli.options import (
     INDEX,
     MAX_COUNT,
@@ -108,9 +108,11 @@ def index(
         ),
     ] = 0.01,
     keep: Annotated[
-        Keep | None,
+        list[str] | None,
         typer.Option(
-            help="Also keep in the index: patches, a thumbnail of every image on a list.",
+            metavar="patches|peaks[=float16|float32]",
+            help="Also keep in the index: patches, a thumbnail of every image on a list; peaks, the peaks of "
+            "all images (float16 unless said otherwise); repeatable.",
             show_default="nothing",
         ),
     ] = None,
@@ -155,7 +157,7 @@ def index(
         class_names=class_names,
         shards_per_part=shards_per_part,
         max_bad_fraction=max_bad_fraction,
-        keep=keep,
+        keep=keep or (),
         fresh=fresh,
         cache=cache_folder(),
     )

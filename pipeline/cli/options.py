@@ -32,6 +32,7 @@ __all__ = [
     "Kind",
     "LayerGlobs",
     "LayersOfIndex",
+    "Low",
     "MergedOut",
     "MovedData",
     "MovedWeights",
@@ -42,6 +43,8 @@ __all__ = [
     "TimeLimit",
     "Trust",
     "Units",
+    "Where",
+    "WithoutLabel",
     "all_directions",
     "cache_folder",
     "new_folder",
@@ -182,6 +185,19 @@ Trust = Annotated[
 TimeLimit = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", help="Stop the query after this time.", show_default="none"),
+]
+Low = Annotated[bool, typer.Option("--low", help="Show the lowest activations.")]
+WithoutLabel = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Only images that do not have this label.", show_default=False),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SQL",
+        help="Only images for which this holds, over the columns of images: 'width > 500'.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[choices.Device, typer.Option(help="Device to run on; auto is cuda if available.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]

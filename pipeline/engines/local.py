@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.state.commit import commit_part
 from pipeline.state.part import ShardRecord
+from pipeline.store.peak_files import PeakSpill
 from pipeline.stream.feed import feed
 from pipeline.stream.loop import index_shards, open_runner
 
@@ -62,14 +64,26 @@ def run_groups(
             reporter.task("indexing", expected := progress.total(), "images") as task,
         ):
             for group in groups:
-                # The part has no name here, so that it is freed before the next one is made.
-                commit = commit_part(
-                    parts, index_shards(runner, group, events, task, expected=expected), fingerprint
-                )
+                with _spill(config, layers, parts) as spill:
+                    # The part has no name here, so that it is freed before the next one is made.
+                    commit = commit_part(
+                        parts,
+                        index_shards(runner, group, events, task, expected=expected, peaks=spill),
+                        fingerprint,
+                    )
                 expected = progress.after(commit.shards)
                 task.expect(expected)
     finally:
         events.close()
+
+
+def _spill(
+    config: RunConfig, layers: Sequence[Layer], parts: Path
+) -> contextlib.AbstractContextManager[PeakSpill | None]:
+    """Where the peaks of a group's images are held until its part is committed; None if they are not kept."""
+    if config.kept_peaks is None:
+        return contextlib.nullcontext()
+    return PeakSpill(parts, sum(layer.units for layer in layers), config.kept_peaks)
 
 
 class _Progress:

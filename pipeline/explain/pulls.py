@@ -61,7 +61,7 @@ def find_classes(explainer: Explainer, words: str) -> tuple[Layer, int, int]:
     for cut in range(1, len(parts)):
         try:
             first, second = (
-                index.unit(last.name, ",".join(each).strip()) for each in (parts[:cut], parts[cut:])
+                index.unit(last.name, ",".join(each).strip()).number for each in (parts[:cut], parts[cut:])
             )
         except UsageError as error:
             problem = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from pipeline.choices import Kind, Positions
 from pipeline.errors import LayerError
 from pipeline.images.preprocess import Box
 from pipeline.networks.addresses import find_tensor, parse_address
+from pipeline.visible import visible
 
 __all__ = ["LISTED", "Layer", "listed", "stored_positions", "unit_view"]
 
@@ -105,6 +107,12 @@ class Layer:
         top = self.start_y + y * self.stride_y
         left = self.start_x + x * self.stride_x
         return Box(left, top, left + self.rf_w, top + self.rf_h)
+
+    def _repr_html_(self) -> str:
+        """The row of `listed` as a table, as notebooks show it."""
+        head = "".join(f"<th>{name}</th>" for name in LISTED)
+        cells = "".join(f"<td>{escape(visible(str(value)))}</td>" for value in listed(self))
+        return f"<table><thead><tr>{head}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
 
 
 LISTED = ("layer", "kind", "units", "grid", "field", "stride", "prefix", "positions")

@@ -1,6 +1,7 @@
-"""Names of units from labels: concepts, and the exact correlation of peaks with them.
+"""Names of units: concepts and their exact correlation with peaks; words, by an encoder's embeddings.
 
-Goes in: sums of peaks per label and half, and concepts as sets of labels. Comes out: for each unit the
-concepts that explain its peaks, chosen on one half of the images and judged on the other.
+Goes in: sums of peaks per label and half and concepts as sets of labels, or embeddings of recorded images
+and of words. Comes out: for each unit the concepts or words that explain its peaks, chosen on one half of
+the images and judged on the other; how clear its images are.
 Imports: errors, state.
 """

@@ -51,12 +51,14 @@ class PeakSums:
         total: (unit,) float64, S.
         covariance: (concept, unit) float64, N T - n S.
         variance: (unit,) float64, N Q - S^2; 0 for a unit whose peaks do not vary.
+        squares: (unit,) float64, Q.
     """
 
     inside: Floats
     total: Floats
     covariance: Floats
     variance: Floats
+    squares: Floats
 
 
 def concept_counts(concepts: Concepts, label_images: npt.NDArray[np.int64]) -> ConceptCounts:
@@ -90,12 +92,13 @@ def peak_sums(
     inside = np.empty((len(single), total.shape[1]))
     inside[single] = total[concepts.members[single].argmax(axis=1)]
     inside[~single] = concepts.members[~single].astype(np.float64) @ total
-    whole = total.sum(axis=0)
+    whole, squares = total.sum(axis=0), sums.squares[half, units]
     return PeakSums(
         inside,
         whole,
         counts.images * inside - counts.own[:, None] * whole,
-        spread_of(counts.images, whole, sums.squares[half, units]),
+        spread_of(counts.images, whole, squares),
+        squares,
     )
 
 

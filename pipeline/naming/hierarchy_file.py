@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.naming.concepts import Hierarchy
 
-__all__ = ["imagenet_hierarchy", "read_hierarchy"]
+__all__ = ["imagenet_class", "imagenet_hierarchy", "read_hierarchy", "wordnet_names"]
 
 EXPECTED = "CSV or Parquet with two columns of text, child and parent"
 
@@ -102,6 +102,22 @@ def _class_of(label: str, classes: Mapping[str, str]) -> str | None:
     return next((classes[form] for form in forms if form in classes), None)
 
 
+def imagenet_class(label: str) -> int | None:
+    """The number of the ImageNet class whose id a label starts with, `n01440764` or `n01440764_tench`.
+
+    Classes are numbered in the order of their ids, as networks have them.
+    """
+    match = _ID.fullmatch(label)
+    return _class_numbers().get(match[1]) if match else None
+
+
+@functools.cache
+def _class_numbers() -> Mapping[str, int]:
+    _, names, classes = _wordnet()
+    ids = {*classes.values()} & names.keys()
+    return {key: number for number, key in enumerate(sorted(ids))}
+
+
 def imagenet_hierarchy(labels: Sequence[str]) -> Hierarchy | None:
     """WordNet's nouns above ImageNet's classes, if all labels are classes of it; else None.
 
@@ -117,3 +133,8 @@ def imagenet_hierarchy(labels: Sequence[str]) -> Hierarchy | None:
             return None
         found[label] = key
     return Hierarchy("wordnet", parents, names, found, "of WordNet") if found else None
+
+
+def wordnet_names() -> tuple[str, ...]:
+    """The names of WordNet's nouns over ImageNet's classes, and of these, in the order of their ids."""
+    return tuple(_wordnet()[1].values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +21,12 @@ from pipeline.naming.correlation import (
 from pipeline.naming.greedy import Fit, fit_terms
 from pipeline.state.label_sums import LabelSums
 
-__all__ = ["MIN_IMAGES", "UnitNames", "least_correlation", "name_units"]
+__all__ = ["FLOOR", "MIN_IMAGES", "UnitNames", "least_correlation", "name_spans", "name_units"]
 
 MIN_IMAGES = 5
 """Images that a concept must have, and lack, in each half."""
 
-_FLOOR = 0.1
+FLOOR = 0.1
 """Correlation below which a concept says little about a unit, however many images show it."""
 
 _DEVIATIONS = 4
@@ -64,7 +64,7 @@ class UnitNames:
 
 def least_correlation(images: int) -> float:
     """The correlation from which a name is shown, over a half of so many images."""
-    return max(_FLOOR, _DEVIATIONS / np.sqrt(images - 1)) if images > 1 else float("inf")
+    return max(FLOOR, _DEVIATIONS / np.sqrt(images - 1)) if images > 1 else float("inf")
 
 
 def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:
@@ -86,11 +86,36 @@ def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:
     )
     halves = [concept_counts(kept, images) for images in sums.images]
     units = sums.total.shape[2]
-    for first in range(0, units if len(rows) else 0, _UNITS_AT_ONCE):
-        span = slice(first, min(first + _UNITS_AT_ONCE, units))
-        peaks = [peak_sums(kept, sums, counts, half, span) for half, counts in enumerate(halves)]
+    yield from name_spans(
+        units if len(rows) else 0,
+        halves,
+        lambda span: [peak_sums(kept, sums, counts, half, span) for half, counts in enumerate(halves)],
+        rows,
+    )
+
+
+def name_spans(
+    units: int,
+    halves: Sequence[ConceptCounts],
+    peaks_of: Callable[[slice], Sequence[PeakSums]],
+    rows: npt.NDArray[np.int64],
+    *,
+    most: int = _UNITS_AT_ONCE,
+) -> Iterator[UnitNames]:
+    """As `name_units`, from counts and sums of any concepts.
+
+    Args:
+        units: number of units.
+        halves: counts of the concepts in each half.
+        peaks_of: sums of a span of units over each half.
+        rows: (concept,) what the names call each concept.
+        most: units of a span.
+    """
+    for first in range(0, units, most):
+        span = slice(first, min(first + most, units))
+        peaks = peaks_of(span)
         fit = fit_terms(peaks[0], halves[0], least_correlation(halves[0].images))
-        yield _judge(sums, span, fit, halves, peaks, rows)
+        yield _judge(span, fit, halves, peaks, rows)
 
 
 def _eligible(concepts: Concepts, sums: LabelSums) -> npt.NDArray[np.int64]:
@@ -102,7 +127,6 @@ def _eligible(concepts: Concepts, sums: LabelSums) -> npt.NDArray[np.int64]:
 
 
 def _judge(
-    sums: LabelSums,
     span: slice,
     fit: Fit,
     halves: Sequence[ConceptCounts],
@@ -124,7 +148,7 @@ def _judge(
         variance,
         np.einsum("urs,urt,ust->ur", fit.weight, fit.weight, gram),
     )
-    together = _over_both(sums, span, concept, halves, peaks)
+    together = _over_both(concept, halves, peaks)
     last = np.maximum(kept.sum(axis=1) - 1, 0)
     where, rank = kept.nonzero()
     chosen = concept[where, rank]
@@ -142,8 +166,6 @@ def _judge(
 
 
 def _over_both(
-    sums: LabelSums,
-    span: slice,
     concept: npt.NDArray[np.int64],
     halves: Sequence[ConceptCounts],
     peaks: Sequence[PeakSums],
@@ -153,5 +175,5 @@ def _over_both(
     own = (halves[0].own + halves[1].own)[concept]
     inside = (peaks[0].inside + peaks[1].inside)[concept, np.arange(len(concept))[:, None]]
     total = peaks[0].total + peaks[1].total
-    variance = spread_of(images, total, sums.squares[:, span].sum(axis=0))
+    variance = spread_of(images, total, peaks[0].squares + peaks[1].squares)
     return correlations(images * inside - own * total[:, None], variance[:, None], own * (images - own))

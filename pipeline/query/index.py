@@ -10,24 +10,33 @@ with open_index(Path("out/demo")) as index:
 from __future__ import annotations
 
 import operator
+import re
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import duckdb
 
 from pipeline.choices import Side
 from pipeline.data.content import byte_digest
 from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
-from pipeline.images.preprocess import Box, Preprocess
+from pipeline.images.preprocess import Preprocess
+from pipeline.query.image_rows import ImageRows
+from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.named_queries import Value, load_query
+from pipeline.query.peak_matrix import keeps_peaks
+from pipeline.query.peak_methods import PeakMethods
+from pipeline.query.peak_queries import Condition, refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
+from pipeline.query.top_lists import read_top_lists
+from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
@@ -37,24 +46,20 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "open_index"]
+__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
-_TOP = """
-SELECT layer, unit, rank, activation, image_id, y, x, key, label, width, height, origin,
-       duplicate_of, box_left, box_top, box_right, box_bottom
-FROM patches
-WHERE layer = $layer AND unit IN ({units}) AND side = $side AND rank <= $n
-ORDER BY unit, rank
+_LAYERS = """
+SELECT layer, units, kind, start_y, start_x, stride_y, stride_x, rf_h, rf_w FROM layers ORDER BY ordinal
 """
-
-_FEW_UNITS = 32
-"""Units that are written into a query as numbers: only then are the rest of a table's row groups skipped."""
 
 _PLACES = """
 SELECT image_id, digest, shard, key, "offset", bytes FROM images
 WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
+
+_PEAKS = re.compile(r"\bpeaks?\b", re.IGNORECASE)
+"""What SQL has that reads the peaks of all images."""
 
 MAX_SECONDS = 1_000_000
 """The longest time limit of a query."""
@@ -95,7 +100,7 @@ def open_index(
     return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
-class Index:
+class Index(PeakMethods):
     """An open index; see `open_index`."""
 
     def __init__(
@@ -129,10 +134,12 @@ class Index:
         try:
             if limits is None:
                 self._create_views(out, self.run, self.preprocess)
-            rows = self._fetch("SELECT layer, units, kind FROM layers ORDER BY ordinal", {}).rows
-            self._units: dict[str, int] = {name: units for name, units, _ in rows}
-            self._vectors = {name for name, _, kind in rows if kind == "vector"}
+            rows = {row.pop("layer"): row for row in self._fetch(_LAYERS, {}).dicts()}
+            self._units: dict[str, int] = {name: row["units"] for name, row in rows.items()}
+            self._vectors = {name for name, row in rows.items() if row["kind"] == "vector"}
+            self.geometry: Mapping[str, Mapping[str, int]] = rows
             create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
+            self._create_peaks()
             if data:
                 _ = self.dataset  # a place that the caller gives must be right before any work
         except BaseException:
@@ -150,6 +157,24 @@ class Index:
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+        if "image_rows" in self.__dict__:
+            self.image_rows.close()
+
+    @property
+    def keeps_peaks(self) -> bool:
+        """Whether the index keeps the peaks of all images (`--keep peaks`), not only those of lists."""
+        return keeps_peaks(self.run)
+
+    @cached_property
+    def peaks(self) -> KeptPeaks:
+        """The peaks of all images.
+
+        Raises:
+            StoreError: when the index does not keep them.
+            DamagedFile: when a file of a part is missing, or is not what it must be.
+            UnreadableFile: when one cannot be read, which may pass.
+        """
+        return KeptPeaks(self.out, self.run, self._units)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -211,17 +236,17 @@ class Index:
         count, classes = self.unit_count(layer), self.class_names(layer)
         return choose_units(units, count, where=layer, classes=classes)
 
-    def unit(self, layer: str, text: str) -> int:
+    def unit(self, layer: str, unit: int | str) -> Unit:
         """One unit by its number, or by its class name in a classifier.
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: when the text does not name exactly one unit of the layer.
+            UsageError: when `unit` does not name exactly one unit of the layer.
         """
-        units = self.units(layer, text)
+        units = self.units(layer, unit if isinstance(unit, str) else (unit,))
         if len(units) != 1:
-            raise UsageError(f"{text!r} names {len(units)} units of {layer}; give one of them")
-        return units[0]
+            raise UsageError(f"{unit!r} names {len(units)} units of {layer}; give one of them")
+        return Unit(self, layer, units[0])
 
     def class_names(self, layer: str) -> tuple[str, ...] | None:
         """The network's class names, where they are known and the layer is its classifier.
@@ -283,41 +308,62 @@ class Index:
         if not isinstance(name, str):
             raise QueryError(f"the name of a query must be text, got {name!r}")
         query = load_query(name)
-        values = query.values(params)
+        values = query.values({key: _number(value) for key, value in params.items()})
         self._check(values)
+        if _PEAKS.search(query.sql) and not self.keeps_peaks:
+            raise StoreError(f"query {name} needs the peaks of all images, but {no_peaks(self.out)}")
         for parameter in query.parameters:
             if parameter.kind == "index":
                 self._attach(parameter.name, Path(str(values.pop(parameter.name))))
         return self._fetch(query.sql, values)
 
-    def top(self, layer: str, unit: int, *, n: int = 9, side: Side = "high") -> list[TopImage]:
+    def top(
+        self,
+        layer: str,
+        unit: SupportsIndex,
+        *,
+        n: int = 9,
+        side: Side = "high",
+        where: str | None = None,
+        without_label: str | None = None,
+    ) -> list[TopImage]:
         """The images with the highest (or lowest) peaks of one unit, strongest first.
+
+        An index that keeps the peaks of all images gives as many as there are. From the others come those
+        that are on the unit's list, which may be fewer.
+
+        Args:
+            layer: of the index.
+            unit: of the layer.
+            n: images at most.
+            side: `high` or `low`.
+            where: a condition in SQL over the view `images`, such as `width > 500`.
+            without_label: a label that the images must not have.
 
         Raises:
             LayerError: for a layer that is not in the index.
-            UsageError: for a unit out of range.
+            QueryError: when DuckDB cannot use the condition.
+            UsageError: for a unit out of range, or a label that no image has.
         """
-        return self.tops(layer, [unit], n=n, side=side)[unit]
+        (listed,) = self.tops(layer, self.units(layer, [unit]), n=n, side=side).values()
+        condition = Condition(where, without_label)
+        condition.check(self)
+        if not condition and (len(listed) == n or not self.keeps_peaks):
+            return listed
+        return top_within(self, layer, operator.index(unit), n, side, condition)
 
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
     ) -> dict[int, list[TopImage]]:
         """As `top`, for several units of a layer in one query."""
         chosen = self.units(layer, units)
-        if side not in get_args(Side):
-            raise UsageError(f"side must be {' or '.join(get_args(Side))}, got {side!r}")
-        if not isinstance(n, int) or n < 0:
-            raise UsageError(f"n must be a number of images, got {n!r}")
-        bound: dict[str, object] = {"layer": layer, "side": side, "n": n}
-        if len(chosen) <= _FEW_UNITS:
-            units_text = ", ".join(map(str, chosen)) or "NULL"
-        else:
-            units_text, bound["units"] = "SELECT unnest($units)", list(chosen)
-        found: dict[int, list[TopImage]] = {unit: [] for unit in chosen}
-        for row in self._fetch(_TOP.format(units=units_text), bound).dicts():
-            box = Box(*(row.pop(f"box_{edge}") for edge in ("left", "top", "right", "bottom")))
-            found[row["unit"]].append(TopImage(box=box, **row))
-        return found
+        refuse_top(n, side)
+        return read_top_lists(self, layer, chosen, n, side)
+
+    @cached_property
+    def image_rows(self) -> ImageRows:
+        """Looks up rows of `images` by number."""
+        return ImageRows(self.out / "images.parquet")
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -392,9 +438,16 @@ class Index:
         if layer is not None:
             self.units(str(layer), () if unit is None else [int(unit)])
         if label is not None:
-            self._check_label(str(label))
+            self.require_label(str(label))
 
-    def _check_label(self, label: str) -> None:
+    def require_label(self, label: str) -> None:
+        """Refuse a label that no image has.
+
+        Raises:
+            UsageError: suggests the nearest ones.
+        """
+        if not isinstance(label, str):
+            raise UsageError(f"a label must be text, got {label!r}")
         rows = self._fetch(
             "SELECT DISTINCT label FROM images WHERE label IS NOT NULL ORDER BY label", {}
         ).rows
@@ -433,10 +486,25 @@ class Index:
         except duckdb.Error as error:
             raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
 
+    def _create_peaks(self) -> None:
+        """The view `peaks` and the function `peak`."""
+        if not self.keeps_peaks:
+            create_no_peaks(self._connection, self.out)
+            return
+        create_peaks(self._connection, lambda: self.peaks)
+        weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over
+
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
         """Run SQL within the limits."""
         most_rows = None if self._limits is None else self._limits.rows
+        if _PEAKS.search(text) and self.keeps_peaks:
+            _ = self.peaks  # what is wrong with their files is said here, and not by DuckDB
         return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
+
+
+def _number(value: object) -> object:
+    """A unit as its number, and any other value as it is."""
+    return value.number if isinstance(value, Unit) else value
 
 
 def _is_texts(values: object) -> bool:

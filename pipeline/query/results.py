@@ -128,9 +128,10 @@ class TopImage:
     Args:
         layer, unit, rank, activation: the entry of the unit's list; ranks start at 1.
         image_id: the image's number in `images`.
-        y, x: grid position of the peak.
+        y, x: grid position of the peak; -1 for an image that is not on the unit's list.
         key, label, width, height, origin: the image's row of `images`; sizes in pixels.
-        box: the patch that the position sees, in pixels of the original photograph.
+        box: the patch that the position sees, in pixels of the original photograph; where the position
+            is not known, all that the network's input shows.
         duplicate_of: image_id of the first image of the same photograph, None for the first.
     """
 
@@ -148,6 +149,14 @@ class TopImage:
     box: Box
     origin: str | None = None
     duplicate_of: int | None = None
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """The image as a row of the query `top_images`; a position that is not known is None."""
+        box = (self.box.left, self.box.top, self.box.right, self.box.bottom)
+        place = (self.y, self.x) if self.y >= 0 else (None, None)
+        named = (self.rank, self.activation, self.key, self.label, self.image_id)
+        return (*named, *place, *box, self.width, self.height)
 
     @property
     def photograph(self) -> int:

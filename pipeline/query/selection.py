@@ -6,6 +6,7 @@ import fnmatch
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import SupportsIndex
 
 from pipeline.errors import LayerError, UsageError, did_you_mean
 
@@ -23,7 +24,7 @@ __all__ = [
 Patterns = str | Iterable[str]
 """Names or globs; a plain string is one of them."""
 
-Units = str | Iterable[int]
+Units = str | Iterable[SupportsIndex]
 """Units as text (see `choose_units`) or as numbers."""
 
 ALL_UNITS = "all"
@@ -123,7 +124,7 @@ def choose_units(
     return tuple(chosen)
 
 
-def _numbers(units: Iterable[int], where: str) -> tuple[int, ...]:
+def _numbers(units: Iterable[SupportsIndex], where: str) -> tuple[int, ...]:
     """Whole numbers of any kind (NumPy's too) as Python's."""
     try:
         return tuple(operator.index(unit) for unit in units)

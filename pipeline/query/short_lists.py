@@ -32,9 +32,15 @@ def constant_peak(low: float, high: float, images: int) -> str | None:
 
 
 def explain_short_list(
-    index: Index, layer: str, unit: int, side: Side, *, wanted: int, found: int
+    index: Index, layer: str, unit: int, side: Side, *, wanted: int, found: int, chosen: bool = False
 ) -> str | None:
     """Why a list has `found` images and not `wanted`; None where nothing needs to be said.
+
+    Args:
+        index: open.
+        layer, unit, side: the list.
+        wanted, found: numbers of images.
+        chosen: whether only some images were meant, by label or condition.
 
     Raises:
         LayerError: for a layer that is not in the index.
@@ -43,9 +49,14 @@ def explain_short_list(
     if found >= wanted:
         return None
     kept = int(index.run["config"]["top"])
-    if found == kept:
+    if found == kept and not index.keeps_peaks:
         many = readable_count(kept, "image")
         return f"the index keeps {many} per unit and side (--top); showing {found:,}"
+    if chosen and not index.keeps_peaks:
+        listed = len(index.top(layer, unit, n=kept, side=side))
+        if listed == kept:
+            held = f"{found:,} of {wanted:,}: the list of {listed:,} holds no more"
+            return f"{held}; index again with --keep peaks"
     rows = index.sql(_UNIT, layer=layer, unit=unit).rows
     if not rows:
         return None
@@ -54,10 +65,11 @@ def explain_short_list(
     constant = constant_peak(low, high, images)
     if constant is not None:
         return f"{name} {constant}"
-    if side == "high" and found:
-        return f"{name} is above its minimum, {low:.4g}, on {found:,} of {images:,} images"
+    whole = "the images that are meant" if chosen else f"{images:,} images"
+    if side == "high" and (found or chosen):
+        return f"{name} is above its minimum, {low:.4g}, on {found:,} of {whole}"
     if side == "low" and found:
-        return f"{name} is below its maximum, {high:.4g}, on {found:,} of {images:,} images"
+        return f"{name} is below its maximum, {high:.4g}, on {found:,} of {whole}"
     if side == "low" and low == 0 and inactive > kept:
         return (
             f"{name} has no lowest images: its peak is 0, the minimum, on {inactive:,} of {images:,} images"

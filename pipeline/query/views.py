@@ -8,7 +8,7 @@ the names of the classifier's units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,28 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
-from pipeline.store.layout import holds_names, holds_thumbnails
-from pipeline.store.schemas import DEFAULTS, NAMES, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.layout import (
+    holds_dissection,
+    holds_embeddings,
+    holds_names,
+    holds_semantics,
+    holds_thumbnails,
+)
+from pipeline.store.schemas import (
+    DEFAULTS,
+    DISSECTION,
+    EMBEDDINGS,
+    NAMES,
+    RENDERS,
+    SCHEMAS,
+    SEMANTICS,
+    THUMBNAILS,
+)
 
 __all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
 
 _DUCK_TYPES = {
+    "bool": "BOOLEAN",
     "int32": "INTEGER",
     "int64": "BIGINT",
     "float": "FLOAT",
@@ -30,6 +46,15 @@ _DUCK_TYPES = {
     "string": "VARCHAR",
     "binary": "BLOB",
 }
+
+_MARKED: Mapping[str, tuple[pa.Schema, Callable[[Path, str], bool]]] = {
+    "names": (NAMES, holds_names),
+    "thumbnails": (THUMBNAILS, holds_thumbnails),
+    "embeddings": (EMBEDDINGS, holds_embeddings),
+    "semantics": (SEMANTICS, holds_semantics),
+    "dissection": (DISSECTION, holds_dissection),
+}
+"""Tables that carry the fingerprint of their index; those of another are not shown."""
 
 _PATCHES = """
 CREATE OR REPLACE VIEW {schema}.patches AS
@@ -100,11 +125,10 @@ def create_views(
     """
     name = _quote_name(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    derived = {"renders": RENDERS, "names": NAMES, "thumbnails": THUMBNAILS}
-    held = {"names": holds_names, "thumbnails": holds_thumbnails}
+    derived = {"renders": RENDERS, **{name: columns for name, (columns, _) in _MARKED.items()}}
     for table, columns in {**SCHEMAS, **derived}.items():
         path = out / f"{table}.parquet"
-        if table in held and not held[table](out, fingerprint):
+        if table in _MARKED and not _MARKED[table][1](out, fingerprint):
             path = out / "none"  # those of another index are not shown
         body = _table_body(connection, path, columns, DEFAULTS.get(table, {}))
         if columns is RENDERS:
@@ -133,8 +157,10 @@ def _table_body(
         remedy = "index again into a new OUT"
         if columns is RENDERS:
             remedy = "move it elsewhere and render again; the index is not changed"
-        elif columns is NAMES:
+        elif columns in (NAMES, EMBEDDINGS, SEMANTICS):
             remedy = "write it again with `maxact name`"
+        elif columns is DISSECTION:
+            remedy = "write it again with `maxact dissect`"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
     present = {column[0] for column in found}
     # Renderings of older versions do not say from which index they were made.

@@ -1,6 +1,6 @@
 """A run from its configuration to its tables: plan, resume, index missing shards, merge.
 
 Goes in: `RunConfig`. Comes out: the Parquet tables and `run.json` of an output folder.
-Imports: config, data, devices, engines, errors, image_id, images, layers, naming, networks, progress,
-state, store, stream.
+Imports: choices, config, data, devices, dissection, encoders, engines, errors, image_id, images, layers,
+naming, networks, progress, query, state, store, stream.
 """

@@ -15,6 +15,7 @@ from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import readable_count
+from pipeline.store.peak_files import KEPT_PEAKS
 
 __all__ = [
     "STATE_VERSION",
@@ -26,7 +27,7 @@ __all__ = [
     "run_identity",
 ]
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Increased whenever the same input would give different tables; part of every fingerprint."""
 
 _OPTIONS = ("network", "top", "score", "batch size", "precision", "memory format", "decoder", "device")
@@ -71,6 +72,8 @@ def fingerprint_fields(
     }
     versioned = (*_VERSIONED, "simplejpeg") if config.decoder == "simplejpeg" else _VERSIONED
     fields |= {f"{name} version": importlib.metadata.version(name) for name in versioned}
+    if config.kept_peaks is not None:  # so that runs without them have the fingerprint that they always had
+        fields[KEPT_PEAKS] = config.kept_peaks
     return _plain(fields)
 
 
@@ -151,6 +154,8 @@ def _advice(names: Sequence[str], found: Mapping[str, Any]) -> str:
 
 def _option(name: str, value: Any) -> str | None:
     """The option that sets a field to a value, where there is one."""
+    if name == KEPT_PEAKS:
+        return f"--keep peaks={value}" if value else "no --keep peaks"
     if name == "compiled":
         return f"--compile {'on' if value else 'off'}"
     return f"--{name.replace(' ', '-')} {value}" if name in _OPTIONS and value is not None else None

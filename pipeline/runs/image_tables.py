@@ -1,4 +1,4 @@
-"""Writes the tables of images and errors from the committed parts.
+"""Writes the tables of images, predictions and errors from the committed parts.
 
 Both are as large as the dataset, so rows are streamed part by part. Only duplicates need the whole
 dataset: DuckDB finds them in a few columns, and spills to a folder in OUT what exceeds its memory.
@@ -21,17 +21,21 @@ from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
 from pipeline.images.hashes import NEAR_BITS
 from pipeline.runs.label_names import rename_column
+from pipeline.runs.predictions import Classifier
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store import tables as store
 from pipeline.store.digests import FileDigest
 from pipeline.store.leftovers import SPILL
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.schemas import ERRORS, IMAGES, PREDICTIONS
 
 __all__ = ["IMAGES_ROW_GROUP", "follow_roots", "write_records"]
 
 Duplicates = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """image_ids of duplicates, rising, and for each the lower image_id of an image like it."""
+
+_PREDICTED = ("image_id", "label", "classes", "scores", "probabilities")
+"""Columns of a part's images of which `predictions` is made."""
 
 _MEMORY = "1GB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
@@ -103,8 +107,9 @@ def write_records(
     shards: Sequence[ShardRecord],
     footer: Mapping[str, str],
     names: Mapping[str, str],
+    classifier: Classifier | None,
 ) -> dict[str, FileDigest]:
-    """Write images.parquet and errors.parquet: renumbered, sorted, with duplicates marked.
+    """Write the tables of images, predictions and errors: renumbered, sorted, with duplicates marked.
 
     Args:
         out: folder of the index.
@@ -112,6 +117,7 @@ def write_records(
         shards: of all commits, sorted by name; their places are the ordinals.
         footer: metadata of the files.
         names: of labels, where they are to be renamed; otherwise empty.
+        classifier: gives the rows of `predictions`; None for none.
 
     Returns:
         The digest of each table.
@@ -121,26 +127,37 @@ def write_records(
     """
     duplicates = _find_duplicates(out, commits, shards)
     images = _in_order(commits, shards, "images")
-    numbered = (_number(table, ordinal, duplicates) for ordinal, table in enumerate(images))
+    numbered = (
+        _mark(_number(table.select(IMAGES.names), ordinal), duplicates)
+        for ordinal, table in enumerate(images)
+    )
     if names:
         numbered = (rename_column(table, names) for table in numbered)
     errors = _in_order(commits, shards, "errors")
+    predictions: Iterator[pa.Table] = iter(())
+    if classifier is not None:
+        again = enumerate(_in_order(commits, shards, "images", columns=_PREDICTED))
+        predictions = (classifier.rows(_number(table, ordinal)) for ordinal, table in again)
     return {
         "images": store.write_table(
             out / "images.parquet", IMAGES, numbered, metadata=footer, row_group_rows=IMAGES_ROW_GROUP
         ),
         "errors": store.write_table(out / "errors.parquet", ERRORS, errors, metadata=footer),
+        "predictions": store.write_table(
+            out / "predictions.parquet", PREDICTIONS, predictions, metadata=footer
+        ),
     }
 
 
 class _Rows:
     """The rows of a part's table, read one batch at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] | None) -> None:
         self.path = path
         self.file = pq.ParquetFile(path)
-        self.batches: Iterator[pa.RecordBatch] = self.file.iter_batches()
-        self.rest = self.file.schema_arrow.empty_table()
+        self.batches: Iterator[pa.RecordBatch] = self.file.iter_batches(columns=columns)
+        empty = self.file.schema_arrow.empty_table()
+        self.rest = empty if columns is None else empty.select(columns)
 
     def take(self, count: int) -> pa.Table:
         """The next `count` rows."""
@@ -156,7 +173,10 @@ class _Rows:
 
 
 def _in_order(
-    commits: Sequence[Commit], shards: Sequence[ShardRecord], table: Literal["images", "errors"]
+    commits: Sequence[Commit],
+    shards: Sequence[ShardRecord],
+    table: Literal["images", "errors"],
+    columns: Sequence[str] | None = None,
 ) -> Iterator[pa.Table]:
     """Each shard's rows. A part has them in the order of its shards, so each row is read once."""
     part_of = {shard.name: commit for commit in commits for shard in commit.shards}
@@ -165,22 +185,26 @@ def _in_order(
         commit = part_of[shard.name]
         path = commit.folder / f"{table}.parquet"
         if path not in opened:
-            opened[path] = _Rows(path)
+            opened[path] = _Rows(path, columns)
         yield opened[path].take(shard.images if table == "images" else shard.errors)
         if shard.name == commit.shards[-1].name:
             opened.pop(path).file.close()
 
 
-def _number(images: pa.Table, ordinal: int, duplicates: Duplicates) -> pa.Table:
-    """One shard's images with their image_id in the dataset, and `duplicate_of`."""
+def _number(images: pa.Table, ordinal: int) -> pa.Table:
+    """One shard's images with their image_id in the dataset."""
     ids = images["image_id"].to_numpy() & ((1 << POSITION_BITS) - 1) | ordinal << POSITION_BITS
+    return images.set_column(images.column_names.index("image_id"), "image_id", pa.array(ids))
+
+
+def _mark(images: pa.Table, duplicates: Duplicates) -> pa.Table:
+    """Numbered images with `duplicate_of`."""
+    ids = images["image_id"].to_numpy()
     marked, first = duplicates
     row = np.searchsorted(marked, ids).clip(max=max(len(marked) - 1, 0))
     found = marked[row] == ids if len(marked) else np.zeros(len(ids), bool)
     duplicate_of = pa.array(first[row] if len(marked) else ids, mask=~found)
-    names = images.column_names
-    images = images.set_column(names.index("image_id"), "image_id", pa.array(ids))
-    return images.set_column(names.index("duplicate_of"), "duplicate_of", duplicate_of)
+    return images.set_column(images.column_names.index("duplicate_of"), "duplicate_of", duplicate_of)
 
 
 def _find_duplicates(out: Path, commits: Sequence[Commit], shards: Sequence[ShardRecord]) -> Duplicates:

@@ -103,6 +103,7 @@ def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], repo
             fingerprint=content["fingerprint"],
             classes=content["config"]["classes"],
             class_names=names_given(content),
+            network_classes=content["network"]["classes"],
             reporter=reporter,
         )
         write_run(out, content)

@@ -4,94 +4,79 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StoreError
+from pipeline.errors import DamagedFile, StoreError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.naming.concepts import (
-    Concepts,
     Hierarchy,
     label_concepts,
     refuse_unknown_labels,
     with_hierarchy,
 )
 from pipeline.naming.hierarchy_file import imagenet_hierarchy, read_hierarchy
-from pipeline.naming.name_units import UnitNames, name_units
-from pipeline.progress import Reporter, Silent, readable_count
+from pipeline.naming.name_units import name_units
+from pipeline.progress import Reporter, Silent
+from pipeline.runs.concept_names import name_by_concepts
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
+from pipeline.runs.name_rows import (
+    LABEL_SOURCES,
+    kept_names,
+    names_encoder,
+    other_sources,
+    write_name_rows,
+)
+from pipeline.runs.named_units import Naming, name_tables
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.label_sums import LabelSums, merge_labels
-from pipeline.store.layout import NAMES_TABLE
+from pipeline.store.layout import NAMES_TABLE, holds_embeddings
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import locked, read_finished_run
 from pipeline.store.schemas import NAMES
 from pipeline.store.seals import PARQUET
-from pipeline.store.tables import write_table
 from pipeline.store.trust import refuse_links
 
 __all__ = ["Naming", "name_index", "names_damage", "write_names"]
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """What was named.
-
-    Args:
-        out: folder of the index.
-        units: of all layers.
-        named: units that have a name.
-        concepts: that were compared with each unit.
-        source: `label`, `wordnet` or `hierarchy`: what was above the labels.
-        seconds: duration.
-    """
-
-    out: Path
-    units: int
-    named: int
-    concepts: int
-    source: str
-    seconds: float
-
-    def __str__(self) -> str:
-        """One line."""
-        above = {"wordnet": " and WordNet above them", "hierarchy": " and the hierarchy above them"}
-        return (
-            f"{self.named:,} of {readable_count(self.units, 'unit')} named from labels"
-            f"{above.get(self.source, '')} ({readable_count(self.concepts, 'concept')})"
-        )
 
 
 def name_index(
     out: Path | str,
     *,
     hierarchy: Path | str | None = None,
+    concepts: Path | str | None = None,
     trust: bool = False,
     reporter: Reporter | None = None,
 ) -> Naming:
-    """Name the units of a finished index, in place of names that it has.
+    """Name the units of a finished index from labels, in place of such names that it has; words stay.
 
     Args:
         out: folder of the index.
         hierarchy: file of what is above the labels; None takes WordNet's nouns if the labels are classes
             of ImageNet, else nothing.
+        concepts: file of concepts of single images, from which units are named instead; needs an index
+            that keeps the peaks of all images. See `pipeline.naming.concepts_file`.
         trust: follow links out of OUT.
         reporter: shows the progress.
 
     Raises:
-        StoreError: when OUT holds no finished index, or its images have no labels.
-        UsageError: when the hierarchy cannot be used.
+        StoreError: when OUT holds no finished index, or its images have no labels; for concepts, when it
+            keeps no peaks.
+        UsageError: when the hierarchy or the concepts cannot be used, or both are given.
         UntrustedIndex: when a link leads out of OUT.
     """
     reporter, out = reporter or Silent(), Path(out)
     if not trust:
         refuse_links(out)
+    if concepts is not None:
+        if hierarchy is not None:
+            raise UsageError("a hierarchy is above labels, and concepts are of images; give one of them")
+        return name_by_concepts(out, Path(concepts), trust=trust, reporter=reporter)
     above = None if hierarchy is None else read_hierarchy(Path(hierarchy))
     read_finished_run(out)  # before the folder is created or locked
     with locked(out), writing(out):
@@ -173,8 +158,8 @@ def write_names(
     sums = LabelSums.empty(sum(layer.units for layer in layers))
     for commit in commits:
         sums = merge_labels(sums, commit.load_label_sums())
+    remove_stale_names(out, index_fingerprint)
     if not sums.labels:
-        remove_stale_names(out, index_fingerprint)
         return None
     given = names_by_label(sums.labels, class_names) if class_names is not None else None
     labels = tuple(given[label] for label in sums.labels) if given else sums.labels
@@ -190,36 +175,26 @@ def write_names(
             done = 0
             for found in name_units(sums, concepts):
                 named.append(len(np.unique(found.unit)))
-                yield from _tables(layers, concepts, found)
+                yield from name_tables(layers, concepts.names, concepts.sources, found)
                 task.advance(found.units - done)
                 done = found.units
 
-    footer = {"maxact.fingerprint": index_fingerprint}
-    write_table(out / NAMES_TABLE, NAMES, tables(), metadata=footer, sealed=True)
+    rows = list(tables())
+    others, encoder = _others(out, index_fingerprint, reporter)
+    write_name_rows(out, layers, [*rows, others], index_fingerprint=index_fingerprint, encoder=encoder)
     source = "label" if above is None else above.source
     return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
 
 
-def _tables(layers: Sequence[Layer], concepts: Concepts, found: UnitNames) -> Iterator[pa.Table]:
-    """The rows of a span of units, layer by layer."""
-    offset = 0
-    for layer in layers:
-        rows = slice(*np.searchsorted(found.unit, (offset, offset + layer.units)))
-        count = rows.stop - rows.start
-        if count:
-            chosen = found.concept[rows]
-            yield pa.table(
-                {
-                    "layer": pa.array([layer.name] * count),
-                    "unit": (found.unit[rows] - offset).astype(np.int32),
-                    "rank": found.rank[rows].astype(np.int32),
-                    "concept": pa.array([concepts.names[row] for row in chosen]),
-                    "source": pa.array([concepts.sources[row] for row in chosen]),
-                    "correlation": found.correlation[rows],
-                    "held_out": found.held_out[rows],
-                    "combined": found.combined[rows],
-                    "images": found.images[rows],
-                    "weight": found.weight[rows],
-                }
-            ).cast(NAMES)
-        offset += layer.units
+def _others(out: Path, index_fingerprint: str, reporter: Reporter) -> tuple[pa.Table, str]:
+    """The rows of other sources that stay, and the fingerprint of the encoder of those in words."""
+    encoder = names_encoder(out)
+    try:
+        return kept_names(out, index_fingerprint, other_sources(LABEL_SOURCES)), encoder
+    except DamagedFile:
+        if holds_embeddings(out, index_fingerprint):
+            reporter.note(
+                "names in words cannot be rebuilt from the parts; give `maxact name --encoder` again, which "
+                "uses the embeddings that are there"
+            )
+        return NAMES.empty_table(), ""

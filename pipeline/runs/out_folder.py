@@ -16,10 +16,16 @@ from pipeline.errors import SourceError, StoreError, WrongFolder
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
+    DISSECTION_TABLE,
+    EMBEDDINGS_TABLE,
     NAMES_TABLE,
+    SEMANTICS_TABLE,
     THUMBNAILS_TABLE,
     foreign_files,
+    holds_dissection,
+    holds_embeddings,
     holds_names,
+    holds_semantics,
     holds_thumbnails,
     own_parts,
     own_tables,
@@ -118,7 +124,7 @@ def remove_index(out: Path, *, keep: str) -> None:
     """Remove the files of an index from OUT and nothing else; run.json is removed last.
 
     Only files go that maxact has marked as its own. What was made from an index (renderings, sheets,
-    projections, priors, the atlas) stays if that index has the fingerprint `keep`.
+    projections, priors, the atlas, embeddings) stays if that index has the fingerprint `keep`.
 
     Raises:
         StoreError: when a file cannot be removed.
@@ -134,7 +140,8 @@ def remove_index(out: Path, *, keep: str) -> None:
             f"cannot remove the index in {out}: {error.strerror or error} ({error.filename})"
         ) from error
     for path in own_tables(out):
-        if path.stem != "renders":
+        kept = path.name == EMBEDDINGS_TABLE and holds_embeddings(out, keep)
+        if path.stem != "renders" and not kept:
             remove_file(path)
     remove_file(out / RUN_FILE)
 
@@ -150,21 +157,30 @@ def remove_stale_thumbnails(out: Path, fingerprint: str) -> None:
         remove_file(path)
 
 
-def remove_stale_names(out: Path, fingerprint: str) -> bool:
-    """Remove names of another index than the one with a fingerprint; returns whether there were some.
+def remove_stale_names(out: Path, fingerprint: str) -> int:
+    """Remove names, embeddings and what they or masks say of units, of another index than that.
+
+    Returns:
+        The number of files removed.
 
     Raises:
-        StoreError: when the file cannot be removed.
+        StoreError: when a file cannot be removed.
     """
-    path = out / NAMES_TABLE
-    stale = path in own_tables(out) and not holds_names(out, fingerprint)
-    if stale:
-        remove_file(path)
-    return stale
+    held = {
+        NAMES_TABLE: holds_names,
+        EMBEDDINGS_TABLE: holds_embeddings,
+        SEMANTICS_TABLE: holds_semantics,
+        DISSECTION_TABLE: holds_dissection,
+    }
+    own = {path.name for path in own_tables(out)}
+    stale = [name for name, holds in held.items() if name in own and not holds(out, fingerprint)]
+    for name in stale:
+        remove_file(out / name)
+    return len(stale)
 
 
 def clean_index(out: Path) -> int:
-    """Remove what was made from another index than the one in OUT: names, renderings, pages and priors.
+    """Remove what was made from another index than the one in OUT: names, embeddings, renderings, pages.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
 

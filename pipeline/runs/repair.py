@@ -90,6 +90,7 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
                 fingerprint=run["fingerprint"],
                 classes=run["config"]["classes"],
                 class_names=names_given(run),
+                network_classes=run["network"]["classes"],
                 reporter=reporter,
             )
             identical = recorded_tables(run) == totals.tables if has_digests(run) else None

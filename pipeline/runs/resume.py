@@ -12,7 +12,7 @@ from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
 from pipeline.state.commit import Commit, list_commits, remove_part
 from pipeline.store.final_tables import damaged_tables
-from pipeline.store.layout import own_parts, own_tables
+from pipeline.store.layout import MADE_TABLES, own_parts, own_tables
 from pipeline.store.run_file import RUN_FILE, read_run
 
 __all__ = ["is_finished", "previous_run", "recorded_compile", "usable_commits"]
@@ -43,7 +43,7 @@ def previous_run(
         StoreError: when run.json is missing or incomplete, so that the runs cannot be compared.
     """
     if not (out / RUN_FILE).exists():
-        if own_parts(out) or any(path.stem != "renders" for path in own_tables(out)):
+        if own_parts(out) or any(path.name not in MADE_TABLES for path in own_tables(out)):
             raise StoreError(f"{out} holds tables of an index but no {RUN_FILE}; --fresh removes them")
         return None
     try:

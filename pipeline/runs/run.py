@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from pipeline.choices import PeakFormat
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
 from pipeline.devices import find_device, resolve_precision, tell_of_bf16
@@ -27,7 +28,7 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, load_network
-from pipeline.progress import Reporter, Silent, readable_count
+from pipeline.progress import Reporter, Silent, readable_bytes, readable_count
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
@@ -49,6 +50,7 @@ from pipeline.state.commit import list_commits
 from pipeline.store.digests import digest_file
 from pipeline.store.layout import THUMBNAILS_TABLE, holds_thumbnails
 from pipeline.store.leftovers import writing
+from pipeline.store.peak_files import peak_bytes
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.trust import SIGNATURE, is_own, sign_run
@@ -137,6 +139,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     compiled, why = _decide_compile(config, dataset, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
+    if config.kept_peaks is not None:
+        reporter.note(_size_of_peaks(dataset, sum(layer.units for layer in layers), config.kept_peaks))
     if told := tell_of_bf16(config.precision, device):
         reporter.note(told)
     # What is recorded and hashed is the number format that is computed in.
@@ -150,6 +154,17 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
         device=device.type,
     )
     return _Plan(config, dataset, network, layers, device, compiled, fields, given)
+
+
+def _size_of_peaks(dataset: Dataset, units: int, kept: PeakFormat) -> str:
+    """How much room the peaks of all images will take."""
+    each = f"{units:,} units x {peak_bytes(1, 1, kept)} bytes"
+    images = dataset.estimated_images
+    if images is None:
+        return f"peaks: for each image {each} = {readable_bytes(peak_bytes(1, units, kept))}"
+    counted = all(shard.count_hint is not None for shard in dataset.shards)
+    about = "" if counted else "about "
+    return f"peaks: {about}{images:,} images x {each} = {readable_bytes(peak_bytes(images, units, kept))}"
 
 
 def _named(network: Network, names: tuple[str, ...], last: Layer, reporter: Reporter) -> Network:
@@ -175,7 +190,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     finished = previous is not None and is_finished(
         out, previous, config.classes, reporter, class_names=plan.network.classes, names_given=named
     )
-    kept = config.keep is None or holds_thumbnails(out, fingerprint(plan.identity))
+    kept = "patches" not in config.keep or holds_thumbnails(out, fingerprint(plan.identity))
     if previous is not None and finished and kept and len(done) == len(shards):
         _sign_again(plan, previous, reporter)
         reporter.note(f"{out} is complete; nothing to do (--fresh starts over)")
@@ -217,6 +232,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         fingerprint=content["fingerprint"],
         classes=config.classes,
         class_names=plan.network.classes if named else None,
+        network_classes=plan.network.classes,
         reporter=reporter,
     )
     named_units = write_names(
@@ -230,7 +246,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     if named_units is not None:
         reporter.note(str(named_units))
     remove_stale_thumbnails(out, content["fingerprint"])
-    if config.keep == "patches":
+    if "patches" in config.keep:
         write_thumbnails(
             out,
             plan.dataset,

@@ -18,6 +18,7 @@ from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
 from pipeline.runs.label_names import name_labels
+from pipeline.runs.predictions import find_classifier
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit
 from pipeline.state.label_sums import selectivity
@@ -34,6 +35,9 @@ __all__ = ["write_index"]
 _LEVELS = (0.5, 0.9, 0.99, 0.999)
 _UNITS_PER_BATCH = 4096
 
+_SOUGHT_ROWS = 1_000_000
+"""Rows of `top` from which on its image_ids get Bloom filters: a smaller table is scanned in no time."""
+
 
 def write_index(
     out: Path,
@@ -43,6 +47,7 @@ def write_index(
     fingerprint: str,
     classes: int | None = 20,
     class_names: Sequence[str] | None = None,
+    network_classes: Sequence[str] | None = None,
     reporter: Reporter | None = None,
 ) -> Totals:
     """Merge committed parts and write every table of an index.
@@ -54,6 +59,7 @@ def write_index(
         fingerprint: written into the footers.
         classes: labels kept per unit; None keeps all.
         class_names: names for labels that are numbers, see `pipeline.runs.label_names`.
+        network_classes: names of the classes that the network predicts, where they are known.
         reporter: shows the progress.
 
     Raises:
@@ -74,8 +80,9 @@ def write_index(
 
         merged = merge_parts(loaded(), units, commits[0].k if commits else 1).state.informative()
     footer = {"maxact.fingerprint": fingerprint}
+    classifier = find_classifier(layers, network_classes, merged.labels.labels)
     merged, names = name_labels(merged, class_names, reporter)
-    digests = write_records(out, commits, shards, footer, names)
+    digests = write_records(out, commits, shards, footer, names, classifier)
     probed = _layer_table(layers)
     tables = {
         "layers": (probed.schema, iter([probed])),
@@ -86,7 +93,10 @@ def write_index(
         "histograms": (HISTOGRAMS, _histogram_tables(layers, merged)),
     }
     for name, (schema, batches) in tables.items():
-        digests[name] = store.write_table(out / f"{name}.parquet", schema, batches, metadata=footer)
+        sought = "image_id" if name == "top" and 2 * merged.high.score.size >= _SOUGHT_ROWS else None
+        digests[name] = store.write_table(
+            out / f"{name}.parquet", schema, batches, metadata=footer, sought=sought
+        )
     errors = sum(shard.errors for shard in shards)
     return Totals(
         images=merged.moments.images,

@@ -1,7 +1,7 @@
 """Parts on disk: the result of a group of shards, committed once and never changed.
 
     parts/NAME/            state.parquet, histogram.parquet, labels.parquet, sample.parquet,
-                           images.parquet, errors.parquet
+                           images.parquet, errors.parquet; with `--keep peaks` peaks.npy
     parts/NAME.json        the commit file, written last: shards with sizes and counts, the SHA-256
                            of every table, the fingerprint, and its own SHA-256
 
@@ -25,6 +25,7 @@ from pipeline.state.part import Part
 from pipeline.state.part_tables import tables_of
 from pipeline.store import tables as store
 from pipeline.store.files import sync_file, sync_folder
+from pipeline.store.peak_files import PEAKS, PEAKS_FILE
 
 __all__ = [
     "Commit",
@@ -54,6 +55,8 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
             table: store.write_table(temporary / f"{table}.parquet", content.schema, [content]).sha256
             for table, content in sorted(tables_of(part).items())
         }
+        if part.peaks is not None:
+            tables[PEAKS] = part.peaks.write(temporary / PEAKS_FILE)
     commit = Commit(
         parts / f"{name}.json",
         fingerprint,
@@ -73,9 +76,9 @@ def copy_part(commit: Commit, parts: Path) -> Commit:
     """
     copy = replace(commit, path=parts / commit.path.name, sealed=True)
     with _atomic_folder(parts, commit.folder.name) as temporary:
-        for table in commit.tables:
-            path = temporary / f"{table}.parquet"
-            shutil.copyfile(commit.folder / path.name, path)
+        for source in commit.files:
+            path = temporary / source.name
+            shutil.copyfile(source, path)
             sync_file(path)
     write_commit(copy)
     return copy

@@ -22,6 +22,7 @@ from pipeline.state.part import Part, ShardRecord
 from pipeline.state.part_tables import read_label_sums, read_part
 from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file
+from pipeline.store.peak_files import PEAKS, PEAKS_FILE
 from pipeline.store.run_record import COMMIT, find_problem
 from pipeline.store.seals import JSON, seal_json
 
@@ -42,7 +43,7 @@ class Commit:
         path: of the commit file.
         fingerprint: of the run.
         shards: as they were read, sorted by name.
-        tables: SHA-256 of each table.
+        tables: SHA-256 of each table, and of the file of peaks, if there is one.
         units: of all layers together.
         k: images kept per unit and side.
         sealed: whether the commit file carries its own digest.
@@ -60,6 +61,12 @@ class Commit:
     def folder(self) -> Path:
         """The folder of its tables."""
         return self.path.with_suffix("")
+
+    @property
+    def files(self) -> dict[Path, str]:
+        """The files of its tables, and of its peaks, with the SHA-256 of each."""
+        names = {table: PEAKS_FILE if table == PEAKS else f"{table}.parquet" for table in self.tables}
+        return {self.folder / names[table]: digest for table, digest in self.tables.items()}
 
     def verify(self) -> None:
         """Compare every table with the SHA-256 recorded in the commit file.
@@ -81,8 +88,7 @@ class Commit:
             StoreError: for the first one that cannot be read, if that is so.
         """
         intact = True
-        for table, expected in self.tables.items():
-            path = self.folder / f"{table}.parquet"
+        for path, expected in self.files.items():
             try:
                 found = sha256_file(path) if path.is_file() else ""
             except OSError as error:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pipeline.data.shard import Sample
 
-__all__ = ["HALVES", "LabelSums", "half_of", "merge_labels", "selectivity"]
+__all__ = ["HALVES", "LabelSums", "half_by", "half_of", "merge_labels", "selectivity"]
 
 HALVES = 2
 """Names are chosen on the images of half 0, and judged on those of half 1."""
@@ -28,9 +28,19 @@ def half_of(sample: Sample) -> int:
 
     Copies of one file, and images that are known to be cut from one photograph, are in the same half.
     """
-    if sample.origin is not None:
-        return hashlib.blake2b(sample.origin.encode(), digest_size=1).digest()[0] & 1
-    return sample.digest & 1
+    return half_by(sample.origin, sample.digest)
+
+
+def half_by(origin: str | None, digest: int) -> int:
+    """The half of an image by what the table of images has of it.
+
+    Args:
+        origin: photograph that it was cut from, if known.
+        digest: of its bytes.
+    """
+    if origin is not None:
+        return hashlib.blake2b(origin.encode(), digest_size=1).digest()[0] & 1
+    return digest & 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from pipeline.errors import StoreError
 from pipeline.image_id import POSITION_BITS
 from pipeline.state.topk import NO_IMAGE
 from pipeline.state.unit_state import UnitState
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.peak_files import PeakSpill
+from pipeline.store.schemas import ERRORS, PART_IMAGES
 
 __all__ = ["Part", "ShardRecord", "merge_parts"]
 
@@ -48,19 +49,22 @@ class Part:
     Args:
         shards: sorted by name; the ordinals in every image_id count these.
         state: of all units.
-        images: `IMAGES`, by image_id; `duplicate_of` is null.
+        images: `PART_IMAGES`, by image_id; `duplicate_of` is null.
         errors: `ERRORS`.
+        peaks: of all images, in the order of `images`, where they are kept and the part is not yet
+            committed. Merging leaves them out: they stay with the part that they were committed with.
     """
 
     shards: tuple[ShardRecord, ...]
     state: UnitState
     images: pa.Table
     errors: pa.Table
+    peaks: PeakSpill | None = None
 
     @classmethod
     def empty(cls, units: int, k: int) -> Part:
         """The identity of `merge`."""
-        return cls((), UnitState.empty(units, k), IMAGES.empty_table(), ERRORS.empty_table())
+        return cls((), UnitState.empty(units, k), PART_IMAGES.empty_table(), ERRORS.empty_table())
 
     def merge(self, other: Part) -> Part:
         """The part of the union of both sets of shards, which must not overlap.
@@ -106,7 +110,7 @@ class Part:
         return replace(
             self,
             state=self.state.renumber(renumber),
-            images=self.images.set_column(column, IMAGES.field("image_id"), pa.array(ids)),
+            images=self.images.set_column(column, PART_IMAGES.field("image_id"), pa.array(ids)),
         )
 
 

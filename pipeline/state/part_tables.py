@@ -17,7 +17,7 @@ from pipeline.state.sample import PeakSample
 from pipeline.state.topk import Ranked
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.schemas import ERRORS, PART_IMAGES
 
 __all__ = ["read_label_sums", "read_part", "tables_of"]
 
@@ -164,6 +164,6 @@ def read_part(
     return Part(
         shards,
         unit_state,
-        table("images") if records else IMAGES.empty_table(),
+        table("images") if records else PART_IMAGES.empty_table(),
         table("errors") if records else ERRORS.empty_table(),
     )

@@ -18,13 +18,20 @@ from pipeline.store.run_file import RUN_FILE
 from pipeline.store.schemas import SCHEMAS
 
 __all__ = [
+    "DISSECTION_TABLE",
+    "EMBEDDINGS_TABLE",
     "INDEX_TABLES",
+    "MADE_TABLES",
     "NAMES_TABLE",
     "RENDERS_TABLE",
+    "SEMANTICS_TABLE",
     "THUMBNAILS_TABLE",
     "footer_of",
     "foreign_files",
+    "holds_dissection",
+    "holds_embeddings",
     "holds_names",
+    "holds_semantics",
     "holds_thumbnails",
     "own_parts",
     "own_tables",
@@ -43,14 +50,34 @@ THUMBNAILS_TABLE = "thumbnails.parquet"
 NAMES_TABLE = "names.parquet"
 """Name of the table of units' names, which an index of labelled images has."""
 
-_ALL_TABLES = (*INDEX_TABLES, THUMBNAILS_TABLE, NAMES_TABLE, RENDERS_TABLE)
+EMBEDDINGS_TABLE = "embeddings.parquet"
+"""Name of the table of patches' embeddings, which `maxact name --encoder` writes."""
+
+SEMANTICS_TABLE = "semantics.parquet"
+"""Name of the table of what the embeddings say of each unit."""
+
+DISSECTION_TABLE = "dissection.parquet"
+"""Name of the table of how well masks cover units, which `maxact dissect` writes."""
+
+_ALL_TABLES = (
+    *INDEX_TABLES,
+    THUMBNAILS_TABLE,
+    NAMES_TABLE,
+    EMBEDDINGS_TABLE,
+    SEMANTICS_TABLE,
+    DISSECTION_TABLE,
+    RENDERS_TABLE,
+)
+
+MADE_TABLES = (RENDERS_TABLE, EMBEDDINGS_TABLE)
+"""Tables that are made from an index, take long, and outlive it where the same index is made anew."""
 
 _VERSION_KEY = "maxact.schema_version"
 
 _PART_NAME = re.compile(r"\.?[0-9a-f]{16}(\.json|\.tmp|\.json\.\d+\.tmp)?")
 """Names that `pipeline.state.commit` uses in OUT/parts."""
 
-_PART_FILE = re.compile(r"(state|histogram|labels|sample|images|errors)\.parquet|\..+\.tmp")
+_PART_FILE = re.compile(r"(state|histogram|labels|sample|images|errors)\.parquet|peaks\.npy|\..+\.tmp")
 """Names of files in the folder of a part."""
 
 
@@ -79,6 +106,21 @@ def holds_thumbnails(out: Path, fingerprint: str) -> bool:
 def holds_names(out: Path, fingerprint: str) -> bool:
     """Whether OUT has names of the units of the index with a fingerprint."""
     return _is_of(out / NAMES_TABLE, fingerprint)
+
+
+def holds_embeddings(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has embeddings of the images of the index with a fingerprint."""
+    return _is_of(out / EMBEDDINGS_TABLE, fingerprint)
+
+
+def holds_semantics(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has what embeddings say of the units of the index with a fingerprint."""
+    return _is_of(out / SEMANTICS_TABLE, fingerprint)
+
+
+def holds_dissection(out: Path, fingerprint: str) -> bool:
+    """Whether OUT has what masks say of the units of the index with a fingerprint."""
+    return _is_of(out / DISSECTION_TABLE, fingerprint)
 
 
 def _is_of(path: Path, fingerprint: str) -> bool:

@@ -15,7 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import StoreError, WrongFolder
-from pipeline.store.layout import INDEX_TABLES, NAMES_TABLE, RENDERS_TABLE, THUMBNAILS_TABLE
+from pipeline.store.layout import (
+    DISSECTION_TABLE,
+    EMBEDDINGS_TABLE,
+    INDEX_TABLES,
+    NAMES_TABLE,
+    RENDERS_TABLE,
+    SEMANTICS_TABLE,
+    THUMBNAILS_TABLE,
+)
 from pipeline.store.run_file import RUN_FILE
 
 __all__ = ["SPILL", "writing"]
@@ -86,7 +94,8 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _leftovers(out: Path) -> Iterator[Path]:
-    tables = {*INDEX_TABLES, RENDERS_TABLE, NAMES_TABLE, THUMBNAILS_TABLE, RUN_FILE}
+    named = {NAMES_TABLE, EMBEDDINGS_TABLE, SEMANTICS_TABLE, DISSECTION_TABLE}
+    tables = {*INDEX_TABLES, *named, RENDERS_TABLE, THUMBNAILS_TABLE, RUN_FILE}
     yield from (path for path in out.glob(".*.tmp") if _final_name(path) in tables)
     for folder, (below, endings) in _WRITTEN.items():
         for path in (out / folder).glob(f"{below}.*.tmp"):

@@ -107,6 +107,15 @@ _COUNT = _whole(0)
 _PIXELS = _whole(-MAX_FIELD, MAX_FIELD - 1)
 _TEXTS = _Items(_TEXT)
 
+
+def _is_kept(value: Any) -> bool:
+    """Words of `Keep`; runs of earlier versions have one word, or null."""
+    words = [value] if isinstance(value, str) else value or []
+    return isinstance(words, list) and all(word in get_args(choices.Keep) for word in words)
+
+
+_KEPT = _Value(f"a list of {', '.join(get_args(choices.Keep))}", _is_kept)
+
 LAYER = _Fields(
     {
         "name": _TEXT,
@@ -155,7 +164,7 @@ _CONFIG = _Fields(
         "threads": _Optional(_whole(1, 1 << 20)),
         "shards_per_part": _Optional(_whole(1, 1 << 20)),
         "max_bad_fraction": _number("a number in 0..1", lambda value: 0 <= value <= 1),
-        "keep": _Optional(_word(*get_args(choices.Keep))),
+        "keep": _KEPT,
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
         "class_names": _Optional(_TEXT),
@@ -219,7 +228,8 @@ COMMIT = _Fields(
         "fingerprint": _HEX,
         "shards": _Items(_SHARD, 1),
         "tables": _Fields(
-            dict.fromkeys(("state", "histogram", "labels", "sample", "images", "errors"), _HEX)
+            dict.fromkeys(("state", "histogram", "labels", "sample", "images", "errors"), _HEX),
+            {"peaks": _HEX},
         ),
         "units": _whole(1, MAX_FIELD - 1),
         "k": _whole(1, 1024),

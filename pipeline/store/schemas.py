@@ -9,14 +9,20 @@ import pyarrow as pa
 __all__ = [
     "CLASSES",
     "DEFAULTS",
+    "DISSECTION",
+    "EMBEDDINGS",
     "ERRORS",
     "HISTOGRAMS",
     "IMAGES",
+    "LATER_TABLES",
     "LAYERS",
     "NAMES",
+    "PART_IMAGES",
+    "PREDICTIONS",
     "RENDERS",
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "SEMANTICS",
     "STRATA",
     "THUMBNAILS",
     "TOP",
@@ -79,6 +85,32 @@ IMAGES = _schema(
 """One row per indexed image. `width` and `height` are those of the original after its EXIF
 orientation; `duplicate_of` is the first image of the same bytes or of nearly the same perceptual
 hash (see `pipeline.images.hashes`)."""
+
+
+PART_IMAGES = pa.schema(
+    [
+        *IMAGES,
+        pa.field("classes", pa.list_(pa.int32())),
+        pa.field("scores", pa.list_(pa.float32())),
+        pa.field("probabilities", pa.list_(pa.float32())),
+    ]
+)
+"""The images of a part: those of `IMAGES` with the highest outputs of the last layer, highest first; null
+where that has positions. The final tables have them in `predictions`."""
+
+
+PREDICTIONS = _schema(
+    image_id=pa.int64(),
+    rank=pa.int32(),
+    unit=pa.int32(),
+    name=_NAME,
+    score=pa.float32(),
+    probability=pa.float32(),
+    correct=pa.bool_(),
+)
+"""The classes that the network gives an image, the highest first; written where the last layer is a
+classifier whose classes have names. `correct` is null where the image has no label, or one that is no
+class."""
 
 
 TOP = _schema(
@@ -161,8 +193,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "classes": CLASSES,
     "histograms": HISTOGRAMS,
     "errors": ERRORS,
+    "predictions": PREDICTIONS,
 }
 """The tables of an index; each is OUT/NAME.parquet."""
+
+LATER_TABLES = frozenset({"predictions"})
+"""Tables that indexes of earlier versions lack."""
 
 
 THUMBNAILS = _schema(image_id=pa.int64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary())
@@ -182,7 +218,49 @@ NAMES = _schema(
     images=pa.int64(),
     weight=pa.float64(),
 )
-"""The names of each unit, best first; written where the dataset has labels, see `pipeline.naming`."""
+"""The names of each unit, best first; written where the dataset has labels, and by `maxact name`, see
+`pipeline.naming`."""
+
+
+EMBEDDINGS = _schema(
+    image_id=pa.int64(),
+    left=pa.int32(),
+    top=pa.int32(),
+    right=pa.int32(),
+    bottom=pa.int32(),
+    embedding=pa.list_(pa.float32()),
+)
+"""One row per patch that an encoder has embedded; its window is in pixels of the network's input."""
+
+
+SEMANTICS = _schema(
+    layer=_NAME,
+    unit=pa.int32(),
+    images=pa.int32(),
+    clarity=pa.float32(),
+    polysemanticity=pa.float32(),
+    redundancy=pa.float32(),
+    nearest=pa.int32(),
+    embedding=pa.list_(pa.float32()),
+)
+"""What the embeddings of its strongest images say of a unit, see `pipeline.naming.semantics`."""
+
+
+DISSECTION = _schema(
+    layer=_NAME,
+    unit=pa.int32(),
+    rank=pa.int32(),
+    concept=_NAME,
+    iou=pa.float64(),
+    iou_held_out=pa.float64(),
+    correlation=pa.float64(),
+    correlation_held_out=pa.float64(),
+    images=pa.int64(),
+    threshold=pa.float32(),
+    active=pa.float64(),
+)
+"""The concepts of masks that cover each unit's active places best; written by `maxact dissect`, see
+`pipeline.dissection`."""
 
 
 RENDERS = pa.schema(

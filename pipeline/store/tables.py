@@ -6,8 +6,10 @@ with its final name is complete. The footer has the schema version and the finge
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,11 @@ _UNIQUE = frozenset({"key", "digest", "phash", "jpeg"})
 """Columns whose values rarely repeat: a dictionary would only take memory."""
 
 
+_FALSE_POSITIVES = 0.2
+"""Share of the row groups that a Bloom filter does not exclude although it could: for `top` with 100,000
+rows a group, 0.2 takes 64 KiB each, 0.1 twice as much for the same time of a query."""
+
+
 def write_table(
     path: Path,
     schema: pa.Schema,
@@ -39,6 +46,7 @@ def write_table(
     metadata: Mapping[str, str] | None = None,
     row_group_rows: int = ROW_GROUP_ROWS,
     sealed: bool = False,
+    sought: str | None = None,
 ) -> FileDigest:
     """Write record batches to one Parquet file, atomically.
 
@@ -49,6 +57,8 @@ def write_table(
         metadata: added to the footer beside `maxact.schema_version`.
         row_group_rows: rows that are in memory together, and in one row group.
         sealed: the file carries its own digest (see `pipeline.store.seals`).
+        sought: a column of whole numbers in any order, by one value of which rows are looked for: it gets
+            Bloom filters, where this pyarrow writes them, so that other row groups are not decoded.
 
     Returns:
         The digest of the file.
@@ -74,6 +84,7 @@ def write_table(
             compression="zstd",
             use_dictionary=dictionaries,
             column_encoding=encodings,
+            **_bloom_filters(sought, row_group_rows),
         ) as writer:
             for group in _row_groups(batches, schema, row_group_rows):
                 writer.write_table(group, row_group_size=row_group_rows)
@@ -82,6 +93,14 @@ def write_table(
         if sealed:
             temporary.write_bytes(seal(temporary.read_bytes(), PARQUET))
         return digest_file(temporary)
+
+
+def _bloom_filters(column: str | None, rows: int) -> dict[str, Any]:
+    """The option of the writer; none where this pyarrow does not have it."""
+    name = "bloom_filter_options"
+    if column is None or name not in inspect.signature(pq.ParquetWriter.__init__).parameters:
+        return {}
+    return {name: {column: {"ndv": rows, "fpp": _FALSE_POSITIVES}}}
 
 
 def _row_groups(

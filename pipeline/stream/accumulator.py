@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -27,7 +28,9 @@ from pipeline.state.label_sums import HALVES, LabelSums, half_of
 from pipeline.state.sample import SAMPLE_SIZE, PeakSample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
+from pipeline.store.peak_files import PEAK_TYPES, PeakSpill
 from pipeline.stream.memory import move
+from pipeline.stream.predictions import Predictions
 from pipeline.stream.probes import Peaks
 
 __all__ = ["BLOCK_IMAGES", "MAX_GROUP_IMAGES", "Accumulator"]
@@ -64,10 +67,14 @@ class Accumulator:
         layers: the probed layers, in the order in which the watcher is called.
         k: images kept per unit and side.
         device: where the network runs.
+        peaks: to which the peaks of every image are added, in the order of images.
     """
 
-    def __init__(self, layers: Sequence[Layer], k: int, device: torch.device) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], k: int, device: torch.device, *, peaks: PeakSpill | None = None
+    ) -> None:
         self.layers = tuple(layers)
+        self.peaks = peaks
         self.device = device
         self.offsets = np.cumsum([0, *(layer.units for layer in layers)])
         self.units = int(self.offsets[-1])
@@ -80,6 +87,7 @@ class Accumulator:
             )
             for sign in (1, -1)
         )
+        self._predictions = Predictions(self.layers[-1])
         self._images: list[int] = []
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
@@ -138,6 +146,7 @@ class Accumulator:
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for lists in self._lists:
             update(lists, values if lists.sign > 0 else -values, positions)
+        self._predictions.add(values[:, int(self.offsets[-2]) :])
         if len(self._sampled):
             self._sample_peak[self._slots] = values[self._sampled]
             self._sample_position[self._slots] = positions[self._sampled]
@@ -154,12 +163,20 @@ class Accumulator:
         """Add the block to the statistics; called at the end of every shard.
 
         Raises:
-            ActivationError: on NaN or infinity, naming layer, unit and image.
+            ActivationError: on NaN or infinity, or what float16 cannot hold where peaks are kept so,
+                naming layer, unit and image.
+            StoreError: when peaks are kept and the disk is full.
         """
         if not self._block_samples:
             return
         block = self._block[: len(self._block_samples)]
-        self._check_finite(block)
+        self._refuse(
+            ~block.isfinite(),
+            block,
+            "the cause is the weights or the precision: check the weights, or use --precision fp32",
+        )
+        if self.peaks is not None:
+            self._keep(self.peaks, block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
         stats.add_to_histogram(self._histogram, block)
         self._add_labels(block)
@@ -178,6 +195,10 @@ class Accumulator:
             self._labels(),
             self._sample(),
         )
+
+    def predictions(self) -> dict[str, pa.Array]:
+        """What the last layer predicts for each image; see `pipeline.stream.predictions`."""
+        return self._predictions.columns()
 
     def _batch(self) -> Tensor:
         """The rows of the block that belong to the batch, (image, unit)."""
@@ -240,17 +261,24 @@ class Accumulator:
         self._sampled = move(torch.tensor(rows, dtype=torch.int64), self.device)
         self._slots = move(torch.tensor(slots, dtype=torch.int64), self.device)
 
-    def _check_finite(self, block: Tensor) -> None:
-        finite = block.isfinite()
-        if bool(finite.all()):
+    def _keep(self, spill: PeakSpill, block: Tensor) -> None:
+        """Add the block's peaks to those that are kept of all images; -0.0 becomes 0.0."""
+        kept = block + 0.0
+        if spill.kind == PEAK_TYPES["float16"]:
+            kept = kept.to(torch.float16)
+            self._refuse(~kept.isfinite(), block, "float16 holds up to 65504: use --keep peaks=float32")
+        spill.add(kept.cpu().numpy())
+
+    def _refuse(self, wrong: Tensor, block: Tensor, remedy: str) -> None:
+        """Raise for the first peak of a block that is wrong."""
+        if not bool(wrong.any()):
             return
-        row, column = (int(number) for number in (~finite).nonzero()[0])
+        row, column = (int(number) for number in wrong.nonzero()[0])
         layer = int(np.searchsorted(self.offsets, column, side="right")) - 1
         image = self._block_samples[row]
         raise ActivationError(
             f"layer {self.layers[layer].name} unit {column - int(self.offsets[layer])} gives "
-            f"{float(block[row, column])} for image {image.key!r} of shard {image.shard}; the cause is "
-            "the weights or the precision: check the weights, or use --precision fp32"
+            f"{float(block[row, column])} for image {image.key!r} of shard {image.shard}; {remedy}"
         )
 
     def _add_labels(self, block: Tensor) -> None:

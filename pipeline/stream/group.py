@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import TooManyBadImages
 from pipeline.image_id import image_id
 from pipeline.state.part import ShardRecord
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.schemas import ERRORS, IMAGES, PART_IMAGES
 
 __all__ = ["GroupRecords"]
 
@@ -87,8 +87,12 @@ class GroupRecords:
                 "Check the dataset, or raise the fraction"
             )
 
-    def tables(self) -> tuple[pa.Table, pa.Table]:
-        """All rows of `images` and all of `errors`."""
+    def tables(self, predictions: Mapping[str, pa.Array]) -> tuple[pa.Table, pa.Table]:
+        """All rows of `images` and all of `errors`.
+
+        Args:
+            predictions: the columns that `PART_IMAGES` adds, for all images in order; may be empty.
+        """
         self._pack()
         errors = {
             "shard": [bad.shard for bad in self._errors],
@@ -96,7 +100,11 @@ class GroupRecords:
             "error": [bad.kind for bad in self._errors],
             "message": [bad.message for bad in self._errors],
         }
-        return pa.concat_tables(self._packed), pa.Table.from_pydict(errors, ERRORS)
+        images = pa.concat_tables(self._packed)
+        for field in list(PART_IMAGES)[len(IMAGES) :]:
+            column = predictions.get(field.name, pa.nulls(images.num_rows, field.type))
+            images = images.append_column(field, column)
+        return images, pa.Table.from_pydict(errors, ERRORS)
 
     def _pack(self) -> None:
         """Move the rows so far into an Arrow table, which takes a tenth of their memory."""

@@ -19,6 +19,7 @@ from pipeline.networks.network import Network
 from pipeline.networks.plain_modules import refuse_precision
 from pipeline.progress import Task
 from pipeline.state.part import Part
+from pipeline.store.peak_files import PeakSpill
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.compiled_probes import CompiledProbes
 from pipeline.stream.feed import Event
@@ -156,6 +157,7 @@ def index_shards(
     task: Task,
     *,
     expected: int | None = None,
+    peaks: PeakSpill | None = None,
 ) -> Part:
     """Run one group of shards through the network.
 
@@ -167,14 +169,16 @@ def index_shards(
         events: of exactly these shards, in that order; read up to the last `ShardEnd`.
         task: advanced after every batch, by its samples and the bad ones before them.
         expected: images of the whole run, if their number is known.
+        peaks: an empty one, where the peaks of all images are kept; becomes part of the result.
 
     Raises:
         ShardError: when a shard is damaged.
-        ActivationError: on NaN or infinity.
+        ActivationError: on NaN or infinity, or what the number format of kept peaks cannot hold.
+        StoreError: when peaks are kept and the disk is full.
         TooManyBadImages: when more images are bad than the configuration allows.
     """
     records = GroupRecords(shards)
-    accumulator = Accumulator(runner.layers, runner.config.top, runner.device)
+    accumulator = Accumulator(runner.layers, runner.config.top, runner.device, peaks=peaks)
     batch: list[Sample] = []
     pixels: list[Tensor] = []
     bad = 0
@@ -208,4 +212,5 @@ def index_shards(
             if len(records.shards) == len(shards):
                 break
     records.check_bad(runner.config.max_bad_fraction, expected)
-    return Part(tuple(records.shards), accumulator.finish(), *records.tables())
+    images, errors = records.tables(accumulator.predictions())
+    return Part(tuple(records.shards), accumulator.finish(), images, errors, peaks)

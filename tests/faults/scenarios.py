@@ -45,6 +45,23 @@ def factory():
 """
 """Integer weights: activations are exact and often equal."""
 
+ENCODER = """
+import numpy as np
+
+
+class Small:
+    fingerprint = "small"
+
+    def embed_images(self, images):
+        return np.stack([np.asarray(image.resize((2, 2)), float).ravel() + 1 for image in images])
+
+    def embed_texts(self, texts):
+        return np.array([[1 + (len(text) * place) % 7 for place in range(12)] for text in texts], float)
+
+
+make = Small
+"""
+
 SHARDS = (5, 4, 6, 3)
 """Images in each archive of the dataset."""
 
@@ -59,6 +76,7 @@ RUN = (
 COMMANDS: Mapping[str, str] = {
     "index": f"index data -o out {RUN}",
     "fresh": f"index data -o out {RUN} --fresh",
+    "peaks": f"index data -o out {RUN} --keep peaks",
     "merge": "merge out first-half second-half",
     "render": "render out --layer second --units 0-1 --recipe fourier --steps 3 --batch 1 --device cpu",
     "sheets": "sheets out --layer first --units 0 --pdf",
@@ -68,14 +86,16 @@ COMMANDS: Mapping[str, str] = {
     "check": "check out",
     "repair": "repair out",
     "name": "name out",
+    "dissect": "dissect out --masks masks --device cpu",
+    "words": "name out --encoder encoder.py:make --vocabulary words.txt --layer first --batch-size 8",
     "top": "top out second 1",
 }
 """Command lines after `maxact`, by name; those that write the index first."""
 
 STATES: Mapping[str, tuple[str, ...]] = {
-    "empty": ("index", "merge"),
+    "empty": ("index", "merge", "peaks"),
     "partial": ("index", "fresh", "merge", "render"),
-    "complete": tuple(COMMANDS),
+    "complete": tuple(name for name in COMMANDS if name != "peaks"),
     "damaged": ("index", "repair"),
 }
 """What OUT holds before, and the commands that are disturbed then: nothing; a run that was stopped after
@@ -112,7 +132,10 @@ class Lab:
         data = self.here / "data"
         data.mkdir(parents=True)
         _write_dataset(data)
+        _write_masks(self.here / "masks")
         (self.here / "net.py").write_text(NETWORK)
+        (self.here / "encoder.py").write_text(ENCODER)
+        (self.here / "words.txt").write_text("bright\ndark\ngrey\nof one colour\n")
         for name, chosen in (("first-half", "{000..001}"), ("second-half", "{002..003}")):
             self._prepare(f"index data/{chosen}.tar -o {name} {RUN}")
         (folder / "empty").mkdir()
@@ -171,6 +194,15 @@ def _write_dataset(folder: Path) -> None:
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
                 number += 1
+
+
+def _write_masks(folder: Path) -> None:
+    """A mask of two concepts for every image."""
+    folder.mkdir()
+    (folder / "names.csv").write_text("1,left\n2,right\n")
+    values = np.repeat(np.array([[1, 2]], np.uint8), 20, axis=0).repeat(10, axis=1)
+    for number in range(sum(SHARDS)):
+        Image.fromarray(values).save(folder / f"{number:03}.png")
 
 
 def _make_partial(out: Path) -> None:

@@ -12,12 +12,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 from pipeline.networks.caffe_onnx import CAFFE, ONNX, message_class
 from tests.fixtures.corpus import IMAGE, JPEG, PNG, bad_files, encoded, exif, good_files, picture
 
-__all__ = ["caffemodels", "images", "jpegs", "onnxs", "parquets", "pickles", "safetensors", "tars"]
+__all__ = [
+    "caffemodels",
+    "concept_tables",
+    "concepts",
+    "images",
+    "jpegs",
+    "masks",
+    "onnxs",
+    "parquets",
+    "peaks",
+    "pickles",
+    "safetensors",
+    "tars",
+]
 
 MAX_IMAGE_BYTES = 20_000
 
@@ -128,3 +142,36 @@ def pickles() -> list[bytes]:
         torch.save({"a": torch.arange(4.0)}, file, _use_new_zipfile_serialization=new)
         found.append(file.getvalue())
     return found
+
+
+def peaks() -> list[bytes]:
+    """Of six images and four units."""
+    file = io.BytesIO()
+    np.save(file, np.arange(24, dtype="<f2").reshape(1, 4, 6))
+    return [file.getvalue()]
+
+
+def concepts() -> list[bytes]:
+    return [
+        b"key,concept\na.jpg,red\nb.jpg,red\na.jpg,dog\n",
+        b'key,red,"a dog"\r\na.jpg,1,true\r\nb.jpg,0,False\r\n',
+    ]
+
+
+def concept_tables() -> list[bytes]:
+    found = []
+    keys = ["a.jpg", "b.jpg"]
+    for columns in ({"concept": ["red", "dog"]}, {"red": [True, False], "dog": [False, False]}):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"key": keys, **columns}), file)
+        found.append(file.getvalue())
+    return found
+
+
+def masks() -> list[bytes]:
+    """Of three columns and two rows."""
+    numbers = Image.fromarray(np.array([[0, 1, 1], [2, 2, 9]], np.uint8))
+    palette = numbers.copy()
+    palette.putpalette([1, 2, 3] * 10)
+    wide = Image.fromarray(np.full((2, 3), 300, np.uint16))
+    return [encoded(each, "PNG") for each in (numbers, palette, wide, numbers.convert("1"))]

@@ -15,17 +15,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from pipeline.data.content import ShardReader
 from pipeline.data.dataset import Sample, Shard
 from pipeline.data.files import expand
 from pipeline.data.parquet import parquet_shard
 from pipeline.data.tar import TarShard
+from pipeline.dissection.masks import open_masks
 from pipeline.errors import BadImage, MaxactError
 from pipeline.images.decode import decode_original
 from pipeline.layers.layer import Layer
+from pipeline.naming.concepts_file import read_concepts
 from pipeline.networks.weights import read_weights
 from pipeline.query.index import open_index
 from pipeline.query.selection import choose_names, choose_units
+from pipeline.store.peak_files import PeakFile
 from pipeline.stream.group import GroupRecords
 from tests.fixtures.small_index import build_index
 from tests.fuzz import seeds
@@ -103,7 +108,7 @@ def _read_shard(shard: Shard) -> None:
         else:
             records.add_bad(item)
     records.end_shard(shard, reader.content, reader.stamp)
-    records.tables()
+    records.tables({})
     for item in kept[:2]:
         assert shard.read(item.key, item.offset, item.nbytes) == item.data
 
@@ -126,6 +131,18 @@ def _read_image(data: bytes) -> None:
             decode_original(data, decoder=decoder)  # type: ignore[arg-type]
 
 
+def _read_peaks(data: bytes) -> None:
+    file = PeakFile.open(_file("peaks.npy", data), 6, 4, "float16")
+    file.read_units(slice(0, 4))
+    file.read_images(np.arange(6))
+
+
+def _read_mask(data: bytes) -> None:
+    _file("names.csv", b"1,tree\n2,sky\n")
+    _file("x.png", data)
+    open_masks(_folder()).sample("x.jpg", (3, 2), np.array([0, 1]), np.array([0, 2]))
+
+
 def _read_weights(ending: str, data: bytes) -> None:
     read_weights(_file(f"w{ending}", data))
 
@@ -138,6 +155,10 @@ BINARY: dict[str, Target[bytes]] = {
     "caffemodel": Target(seeds.caffemodels, functools.partial(_read_weights, ".caffemodel")),
     "onnx": Target(seeds.onnxs, functools.partial(_read_weights, ".onnx")),
     "safetensors": Target(seeds.safetensors, functools.partial(_read_weights, ".safetensors")),
+    "peaks": Target(seeds.peaks, _read_peaks),
+    "concepts": Target(seeds.concepts, lambda data: read_concepts(_file("c.csv", data))),
+    "concept tables": Target(seeds.concept_tables, lambda data: read_concepts(_file("c.parquet", data))),
+    "masks": Target(seeds.masks, _read_mask),
     "pickle": Target(seeds.pickles, functools.partial(_read_weights, ".pth")),
 }
 

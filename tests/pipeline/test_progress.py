@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,3 +195,50 @@ def test_counts_have_a_singular(number: int, text: str) -> None:
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert readable_duration(seconds) == text
+
+
+class _Shell:
+    kernel = object()
+
+
+class _Handle:
+    """What IPython's display returns: keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[object] = []
+
+    def update(self, shown: object) -> None:
+        self.shown.append(shown)
+
+
+def test_a_notebook_gets_one_line_that_replaces_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handle = _Handle()
+    fake = types.ModuleType("IPython")
+    fake.get_ipython = _Shell
+    fake.display = types.ModuleType("IPython.display")
+    fake.display.display = lambda shown, display_id: handle
+    for name, module in (
+        ("IPython", fake),
+        ("IPython.display", fake.display),
+        ("ipykernel", types.ModuleType("ipykernel")),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    with ConsoleReporter().task("<work>", 4, "steps") as task:
+        for _ in range(4):
+            task.advance()
+    last = handle.shown[-1]
+    assert str(last).startswith("<work>: 4 of 4 steps")
+    assert '<progress value="1.0000" max="1"></progress>' in last._repr_html_()
+    assert "&lt;work&gt;" in last._repr_html_()
+    assert len(handle.shown) < 4  # most versions came too soon after another
+    assert capsys.readouterr().err == ""
+
+
+def test_a_given_stream_is_written_to_in_a_notebook_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    stream = io.StringIO()
+    with ConsoleReporter(stream).task("work", 1, "steps") as task:
+        task.advance()
+    assert "work: 1 of 1 steps" in stream.getvalue()

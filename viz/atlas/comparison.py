@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.query.index import Index
+from pipeline.query.matching import Match, find_matches
 from viz.atlas.collect import collect_layer
 from viz.atlas.content import LayerContent, UnitContent
-from viz.atlas.matching import Match, find_matches
 from viz.render.table import Rendered
 
 __all__ = ["Comparison", "collect_comparison"]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from pipeline.errors import StoreError
+from pipeline.file_names import file_name
 from pipeline.query.index import Index
 from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.inside import inside
@@ -16,7 +17,6 @@ from viz.atlas import addresses
 from viz.atlas.content import LayerContent
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.pictures import encode_webp, on_card
-from viz.file_names import file_name
 from viz.sheets.cells import open_rendering
 
 __all__ = [

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError, UsageError
 from pipeline.query.index import Index
+from pipeline.query.matching import read_lists
 from pipeline.store.files import atomic_path
 from viz.atlas import addresses
 from viz.atlas.archive import refuse_target
 from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.data import STATISTICS, describe
-from viz.atlas.matching import read_lists
 from viz.atlas.neighbours import nearest_units
 from viz.atlas.places import place_units
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from viz.atlas.matching import TopLists
+from pipeline.query.matching import TopLists
 from viz.atlas.places import Coordinates
 
 __all__ = ["nearest_units"]

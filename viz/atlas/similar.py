@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.query.index import Index
+from pipeline.query.matching import TopLists, read_lists
 from viz.atlas.content import Neighbour
-from viz.atlas.matching import TopLists, read_lists
 
 __all__ = ["similar_units"]
 

@@ -24,6 +24,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter, readable_count
+from viz.cli.drawing import Beside
 
 __all__ = ["register"]
 
@@ -53,15 +54,7 @@ def atlas(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
-    other: Annotated[
-        Path | None,
-        typer.Option(
-            "--with",
-            metavar="OTHER",
-            help="Index of the same dataset; each unit is shown beside its nearest there.",
-            show_default=False,
-        ),
-    ] = None,
+    other: Beside = None,
     zip_file: Annotated[
         Path | None,
         typer.Option(

@@ -25,7 +25,18 @@ from pipeline.cli.options import (
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
 
-__all__ = ["register"]
+__all__ = ["Beside", "register"]
+
+
+Beside = Annotated[
+    Path | None,
+    typer.Option(
+        "--with",
+        metavar="OTHER",
+        help="Index of the same dataset; each unit is shown beside its nearest there.",
+        show_default=False,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +63,7 @@ def sheets(
             help="Of layers that see the whole input, outline in each image what drives the unit.",
         ),
     ] = False,
+    beside: Beside = None,
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
@@ -64,13 +76,33 @@ def sheets(
       maxact sheets out/demo --layer blocks.4.2 --units 0-23
       maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
       maxact sheets out/demo --layer classifier --units 'tabby,lynx' --spotlight
+      maxact sheets out/demo --layer blocks.4.2 --with out/finetuned
     """
     from pipeline.errors import UsageError
     from pipeline.query.index import open_index
     from viz.sheets.pages import draw_sheets
+    from viz.sheets.side_by_side import draw_side_by_side
 
+    if beside is not None and (pdf or spotlight):
+        raise UsageError("--pdf and --spotlight cannot be combined with --with; leave them out")
     if not spotlight and (network is not None or weights is not None):
         raise UsageError("--network and --weights are used by --spotlight only; add it or leave them out")
+    if beside is not None:
+        with (
+            open_index(out, data=data or (), trust=trust) as index,
+            open_index(beside, data=data or (), trust=trust) as other,
+        ):
+            files = draw_side_by_side(
+                index,
+                other,
+                layers=layer or (),
+                units=units,
+                recipe=recipe,
+                page_units=page_units,
+                reporter=ConsoleReporter(),
+            )
+        print_files(files)
+        return
     with open_index(out, data=data or (), trust=trust) as index:
         files = draw_sheets(
             index,

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError, RenderError, RenderingFailed
+from pipeline.file_names import file_name
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from pipeline.store.derived import FINGERPRINT_NOTE
-from viz.file_names import file_name
 from viz.priors.code_range import CodeRange, CodeStatistics, dataset_statistics
 from viz.priors.decoder import Decoder
 from viz.priors.user_module import (

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pipeline.file_names import file_name
 from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -20,7 +21,6 @@ from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
-from viz.file_names import file_name
 from viz.inputs.top_images import choose_images
 from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
 from viz.sheets.pages import save_page
@@ -103,7 +103,9 @@ def _draw_layer(
     files = []
     with reporter.task(f"project {layer.name}", len(units), "units") as task:
         for unit in units:
-            top = choose_images(index.top(layer.name, unit, n=8 * images), images)
+            # Images beyond the list, which kept peaks add, have no known position.
+            (listed,) = index.tops(layer.name, [unit], n=8 * images).values()
+            top = choose_images(listed, images)
             named = f"{layer.name}  {index.unit_name(layer.name, unit)}"
             page = _draw_page(_columns(shown, network, layer, unit, top, methods), named, methods)
             files.append(folder / f"{unit:05}.png")

@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from pipeline.file_names import file_name
 from pipeline.store.files import atomic_path, make_folder
 from pipeline.visible import visible
-from viz.file_names import file_name
 
 __all__ = ["picture_name", "save_picture"]
 

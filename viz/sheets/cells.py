@@ -49,8 +49,8 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
 """
 
 _NAMES = """
-SELECT unit, concept FROM names
-WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit, rank
+SELECT unit, concept, source = 'words' AS is_word FROM names
+WHERE layer = $layer AND unit IN (SELECT unnest($units)) AND source <> 'linear' ORDER BY unit, rank
 """
 
 _HISTOGRAMS = """
@@ -66,6 +66,8 @@ def gather_cells(
     renders: Mapping[int, Sequence[Rendered]],
     images: ShownImages | None = None,
     spotlights: Spotlights | None = None,
+    *,
+    tiles: int = TILES,
 ) -> list[Cell]:
     """Collect the cells of a page.
 
@@ -76,20 +78,19 @@ def gather_cells(
         renders: renderings by unit.
         images: reads the images; one for all pages of a call.
         spotlights: outline in each patch what drives the unit, and dim the rest.
+        tiles: number of patches of a unit, of different photographs.
 
     Raises:
         SourceError: if the dataset cannot be found, and the index has no thumbnails.
         StoreError: if an image or a rendering cannot be read.
     """
     statistics = {row["unit"]: row for row in _rows(index, _STATISTICS, layer, units)}
-    names: dict[int, list[str]] = defaultdict(list)
-    for row in _rows(index, _NAMES, layer, units):
-        names[row["unit"]].append(readable_label(row["concept"]))
+    names = _unit_names(index, layer, units)
     histograms: dict[int, list[Bucket]] = defaultdict(list)
     for row in _rows(index, _HISTOGRAMS, layer, units):
         histograms[row["unit"]].append((row["lower"], row["upper"], row["images"]))
     chosen = {
-        unit: choose_images(found, TILES)
+        unit: choose_images(found, tiles)
         for unit, found in index.tops(layer.name, units, n=ALL_RANKS).items()
     }
     patches = _cut_patches(images or ShownImages(index, Silent()), layer, chosen, spotlights)
@@ -98,17 +99,17 @@ def gather_cells(
     for unit in units:
         top = chosen[unit]
         known = statistics.get(unit)
-        tiles = tuple(
+        shown = tuple(
             Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
         )
-        title, subtitle = _cell_titles(unit, top, known, classes, names[unit])
+        title, subtitle = _cell_titles(unit, top, known, classes, names.get(unit, ""))
         cells.append(
             Cell(
                 title=title,
                 subtitle=subtitle,
                 note=_format_activity(known),
-                tiles=tiles,
-                best=known["max"] if known else max((t.activation for t in tiles), default=0.0),
+                tiles=shown,
+                best=known["max"] if known else max((t.activation for t in shown), default=0.0),
                 synthetic=_open_synthetic(index.out, renders.get(unit, ())),
                 histogram=tuple(histograms[unit]),
             )
@@ -160,7 +161,7 @@ def _cell_titles(
     images: Sequence[TopImage],
     statistics: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
-    names: Sequence[str],
+    names: str,
 ) -> tuple[str, str]:
     """Return title and subtitle of a cell: beside the number its names, or the label of its patches."""
     dead = ""
@@ -173,10 +174,27 @@ def _cell_titles(
     if statistics is not None and statistics["active_fraction"] == 0:
         return f"unit {unit}", "never active"
     if names:
-        return f"unit {unit}", " + ".join(names)
+        return f"unit {unit}", names
     labels = Counter(readable_label(image.label) for image in images if image.label)
     label, count = labels.most_common(1)[0] if labels else ("", 0)
     return f"unit {unit}", f"{label} {count}/{len(images)}" if count >= MIN_COMMON_LABEL else ""
+
+
+def _unit_names(index: Index, layer: Layer, units: Sequence[int]) -> dict[int, str]:
+    """Names of units as one line: those from labels, whose sum explains the peaks, and the best word."""
+    labels: dict[int, list[str]] = defaultdict(list)
+    words: dict[int, str] = {}
+    for row in _rows(index, _NAMES, layer, units):
+        if row["is_word"]:
+            words.setdefault(row["unit"], row["concept"])
+        else:
+            labels[row["unit"]].append(readable_label(row["concept"]))
+    names = {}
+    for unit in {*labels, *words}:
+        known, word = labels.get(unit, []), words.get(unit)
+        more = [] if word is None or word in known else [word]
+        names[unit] = ", ".join(filter(None, (" + ".join(known), *more)))
+    return names
 
 
 def _format_activity(statistics: Mapping[str, Any] | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from viz.sheets.content import Cell, PageText, Synthetic
-from viz.sheets.layout import CellLayout, PageLayout, Rect, lay_out_page
+from viz.sheets.layout import COLUMNS, CellLayout, PageLayout, Rect, lay_out_page
 from viz.sheets.palette import EMPTY, FAINT, INK, PAPER, SOFT_INK
 from viz.sheets.plot import draw_plot
 from viz.sheets.typography import fit_text, font, readable_number, wrap_text
@@ -26,14 +26,15 @@ FACT_GAP = 88
 """Distance between the facts in the header, in pixels."""
 
 
-def draw_page(cells: Sequence[Cell], text: PageText) -> Image.Image:
+def draw_page(cells: Sequence[Cell], text: PageText, columns: int = COLUMNS) -> Image.Image:
     """Draw a page.
 
     Args:
         cells: at least one.
         text: header and footer.
+        columns: of cells.
     """
-    layout = lay_out_page(len(cells))
+    layout = lay_out_page(len(cells), columns)
     page = Image.new("RGB", (layout.width, layout.height), PAPER)
     pen = ImageDraw.Draw(page)
     _draw_header(pen, layout.header, text)

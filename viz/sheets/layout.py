@@ -2,7 +2,7 @@
 
 page
 ├── header   title, facts
-├── cells    three columns; in each cell
+├── cells    in columns, three if no other number is asked for; in each cell
 │   ├── title
 │   ├── synthetic   the rendering, and below it
 │   ├── plot        histogram of the dataset's peaks
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
+__all__ = ["COLUMNS", "TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
 
 PAGE_WIDTH = 2400
-"""Width of a page in pixels; text is still legible at half the size."""
+"""Width of a page of three columns, in pixels; text is still legible at half the size."""
 
 MARGIN = 84
 COLUMNS = 3
@@ -89,27 +89,28 @@ class PageLayout:
     footer: Rect
 
 
-def lay_out_page(count: int) -> PageLayout:
+def lay_out_page(count: int, columns: int = COLUMNS) -> PageLayout:
     """Compute the layout of a page; its height depends on the number of cells.
 
     Args:
         count: number of cells, at least 1.
+        columns: of cells, which have the same width on every page.
     """
-    content = PAGE_WIDTH - 2 * MARGIN
-    width = (content - (COLUMNS - 1) * COLUMN_GAP) // COLUMNS
-    rows = -(-count // COLUMNS)
+    width = (PAGE_WIDTH - 2 * MARGIN - (COLUMNS - 1) * COLUMN_GAP) // COLUMNS
+    content = PAGE_WIDTH - 2 * MARGIN + (columns - COLUMNS) * (width + COLUMN_GAP)
+    rows = -(-count // columns)
     header = Rect(MARGIN, MARGIN, content, HEADER_HEIGHT)
     cells = tuple(
         _lay_out_cell(
-            MARGIN + (i % COLUMNS) * (width + COLUMN_GAP),
-            header.bottom + (i // COLUMNS) * (_cell_height() + ROW_GAP),
+            MARGIN + (i % columns) * (width + COLUMN_GAP),
+            header.bottom + (i // columns) * (_cell_height() + ROW_GAP),
             width,
         )
         for i in range(count)
     )
     bottom = header.bottom + rows * (_cell_height() + ROW_GAP)
     footer = Rect(MARGIN, bottom, content, FOOTER_HEIGHT)
-    return PageLayout(PAGE_WIDTH, footer.bottom + MARGIN * 2 // 3, header, cells, footer)
+    return PageLayout(content + 2 * MARGIN, footer.bottom + MARGIN * 2 // 3, header, cells, footer)
 
 
 def _cell_height() -> int:

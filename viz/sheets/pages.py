@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import RenderError, UsageError, did_you_mean
+from pipeline.file_names import file_name
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -23,7 +24,6 @@ from pipeline.store.files import atomic_path, make_folder
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from pipeline.visible import visible
-from viz.file_names import file_name
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
@@ -31,7 +31,15 @@ from viz.sheets.content import PageText
 from viz.sheets.draw import draw_page
 from viz.sheets.spotlights import Spotlights, sees_all
 
-__all__ = ["PAGE_UNITS", "draw_sheets", "save_page"]
+__all__ = [
+    "MAX_PAGE_UNITS",
+    "PAGE_UNITS",
+    "choose_renders",
+    "colophon",
+    "draw_sheets",
+    "page_facts",
+    "save_page",
+]
 
 PAGE_UNITS = 24
 """Default number of units on a page."""
@@ -116,7 +124,7 @@ def _draw_layer(
     index, reporter = images.index, images.reporter
     if not units:
         raise UsageError(f"no units of {layer.name} to draw")
-    renders, recipe = _choose_renders(index, layer.name, units, recipe)
+    renders, recipe = choose_renders(index, layer.name, units, recipe)
     seen = rendered_field(layer, [row for unit in units for row in renders.get(unit, ())])
     folder = index.out / "sheets"
     make_folder(folder)
@@ -137,10 +145,24 @@ def _draw_layer(
     return files
 
 
-def _choose_renders(
-    index: Index, layer: str, units: Sequence[int], recipe: str | None
+def choose_renders(
+    index: Index, layer: str, units: Sequence[int], recipe: str | None, *, needed: bool = True
 ) -> tuple[dict[int, list[Rendered]], str | None]:
-    """Choose the recipe and objective with the most units; return its renderings by unit and its title."""
+    """Choose the recipe and objective with the most units.
+
+    Args:
+        index: open.
+        layer: of the units.
+        units: that are to be drawn.
+        recipe: the only one to consider; None for all.
+        needed: whether it is an error that none of the units has a rendering of `recipe`.
+
+    Returns:
+        Its renderings by unit, and its title; none and None where there are none.
+
+    Raises:
+        RenderError: if a recipe is needed that none of the units has.
+    """
     found = read_renders(index.out, layer, index_fingerprint=index.run["fingerprint"])
     kinds = Counter(
         kind
@@ -149,7 +171,7 @@ def _choose_renders(
     )
     if recipe is not None:
         kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == recipe})
-        if not kinds:
+        if not kinds and needed:
             known = sorted({row.recipe for rows in found.values() for row in rows})
             hint = did_you_mean(recipe, known) or (f"; available: {', '.join(known)}" if known else "")
             raise RenderError(
@@ -177,23 +199,38 @@ def _describe_field(layer: Layer, seen: Layer, preprocess: Preprocess) -> str:
 def _page_text(
     index: Index, layer: Layer, seen: Layer, units: Sequence[int], recipe: str | None, page: str
 ) -> PageText:
-    run = index.run
-    images = run.get("counts", {}).get("images")
+    return PageText(
+        title=layer.name,
+        subtitle=str(index.run["network"]["name"]),
+        facts=page_facts(index, layer, seen, units, recipe, page),
+        legend=LEGEND,
+        colophon=colophon(),
+    )
+
+
+def page_facts(
+    index: Index, layer: Layer, seen: Layer, units: Sequence[int], recipe: str | None, page: str
+) -> tuple[tuple[str, str], ...]:
+    """The facts in the header of a page: pairs of a name and a value.
+
+    Args:
+        index: open.
+        layer: of the units.
+        seen: the same with the receptive field that patches are cropped to.
+        units: on the page.
+        recipe: of the renderings; None for none.
+        page: its number, in words.
+    """
+    images = index.run.get("counts", {}).get("images")
     facts = (
-        ("Dataset", str(run["dataset"]["name"])),
+        ("Dataset", str(index.run["dataset"]["name"])),
         ("Images", f"{images:,}" if isinstance(images, int) else "-"),
         ("Units", f"{_format_units(units)} of {layer.units:,}"),
         ("A unit sees", _describe_field(layer, seen, index.preprocess)),
         ("Synthetic images", recipe or "none yet"),
         ("Page", page),
     )
-    return PageText(
-        title=layer.name,
-        subtitle=str(run["network"]["name"]),
-        facts=tuple((name, value.replace(" x ", " \N{MULTIPLICATION SIGN} ")) for name, value in facts),
-        legend=LEGEND,
-        colophon=_colophon(),
-    )
+    return tuple((name, value.replace(" x ", " \N{MULTIPLICATION SIGN} ")) for name, value in facts)
 
 
 def _format_units(units: Sequence[int]) -> str:
@@ -206,7 +243,8 @@ def _format_units(units: Sequence[int]) -> str:
     return f"{len(units)}"
 
 
-def _colophon() -> str:
+def colophon() -> str:
+    """Name and version of the program, for a footer."""
     return f"maxact {installed_version() or ''}".rstrip()
 
 
@@ -226,7 +264,7 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
     """
     note = PngInfo()
     note.add_text("Title", visible(title))
-    note.add_text("Software", _colophon())
+    note.add_text("Software", colophon())
     note.add_text(FINGERPRINT_NOTE, index_fingerprint)
     with atomic_path(path) as temporary:
         page.save(temporary, format="PNG", pnginfo=note, compress_level=6)
@@ -236,7 +274,7 @@ def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None
     """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
     about = {
         "title": path.stem,
-        "creator": _colophon(),
+        "creator": colophon(),
         "keywords": f"{FINGERPRINT_NOTE}={index_fingerprint}",
     }
     with atomic_path(path) as temporary:

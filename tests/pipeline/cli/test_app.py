@@ -73,12 +73,14 @@ def test_every_option_is_explained(name: str) -> None:
 
 
 OWN_MEANING = {
+    "--with": "the second index: to be searched, or to be drawn beside the first",
     "--network": "to be indexed, or that was",
     "--weights": "of a network to be indexed, of shapes to be listed, or moved since",
     "--layer": "one to be trained on, or any number",
     "--recipe": "to render by, or whose renderings to draw",
     "--steps": "of an optimisation, or of training",
     "--batch": "renderings, or images",
+    "--batch-size": "images of a network, or patches of an encoder",
     "--top": "images kept, or shown",
     "--precision": "of the network, or of gradient ascent",
     "--method": "to find directions, or to project images",

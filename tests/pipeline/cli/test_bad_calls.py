@@ -42,14 +42,17 @@ RIGHT: dict[str, str] = {
     "sources": "{index}",
     "photographs": "{photo}",
     "outs": "{index}",
+    "terms": "late:0=1",
 }
 """A right value of a required parameter, by its name."""
 
 NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
+QUICK = ["--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"]
+
 ALSO: dict[Command, Words] = {
-    ("index",): ["--network", NETWORK, "--layers", "late", "--compile", "off", "--top", "4"],
+    ("index",): ["--network", NETWORK, *QUICK],
     ("render",): ["--layer", "late", "--units", "0", "--recipe", "fourier", "--set", "steps=2"],
     ("project",): ["--layer", "late", "--units", "0"],
     ("sheets",): ["--layer", "late", "--units", "0"],
@@ -62,9 +65,12 @@ ALSO: dict[Command, Words] = {
 
 HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sql", "text"): ("1.5",),
+    ("top", "--where"): ("-1", "1.5"),
+    ("sum", "--where"): ("-1", "1.5"),
     ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
+    ("top", "--save"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
     ("serve", "--allow-host"): ("1.5",),
 }
@@ -203,6 +209,7 @@ class Place:
                 layers=("late",),
                 top=4,
                 compile="off",
+                keep="peaks",
             )
         )
 

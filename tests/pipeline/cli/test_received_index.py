@@ -35,6 +35,8 @@ WORDS = {
     "find": ("a",),
     "name": (),
     "top": (LAYER, "1"),
+    "nearest": (LAYER, "1"),
+    "sum": (f"{LAYER}:1=0.5",),
     "query": ("layer_overview",),
     "sql": ("SELECT count(*) FROM patches",),
     "prior train": ("--layer", LAYER, "--size", "16", "--steps", "1", "--batch", "2"),
@@ -80,6 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     tars = write_tars(folder / "data", [9, 8])
     words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words = (*words, "--keep", "peaks")
     assert run("index", *tars, "-o", folder / "out", "--workers", "1", *words).exit_code == 0
     return folder
 
@@ -263,6 +266,7 @@ def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: 
 def test_the_same_index_command_signs_what_it_finds_complete(received: Path, made: Path) -> None:
     edit(received, network="evil:factory")
     words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words = (*words, "--keep", "peaks")
     tars = sorted((made / "data").glob("*.tar"))
     result = run("index", *tars, "-o", received, "--workers", "1", *words)
     assert result.exit_code == 0, result.output

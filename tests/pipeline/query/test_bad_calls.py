@@ -28,6 +28,8 @@ GOOD = {
     "text": "1",
     "image_id": 0,
     "image_ids": [0],
+    "weights": {("blocks.1", 1): 2.0},
+    "label": "disc",
 }
 """A value for each argument that has no default."""
 
@@ -40,7 +42,7 @@ METHODS = sorted(
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_index(tmp_path_factory.mktemp("small"))
+    return build_index(tmp_path_factory.mktemp("small"), keep_peaks=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -16,14 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.choices import Side
 from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
+from pipeline.query.named_queries import load_query
 from pipeline.query.views import create_views
-from pipeline.store.schemas import IMAGES, RENDERS, SCHEMAS, THUMBNAILS
+from pipeline.store.schemas import IMAGES, LATER_TABLES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
+from tests.fixtures.tables import rewrite
+
+_TOP_COLUMNS = [column.name for column in load_query("top_images").columns]
 
 TABLES = {**SCHEMAS, "renders": RENDERS, "thumbnails": THUMBNAILS}
 
@@ -61,7 +67,7 @@ def test_missing_tables_are_empty_views_with_the_right_columns_and_types(out: Pa
         assert index.sql("SELECT * FROM renders").columns == tuple(RENDERS.names)
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
+@pytest.mark.parametrize("table", sorted(SCHEMAS.keys() - LATER_TABLES))
 def test_a_lost_table_is_not_an_empty_one(out: Path, tmp_path: Path, table: str) -> None:
     copy = shutil.copytree(out, tmp_path / "copy")
     (copy / f"{table}.parquet").unlink()
@@ -195,7 +201,7 @@ def test_layers_are_rebuilt_in_forward_order(index: Index) -> None:
 def test_class_names_belong_to_the_classifier_only(index: Index) -> None:
     assert index.class_names("head") == SHAPES
     assert index.class_names("stem") is None
-    assert index.unit("head", "rings") == 3
+    assert index.unit("head", "rings").number == 3
     assert index.units("head", "0-1,rings") == (0, 1, 3)
 
 
@@ -270,7 +276,8 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
     rows = index.query("compare", other=str(other), **values).dicts()
     assert [row["unit"] for row in rows if row["best"] == row["unit"]] == [row["unit"] for row in rows]
     itself = index.query("compare", other=str(out), **values).dicts()
-    assert {row["jaccard"] for row in itself} == {1.0}
+    assert {(row["jaccard"], row["change"]) for row in itself} == {(1.0, 0.0)}
+    assert all(row["label"] == row["other_label"] for row in itself)
     (data / "disc" / "zz.jpg").write_bytes((data / "disc" / "disc-02.jpg").read_bytes())
     try:
         (tmp_path / "c").mkdir()
@@ -279,6 +286,47 @@ def test_compare_needs_one_dataset(index: Index, tmp_path: Path, out: Path) -> N
         (data / "disc" / "zz.jpg").unlink()
     with pytest.raises(StoreError, match="indexes of different datasets"):
         index.query("compare", other=str(strange), **values)
+
+
+def _listed(index: Index, layer: str) -> dict[int, set[int]]:
+    """The images on each unit's list."""
+    return {unit: {image.image_id for image in found} for unit, found in index.tops(layer, n=TOP).items()}
+
+
+def test_compare_begins_with_the_units_that_changed_most(index: Index, tmp_path: Path, out: Path) -> None:
+    other = build_index(tmp_path, seed=5, data=out.parent / "photographs")
+    with open_index(other) as opened:
+        theirs = _listed(opened, "stem")
+        labels = {unit: opened.unit("head", unit).statistics["majority_label"] for unit in range(6)}
+    ours = _listed(index, "blocks.1")
+    rows = index.query("compare", other=str(other), layer="blocks.1", other_layer="stem").dicts()
+    assert [row["unit"] for row in rows][-1] == 11  # never active: on no list
+    assert (rows[-1]["best"], rows[-1]["jaccard"], rows[-1]["change"]) == (None, None, None)
+    assert sorted(row["unit"] for row in rows) == list(range(12))
+    for row in rows[:-1]:
+        mine = ours[row["unit"]]
+        shared = {unit: len(mine & images) / len(mine | images) for unit, images in theirs.items() if images}
+        assert row["jaccard"] == pytest.approx(max(shared.values()))
+        assert row["same_unit"] == len(mine & theirs.get(row["unit"], set()))
+    changes = [row["change"] for row in rows[:-1]]
+    assert changes == sorted(changes, reverse=True)
+    heads = index.query("compare", other=str(other), layer="head", other_layer="head").dicts()
+    assert all(row["other_label"] == labels[row["best"]] for row in heads)
+
+
+def test_units_without_an_image_in_common_are_compared_too(index: Index, tmp_path: Path, out: Path) -> None:
+    other = shutil.copytree(out, tmp_path / "other")
+
+    def keep_first(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        return [row for row in rows if row["layer"] == "head" and row["rank"] == 1 and row["unit"] == 0]
+
+    rewrite(other, "top", keep_first)
+    rows = index.query("compare", other=str(other), layer="head", other_layer="head").dicts()
+    alone = [row for row in rows if row["best"] is None]
+    assert rows[: len(alone)] == alone
+    found = {(row["shared"], row["jaccard"], row["change"], row["other_label"]) for row in alone}
+    assert found == {(0, 0, 1, None)}
+    assert 0 < len(alone) < 6
 
 
 def test_a_folder_with_wildcards_in_its_name(out: Path, tmp_path: Path) -> None:
@@ -390,7 +438,7 @@ def test_many_units_at_once_are_as_one_by_one(index: Index) -> None:
     """The numbers of few units are written into the query, those of many are bound."""
     few = index.tops("blocks.1", range(12), n=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.query.index._FEW_UNITS", 2)
+        patch.setattr("pipeline.query.top_lists._FEW_UNITS", 2)
         assert index.tops("blocks.1", range(12), n=3) == few
     assert few == {unit: index.top("blocks.1", unit, n=3) for unit in range(12)}
 
@@ -468,3 +516,63 @@ def test_a_missing_pandas_is_named(index: Index, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(QueryError, match="df\\(\\) needs pandas, which is not installed; run `pip install"):
         index.sql("SELECT 1").df()
+
+
+def _first_predictions(index: Index) -> list[dict[str, object]]:
+    text = "SELECT * FROM predictions JOIN images USING (image_id) WHERE rank = 1"
+    return index.sql(text).dicts()
+
+
+def test_misclassified_images_are_those_of_another_class(index: Index) -> None:
+    first = _first_predictions(index)
+    wrong = {row["key"]: row["name"] for row in first if row["name"] != row["label"]}
+    found = index.query("misclassified").dicts()
+    assert {row["key"]: row["predicted"] for row in found} == wrong
+    assert 0 < len(wrong) < len(first)
+    certain = [row["probability"] for row in found]
+    assert certain == sorted(certain, reverse=True)
+    for row in found:
+        ranked = [
+            other["name"]
+            for other in index.sql(
+                "SELECT name FROM predictions WHERE image_id = $id ORDER BY rank", id=row["image_id"]
+            ).dicts()
+        ]
+        wanted = ranked.index(row["label"]) + 1 if row["label"] in ranked else None
+        assert row["label_rank"] == wanted
+        assert (row["label_probability"] is None) == (wanted is None)
+    one = found[0]
+    same = index.query("misclassified", label=one["label"], predicted=one["predicted"]).dicts()
+    assert same == [
+        row for row in found if (row["label"], row["predicted"]) == (one["label"], one["predicted"])
+    ]
+
+
+def test_confusions_count_the_misclassified(index: Index) -> None:
+    wrong = [row for row in _first_predictions(index) if row["name"] != row["label"]]
+    found = index.query("confusions").dicts()
+    assert {(row["label"], row["predicted"]): row["images"] for row in found} == Counter(
+        (row["label"], row["name"]) for row in wrong
+    )
+    assert all(row["share"] == pytest.approx(row["images"] / 8) for row in found)
+    assert sum(row["images"] for row in index.query("confusions", label="disc").dicts()) == sum(
+        row["label"] == "disc" for row in wrong
+    )
+
+
+def test_lists_by_number_are_those_of_a_join(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few images are looked up by number, many joined; both are what the view `patches` has."""
+    text = "SELECT * FROM patches WHERE layer = $layer AND unit = $unit AND side = $side ORDER BY rank"
+    found = {}
+    for few in (0, 10_000):
+        monkeypatch.setattr("pipeline.query.top_lists._FEW_IMAGES", few)
+        for side in get_args(Side):
+            for name in (layer[0] for layer in LAYERS):
+                found[few, name, side] = index.tops(name, n=TOP, side=side)
+                for unit, images in found[few, name, side].items():
+                    rows = index.sql(text, layer=name, unit=unit, side=side).dicts()
+                    wanted = [tuple(row[each] for each in _TOP_COLUMNS) for row in rows]
+                    assert [image.row for image in images] == wanted
+    assert {key[1:]: value for key, value in found.items() if not key[0]} == {
+        key[1:]: value for key, value in found.items() if key[0]
+    }

@@ -101,7 +101,7 @@ def test_units_and_labels_have_their_names(tars: list[Path], tmp_path: Path) -> 
         assert index.unit_name("first", 1) == "unit 1"
         (card,) = index.query("unit_card", layer="head", unit=1).dicts()
         assert card["name"] == "pizza"
-        assert index.unit("head", "pizza") == 1
+        assert index.unit("head", "pizza").number == 1
     with open_index(tmp_path / "plain") as index:
         assert index.sql("SELECT * FROM class_names").rows == []
         (card,) = index.query("unit_card", layer="head", unit=1).dicts()

@@ -180,7 +180,7 @@ def test_an_unfinished_index_is_not_repaired(out: Path) -> None:
 def test_the_state_of_another_version_is_not_rebuilt(out: Path) -> None:
     edit_run(out, lambda run: run["fields"].update({"state version": 2}))
     (out / "top.parquet").unlink()
-    with pytest.raises(StoreError, match="has state version 2, this maxact rebuilds tables of version 4"):
+    with pytest.raises(StoreError, match="has state version 2, this maxact rebuilds tables of version 5"):
         repair_index(out)
 
 

@@ -22,7 +22,7 @@ from pipeline.state.part import Part, ShardRecord, merge_parts
 from pipeline.state.sample import SAMPLE_SIZE
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
-from pipeline.store.schemas import ERRORS, IMAGES
+from pipeline.store.schemas import ERRORS, PART_IMAGES
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.probes import reduce_view
 
@@ -65,7 +65,7 @@ def make_part(shards: dict[str, int], batch: int = 4) -> Part:
             {"image_id": each.image_id, "key": each.key, "shard": shard, "label": each.label}
             for each in samples
         ]
-    images_table = pa.Table.from_pylist(images, IMAGES)
+    images_table = pa.Table.from_pylist(images, PART_IMAGES)
     return Part(tuple(records), accumulator.finish(), images_table, ERRORS.empty_table())
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.query.index import open_index
+from pipeline.query.matching import read_lists
 from tests.fixtures.small_index import build_index
 from viz.atlas.build import build_atlas
 from viz.atlas.export import SCHEMA, check_format
-from viz.atlas.matching import read_lists
 from viz.atlas.neighbours import nearest_units
 from viz.atlas.places import place_units
 

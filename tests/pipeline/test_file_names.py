@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from viz.file_names import MAX_BYTES, file_name
+from pipeline.file_names import MAX_BYTES, file_name
 
 ODD = st.text(st.sampled_from("aA.b_/\\-~:*?\0\n é漢字\ud800\u202e~0"), max_size=6)
 NAMES = st.one_of(

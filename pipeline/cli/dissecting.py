@@ -1,0 +1,74 @@
+"""The command that compares the activation maps of units with segmentation masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    INDEX,
+    Device,
+    IndexedNetwork,
+    LayersOfIndex,
+    MovedData,
+    MovedWeights,
+    Out,
+    Trust,
+)
+from pipeline.cli.output import print_line
+
+__all__ = ["register"]
+
+
+def dissect(
+    out: Out,
+    masks: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="PNG files called like the images: of numbers, with names.csv, or one folder a concept.",
+        ),
+    ],
+    layer: LayersOfIndex = None,
+    quantile: Annotated[
+        float, typer.Option(help="Share of positions up to which a unit counts as not active.")
+    ] = 0.995,
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    data: MovedData = None,
+    device: Device = "auto",
+    trust: Trust = False,
+) -> None:
+    """Name units by the masks that cover their active places best (network dissection).
+
+    Runs all images through the network again, twice. Concepts are chosen on one half of the images and judged
+    on the other.
+
+    \b
+    Examples:
+      maxact dissect out/ade --masks ade/annotations
+      maxact dissect out/ade --masks ade/annotations --layer 'layer4*' --quantile 0.99
+    """
+    from pipeline.progress import ConsoleReporter
+    from pipeline.runs.dissect import dissect_index
+
+    done = dissect_index(
+        out,
+        masks,
+        layers=layer or (),
+        quantile=quantile,
+        network=network,
+        weights=weights,
+        data=data or (),
+        device=device,
+        trust=trust,
+        reporter=ConsoleReporter(),
+    )
+    print_line(f"{done.out}: {done}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(rich_help_panel=INDEX)(dissect)

@@ -1,0 +1,82 @@
+"""Rows of the table `images` by number, without a scan: only the row groups that hold them are decoded."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import DamagedFile
+
+__all__ = ["ImageRows"]
+
+_KEY = "image_id"
+
+
+class ImageRows:
+    """Looks up rows of a Parquet file that is sorted by `image_id`.
+
+    DuckDB takes twice as long for nine rows of 1.28 million, as it plans a scan of all row groups.
+
+    Args:
+        path: of the table.
+
+    Raises:
+        DamagedFile: when it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path)
+            self._groups, self._firsts = _first_ids(self._file)
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedFile(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+    def read(self, image_ids: Iterable[int], columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
+        """The rows of some images.
+
+        Args:
+            image_ids: which.
+            columns: of the table.
+
+        Returns:
+            The columns of each image by its image_id; images that are not in the table are left out.
+
+        Raises:
+            DamagedFile: when the table cannot be read.
+        """
+        wanted = sorted(set(image_ids))
+        places = sorted({bisect_right(self._firsts, number) - 1 for number in wanted} - {-1})
+        if not places:
+            return {}
+        try:
+            table = self._file.read_row_groups([self._groups[place] for place in places], [_KEY, *columns])
+            found = table.filter(pc.is_in(table[_KEY], pa.array(wanted, pa.int64())))
+            values = [found[name].to_pylist() for name in (_KEY, *columns)]
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedFile(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
+        return {row[0]: row[1:] for row in zip(*values, strict=True)}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _first_ids(file: pq.ParquetFile) -> tuple[list[int], list[int]]:
+    """The row groups that have rows, and the first image_id of each."""
+    column = file.schema_arrow.get_field_index(_KEY)
+    groups = [number for number in range(file.num_row_groups) if file.metadata.row_group(number).num_rows]
+    firsts = []
+    for number in groups:
+        statistics = file.metadata.row_group(number).column(column).statistics
+        if statistics is not None and statistics.has_min_max:
+            firsts.append(statistics.min)
+        else:  # another program wrote the table
+            firsts.append(file.read_row_group(number, columns=[_KEY])[_KEY][0].as_py())
+    return groups, firsts
