@@ -164,6 +164,13 @@ def test_the_page_says_which_limit_was_reached(owner: TestClient, library: Libra
     assert "The row limit was reached: these are the first 1,000 rows" in text
 
 
+def test_the_views_that_the_page_names_are_there(owner: TestClient) -> None:
+    page = owner.get("/0/query.html").text.partition('id="views"')[2].partition("</p>")[0]
+    named = set(re.findall(r"<code>(\w+)</code>", page))
+    text = owner.post("/0/query.csv", data={"sql": "SHOW TABLES"}).text
+    assert named | {"thumbnails"} == {*text.split()[1:]} | {"thumbnails"}
+
+
 def test_downloads(owner: TestClient) -> None:
     form = {"sql": "SELECT layer, unit, max FROM units ORDER BY layer, unit LIMIT 2"}
     csv = owner.post("/0/query.csv", data=form)
