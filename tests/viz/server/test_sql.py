@@ -168,7 +168,8 @@ def test_the_views_that_the_page_names_are_there(owner: TestClient) -> None:
     page = owner.get("/0/query.html").text.partition('id="views"')[2].partition("</p>")[0]
     named = set(re.findall(r"<code>(\w+)</code>", page))
     text = owner.post("/0/query.csv", data={"sql": "SHOW TABLES"}).text
-    assert named | {"thumbnails"} == {*text.split()[1:]} | {"thumbnails"}
+    assert len(named) > 10
+    assert named <= {*text.split()}
 
 
 def test_downloads(owner: TestClient) -> None:
