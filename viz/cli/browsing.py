@@ -145,10 +145,10 @@ def serve(
     data: MovedData = None,
     trust: Trust = False,
 ) -> None:
-    """Serve the atlas of indexes live: the pages of `maxact atlas` without a build, SQL, your own
-    photographs, and rendering on request.
+    """Serve the atlas of indexes live, with SQL, your own photographs, and rendering on request.
 
-    The address that is printed carries a token: who has it may run SQL, upload photographs and render.
+    The pages are those of `maxact atlas`, without a build. The address that is printed carries a token:
+    who has it may run SQL, upload photographs and render.
     Ctrl-C ends the server.
 
     \b
