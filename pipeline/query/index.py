@@ -13,7 +13,7 @@ import operator
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -282,6 +282,19 @@ class Index(PeakMethods):
         if self._limits is not None:
             refuse_unsafe(self._connection, text)
         return self._fetch(text, params)
+
+    def first_rows(self, text: str, count: int, params: Mapping[str, object]) -> tuple[QueryResult, bool]:
+        """As `sql`, but at most so many rows, and whether there are more.
+
+        Args:
+            text: SQL.
+            count: rows of the result, at least 1.
+            params: values by name.
+        """
+        if self._limits is not None:
+            refuse_unsafe(self._connection, text)
+        found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
+        return replace(found, rows=found.rows[:count]), len(found.rows) > count
 
     def query(self, name: str, **params: object) -> QueryResult:
         """Run a named query (see `pipeline.query.named_queries`).
