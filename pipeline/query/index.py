@@ -290,7 +290,15 @@ class Index(PeakMethods):
             text: SQL.
             count: rows of the result, at least 1.
             params: values by name.
+
+        Raises:
+            UsageError: for a count below 1.
+            QueryError, QueryStopped: as `sql`.
         """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"the number of rows must be at least 1, got {count!r}")
+        if not isinstance(text, str) or not isinstance(params, Mapping):
+            raise QueryError("SQL must be text, and its parameters a mapping of names to values")
         if self._limits is not None:
             refuse_unsafe(self._connection, text)
         found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)

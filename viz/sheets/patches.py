@@ -81,8 +81,9 @@ def crop_patch(photograph: Image.Image, window: Box, preprocess: Preprocess, siz
         zoom_x = zoom_y = size / max(whole_width, whole_height)
     bar_x = (size - whole_width * zoom_x) / 2
     bar_y = (size - whole_height * zoom_y) / 2
-    left = round(bar_x + max(0.0, -window.left) * scale_x * zoom_x)
-    top = round(bar_y + max(0.0, -window.top) * scale_y * zoom_y)
+    # A sliver at the far edge is rounded onto the last row or column, not beyond it.
+    left = min(size - 1, round(bar_x + max(0.0, -window.left) * scale_x * zoom_x))
+    top = min(size - 1, round(bar_y + max(0.0, -window.top) * scale_y * zoom_y))
     patch = Image.new("RGB", (size, size), NEUTRAL)
     if inside.right <= inside.left or inside.bottom <= inside.top:
         return patch
