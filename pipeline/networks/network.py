@@ -26,6 +26,7 @@ from pipeline.networks.catalog import find_blueprint, is_library_name, list_netw
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
 from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
+from pipeline.networks.seeding import seeded
 from pipeline.networks.state_digest import state_digest
 from pipeline.networks.weights import fit_state, read_weights
 from pipeline.store.trust import require_trust
@@ -185,8 +186,7 @@ def _with_weights(
         return blueprint.publish(preprocess)
     if weights != "random" and blueprint.from_state is not None:
         return blueprint.from_state(read_weights(Path(weights)), str(weights)), str(weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = blueprint.build(preprocess)
     if weights == "random":
         return module, f"random, seed {seed}"
