@@ -26,7 +26,7 @@ from pipeline.networks.catalog import find_blueprint, is_library_name, list_netw
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
 from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
-from pipeline.networks.seeding import seeded
+from pipeline.networks.seeding import building, seeded
 from pipeline.networks.state_digest import state_digest
 from pipeline.networks.weights import fit_state, read_weights
 from pipeline.store.trust import require_trust
@@ -220,9 +220,10 @@ def load_network(
         WeightsError: if a weights file does not fit the network.
         UsageError: if a change to the preprocessing is invalid.
     """
-    blueprint = find_blueprint(name)
-    preprocess = override_preprocess(blueprint.preprocess, input)
-    module, origin = _with_weights(blueprint, preprocess, weights, seed)
+    with building:
+        blueprint = find_blueprint(name)
+        preprocess = override_preprocess(blueprint.preprocess, input)
+        module, origin = _with_weights(blueprint, preprocess, weights, seed)
     preprocess = fit_grey(module, preprocess, input)
     for specification in directions:
         add_directions(module, specification)

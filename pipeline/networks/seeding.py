@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["seeded"]
+__all__ = ["building", "seeded"]
 
-_drawing = threading.Lock()
-"""Held while torch's global generator, which all modules draw from, has a seed of ours."""
+building = threading.RLock()
+"""Held while modules are built: all draw from torch's global generator, also those that then get weights."""
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generator on the CPU, and restore it; one thread at a time."""
-    with _drawing, torch.random.fork_rng(devices=[]):
+    with building, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
