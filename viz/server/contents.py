@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
+from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
 from pipeline.store.layout import RENDERS_TABLE
+from pipeline.store.run_file import RUN_FILE, read_finished_run
 from viz.atlas import addresses
 from viz.atlas.collect import (
     LABELS,
@@ -75,6 +77,8 @@ class Contents:
         self.index = index
         self.layers: tuple[Layer, ...] = index.layers
         self._ordinals = {layer.ordinal: layer for layer in self.layers}
+        self._opened = (index.run["fingerprint"], index.run.get("tables"))
+        self._stamp = (-1, -1, -1)
         self._renders: tuple[tuple[int, int, int], Renders] = ((-1, -1, -1), {})
         self._summaries: tuple[tuple[int, int, int], tuple[LayerSummary, ...]] = ((-1, -1, -1), ())
         self._summing = threading.Lock()
@@ -91,6 +95,20 @@ class Contents:
         except OSError:
             return (0, 0, 0)
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def is_current(self) -> bool:
+        """Whether the index is the one that was opened: nobody has indexed again into its folder."""
+        try:
+            stat = (self.index.out / RUN_FILE).stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if stamp != self._stamp:
+                run = read_finished_run(self.index.out)
+                if (run["fingerprint"], run.get("tables")) != self._opened:
+                    return False
+                self._stamp = stamp
+        except (OSError, StoreError):
+            return False
+        return True
 
     @property
     def renders(self) -> Renders:

@@ -27,9 +27,6 @@ MODULE = "viz.server.sql_worker"
 MAX_SECONDS = 86_400
 """The longest time limit of a query: a day."""
 
-AT_ONCE = 2
-"""Queries that run at the same time; others wait."""
-
 
 @dataclass(frozen=True, slots=True)
 class SqlLimits:
@@ -87,7 +84,6 @@ class Sql:
 
     def __init__(self, out: Path, *, trust: bool = False, limits: SqlLimits | None = None) -> None:
         self.out, self.trust, self.limits = out, trust, limits or SqlLimits()
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def rows(self, text: str, params: Mapping[str, object]) -> SqlRows:
         """The first rows of a SELECT.
@@ -115,8 +111,7 @@ class Sql:
             "memory_mb": limits.memory_mb,
             "threads": limits.threads,
         }
-        with self._turns:
-            answer, code, late, long = _ask(json.dumps(request).encode(), limits.seconds, limits.bytes)
+        answer, code, late, long = _ask(json.dumps(request).encode(), limits.seconds, limits.bytes)
         if late:
             raise QueryStopped(f"the query was stopped after {limits.seconds:g} seconds, its time limit")
         if long:

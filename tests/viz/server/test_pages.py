@@ -223,6 +223,23 @@ def test_a_rendering_of_another_process_is_shown(tmp_path: Path) -> None:
         assert "<dt>Rendered</dt><dd>1</dd>" in client.get("/0/index.html").text
 
 
+def test_an_index_that_was_made_anew_is_not_mixed_with_the_old_one(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    access = Access.of("127.0.0.1", 8765)
+    options = BookOptions(maps=False)
+    with (
+        open_library([out], access, options, reporter=Silent()) as library,
+        client_of(library) as client,
+    ):
+        edit_run(out, lambda run: run.update(timings={"seconds": 1}))  # says the same
+        assert client.get("/0/index.html").status_code == 200
+        edit_run(out, lambda run: run.update(fingerprint="1" * 64))
+        answer = client.get("/0/index.html")
+        assert answer.status_code == 503
+        assert "made anew" in answer.text
+        assert client.get("/0/pictures/0/1.webp").status_code == 503
+
+
 def test_nothing_is_written_into_an_index(visitor: TestClient, tiny_out: Path) -> None:
     def listing() -> list[tuple[str, int]]:
         return sorted((str(path), path.stat().st_mtime_ns) for path in tiny_out.rglob("*"))
