@@ -16,10 +16,11 @@ from starlette.routing import Route
 
 from pipeline.errors import MaxactError, QueryError, QueryStopped, UsageError
 from viz.server.answers import answer
-from viz.server.book import Question
 from viz.server.explaining import ALL_LAYERS
-from viz.server.jobs import Job, Jobs, TooManyJobs
+from viz.server.job import ENDED, Job
+from viz.server.jobs import Jobs, TooManyJobs
 from viz.server.library import Library
+from viz.server.questions import Question
 from viz.server.rendering import read_request
 from viz.server.sql_process import Form
 from viz.server.uploads import Upload, read_fields, read_upload
@@ -188,7 +189,7 @@ async def _follow(jobs: Jobs, job: Job) -> AsyncIterator[str]:
                 "message": found.message,
             }
             yield f"data: {json.dumps(content, allow_nan=False)}\n\n"
-            if found.state in ("done", "failed", "cancelled"):
+            if found.state in ENDED:
                 return
         if jobs.closed:
             return

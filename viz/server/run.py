@@ -18,7 +18,8 @@ from pipeline.query.index import open_index
 from viz.server.app import make_app
 from viz.server.book import Book, BookOptions
 from viz.server.guard import ANYWHERE, Access
-from viz.server.jobs import Job, Jobs
+from viz.server.job import Job
+from viz.server.jobs import Jobs
 from viz.server.library import Library
 from viz.server.rendering import Renderer
 
