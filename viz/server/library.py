@@ -60,6 +60,12 @@ class Library:
             raise HTTPException(404, f"the layer has {layer.units:,} units, numbered from 0")
         return book, layer, unit
 
+    def end(self) -> None:
+        """End renderings, the streams that follow them, and queries."""
+        self.jobs.close(0)
+        for book in self.books:
+            book.sql.end()
+
     def listing(self) -> str:
         """The page that lists the indexes."""
         return self.books[0].pages.page("indexes.html", "index.html", books=self.books)[1]
