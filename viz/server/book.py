@@ -100,13 +100,16 @@ class Book:
         outlines = (self.contents.outline(layer) for layer in self.contents.layers)
         return search_data(outlines, self.contents.labels.values())[1]
 
-    def unit(self, layer: Layer, unit: int, jobs: Sequence[Job], *, allowed: bool) -> str:
+    def unit(
+        self, layer: Layer, unit: int, jobs: Sequence[Job], nearest: Sequence[object], *, allowed: bool
+    ) -> str:
         """The page of a unit.
 
         Args:
             layer: of the unit.
             unit: its number.
             jobs: renderings of it that have not ended.
+            nearest: units of other indexes, see `viz.server.nearest`.
             allowed: whether the visitor may ask for more.
         """
         content, found = self.contents.unit(layer, unit)
@@ -126,6 +129,7 @@ class Book:
             "objectives": OBJECTIVES,
             "jobs": jobs,
             "allowed": allowed,
+            "nearest": nearest,
             "offered": self.options.render,
         }
         return self.pages.unit(content, found, around, panel=panel)[1]

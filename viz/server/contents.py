@@ -10,6 +10,7 @@ from functools import cached_property
 from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
+from pipeline.query.matching import TopLists, images_of
 from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import RUN_FILE, read_finished_run
 from viz.atlas import addresses
@@ -201,6 +202,16 @@ class Contents:
     def labels(self) -> dict[str, str]:
         """All labels, by the address of their page."""
         return {addresses.label_page(label): label for (label,) in self.index.sql(ALL_LABELS).rows}
+
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """Number and digest of the images."""
+        return images_of(self.index)
+
+    @cached_property
+    def top_lists(self) -> TopLists:
+        """The top lists of all units, by image."""
+        return TopLists.of(self.index)
 
     def _of(self, layer: Layer) -> dict[int, list[Rendered]]:
         return self.renders.get(layer.name, {})
