@@ -69,7 +69,7 @@ class Patches:
 
     def strongest(self, unit: int, count: int, side: Side = "high") -> list[TopImage]:
         """Choose a unit's most extreme images on one side, each photograph once."""
-        found = self.index.top(self.layer.name, unit, n=TOP, side=side)
+        found = self.index.tops(self.layer.name, [unit], n=TOP, side=side)[unit]
         return choose_images(found, count, per_origin=1)
 
     def at_peaks(self, images: Sequence[TopImage]) -> list[Tensor]:

@@ -25,12 +25,21 @@ __all__ = ["register"]
 def dissect(
     out: Out,
     masks: Annotated[
-        Path,
+        str,
         typer.Option(
-            metavar="FOLDER",
-            help="PNG files called like the images: of numbers, with names.csv, or one folder a concept.",
+            metavar="FOLDER|COLUMN",
+            help="PNG files called like the images: of numbers, with names.csv, or one folder a concept; "
+            "or a column of Parquet files.",
         ),
     ],
+    mask_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the numbers in masks: number,name in each line.",
+            show_default="FOLDER/names.csv",
+        ),
+    ] = None,
     layer: LayersOfIndex = None,
     quantile: Annotated[
         float, typer.Option(help="Share of positions up to which a unit counts as not active.")
@@ -57,6 +66,7 @@ def dissect(
     done = dissect_index(
         out,
         masks,
+        mask_names=mask_names,
         layers=layer or (),
         quantile=quantile,
         network=network,

@@ -119,6 +119,26 @@ class ParquetShard(Shard):
             )
         return data
 
+    def read_column(self, column: str, offset: int) -> bytes | None:
+        """Read another column of encoded pictures, such as masks, at one row; None where it is null.
+
+        Raises:
+            ShardError: if there is no such column, or it cannot be read.
+        """
+        with _open_file(self.name, self.url, self.size) as file:
+            schema = file.schema_arrow
+            if schema.names.count(column) != 1 or not _is_image(schema.field(column).type):
+                usable = [field.name for field in schema if _is_image(field.type)]
+                raise ShardError(
+                    self.name,
+                    f"has no column {column!a} of encoded pictures; it has {', '.join(usable) or 'none'}",
+                )
+            group, row = _locate_row(self.name, file.metadata, offset)
+            columns = _Columns(column, _has_bytes(schema.field(column).type), None, ())
+            _check_size(self.name, file.metadata, group, columns)
+        data = _read_other_group(self, self.stamp(), group, columns)[row].as_py()
+        return data if isinstance(data, bytes) else None
+
 
 def parquet_shard(url: str) -> ParquetShard:
     """Create the shard of a file, without a name; the number of rows is known for local files.
@@ -237,6 +257,10 @@ def _read_row_group(shard: ParquetShard, _stamp: str, group: int, columns: _Colu
             raise ShardError(
                 shard.name, f"row group {group} cannot be read: {_one_line(error)}; copy the file again"
             ) from error
+
+
+_read_other_group = functools.lru_cache(maxsize=1)(_read_row_group.__wrapped__)
+"""The same for another column, which is read in turn with that of the images."""
 
 
 def _locate_row(name: str, metadata: Any, row: int) -> tuple[int, int]:

@@ -2,5 +2,5 @@
 
 Goes in: an index, its network, and masks of its images. Comes out: for each unit and concept the numbers of
 places that are active, marked, and both, in two halves of the images.
-Imports: choices, devices, errors, images, layers, naming, networks, progress, query, state, stream.
+Imports: choices, data, devices, errors, images, layers, naming, networks, progress, query, state, stream.
 """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.choices import Device
 from pipeline.devices import find_device
-from pipeline.dissection.masks import Marked, MaskFolder
+from pipeline.dissection.masks import Marked, MaskedImage, Masks
 from pipeline.dissection.places import interpolation, place_grid
 from pipeline.dissection.sums import MaskSums, Thresholds, thresholds
 from pipeline.images.decode import decode
@@ -27,32 +27,13 @@ from pipeline.state.statistics import BUCKETS, add_to_histogram
 from pipeline.stream.placed import PlacedNetwork, place_as_indexed
 from pipeline.stream.probes import Peaks, Probes
 
-__all__ = ["DissectedLayer", "MaskedImage", "measure_layers"]
+__all__ = ["DissectedLayer", "measure_layers"]
 
 BATCH = 16
 """Images of a forward pass."""
 
 _UNITS_AT_ONCE = 256
 """Units whose maps are enlarged at once: 13 MB at 112 x 112 places."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedImage:
-    """An image of an index that has a mask.
-
-    Args:
-        image_id: its number.
-        key: its name.
-        width, height: of the upright original.
-        origin, digest: which decide its half.
-    """
-
-    image_id: int
-    key: str
-    width: int
-    height: int
-    origin: str | None
-    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +55,7 @@ def measure_layers(
     index: Index,
     network: Network,
     layers: Sequence[Layer],
-    masks: MaskFolder,
+    masks: Masks,
     images: Sequence[MaskedImage],
     *,
     quantile: float,
@@ -154,7 +135,7 @@ class _Comparer:
         index: Index,
         network: Network,
         layers: Sequence[Layer],
-        masks: MaskFolder,
+        masks: Masks,
         images: Sequence[MaskedImage],
         levels: Sequence[Thresholds],
     ) -> None:
@@ -174,7 +155,7 @@ class _Comparer:
         for number in image_ids:
             image = self.images[number]
             pixels = self.places.pixels(image.width, image.height)
-            marked = self.masks.sample(image.key, (image.width, image.height), *pixels)
+            marked = self.masks.sample(image, *pixels)
             half = half_by(image.origin, image.digest)
             self.batch.append((half, marked))
             for sums in self.sums:
@@ -189,11 +170,12 @@ class _Comparer:
         level, sums = self.levels[number], self.sums[number]
         for (half, marked), maps in zip(self.batch, peaks.view.float().cpu(), strict=True):
             inside = torch.from_numpy(marked.inside).float().T
-            for first in range(0, len(maps), _UNITS_AT_ONCE):
-                units = slice(first, min(first + _UNITS_AT_ONCE, len(maps)))
+            # A value between positions is never above all of them.
+            reached = (maps.flatten(1).amax(1) > level).nonzero().squeeze(1)
+            for units in reached.split(_UNITS_AT_ONCE):
                 enlarged = (rows @ maps[units] @ columns.T).flatten(1)
                 active = enlarged > level[units, None]
-                sums.active[half, units] += active.sum(1).numpy()
+                sums.active[half, units.numpy()] += active.sum(1).numpy()
                 # Products of zeros and ones over at most 112 x 112 places are exact in float32.
                 both: Any = (active.float() @ inside).numpy()
-                sums.both[half, units][:, marked.concepts] += both.astype(np.int64)
+                sums.both[half][np.ix_(units.numpy(), marked.concepts)] += both.astype(np.int64)

@@ -25,12 +25,13 @@ from pipeline.choices import Side
 from pipeline.data.content import byte_digest
 from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
+from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
-from pipeline.query.peak_queries import Condition, refuse_top, top_within
+from pipeline.query.peak_queries import refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
@@ -289,7 +290,15 @@ class Index(PeakMethods):
             text: SQL.
             count: rows of the result, at least 1.
             params: values by name.
+
+        Raises:
+            UsageError: for a count below 1.
+            QueryError, QueryStopped: as `sql`.
         """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"the number of rows must be at least 1, got {count!r}")
+        if not isinstance(text, str) or not isinstance(params, Mapping):
+            raise QueryError("SQL must be text, and its parameters a mapping of names to values")
         if self._limits is not None:
             refuse_unsafe(self._connection, text)
         found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
@@ -355,7 +364,10 @@ class Index(PeakMethods):
     def tops(
         self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
     ) -> dict[int, list[TopImage]]:
-        """As `top`, for several units of a layer in one query."""
+        """The first entries of the lists of several units of a layer, in one query.
+
+        Unlike `top`, never more than the lists hold, so that all have positions.
+        """
         chosen = self.units(layer, units)
         refuse_top(n, side)
         return read_top_lists(self, layer, chosen, n, side)
@@ -489,7 +501,10 @@ class Index(PeakMethods):
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
         if not self.keeps_peaks:
-            create_no_peaks(self._connection, self.out)
+            try:
+                create_no_peaks(self._connection, self.out)
+            except duckdb.Error as error:
+                raise StoreError(f"{self.out}: its tables cannot be opened: {one_line(error)}") from error
             return
         create_peaks(self._connection, lambda: self.peaks)
         weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pipeline.choices import Likeness, Side
 from pipeline.errors import QueryError, UsageError
-from pipeline.query.peak_queries import Condition, compare_units, nearest, refuse_top, top_of_sum
+from pipeline.query.conditions import Condition
+from pipeline.query.peak_queries import compare_units, nearest, refuse_top, top_of_sum
 from pipeline.query.results import QueryResult
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 

@@ -7,15 +7,16 @@ beyond is taken from the kept peaks, rounded to their number format, of equal on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.choices import Likeness, Side
-from pipeline.errors import QueryError, UsageError
+from pipeline.errors import UsageError
 from pipeline.images.preprocess import Box
+from pipeline.query.conditions import Condition
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.similarity import UnitPeaks, match_images, similarities
 
@@ -35,9 +36,6 @@ __all__ = [
 UNKNOWN = -1
 """The grid position of an image that is not on a list: the kept peaks have none."""
 
-_FEW_IMAGES = 1 << 16
-"""Images that are named in a query; more are taken from the result for all."""
-
 _FIRST_TESTED = 256
 """Images whose condition is tested first."""
 
@@ -50,57 +48,6 @@ _IMAGES = """
 SELECT image_id, key, label, width, height, origin, duplicate_of FROM images
 WHERE image_id IN (SELECT unnest($ids))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Which images are meant.
-
-    Args:
-        where: a condition in SQL over the view `images`; None for all.
-        without_label: a label that they must not have.
-    """
-
-    where: str | None = None
-    without_label: str | None = None
-
-    def check(self, index: Index) -> None:
-        """Refuse a condition that no image can be tested with.
-
-        Raises:
-            QueryError: when it is no text, or DuckDB cannot use it.
-            UsageError: when no image has that label.
-        """
-        if self.where is not None and not isinstance(self.where, str):
-            raise QueryError(f"a condition on images must be SQL, got {self.where!r}")
-        if self.without_label is not None:
-            index.require_label(self.without_label)
-        if self:
-            self.among(index, np.zeros(0, np.int64))
-
-    def __bool__(self) -> bool:
-        """Whether it leaves out any image."""
-        return self.where is not None or self.without_label is not None
-
-    def among(self, index: Index, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """(image,) which of some images are meant.
-
-        Raises:
-            QueryError: when DuckDB cannot use the condition.
-        """
-        if not self:
-            return np.ones(len(image_ids), np.bool_)
-        conditions = [] if self.where is None else [f"({self.where}\n)"]  # it may end with a comment
-        bound: dict[str, object] = {}
-        if self.without_label is not None:
-            conditions.append("label IS DISTINCT FROM $without_label")
-            bound["without_label"] = self.without_label
-        if len(image_ids) <= _FEW_IMAGES:
-            conditions.append("image_id IN (SELECT unnest($ids))")
-            bound["ids"] = image_ids.tolist()
-        text = f"SELECT image_id FROM images WHERE {' AND '.join(conditions)}"
-        meant = np.array([row[0] for row in index.sql(text, **bound).rows], np.int64)
-        return np.isin(image_ids, meant)
 
 
 def refuse_top(n: int, side: str) -> None:

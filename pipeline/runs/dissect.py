@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import Device
-from pipeline.dissection.masks import MaskFolder, open_masks
-from pipeline.dissection.measure import DissectedLayer, MaskedImage, measure_layers
+from pipeline.dissection.masks import MaskedImage, Masks, open_mask_column, open_masks
+from pipeline.dissection.measure import DissectedLayer, measure_layers
 from pipeline.dissection.sums import DissectedUnits, judge_units
 from pipeline.errors import LayerError, UsageError
 from pipeline.layers.layer import Layer
@@ -42,7 +42,9 @@ QUANTILE = 0.995
 LEAST_IOU = 0.04
 """Held-out intersection over union from which a concept is a unit's name (section 3.1)."""
 
-_IMAGES = "SELECT image_id, key, width, height, origin, digest FROM images ORDER BY image_id"
+_IMAGES = """
+SELECT image_id, key, width, height, origin, digest, shard, "offset" FROM images ORDER BY image_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def dissect_index(
     out: Path | str,
     masks: Path | str,
     *,
+    mask_names: Path | str | None = None,
     layers: Patterns = (),
     quantile: float = QUANTILE,
     network: Network | str | None = None,
@@ -90,7 +93,8 @@ def dissect_index(
 
     Args:
         out: folder of a finished index.
-        masks: folder of PNG files, see `pipeline.dissection.masks`.
+        masks: folder of PNG files, or column of a dataset of Parquet files, see `pipeline.dissection.masks`.
+        mask_names: file that names the numbers in masks; None for names.csv in the folder, if it is there.
         layers: names or globs; for none all that have a grid of positions.
         quantile: of a unit's activations at all positions of all images, above which it is active.
         network, weights: see `pipeline.query.indexed_network.index_network`.
@@ -108,21 +112,25 @@ def dissect_index(
     reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
     if not isinstance(quantile, float | int) or not 0 < quantile < 1:
         raise UsageError(f"--quantile must be between 0 and 1, got {quantile!r}")
-    folder = open_masks(Path(masks))
+    if str(masks) == "":
+        raise UsageError("--masks is empty; give a folder of PNG files, or a column of the dataset")
+    named = None if mask_names is None else Path(mask_names)
+    folder = open_masks(Path(masks), named) if _is_folder(masks) else None
     read_finished_run(out)  # before the folder is created or locked
     with locked(out), writing(out), open_index(out, trust=trust, data=data) as index:
         chosen = _layers(index, layers)
-        images = _masked(index, folder, reporter)
+        given = folder or open_mask_column(str(masks), index.dataset, named)
+        images = _masked(index, given, reporter)
         loaded = index_network(index, network=network, weights=weights)
         found = measure_layers(
-            index, loaded, chosen, folder, images, quantile=quantile, device=device, reporter=reporter
+            index, loaded, chosen, given, images, quantile=quantile, device=device, reporter=reporter
         )
         judged = [judge_units(each.sums) for each in found]
         fingerprint = str(index.run["fingerprint"])
         footer = {"maxact.fingerprint": fingerprint}
-        rows = [_rows(*each, folder) for each in zip(found, judged, strict=True)]
+        rows = [_rows(*each, given) for each in zip(found, judged, strict=True)]
         others, encoder = kept_names(out, fingerprint, other_sources(MASK_SOURCES)), names_encoder(out)
-        names = [_names(*each, folder) for each in zip(found, judged, strict=True)]
+        names = [_names(*each, given) for each in zip(found, judged, strict=True)]
         write_table(
             out / DISSECTION_TABLE,
             DISSECTION,
@@ -133,7 +141,13 @@ def dissect_index(
         write_name_rows(out, index.layers, [*names, others], index_fingerprint=fingerprint, encoder=encoder)
     units = sum(layer.units for layer in chosen)
     named = sum(table.num_rows for table in names)
-    return Dissection(out, units, named, len(folder.concepts), len(images), time.monotonic() - started)
+    return Dissection(out, units, named, len(given.concepts), len(images), time.monotonic() - started)
+
+
+def _is_folder(masks: Path | str) -> bool:
+    """Whether masks are a folder, or can only be one: the name of a column has no slash and no file."""
+    path = Path(masks)
+    return isinstance(masks, Path) or path.exists() or len(path.parts) != 1
 
 
 def _layers(index: Index, patterns: Patterns) -> list[Layer]:
@@ -152,18 +166,18 @@ def _layers(index: Index, patterns: Patterns) -> list[Layer]:
     return [layer for layer in chosen if layer not in without]
 
 
-def _masked(index: Index, masks: MaskFolder, reporter: Reporter) -> list[MaskedImage]:
+def _masked(index: Index, masks: Masks, reporter: Reporter) -> list[MaskedImage]:
     """The images that have a mask.
 
     Raises:
         UsageError: when none has one.
     """
     every = [MaskedImage(*row) for row in index.sql(_IMAGES).rows]
-    found = [image for image in every if masks.has(image.key)]
+    found = [image for image in every if masks.has(image)]
     if not found:
         example = ascii(every[0].key) if every else "none"
         raise UsageError(
-            f"the masks {masks.folder} have none that is called like an image of {index.out}, such as "
+            f"the masks {masks} have none of an image of {index.out}, such as "
             f"{example}; the mask of a/b.jpg is a/b.png"
         )
     if len(found) < len(every):
@@ -174,7 +188,7 @@ def _masked(index: Index, masks: MaskFolder, reporter: Reporter) -> list[MaskedI
     return found
 
 
-def _rows(layer: DissectedLayer, judged: DissectedUnits, masks: MaskFolder) -> pa.Table:
+def _rows(layer: DissectedLayer, judged: DissectedUnits, masks: Masks) -> pa.Table:
     """Rows of dissection.parquet."""
     unit = judged.unit
     return pa.table(
@@ -194,7 +208,7 @@ def _rows(layer: DissectedLayer, judged: DissectedUnits, masks: MaskFolder) -> p
     ).cast(DISSECTION)
 
 
-def _names(layer: DissectedLayer, judged: DissectedUnits, masks: MaskFolder) -> pa.Table:
+def _names(layer: DissectedLayer, judged: DissectedUnits, masks: Masks) -> pa.Table:
     """Rows of names.parquet: the best concept of each unit that it holds for on the other half."""
     rows = ((judged.rank == 1) & (judged.iou_held_out >= LEAST_IOU)).nonzero()[0]
     count = len(rows)

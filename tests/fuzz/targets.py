@@ -22,11 +22,12 @@ from pipeline.data.dataset import Sample, Shard
 from pipeline.data.files import expand
 from pipeline.data.parquet import parquet_shard
 from pipeline.data.tar import TarShard
-from pipeline.dissection.masks import open_masks
+from pipeline.dissection.masks import MaskedImage, open_masks
 from pipeline.errors import BadImage, MaxactError
 from pipeline.images.decode import decode_original
 from pipeline.layers.layer import Layer
 from pipeline.naming.concepts_file import read_concepts
+from pipeline.naming.vocabulary import read_vocabulary
 from pipeline.networks.weights import read_weights
 from pipeline.query.index import open_index
 from pipeline.query.selection import choose_names, choose_units
@@ -140,7 +141,8 @@ def _read_peaks(data: bytes) -> None:
 def _read_mask(data: bytes) -> None:
     _file("names.csv", b"1,tree\n2,sky\n")
     _file("x.png", data)
-    open_masks(_folder()).sample("x.jpg", (3, 2), np.array([0, 1]), np.array([0, 2]))
+    image = MaskedImage(0, "x.jpg", 3, 2, None, 0, "", 0)
+    open_masks(_folder()).sample(image, np.array([0, 1]), np.array([0, 2]))
 
 
 def _read_weights(ending: str, data: bytes) -> None:
@@ -189,6 +191,14 @@ def _read_run_file(text: str) -> None:
         index.sql("SELECT * FROM patches LIMIT 1")
 
 
+def _read_vocabulary(text: str) -> None:
+    path = _folder() / "words.txt"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    words = read_vocabulary(path).words
+    assert len(words) == len(set(words)) > 1
+    assert all(word == " ".join(word.split()) for word in words)
+
+
 TEXT: dict[str, Target[str]] = {
     "run.json": Target(_run_texts, _read_run_file),
     "layers": Target(
@@ -223,5 +233,9 @@ TEXT: dict[str, Target[str]] = {
             "a}{b",
         ],
         expand,
+    ),
+    "vocabulary": Target(
+        lambda: ["red\nblue\n", "\ufeffa big cat\r\n\n  two\twords ", "a\na\n", "zebra\u2028stripes\nred"],
+        _read_vocabulary,
     ),
 }

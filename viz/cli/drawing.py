@@ -24,6 +24,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
+from viz.choices import Paper
 
 __all__ = ["Beside", "register"]
 
@@ -54,8 +55,14 @@ def sheets(
         str | None,
         typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
     ] = None,
-    page_units: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Units per page.")] = 24,
+    page_units: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Units per page.", show_default="24; what --paper holds"),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write one PDF of all pages of a layer.")] = False,
+    paper: Annotated[
+        Paper | None, typer.Option(help="Pages of this size, to be printed.", show_default=False)
+    ] = None,
     spotlight: Annotated[
         bool,
         typer.Option(
@@ -74,7 +81,7 @@ def sheets(
     \b
     Examples:
       maxact sheets out/demo --layer blocks.4.2 --units 0-23
-      maxact sheets out/demo --layer blocks.4.2 --recipe fourier --page-units 12 --pdf
+      maxact sheets out/demo --layer blocks.4.2 --recipe fourier --paper a4 --pdf
       maxact sheets out/demo --layer classifier --units 'tabby,lynx' --spotlight
       maxact sheets out/demo --layer blocks.4.2 --with out/finetuned
     """
@@ -83,8 +90,8 @@ def sheets(
     from viz.sheets.pages import draw_sheets
     from viz.sheets.side_by_side import draw_side_by_side
 
-    if beside is not None and (pdf or spotlight):
-        raise UsageError("--pdf and --spotlight cannot be combined with --with; leave them out")
+    if beside is not None and (pdf or spotlight or paper):
+        raise UsageError("--pdf, --paper and --spotlight cannot be combined with --with; leave them out")
     if not spotlight and (network is not None or weights is not None):
         raise UsageError("--network and --weights are used by --spotlight only; add it or leave them out")
     if beside is not None:
@@ -98,7 +105,7 @@ def sheets(
                 layers=layer or (),
                 units=units,
                 recipe=recipe,
-                page_units=page_units,
+                page_units=24 if page_units is None else page_units,
                 reporter=ConsoleReporter(),
             )
         print_files(files)
@@ -111,6 +118,7 @@ def sheets(
             recipe=recipe,
             page_units=page_units,
             pdf=pdf,
+            paper=paper,
             spotlight=spotlight,
             network=network,
             weights=weights,

@@ -127,20 +127,20 @@ def project_command(
     units: Units = "all",
     method: Annotated[
         str,
-        typer.Option(metavar="NAME,...|all", help="Projections: deconvnet, guided, gradient, activation."),
-    ] = "all",
+        typer.Option(metavar="NAME,...|all", help="Projections: activation, guided, gradient, deconvnet."),
+    ] = "activation,guided",
     top: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Images to show per unit.")] = 9,
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
 ) -> None:
-    """Draw what in a unit's top images activates it: deconvnet, guided, gradient, activation map.
+    """Draw what in a unit's top images activates it: activation map, guided, gradient, deconvnet.
 
     \b
     Examples:
       maxact project out/demo --layer blocks.4.2 --units 0-7
-      maxact project out/demo --layer blocks.2.1 --units 3 --method deconvnet,activation
+      maxact project out/demo --layer blocks.2.1 --units 3 --method all
     """
     from pipeline.query.index import open_index
     from viz.projections.page import draw_projections

@@ -206,7 +206,7 @@ class Inputs:
         return TopImages(tuple(images), pictures, features, item_generator(0, layer.name, unit))
 
     def _choose_top(self, layer: Layer, unit: int, side: Side, count: int | None) -> list[TopImage]:
-        found = self.index.top(layer.name, unit, n=TOP_IMAGES, side=side)
+        found = self.index.tops(layer.name, [unit], n=TOP_IMAGES, side=side)[unit]
         if count is None:
             return choose_images(found, TOP_IMAGES, per_origin=TOP_IMAGES)
         return choose_images(found, count)

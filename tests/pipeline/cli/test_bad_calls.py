@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.config import RunConfig
@@ -43,6 +44,7 @@ RIGHT: dict[str, str] = {
     "photographs": "{photo}",
     "outs": "{index}",
     "terms": "late:0=1",
+    "masks": "{masks}",
 }
 """A right value of a required parameter, by its name."""
 
@@ -65,13 +67,13 @@ ALSO: dict[Command, Words] = {
 
 HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sql", "text"): ("1.5",),
-    ("top", "--where"): ("-1", "1.5"),
-    ("sum", "--where"): ("-1", "1.5"),
     ("find", "words"): ("no such \x1b[31m\u202e", "{missing}", "-1", "1.5", LONG),
     ("index", "--out"): ("{missing}", "{folder}", LONG),
     ("merge", "out"): ("{missing}", "{folder}"),
     ("top", "--save"): ("{missing}", "{folder}"),
     ("index", "--classes"): ("99999",),
+    ("top", "--where"): ("-1", "1.5"),
+    ("sum", "--where"): ("-1", "1.5"),
     ("serve", "--allow-host"): ("1.5",),
 }
 """Values among those that are tried which are right for a parameter."""
@@ -194,7 +196,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.names = {name: str(root / name) for name in ("index", "missing", "new", "folder")}
+        self.names = {name: str(root / name) for name in ("index", "missing", "new", "folder", "masks")}
         self.names |= {"file": str(root / "text.txt"), "photo": str(root / "photo.png")}
         (root / "folder").mkdir()
         (root / "text.txt").write_text("text")
@@ -212,6 +214,10 @@ class Place:
                 keep="peaks",
             )
         )
+        (root / "masks").mkdir()
+        (root / "masks" / "names.csv").write_text("1,thing\n")
+        for number in range(9):
+            Image.new("L", (20, 20), 1).save(root / "masks" / f"{number:05}.png")
 
     def listing(self) -> dict[str, str]:
         return {

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from pipeline.check.audit import check_index
 from pipeline.errors import UntrustedIndex
@@ -46,17 +48,28 @@ WORDS = {
     "atlas": ("--layer", LAYER, "--units", "1"),
     "explain": ("00001", "--layer", LAYER),
     "directions": ("--layer", LAYER, "-n", "2", "--output", "{out}.safetensors"),
+    "dissect": ("--layer", LAYER, "--masks", "{out}-masks"),
     "check": (),
     "repair": (),
     "clean": (),
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train", "explain", "directions")
+NETWORK = ("check", "render", "project", "prior train", "explain", "directions", "dissect")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions", "dissect")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
+
+
+def write_tiny_masks(folder: Path) -> None:
+    """Of every image of `write_tars`, with one concept."""
+    folder.mkdir(exist_ok=True)
+    (folder / "names.csv").write_text("1,right\n")
+    for number in range(17):
+        Image.fromarray(np.tile(np.array([0, 1], np.uint8).repeat(10), (20, 1))).save(
+            folder / f"{number:05}.png"
+        )
 
 
 def opening_commands() -> Iterator[str]:
@@ -74,6 +87,8 @@ def opening_commands() -> Iterator[str]:
 
 def call(name: str, out: Path, *more: object) -> Any:
     assert name in WORDS, f"{name} opens an index: say in WORDS how it is called"
+    if name == "dissect":
+        write_tiny_masks(Path(f"{out}-masks"))
     return run(*name.split(), out, *(word.format(out=out) for word in WORDS[name]), *more)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.dissection.masks import NAMES_FILE, open_masks
+from pipeline.dissection.masks import NAMES_FILE, MaskedImage, open_masks
 from pipeline.dissection.places import MAX_SIDE, interpolation, place_grid
 from pipeline.dissection.sums import MAX_CONCEPTS, MaskSums, judge_units, thresholds
 from pipeline.errors import SourceError, UsageError
@@ -143,6 +143,10 @@ def test_a_unit_that_is_never_active_has_no_concept() -> None:
     assert not len(judge_units(sums_of(np.zeros((12, 2, 4), bool), marked, np.arange(12) % 2)).unit)
 
 
+def image(key: str, size: tuple[int, int] = (3, 2)) -> MaskedImage:
+    return MaskedImage(0, key, *size, None, 0, "shard", 0)
+
+
 def grey(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values.astype(np.uint8)).save(path)
@@ -158,9 +162,10 @@ def test_numbers_and_folders_mark_the_same(tmp_path: Path) -> None:
     for folder in ("n", "f"):
         masks = open_masks(tmp_path / folder)
         assert masks.concepts == ("sky", "tree")
-        assert masks.has("a/x.jpg")
-        assert not any(map(masks.has, ("a/y.jpg", "../a/x.jpg", "/a/x.jpg", "", "a\0", "x" * 5000)))
-        found = masks.sample("a/x.jpg", (3, 2), rows, columns)
+        assert masks.has(image("a/x.jpg"))
+        for key in ("a/y.jpg", "../a/x.jpg", "/a/x.jpg", "", "a\0", "x" * 5000):
+            assert not masks.has(image(key))
+        found = masks.sample(image("a/x.jpg"), rows, columns)
         assert found.concepts.tolist() == [0, 1]
         assert found.inside.tolist() == [[False, False, True, False], [True, True, False, False]]
 
@@ -168,7 +173,7 @@ def test_numbers_and_folders_mark_the_same(tmp_path: Path) -> None:
 def test_numbers_above_255(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 300, np.uint16)).save(tmp_path / "x.png")
     (tmp_path / NAMES_FILE).write_text("300,tree\n")
-    found = open_masks(tmp_path).sample("x.jpg", (2, 2), np.array([0]), np.array([0]))
+    found = open_masks(tmp_path).sample(image("x.jpg", (2, 2)), np.array([0]), np.array([0]))
     assert found.inside.tolist() == [[True]]
 
 
@@ -215,5 +220,5 @@ def test_a_mask_that_cannot_be_used_is_one_line(tmp_path: Path, write, words: st
     (tmp_path / NAMES_FILE).write_text("1,tree\n")
     write(tmp_path / "x.png")
     with pytest.raises(SourceError, match=words) as caught:
-        open_masks(tmp_path).sample("x.jpg", (3, 2), np.array([0]), np.array([0]))
+        open_masks(tmp_path).sample(image("x.jpg"), np.array([0]), np.array([0]))
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.choices import Likeness
 from pipeline.errors import MaxactError, QueryError, StoreError, UsageError
-from pipeline.query import peak_queries
+from pipeline.query import conditions, peak_queries
 from pipeline.query.index import Index, open_index
 from pipeline.query.peak_queries import best_rows
 from pipeline.query.safe import Limits
@@ -109,7 +109,7 @@ def test_top_without_a_label_is_refilled(index: Index, n: int, side: Any) -> Non
 @pytest.mark.parametrize("first", [1, 2, 256])
 def test_top_where_is_that_of_all_images(index: Index, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     monkeypatch.setattr(peak_queries, "_FIRST_TESTED", first)
-    monkeypatch.setattr(peak_queries, "_FEW_IMAGES", 20)
+    monkeypatch.setattr(conditions, "_FEW_IMAGES", 20)
     peaks = index.activations("stem", [2])[:, 0]
     found = index.top("stem", 2, n=2, where="width > 150 AND label <> 'disc' -- and so on")
     keep = lambda image, row: image["width"] > 150 and image["label"] != "disc" and row >= 0  # noqa: E731

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -134,12 +136,51 @@ def test_names_from_labels_and_masks_stand_beside_each_other(folder: Path, tmp_p
     assert clean_index(out) == 0
 
 
+def write_parquet(folder: Path, path: Path, **extra: object) -> Path:
+    """The images and their masks as columns of a Parquet file; the last image has no mask."""
+    keys = sorted(each.relative_to(folder / "images") for each in folder.glob("images/in/*.png"))
+    masks = [{"bytes": (folder / "numbers" / key).read_bytes()} for key in keys[:-1]]
+    columns = {
+        "image": [{"bytes": (folder / "images" / key).read_bytes(), "path": str(key)} for key in keys],
+        "annotation": [*masks, None],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns | extra), path, row_group_size=17)
+    return path
+
+
+def test_a_column_of_masks_gives_the_same(folder: Path, tmp_path: Path) -> None:
+    """But for the last image, which has none, also in the folder of masks."""
+    data = write_parquet(folder, tmp_path / "data" / "a.parquet")
+    masks = Path(shutil.copytree(folder / "numbers", tmp_path / "numbers"))
+    sorted(masks.glob("in/*.png"))[-1].unlink()
+    out = tmp_path / "out"
+    run_index(RunConfig(data=data, out=out, network=NETWORK, top=5, compile="off", workers=1))
+    names = folder / "numbers" / "names.csv"
+    result = done("dissect", out, "--masks", "annotation", "--mask-names", names, "--quantile", QUANTILE)
+    assert "1 of 60 images have no mask" in result.stderr
+    found = rows(out, "dissection")
+    other = Path(shutil.copytree(folder / "out", tmp_path / "other"))
+    done("dissect", other, "--masks", masks, "--quantile", QUANTILE)
+    columns = ("unit", "rank", "concept", "iou", "iou_held_out", "images", "threshold")
+    assert [[row[c] for c in columns] for row in found] == [
+        [row[c] for c in columns] for row in rows(other, "dissection")
+    ]
+    line = refused(run("dissect", out, "--masks", "annotations", "--mask-names", names))
+    assert "has no column 'annotations' of encoded pictures; it has image, annotation" in line
+    assert "give a file that names them (--mask-names)" in refused(
+        run("dissect", out, "--masks", "annotation"), 2
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "text", "code"),
     [
         (("--masks", "{}/nowhere"), "are no folder", 2),
+        (("--masks", "annotation"), "are no folder, nor a column: images is not of Parquet files", 2),
+        (("--masks", "{}/numbers", "--mask-names", "{}/none.csv"), "cannot be read: No such file", 2),
         (("--masks", "{}/images"), "have neither names.csv", 2),
-        (("--masks", "{}/other"), "have none that is called like an image of", 2),
+        (("--masks", "{}/other"), "have none of an image of", 2),
         (("--masks", "{}/numbers", "--quantile", "1"), "--quantile must be between 0 and 1", 2),
         (("--masks", "{}/numbers", "--layer", "shapes"), "layer shapes has no grid of known positions", 2),
         (("--masks", "{}/wrong"), "has 5 x 5 pixels, its image", 1),
