@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
+from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
+from pipeline.query.matching import TopLists, images_of
 from pipeline.store.layout import RENDERS_TABLE
+from pipeline.store.run_file import RUN_FILE, read_finished_run
 from viz.atlas import addresses
 from viz.atlas.collect import (
     LABELS,
@@ -75,6 +78,8 @@ class Contents:
         self.index = index
         self.layers: tuple[Layer, ...] = index.layers
         self._ordinals = {layer.ordinal: layer for layer in self.layers}
+        self._opened = (index.run["fingerprint"], index.run.get("tables"))
+        self._stamp = (-1, -1, -1)
         self._renders: tuple[tuple[int, int, int], Renders] = ((-1, -1, -1), {})
         self._summaries: tuple[tuple[int, int, int], tuple[LayerSummary, ...]] = ((-1, -1, -1), ())
         self._summing = threading.Lock()
@@ -91,6 +96,20 @@ class Contents:
         except OSError:
             return (0, 0, 0)
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def is_current(self) -> bool:
+        """Whether the index is the one that was opened: nobody has indexed again into its folder."""
+        try:
+            stat = (self.index.out / RUN_FILE).stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if stamp != self._stamp:
+                run = read_finished_run(self.index.out)
+                if (run["fingerprint"], run.get("tables")) != self._opened:
+                    return False
+                self._stamp = stamp
+        except (OSError, StoreError):
+            return False
+        return True
 
     @property
     def renders(self) -> Renders:
@@ -183,6 +202,16 @@ class Contents:
     def labels(self) -> dict[str, str]:
         """All labels, by the address of their page."""
         return {addresses.label_page(label): label for (label,) in self.index.sql(ALL_LABELS).rows}
+
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """Number and digest of the images."""
+        return images_of(self.index)
+
+    @cached_property
+    def top_lists(self) -> TopLists:
+        """The top lists of all units, by image."""
+        return TopLists.of(self.index)
 
     def _of(self, layer: Layer) -> dict[int, list[Rendered]]:
         return self.renders.get(layer.name, {})

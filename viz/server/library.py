@@ -39,7 +39,10 @@ class Library:
         number: int = request.path_params["book"]
         if number >= len(self.books):
             raise HTTPException(404, f"there is no index {number} here")
-        return self.books[number]
+        book = self.books[number]
+        if not book.contents.is_current():
+            raise HTTPException(503, "the index was made anew since the server was started; start it again")
+        return book
 
     def layer(self, request: Request) -> tuple[Book, Layer]:
         """The layer that a request's address names; raises as `book`."""
@@ -56,6 +59,12 @@ class Library:
         if unit >= layer.units:
             raise HTTPException(404, f"the layer has {layer.units:,} units, numbered from 0")
         return book, layer, unit
+
+    def end(self) -> None:
+        """End renderings, the streams that follow them, and queries."""
+        self.jobs.close(0)
+        for book in self.books:
+            book.sql.end()
 
     def listing(self) -> str:
         """The page that lists the indexes."""

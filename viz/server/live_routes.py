@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 
+import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,10 +16,11 @@ from starlette.routing import Route
 
 from pipeline.errors import MaxactError, QueryError, QueryStopped, UsageError
 from viz.server.answers import answer
-from viz.server.book import Question
 from viz.server.explaining import ALL_LAYERS
-from viz.server.jobs import Job, Jobs, TooManyJobs
+from viz.server.job import ENDED, Job
+from viz.server.jobs import Jobs, TooManyJobs
 from viz.server.library import Library
+from viz.server.questions import Question
 from viz.server.rendering import read_request
 from viz.server.sql_process import Form
 from viz.server.uploads import Upload, read_fields, read_upload
@@ -37,6 +39,9 @@ FILES: dict[str, tuple[Form, str]] = {
 }
 """Downloads of a result: form and media type."""
 
+QUERIES_AT_ONCE = 2
+"""Queries that run at the same time; others wait, without keeping pages from being made."""
+
 MAX_SHARED = 4000
 """Letters of SQL that an address carries."""
 
@@ -50,6 +55,8 @@ class LiveRoutes:
 
     def __init__(self, library: Library) -> None:
         self._library = library
+        self._querying = anyio.CapacityLimiter(QUERIES_AT_ONCE)
+        self._explaining = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -80,7 +87,7 @@ class LiveRoutes:
         found, problem, status = None, "", 200
         try:
             run = partial(book.sql.rows, question.text, question.params())
-            found = await anyio.to_thread.run_sync(run)
+            found = await anyio.to_thread.run_sync(run, limiter=self._querying)
         except (MaxactError, UsageError) as error:
             problem, status = str(error), 200 if isinstance(error, QueryStopped) else 400
         page = await anyio.to_thread.run_sync(
@@ -94,7 +101,7 @@ class LiveRoutes:
         name = request.url.path.rpartition("/")[2]
         form, kind = FILES[name]
         run = partial(book.sql.file, question.text, question.params(), form)
-        data = await anyio.to_thread.run_sync(run)
+        data = await anyio.to_thread.run_sync(run, limiter=self._querying)
         return Response(
             data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
         )
@@ -111,7 +118,8 @@ class LiveRoutes:
         try:
             data, fields = await read_upload(request)
             ordinal = _ordinal(fields.get("layer", ""))
-            driven = await anyio.to_thread.run_sync(partial(book.explaining.explain, data, ordinal))
+            run = partial(book.explaining.explain, data, ordinal)
+            driven = await anyio.to_thread.run_sync(run, limiter=self._explaining)
         except Upload as error:
             problem, status = str(error), error.status
         except MaxactError as error:
@@ -181,7 +189,7 @@ async def _follow(jobs: Jobs, job: Job) -> AsyncIterator[str]:
                 "message": found.message,
             }
             yield f"data: {json.dumps(content, allow_nan=False)}\n\n"
-            if found.state in ("done", "failed", "cancelled"):
+            if found.state in ENDED:
                 return
         if jobs.closed:
             return

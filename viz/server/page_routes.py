@@ -14,6 +14,7 @@ from starlette.routing import Route
 from viz.atlas.static import static_files
 from viz.server.answers import Kind, answer
 from viz.server.library import Library
+from viz.server.nearest import nearest_units
 
 __all__ = ["PageRoutes"]
 
@@ -122,7 +123,8 @@ class PageRoutes:
         """The page of a unit."""
         book, layer, unit = self._library.unit(request)
         jobs = self._library.jobs.of_unit(book.number, layer.ordinal, unit)
-        page = book.unit(layer, unit, jobs, allowed=self._library.allowed(request))
+        nearest = [*nearest_units(book, layer, unit, self._library.books)]
+        page = book.unit(layer, unit, jobs, nearest, allowed=self._library.allowed(request))
         return answer(request, page, "text/html")
 
     def image(self, request: Request) -> Response:

@@ -19,7 +19,7 @@ from viz.objectives.text import read_objective
 from viz.recipes.base import Recipe
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 from viz.render.render_index import render_index
-from viz.server.jobs import Asked, Job
+from viz.server.job import Asked, Job
 
 __all__ = ["OBJECTIVES", "Renderer", "offered_recipes", "read_request", "recipe_descriptions"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import re
 import socket
 import threading
@@ -18,7 +19,8 @@ from pipeline.query.index import open_index
 from viz.server.app import make_app
 from viz.server.book import Book, BookOptions
 from viz.server.guard import ANYWHERE, Access
-from viz.server.jobs import Job, Jobs
+from viz.server.job import Job
+from viz.server.jobs import Jobs
 from viz.server.library import Library
 from viz.server.rendering import Renderer
 
@@ -85,12 +87,18 @@ def serve_indexes(
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Tells when it has started."""
+        """Tells when it has started; at its end, ends what requests wait for."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 started(address)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # What is cut off now was asked for by somebody who is told that the server ends.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            library.end()
+            await super().shutdown(sockets)
 
     _refuse_twice(outs)
     if options.device != "auto":

@@ -112,6 +112,10 @@ def test_the_printed_address_becomes_a_cookie_of_this_site_only(
     own = {"Origin": "http://127.0.0.1:8765"}
     assert visitor.post("/0/query.html", data=SQL, headers=own).status_code == 200
     assert "disabled" not in visitor.get("/0/query.html").text
+    # Neither do the cookies of other servers on this machine matter.
+    jar = f'theme={{"a": 1}}; a b=c; maxact-8766=x; {library.access.cookie}={token}; z='
+    answer = visitor.post("/0/query.html", data=SQL, headers={**own, "Cookie": jar})
+    assert answer.status_code == 200
 
 
 def test_another_token_is_refused(visitor: TestClient) -> None:

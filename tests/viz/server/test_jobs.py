@@ -25,7 +25,8 @@ from viz.render.render_index import render_index
 from viz.render.table import load_renders
 from viz.server.book import BookOptions
 from viz.server.guard import Access
-from viz.server.jobs import MOST_WAITING, Asked, Job, Jobs, TooManyJobs
+from viz.server.job import Asked, Job
+from viz.server.jobs import MOST_WAITING, Jobs, TooManyJobs
 from viz.server.library import Library
 from viz.server.rendering import offered_recipes, read_request
 from viz.server.run import open_library

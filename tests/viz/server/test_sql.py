@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from pipeline.errors import QueryError, QueryStopped
 from pipeline.query.index import open_index
 from tests.viz.atlas.conftest import HOSTILE, LAYER
-from viz.server.book import Question
 from viz.server.library import Library
+from viz.server.questions import Question
 from viz.server.sql_process import Sql, SqlLimits, SqlRows
 from viz.server.tables import Linker
 
