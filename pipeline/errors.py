@@ -26,7 +26,8 @@
     ├── QueryStopped            a query that reached its limit of time, memory or rows
     ├── AuditError              recorded images that can no longer be read for a check
     └── RenderError (2)         an objective, a recipe or an option that cannot be rendered
-        └── RenderingFailed     a generator, a photograph or top images that cannot be used
+        ├── RenderingFailed     a generator, a photograph or top images that cannot be used
+        └── RenderingStopped    a rendering that was ended before its last step
 
 The rule: 2 means that the call must be typed differently, because something that it names does not
 exist or a value is not allowed; whatever was found wrong in existing files, in the data or on the
@@ -57,6 +58,7 @@ __all__ = [
     "QueryStopped",
     "RenderError",
     "RenderingFailed",
+    "RenderingStopped",
     "ShardError",
     "SourceError",
     "StoreError",
@@ -191,6 +193,12 @@ class RenderError(UsageError):
 
 class RenderingFailed(RenderError):
     """A generator, a photograph or top images from which nothing can be rendered."""
+
+    exit_code = 1
+
+
+class RenderingStopped(RenderError):
+    """A rendering that was ended before its last step; nothing of it is kept."""
 
     exit_code = 1
 

@@ -7,7 +7,7 @@
 --   layer                     name of the layer
 --   unit                      number of the unit
 --   concept                   the name
---   source                    label, wordnet, hierarchy, words or linear
+--   source                    label, wordnet, hierarchy, concepts, masks, words or linear
 --   held_out                  correlation over images that were not used to choose the name
 --   correlation               correlation over the images of both halves
 --   rank                      place of the concept among the unit's names

@@ -6,7 +6,7 @@
 -- Columns
 --   rank                      place of the concept, from 1
 --   concept                   a label, a node of a hierarchy with all labels below it, or a word
---   source                    label, wordnet or hierarchy; words, or linear for terms of their sum
+--   source                    label, wordnet, hierarchy, concepts, masks, words or linear
 --   held_out                  correlation over images that were not used to choose the name
 --   correlation               correlation over the images of both halves
 --   combined                  held-out correlation of the weighted sum up to this rank

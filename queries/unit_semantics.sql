@@ -10,7 +10,7 @@
 --   redundancy                cosine of its mean embedding with that of the most similar unit
 --   nearest                   that unit
 --   images                    top images that were embedded
---   names                     its first name from labels and its first in words
+--   names                     its first name and its first in words
 WITH best AS (
     SELECT unit, concept, rank FROM names
     WHERE layer = $layer AND source <> 'linear'

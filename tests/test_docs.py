@@ -37,6 +37,7 @@ OPTIONS = {
     "atlas": "atlas.md",
     "explain": "explain.md",
     "render": "rendering.md",
+    "serve": "serve.md",
     "project": "rendering.md",
     "prior train": "rendering.md",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["RULES", "ReluRule", "Source"]
+__all__ = ["RULES", "Paper", "ReluRule", "Source"]
 
 ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
 """What every ReLU does in a forward and backward pass; see `viz.passes.relu`."""
@@ -14,3 +14,6 @@ RULES: tuple[ReluRule, ...] = get_args(ReluRule)
 
 Source = Literal["index", "photograph", "generator"]
 """What a recipe needs besides the network: an indexed dataset, a file, a generator of images."""
+
+Paper = Literal["a4", "letter"]
+"""Sizes of printed pages."""

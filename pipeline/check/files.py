@@ -35,7 +35,7 @@ from pipeline.store.layout import (
 )
 from pipeline.store.peak_files import PEAKS_FILE
 from pipeline.store.run_file import RUN_FILE, read_run
-from pipeline.store.schemas import RENDERS, SCHEMAS
+from pipeline.store.schemas import LATER_TABLES, RENDERS, SCHEMAS
 from pipeline.store.seals import PARQUET, ZIP, is_plain_archive
 from pipeline.store.tables import read_sealed_table
 
@@ -142,7 +142,7 @@ class _Files:
             elif table.exists():
                 self.known.add(table)
                 self.unrecorded.add(table)
-            elif self.run.get("status") == "complete":
+            elif self.run.get("status") == "complete" and name not in LATER_TABLES:
                 self.damaged[table] = "is missing"
         if digest := self.run.get("thumbnails"):
             thumbnails = self.out / THUMBNAILS_TABLE

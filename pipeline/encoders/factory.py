@@ -64,14 +64,15 @@ def _fingerprint(name: str, factory: Callable[..., Any], made: Any) -> str:
         digest.update(state_digest(made).encode())
     else:
         digest.update(name.encode())
-    for source in (inspect.getsourcefile(factory), _source_of(type(made))):
+    for source in (_source_of(factory), _source_of(type(made))):
         if source and Path(source).is_file():
             digest.update(Path(source).read_bytes())
     return digest.hexdigest()
 
 
-def _source_of(kind: type) -> str | None:
+def _source_of(code: Any) -> str | None:
+    """The file of a function or class, also of a decorated one."""
     try:
-        return inspect.getsourcefile(kind)
-    except TypeError:  # a class of an extension
+        return inspect.getsourcefile(inspect.unwrap(code))
+    except (TypeError, ValueError):  # of an extension, or an object that is called
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class _OpenClip:
 
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """(image, dimension) float32."""
-        batch = torch.stack([self.transform(image) for image in images])
+        # Pillow resizes outside Python's lock.
+        with ThreadPoolExecutor(thread_name_prefix="maxact-transform") as pool:
+            batch = torch.stack(list(pool.map(self.transform, images)))
         found: Tensor = self.model.encode_image(batch.to(self.device))
         return found
 

@@ -13,7 +13,7 @@ import operator
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -283,6 +283,27 @@ class Index(PeakMethods):
             refuse_unsafe(self._connection, text)
         return self._fetch(text, params)
 
+    def first_rows(self, text: str, count: int, params: Mapping[str, object]) -> tuple[QueryResult, bool]:
+        """As `sql`, but at most so many rows, and whether there are more.
+
+        Args:
+            text: SQL.
+            count: rows of the result, at least 1.
+            params: values by name.
+
+        Raises:
+            UsageError: for a count below 1.
+            QueryError, QueryStopped: as `sql`.
+        """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"the number of rows must be at least 1, got {count!r}")
+        if not isinstance(text, str) or not isinstance(params, Mapping):
+            raise QueryError("SQL must be text, and its parameters a mapping of names to values")
+        if self._limits is not None:
+            refuse_unsafe(self._connection, text)
+        found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
+        return replace(found, rows=found.rows[:count]), len(found.rows) > count
+
     def query(self, name: str, **params: object) -> QueryResult:
         """Run a named query (see `pipeline.query.named_queries`).
 
@@ -480,7 +501,10 @@ class Index(PeakMethods):
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
         if not self.keeps_peaks:
-            create_no_peaks(self._connection, self.out)
+            try:
+                create_no_peaks(self._connection, self.out)
+            except duckdb.Error as error:
+                raise StoreError(f"{self.out}: its tables cannot be opened: {one_line(error)}") from error
             return
         create_peaks(self._connection, lambda: self.peaks)
         weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over

@@ -45,6 +45,7 @@ class _Work:
     text: str
     params: Mapping[str, object]
     most_rows: int | None
+    first_rows: int | None = None
     cursor: duckdb.DuckDBPyConnection | None = None
     result: QueryResult | None = None
     error: BaseException | None = None
@@ -73,6 +74,9 @@ class _Work:
                 raise QueryStopped(
                     f"the result has more than {self.most_rows:,} rows; add a LIMIT, or aggregate"
                 )
+            if self.first_rows is not None and len(rows) >= self.first_rows:
+                del rows[self.first_rows :]
+                break
         return QueryResult(columns, rows, types)
 
     def wait(self, seconds: float | None) -> bool:
@@ -100,8 +104,9 @@ def run_statement(
     *,
     seconds: float | None = None,
     most_rows: int | None = None,
+    first_rows: int | None = None,
 ) -> QueryResult:
-    """Run a statement and fetch all its rows.
+    """Run a statement and fetch its rows.
 
     Args:
         connection: open.
@@ -109,13 +114,14 @@ def run_statement(
         params: values by name.
         seconds: after which it is interrupted; None for no limit.
         most_rows: of the result; None for no limit.
+        first_rows: fetched; the rest of the result is left. All rows for None.
 
     Raises:
         QueryError: when DuckDB cannot run it.
         QueryStopped: when it reaches a limit of time, rows or memory.
         KeyboardInterrupt: at once, when a signal asks for it.
     """
-    work = _Work(connection, text, params, most_rows)
+    work = _Work(connection, text, params, most_rows, first_rows)
     threading.Thread(target=work.run, name="maxact-sql", daemon=True).start()
     try:
         in_time = work.wait(seconds)

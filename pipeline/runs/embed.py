@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -72,7 +73,7 @@ def embed_missing(
     due = time.monotonic() + SAVE_SECONDS
     with reporter.task("embedding", len(missing), "patches") as task:
         try:
-            for pictures in _batches(index, missing, batch_size, reporter):
+            for pictures in _ahead(_batches(index, missing, batch_size, reporter)):
                 fresh.append(encoder.images(pictures))
                 task.advance(len(pictures))
                 if time.monotonic() >= due:
@@ -82,6 +83,15 @@ def embed_missing(
             # An interrupt, or a photograph that cannot be read, does not cost what was computed.
             flush()
     return table
+
+
+def _ahead(batches: Iterator[list[Image.Image]]) -> Iterator[list[Image.Image]]:
+    """The batches, of which the next is read in a thread while one is embedded."""
+    with ThreadPoolExecutor(1, thread_name_prefix="maxact-patches") as pool:
+        waiting = pool.submit(next, batches, None)
+        while (pictures := waiting.result()) is not None:
+            waiting = pool.submit(next, batches, None)
+            yield pictures
 
 
 def _batches(index: Index, patches: Patches, size: int, reporter: Reporter) -> Iterator[list[Image.Image]]:

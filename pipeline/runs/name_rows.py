@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DamagedFile
 from pipeline.layers.layer import Layer
+from pipeline.naming.vocabulary import Vocabulary
+from pipeline.naming.word_names import WordName
 from pipeline.store.layout import NAMES_TABLE, footer_of, holds_names
 from pipeline.store.schemas import NAMES
 from pipeline.store.tables import read_sealed_table, write_table
@@ -29,6 +31,7 @@ __all__ = [
     "kept_names",
     "names_encoder",
     "other_sources",
+    "word_rows",
     "write_name_rows",
 ]
 
@@ -77,6 +80,35 @@ def names_encoder(out: Path) -> str:
     """The fingerprint of the encoder that the words in names.parquet are from; empty if there are none."""
     path = out / NAMES_TABLE
     return (footer_of(path) or {}).get(ENCODER, "") if path.is_file() else ""
+
+
+def word_rows(layer: Layer, names: Sequence[WordName], words: Vocabulary) -> pa.Table:
+    """The names of a layer's units in words as rows, ranked by unit and source.
+
+    Args:
+        layer: of the units.
+        names: those of a unit and source one after another, best first.
+        words: that they are rows of.
+    """
+    places: dict[tuple[int, str], int] = {}
+    ranks = []
+    for name in names:
+        key = (name.unit, name.source)
+        places[key] = places.get(key, 0) + 1
+        ranks.append(places[key])
+    columns = {
+        "layer": [layer.name] * len(names),
+        "unit": [name.unit for name in names],
+        "rank": ranks,
+        "concept": [words.words[name.word] for name in names],
+        "source": [name.source for name in names],
+        "correlation": [name.correlation for name in names],
+        "held_out": [name.held_out for name in names],
+        "combined": [name.combined for name in names],
+        "images": [name.images for name in names],
+        "weight": [name.weight for name in names],
+    }
+    return pa.table(columns, schema=NAMES)
 
 
 def write_name_rows(

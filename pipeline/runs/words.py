@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -13,16 +13,21 @@ import pyarrow as pa
 
 from pipeline.choices import Device, EmbedOf
 from pipeline.encoders.load import load_encoder
-from pipeline.encoders.protocol import DualEncoder
+from pipeline.encoders.protocol import DualEncoder, Embeddings
 from pipeline.errors import UsageError
 from pipeline.layers.layer import Layer
 from pipeline.naming.vocabulary import Vocabulary, label_vocabulary, read_vocabulary
-from pipeline.naming.word_names import WordName, name_layer
+from pipeline.naming.word_names import name_layer
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.query.index import Index, open_index
 from pipeline.query.selection import Patterns
 from pipeline.runs.embed import embed_missing
-from pipeline.runs.embedding_table import Patches, read_embeddings, write_embeddings
+from pipeline.runs.embedding_table import (
+    EmbeddingTable,
+    Patches,
+    read_embeddings,
+    write_embeddings,
+)
 from pipeline.runs.label_names import names_by_label, names_given
 from pipeline.runs.name_rows import (
     ENCODER,
@@ -30,13 +35,13 @@ from pipeline.runs.name_rows import (
     kept_names,
     names_encoder,
     other_sources,
+    word_rows,
     write_name_rows,
 )
 from pipeline.runs.recorded import Recorded, read_recorded
-from pipeline.runs.semantics_table import LayerSemantics, score_layer, write_semantics
+from pipeline.runs.semantics_table import score_layer, write_semantics
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import locked, read_finished_run
-from pipeline.store.schemas import NAMES
 from pipeline.store.trust import refuse_links
 
 __all__ = ["WordNaming", "name_in_words"]
@@ -124,90 +129,111 @@ def name_in_words(
     read_finished_run(out)  # before the encoder is loaded, and the folder locked
     if isinstance(encoder, str):
         encoder = load_encoder(encoder, device=device)
-    with (
-        locked(out),
-        writing(out),
-        open_index(out, trust=trust, data=data) as index,
-    ):
+    with locked(out), writing(out), open_index(out, trust=trust, data=data) as index:
         words = given or label_vocabulary(_labels(index), str(out))
         if words.repeated:
-            reporter.note(
-                f"the vocabulary {words.where} has {words.repeated:,} words again, which count once"
-            )
-        chosen = [layer for layer, _ in index.choose(layers)]
-        return _name(index, chosen, encoder, words, of, batch_size, reporter, started)
+            lines = readable_count(words.repeated, "line")
+            reporter.note(f"words that the vocabulary {words.where} has again count once ({lines})")
+        chosen = tuple(layer for layer, _ in index.choose(layers))
+        task = _Task(index, chosen, encoder, words, encoder.texts(words.words), of)
+        kept = _kept(task)
+        recorded, table, embedded = _embed(task, batch_size, reporter)
+        return WordNaming(
+            out,
+            encoder.name,
+            sum(layer.units for layer in chosen),
+            _write(task, kept, recorded, table, reporter),
+            len(words.words),
+            len(_all_patches(recorded)),
+            embedded,
+            time.monotonic() - started,
+        )
 
 
-def _name(
-    index: Index,
-    chosen: Sequence[Layer],
-    encoder: DualEncoder,
-    words: Vocabulary,
-    of: EmbedOf,
-    batch_size: int,
-    reporter: Reporter,
-    started: float,
-) -> WordNaming:
-    """Embed, name, and write the tables of an index that is locked."""
-    out, fingerprint = index.out, str(index.run["fingerprint"])
-    kept = _kept(out, fingerprint, chosen, encoder.fingerprint)
-    spoken = encoder.texts(words.words)
-    footer = {
-        "maxact.fingerprint": fingerprint,
-        ENCODER: encoder.fingerprint,
-        "maxact.encoder_name": encoder.name,
-    }
-    recorded = [read_recorded(index, layer, of) for layer in chosen]
-    table, unused = read_embeddings(out, fingerprint, encoder.fingerprint, encoder.dimension)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be named, and by what.
+
+    Args:
+        index: open and locked.
+        layers: to name.
+        encoder: that embeds.
+        words: to choose from.
+        spoken: (word, dimension), their embeddings.
+        of: what is embedded.
+    """
+
+    index: Index
+    layers: tuple[Layer, ...]
+    encoder: DualEncoder
+    words: Vocabulary
+    spoken: Embeddings
+    of: EmbedOf
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the index."""
+        return str(self.index.run["fingerprint"])
+
+    @property
+    def footer(self) -> dict[str, str]:
+        """Of the tables of embeddings."""
+        return {
+            "maxact.fingerprint": self.fingerprint,
+            ENCODER: self.encoder.fingerprint,
+            "maxact.encoder_name": self.encoder.name,
+        }
+
+
+def _embed(task: _Task, batch_size: int, reporter: Reporter) -> tuple[list[Recorded], EmbeddingTable, int]:
+    """What is recorded of the layers, the embeddings of all of it, and how many were not there before."""
+    out, encoder = task.index.out, task.encoder
+    recorded = [read_recorded(task.index, layer, task.of) for layer in task.layers]
+    table, unused = read_embeddings(out, task.fingerprint, encoder.fingerprint, encoder.dimension)
     if unused:
         reporter.note(f"{unused}; its images are embedded anew")
     before = len(table.patches)
-    wanted = _all_patches(recorded)
     table = embed_missing(
-        index,
+        task.index,
         encoder,
         table,
-        wanted,
+        _all_patches(recorded),
         batch_size=batch_size,
-        save=lambda grown: write_embeddings(out, grown, footer),
+        save=lambda grown: write_embeddings(out, grown, task.footer),
         reporter=reporter,
     )
-    named: set[tuple[str, int]] = set()
-    tables: list[pa.Table] = []
-    scores: list[LayerSemantics] = []
-    with reporter.task("naming units", sum(layer.units for layer in chosen), "units") as task:
-        for layer, entries in zip(chosen, recorded, strict=True):
+    return recorded, table, len(table.patches) - before
+
+
+def _write(
+    task: _Task,
+    kept: Sequence[pa.Table],
+    recorded: Sequence[Recorded],
+    table: EmbeddingTable,
+    reporter: Reporter,
+) -> int:
+    """Name the units, and write the tables of names and semantics; returns how many units got a word."""
+    named, tables, scores = 0, list(kept), []
+    with reporter.task("naming units", sum(layer.units for layer in task.layers), "units") as progress:
+        for layer, entries in zip(task.layers, recorded, strict=True):
             sample = entries.sample(table)
-            found = list(name_layer(sample, table.values, spoken, advance=task.advance))
-            named.update((layer.name, name.unit) for name in found)
-            tables += _tables(layer, found, words)
+            found = list(name_layer(sample, table.values, task.spoken, advance=progress.advance))
+            named += len({name.unit for name in found})
+            tables.append(word_rows(layer, found, task.words))
             scores.append(score_layer(layer, sample, table.values))
-    write_semantics(out, index.layers, scores, {**footer, "maxact.embedded": of})
-    write_name_rows(
-        out,
-        index.layers,
-        [*kept, *tables],
-        index_fingerprint=fingerprint,
-        encoder=encoder.fingerprint,
-    )
-    return WordNaming(
-        out,
-        encoder.name,
-        sum(layer.units for layer in chosen),
-        len(named),
-        len(words.words),
-        len(wanted),
-        len(table.patches) - before,
-        time.monotonic() - started,
-    )
+    out, layers = task.index.out, task.index.layers
+    write_semantics(out, layers, scores, {**task.footer, "maxact.embedded": task.of})
+    write_name_rows(out, layers, tables, index_fingerprint=task.fingerprint, encoder=task.encoder.fingerprint)
+    return named
 
 
-def _kept(out: Path, fingerprint: str, chosen: Sequence[Layer], encoder: str) -> list[pa.Table]:
-    """The rows of names.parquet that stay: those from labels, and this encoder's words in other layers."""
-    kept = [kept_names(out, fingerprint, other_sources(WORD_SOURCES))]
-    if names_encoder(out) == encoder:
-        words = kept_names(out, fingerprint, WORD_SOURCES)
-        named = {layer.name for layer in chosen}
+def _kept(task: _Task) -> list[pa.Table]:
+    """The rows of names.parquet that stay: of other sources, and this encoder's words in other layers."""
+    out = task.index.out
+    kept = [kept_names(out, task.fingerprint, other_sources(WORD_SOURCES))]
+    if names_encoder(out) == task.encoder.fingerprint:
+        words = kept_names(out, task.fingerprint, WORD_SOURCES)
+        named = {layer.name for layer in task.layers}
         others = [name not in named for name in words["layer"].to_pylist()]
         kept.append(words.filter(pa.array(others, pa.bool_())))
     return kept
@@ -216,32 +242,6 @@ def _kept(out: Path, fingerprint: str, chosen: Sequence[Layer], encoder: str) ->
 def _all_patches(recorded: Sequence[Recorded]) -> Patches:
     """The patches of all layers, each once."""
     return np.unique(np.concatenate([entries.patches for entries in recorded]))
-
-
-def _tables(layer: Layer, names: Sequence[WordName], words: Vocabulary) -> Iterator[pa.Table]:
-    """The rows of a layer."""
-    if not names:
-        return
-    places: dict[tuple[int, str], int] = {}
-    ranks = []
-    for name in names:
-        key = (name.unit, name.source)
-        places[key] = places.get(key, 0) + 1
-        ranks.append(places[key])
-    yield pa.table(
-        {
-            "layer": pa.array([layer.name] * len(names)),
-            "unit": np.array([name.unit for name in names], np.int32),
-            "rank": np.array(ranks, np.int32),
-            "concept": pa.array([words.words[name.word] for name in names]),
-            "source": pa.array([name.source for name in names]),
-            "correlation": pa.array([name.correlation for name in names], pa.float64()),
-            "held_out": pa.array([name.held_out for name in names], pa.float64()),
-            "combined": pa.array([name.combined for name in names], pa.float64()),
-            "images": pa.array([name.images for name in names], pa.int64()),
-            "weight": pa.array([name.weight for name in names], pa.float64()),
-        }
-    ).cast(NAMES)
 
 
 def _labels(index: Index) -> list[str]:

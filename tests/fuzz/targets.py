@@ -27,6 +27,7 @@ from pipeline.errors import BadImage, MaxactError
 from pipeline.images.decode import decode_original
 from pipeline.layers.layer import Layer
 from pipeline.naming.concepts_file import read_concepts
+from pipeline.naming.vocabulary import read_vocabulary
 from pipeline.networks.weights import read_weights
 from pipeline.query.index import open_index
 from pipeline.query.selection import choose_names, choose_units
@@ -190,6 +191,14 @@ def _read_run_file(text: str) -> None:
         index.sql("SELECT * FROM patches LIMIT 1")
 
 
+def _read_vocabulary(text: str) -> None:
+    path = _folder() / "words.txt"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    words = read_vocabulary(path).words
+    assert len(words) == len(set(words)) > 1
+    assert all(word == " ".join(word.split()) for word in words)
+
+
 TEXT: dict[str, Target[str]] = {
     "run.json": Target(_run_texts, _read_run_file),
     "layers": Target(
@@ -224,5 +233,9 @@ TEXT: dict[str, Target[str]] = {
             "a}{b",
         ],
         expand,
+    ),
+    "vocabulary": Target(
+        lambda: ["red\nblue\n", "\ufeffa big cat\r\n\n  two\twords ", "a\na\n", "zebra\u2028stripes\nred"],
+        _read_vocabulary,
     ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,10 +23,25 @@ from viz.ascent.score_terms import ScoreTerm
 from viz.objectives.objective import Objective
 from viz.passes.scorer import Scorer
 
-__all__ = ["Ascent", "OnStep", "ascend"]
+__all__ = ["Ascent", "Observer", "OnStep", "ascend"]
 
 OnStep = Callable[[int], None]
 """Told after each step how many image-steps were done."""
+
+
+class Observer(Protocol):
+    """Is shown the pictures while they are optimised."""
+
+    def see(self, step: int, steps: int, scores: Tensor, pictures: Tensor) -> None:
+        """Look at one step; what it raises ends the ascent.
+
+        Args:
+            step: its number, from 0.
+            steps: of the whole ascent.
+            scores: (image,) of the pictures.
+            pictures: (image, channel, y, x) on 0..255, of the images that are still optimised; not to be
+                changed.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,7 @@ def ascend(
     objectives: Sequence[Objective],
     on_step: OnStep,
     checkpoint: Checkpoint | None = None,
+    observer: Observer | None = None,
 ) -> AscentResult:
     """Optimise the pictures of a batch.
 
@@ -73,6 +89,7 @@ def ascend(
         objectives: one per image.
         on_step: told of progress.
         checkpoint: continued from where there is one, and saved as time passes.
+        observer: is shown every step.
 
     Raises:
         RenderError: when the checkpoint is not of this ascent.
@@ -99,6 +116,8 @@ def ascend(
         if ascent.importance:
             importance = _added(importance, by_pixel, images, len(objectives))
         history.add(scores, pictures)
+        if observer is not None:
+            observer.see(step, ascent.steps, scores.detach(), pictures.detach())
         (gradient,) = torch.autograd.grad(pictures, values, by_pixel)
         values = ascent.optimiser.step(values.detach(), gradient, step)
         on_step(len(images))

@@ -25,6 +25,7 @@ __all__ = [
     "other_card_file",
     "photograph_file",
     "projections_file",
+    "regions_file",
     "relative",
     "rendering_file",
     "search_data",
@@ -95,6 +96,11 @@ def strip_file(ordinal: int, unit: int) -> str:
 def masks_file(ordinal: int, unit: int) -> str:
     """The masks of a unit's top images, side by side."""
     return f"maps/{ordinal}/{unit}.png"
+
+
+def regions_file(ordinal: int, unit: int) -> str:
+    """Outlines of what drives a unit in its top images; files have them on the unit's page."""
+    return f"maps/{ordinal}/{unit}.json"
 
 
 def rendering_file(ordinal: int, unit: int, number: int) -> str:

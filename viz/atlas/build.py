@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import NetworkError, StoreError, UsageError
+from pipeline.errors import UsageError
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.leftovers import writing
-from pipeline.version import installed_version
 from viz.atlas.addresses import FRONT
 from viz.atlas.archive import ENDING, refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
 from viz.atlas.compare_pages import compare_data, compare_front, compare_layer
-from viz.atlas.comparison import Comparison, collect_comparison
+from viz.atlas.comparison import collect_comparison
 from viz.atlas.content import LayerContent
-from viz.atlas.copies import copy_projections, copy_renderings
+from viz.atlas.copies import Projections, copy_projections, copy_renderings
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.export import TABLE_ENDING, export_units
 from viz.atlas.files import AtlasFiles
-from viz.atlas.links import link_up
-from viz.atlas.maps import MaskMaker
-from viz.atlas.pages import Pages, Site
+from viz.atlas.from_index import TOP, mask_maker_of, renders_of, site_of
+from viz.atlas.links import Links, link_up
+from viz.atlas.overview import summarise
+from viz.atlas.pages import Around, Pages
 from viz.atlas.photographs import PictureOptions, Pictures
 from viz.atlas.static import write_static
-from viz.render.table import Rendered, load_renders, note_hidden
+from viz.render.table import note_hidden
 
 __all__ = ["AtlasSummary", "build_atlas"]
-
-TOP = 9
-"""Top images of a unit that the atlas shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +101,13 @@ def build_atlas(
     contents = _collect(index, layers, units, reporter)
     comparison = None
     if other is not None:
-        comparison = collect_comparison(index, other, contents, _renders(other), top=TOP)
+        comparison = collect_comparison(index, other, contents, renders_of(other), top=TOP)
     shown = {patch.image_id for content in contents for unit in content.units for patch in unit.patches}
     links = link_up(contents, collect_photographs(index, shown))
-    maker = _mask_maker(index, network, weights, contents, reporter) if maps else None
+    maker = None
+    if maps:
+        probed = [content.layer for content in contents]
+        maker = mask_maker_of(index, probed, reporter, network=network, weights=weights)
     options = PictureOptions(max_side, quality)
     with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
         pictures = Pictures(index, files, options, maker)
@@ -118,8 +117,9 @@ def build_atlas(
         if other is not None and comparison is not None:
             known = collect_photographs(index, comparison.image_ids())
             Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
-        pages = Pages(_site(index, comparison), contents, links, comparison, projections)
-        _write_pages(pages, pictures, files, reporter)
+        site = site_of(index, other=comparison.title if comparison else "")
+        atlas = _Atlas(Pages(site, comparison), contents, links, projections, pictures, files)
+        _write_pages(atlas, reporter)
         write_static(files)
         size = files.finish()
         if archive is not None:
@@ -142,7 +142,7 @@ def _check(out: Path, max_side: int, quality: int, archive: Path | None, export:
 
 
 def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -> list[LayerContent]:
-    chosen, renders = index.choose(layers, units), _renders(index)
+    chosen, renders = index.choose(layers, units), renders_of(index)
     contents = []
     with reporter.task("reading tables", len(chosen), "layers") as task:
         for layer, numbers in chosen:
@@ -152,71 +152,73 @@ def _collect(index: Index, layers: Patterns, units: Units, reporter: Reporter) -
     return contents
 
 
-def _renders(index: Index) -> dict[str, dict[int, list[Rendered]]]:
-    """The renderings of an index, by layer and unit."""
-    renders: dict[str, dict[int, list[Rendered]]] = {}
-    for row in load_renders(index.out):
-        if row.index_fingerprint == index.run["fingerprint"]:
-            renders.setdefault(row.layer, {}).setdefault(row.unit, []).append(row)
-    return renders
+@dataclass(frozen=True, slots=True)
+class _Atlas:
+    """An atlas whose pictures are drawn.
+
+    Args:
+        pages: writes pages.
+        contents: of all layers, in forward order.
+        links: between pages.
+        projections: pages of projections.
+        pictures: drew the pictures.
+        files: of the atlas.
+    """
+
+    pages: Pages
+    contents: Sequence[LayerContent]
+    links: Links
+    projections: Projections
+    pictures: Pictures
+    files: AtlasFiles
 
 
-def _mask_maker(
-    index: Index,
-    network: Network | str | None,
-    weights: str | Path | None,
-    contents: Sequence[LayerContent],
-    reporter: Reporter,
-) -> MaskMaker | None:
-    """What makes masks, or None with a note where the network cannot be loaded."""
-    try:
-        loaded = index_network(index, network=network, weights=weights)
-    except (NetworkError, StoreError) as error:
-        if network is not None or weights is not None:
-            raise  # what was given for this call is not passed over
-        reporter.note(f"activation maps are left out: {error}")
-        return None
-    return MaskMaker(loaded, [content.layer for content in contents])
-
-
-def _site(index: Index, comparison: Comparison | None) -> Site:
-    run = index.run
-    return Site(
-        out=str(index.out),
-        network=str(run["network"]["name"]),
-        dataset=str(run["dataset"]["name"]),
-        images=int(run["counts"]["images"]),
-        preprocess=index.preprocess,
-        colophon=f"maxact {installed_version() or ''}".rstrip(),
-        other=comparison.title if comparison else "",
-    )
-
-
-def _write_pages(pages: Pages, pictures: Pictures, files: AtlasFiles, reporter: Reporter) -> None:
-    links = pages.links
-    total = sum(1 + len(content.units) for content in pages.layers)
+def _write_pages(atlas: _Atlas, reporter: Reporter) -> None:
+    pages, contents, links, files = atlas.pages, atlas.contents, atlas.links, atlas.files
+    total = sum(1 + len(content.units) for content in contents)
     total += len(links.photographs) + len(links.by_label) + 2
+    summaries = [summarise(content) for content in contents]
     with reporter.task("writing pages", total, "pages") as task:
 
         def write(page: tuple[str, str], count: int = 1) -> None:
             files.write_text(*page)
             task.advance(count)
 
-        write(pages.front())
+        write(pages.front(summaries))
         write(pages.sql())
-        write(search_data(pages.layers, links), 0)
+        write(search_data(contents, links.by_label), 0)
         if pages.comparison is not None:
-            write(compare_front(pages, pages.comparison), 0)
-        for place, content in enumerate(pages.layers):
-            write(pages.layer(place))
+            write(compare_front(pages, contents, pages.comparison), 0)
+        for place, content in enumerate(contents):
+            before = contents[place - 1].layer if place else None
+            after = contents[place + 1].layer if place + 1 < len(contents) else None
+            write(pages.layer(content, summaries[place], before, after))
             write(layer_data(content), 0)
             if pages.comparison is not None:
-                write(compare_layer(pages, pages.comparison, place), 0)
-                write(compare_data(pages, pages.comparison, place), 0)
-            for number in range(len(content.units)):
-                regions = pictures.regions(content, content.units[number])
-                write(pages.unit(place, number, pictures.grid(content.layer), regions))
-        for image_id in links.photographs:
-            write(pages.image(image_id))
-        for label in links.by_label:
-            write(pages.label(label))
+                write(compare_layer(pages, contents, pages.comparison, place), 0)
+                write(compare_data(content, pages.comparison), 0)
+            for page in _unit_pages(atlas, content):
+                write(page)
+        for image_id, photograph in links.photographs.items():
+            found = links.by_image.get(image_id, [])
+            write(pages.image(photograph, found, len(found)))
+        for label, found in links.by_label.items():
+            shown = [links.photographs[image_id] for image_id in links.images_of.get(label, [])]
+            write(pages.label(label, shown, len(shown), found, len(found)))
+
+
+def _unit_pages(atlas: _Atlas, content: LayerContent) -> Iterator[tuple[str, str]]:
+    """The pages of a layer's units."""
+    units, grid = content.units, atlas.pictures.grid(content.layer)
+    rendered = {unit.unit: bool(unit.renderings) for unit in units}
+    for number, unit in enumerate(units):
+        around = Around(
+            photographs=atlas.links.photographs,
+            before=units[number - 1].unit if number else None,
+            after=units[number + 1].unit if number + 1 < len(units) else None,
+            rendered=rendered,
+            grid=grid,
+            regions=atlas.pictures.regions(content, unit),
+            projections=atlas.projections.get((unit.layer, unit.unit)),
+        )
+        yield atlas.pages.unit(content, unit, around)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.layers.layer import Layer
@@ -16,7 +17,7 @@ from viz.render.field import rendered_field
 from viz.render.table import Rendered
 from viz.sheets.cells import GOOD
 
-__all__ = ["collect_layer", "collect_photographs"]
+__all__ = ["LABELS", "collect_high", "collect_layer", "collect_outline", "collect_photographs"]
 
 ALL_RANKS = 1 << 30
 """More ranks than any index has: all listed images are considered, as copies are skipped."""
@@ -90,36 +91,20 @@ WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
 """
 
 
-def collect_layer(
-    index: Index,
-    layer: Layer,
-    units: Sequence[int],
-    renders: Mapping[int, Sequence[Rendered]],
-    *,
-    top: int,
+def collect_outline(
+    index: Index, layer: Layer, units: Sequence[int], renders: Mapping[int, Sequence[Rendered]]
 ) -> LayerContent:
-    """Read the content of a layer.
+    """Read what the page of a layer shows: statistics, labels, names and renderings, without images.
 
     Args:
         index: open.
         layer: of the index.
         units: of the layer, ascending.
         renders: the layer's renderings by unit.
-        top: images of the highest peaks to show.
     """
-    found = {
-        name: _by_unit(index, text, layer, units, **more)
-        for name, text, more in (
-            ("statistics", STATISTICS, {}),
-            ("strata", STRATA, {}),
-            ("labels", CLASSES, {"count": LABELS}),
-            ("histogram", HISTOGRAMS, {}),
-        )
-    }
-    similar = similar_units(index, layer.name, units, count=NEIGHBOURS, least=MIN_SHARED)
+    statistics = _by_unit(index, STATISTICS, layer, units)
+    labels = _by_unit(index, CLASSES, layer, units, count=LABELS)
     named = _by_unit(index, NAMES, layer, units) if _has_names(index) else {}
-    high = index.tops(layer.name, units, n=ALL_RANKS)
-    low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
     classes = index.class_names(layer.name)
     return LayerContent(
         layer,
@@ -129,18 +114,9 @@ def collect_layer(
                 layer=layer.name,
                 unit=unit,
                 title=classes[unit] if classes else "",
-                statistics=found["statistics"][unit][0],
-                high=_patches(choose_images(high[unit], top)),
-                low=_patches(choose_images(low[unit], LOWEST)),
-                strata=tuple(
-                    Patch(row["image_id"], row["activation"], row["y"], row["x"], row["stratum"])
-                    for row in found["strata"][unit]
-                ),
+                statistics=statistics[unit][0],
                 labels=tuple(
-                    LabelMean(row["label"], row["images"], row["mean_peak"]) for row in found["labels"][unit]
-                ),
-                histogram=tuple(
-                    (row["lower"], row["upper"], row["images"]) for row in found["histogram"][unit]
+                    LabelMean(row["label"], row["images"], row["mean_peak"]) for row in labels[unit]
                 ),
                 renderings=tuple(sorted(renders.get(unit, ()), key=_order)),
                 names=tuple(
@@ -149,11 +125,60 @@ def collect_layer(
                     )
                     for row in named.get(unit, ())
                 ),
-                neighbours=tuple(similar.get(unit, ())),
             )
             for unit in units
         ),
     )
+
+
+def collect_layer(
+    index: Index,
+    layer: Layer,
+    units: Sequence[int],
+    renders: Mapping[int, Sequence[Rendered]],
+    *,
+    top: int,
+    among: Sequence[int] | None = None,
+) -> LayerContent:
+    """Read the content of a layer.
+
+    Args:
+        index: open.
+        layer: of the index.
+        units: of the layer, ascending.
+        renders: the layer's renderings by unit.
+        top: images of the highest peaks to show.
+        among: the units among which similar ones are sought; those for None.
+    """
+    outline = collect_outline(index, layer, units, renders)
+    strata = _by_unit(index, STRATA, layer, units)
+    histograms = _by_unit(index, HISTOGRAMS, layer, units)
+    similar = similar_units(index, layer.name, units, count=NEIGHBOURS, least=MIN_SHARED, among=among)
+    high = collect_high(index, layer, units, top)
+    low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
+    return replace(
+        outline,
+        units=tuple(
+            replace(
+                unit,
+                high=high[unit.unit],
+                low=_patches(choose_images(low[unit.unit], LOWEST)),
+                strata=tuple(
+                    Patch(row["image_id"], row["activation"], row["y"], row["x"], row["stratum"])
+                    for row in strata[unit.unit]
+                ),
+                histogram=tuple((row["lower"], row["upper"], row["images"]) for row in histograms[unit.unit]),
+                neighbours=tuple(similar.get(unit.unit, ())),
+            )
+            for unit in outline.units
+        ),
+    )
+
+
+def collect_high(index: Index, layer: Layer, units: Sequence[int], top: int) -> dict[int, tuple[Patch, ...]]:
+    """Read the top images of units that are different photographs, highest first."""
+    high = index.tops(layer.name, units, n=ALL_RANKS)
+    return {unit: _patches(choose_images(high[unit], top)) for unit in units}
 
 
 def _order(row: Rendered) -> tuple[object, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from viz.atlas import addresses
 from viz.atlas.comparison import Comparison
-from viz.atlas.content import UnitContent
+from viz.atlas.content import LayerContent, UnitContent
 from viz.atlas.data import describe, layer_script
 from viz.atlas.pages import Pages
 
@@ -22,19 +23,23 @@ SORTS = (
 """Orders of the units, with their titles."""
 
 
-def compare_front(pages: Pages, comparison: Comparison) -> tuple[str, str]:
+def compare_front(pages: Pages, layers: Sequence[LayerContent], comparison: Comparison) -> tuple[str, str]:
     """Address and text of the page with all layers."""
     return pages.page(
         "compare.html",
         addresses.compare_front(),
         comparison=comparison,
-        summaries=[(content, *comparison.summary(content.units)) for content in pages.layers],
+        summaries=[(content, *comparison.summary(content.units)) for content in layers],
     )
 
 
-def compare_layer(pages: Pages, comparison: Comparison, place: int) -> tuple[str, str]:
-    """Address and text of the page of a layer: each unit beside its nearest in the other index."""
-    content = pages.layers[place]
+def compare_layer(
+    pages: Pages, layers: Sequence[LayerContent], comparison: Comparison, place: int
+) -> tuple[str, str]:
+    """Address and text of the page of the layer at a place: each unit beside its nearest in the other
+    index.
+    """
+    content = layers[place]
     matched, common = comparison.summary(content.units)
     return pages.page(
         "compare_layer.html",
@@ -44,14 +49,13 @@ def compare_layer(pages: Pages, comparison: Comparison, place: int) -> tuple[str
         matched=matched,
         median=common,
         sorts=SORTS,
-        before=pages.layers[place - 1] if place else None,
-        after=pages.layers[place + 1] if place + 1 < len(pages.layers) else None,
+        before=layers[place - 1].layer if place else None,
+        after=layers[place + 1].layer if place + 1 < len(layers) else None,
     )
 
 
-def compare_data(pages: Pages, comparison: Comparison, place: int) -> tuple[str, str]:
+def compare_data(content: LayerContent, comparison: Comparison) -> tuple[str, str]:
     """Address and text of the script by which the page of a layer is sorted and filtered."""
-    content = pages.layers[place]
     rows = [_row(comparison, unit) for unit in content.units]
     return addresses.compare_data(content.layer.ordinal), layer_script(content, rows)
 

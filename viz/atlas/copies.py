@@ -19,7 +19,15 @@ from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.pictures import encode_webp, on_card
 from viz.sheets.cells import open_rendering
 
-__all__ = ["VERSION", "Projections", "copy_projections", "copy_renderings"]
+__all__ = [
+    "VERSION",
+    "Projections",
+    "copy_projections",
+    "copy_renderings",
+    "encode_projections",
+    "projections_size",
+    "read_projections",
+]
 
 VERSION = 5
 """Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
@@ -58,31 +66,51 @@ def copy_projections(
     """
     sizes = {}
     for content in contents:
-        folder = f"projections/{file_name(content.layer.name)}"
-        if not (index.out / folder).is_dir():
+        if not (index.out / _folder(content.layer.name)).is_dir():
             continue
         for unit in content.units:
-            data = _read(index, f"{folder}/{unit.unit:05}.png")
-            picture = None if data is None else _open(data, index.run["fingerprint"])
-            if data is None or picture is None:
+            found = read_projections(index, content.layer.name, unit.unit)
+            if found is None:
                 continue
-            scale = min(1.0, MAX_SIDE / picture.width)
-            size = (round(picture.width * scale), max(1, round(picture.height * scale)))
+            data, picture = found
             name = addresses.projections_file(content.layer.ordinal, unit.unit)
             key = digest_of(VERSION, hashlib.sha256(data).hexdigest(), quality)
+            sizes[unit.layer, unit.unit] = projections_size(picture)
             if not files.has(name, key):
-                page = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-                files.write(name, key, encode_webp(page, quality))
-            sizes[unit.layer, unit.unit] = size
+                files.write(name, key, encode_projections(picture, quality))
     return sizes
 
 
-def _read(index: Index, name: str) -> bytes | None:
-    """A file of the index; None where there is none, or a link leads elsewhere."""
+def read_projections(index: Index, layer: str, unit: int) -> tuple[bytes, Image.Image] | None:
+    """The page of projections of a unit, encoded and decoded; None if there is none of this index.
+
+    Args:
+        index: open.
+        layer: by name.
+        unit: of the layer.
+    """
     try:
-        return inside(index.out, name, folder="projections").read_bytes()
-    except (OSError, StoreError):
+        data = inside(index.out, f"{_folder(layer)}/{unit:05}.png", folder="projections").read_bytes()
+    except (OSError, StoreError):  # none, or a link leads elsewhere
         return None
+    picture = _open(data, index.run["fingerprint"])
+    return None if picture is None else (data, picture)
+
+
+def projections_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of a page of projections in the atlas."""
+    scale = min(1.0, MAX_SIDE / picture.width)
+    return round(picture.width * scale), max(1, round(picture.height * scale))
+
+
+def encode_projections(picture: Image.Image, quality: int) -> bytes:
+    """A page of projections in the size of the atlas, as WebP of a quality from 1 to 100."""
+    page = picture.convert("RGB").resize(projections_size(picture), Image.Resampling.LANCZOS)
+    return encode_webp(page, quality)
+
+
+def _folder(layer: str) -> str:
+    return f"projections/{file_name(layer)}"
 
 
 def _open(data: bytes, fingerprint: str) -> Image.Image | None:

@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.content import LayerContent, UnitContent
-from viz.atlas.links import Links
 from viz.sheets.typography import REPLACEMENT, readable_label
 
 __all__ = ["STATISTICS", "describe", "layer_data", "layer_script", "search_data", "sort_orders"]
@@ -66,8 +65,8 @@ def sort_orders(content: LayerContent) -> list[tuple[str, str]]:
     return [(name, title) for name, title in titles.items() if any(row[name] is not None for row in rows)]
 
 
-def search_data(layers: Sequence[LayerContent], links: Links) -> tuple[str, str]:
-    """Address and text of the script that search over all layers reads."""
+def search_data(layers: Iterable[LayerContent], labels: Iterable[str]) -> tuple[str, str]:
+    """Address and text of the script with which all units and labels are searched."""
     found = [
         {
             "layer": content.layer.name,
@@ -76,8 +75,8 @@ def search_data(layers: Sequence[LayerContent], links: Links) -> tuple[str, str]
         }
         for content in layers
     ]
-    labels = [[_readable(label), addresses.label_page(label)] for label in sorted(links.by_label)]
-    return addresses.search_data(), _call("atlasSearch", {"layers": found, "labels": labels})
+    pages = [[_readable(label), addresses.label_page(label)] for label in sorted(labels)]
+    return addresses.search_data(), _call("atlasSearch", {"layers": found, "labels": pages})
 
 
 def _call(name: str, data: object) -> str:

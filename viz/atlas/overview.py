@@ -23,6 +23,7 @@ class LayerSummary:
 
     Args:
         content: of the layer.
+        units: number of units.
         dead: number of units whose peak is the same in all images.
         rendered: number of units with a rendering.
         telling: units to show: those with a rendering and the highest precision first.
@@ -33,6 +34,7 @@ class LayerSummary:
     """
 
     content: LayerContent
+    units: int
     dead: int
     rendered: int
     telling: tuple[UnitContent, ...]
@@ -52,10 +54,11 @@ def summarise(content: LayerContent) -> LayerSummary:
     ]
     ratios = [unit.renderings[0].ratio for unit in units if unit.renderings]
     known = [ratio for ratio in ratios if ratio is not None]
-    alive = [unit for unit in units if not unit.dead and unit.high]
+    alive = [unit for unit in units if not unit.dead]
     alive.sort(key=lambda u: (not u.renderings, -(float(u.statistics["precision"] or 0)), u.unit))
     return LayerSummary(
         content,
+        len(units),
         sum(unit.dead for unit in units),
         sum(bool(unit.renderings) for unit in units),
         tuple(alive[:TELLING]),

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from pipeline.images.preprocess import Preprocess
+from pipeline.layers.layer import Layer
 from pipeline.query.named_queries import load_query
 from pipeline.visible import mark_invisible
 from viz.atlas import addresses
 from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
 from viz.atlas.comparison import Comparison
-from viz.atlas.content import LayerContent, UnitContent
-from viz.atlas.copies import Projections
+from viz.atlas.content import LayerContent, Photograph, UnitContent
 from viz.atlas.data import sort_orders
-from viz.atlas.links import Links
+from viz.atlas.links import Appearance
 from viz.atlas.maps import GUTTER
-from viz.atlas.overview import LayerSummary, summarise
+from viz.atlas.overview import LayerSummary
 from viz.atlas.pictures import on_card
 from viz.atlas.spots import spot_of
 from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
-__all__ = ["Pages", "Site"]
+__all__ = ["MOST_IMAGES", "MOST_UNITS", "Around", "Pages", "Site"]
 
 MOST_UNITS = 60
 """Units that the page of an image or a label shows."""
@@ -65,6 +64,8 @@ class Site:
         preprocess: from a photograph to the network's input.
         colophon: name and version of the program.
         other: the index that this one is compared with, as pages name it; empty for none.
+        live: number of indexes of the server that makes the pages; 0 for files.
+        notice: shown on every page; empty for none.
     """
 
     out: str
@@ -74,32 +75,50 @@ class Site:
     preprocess: Preprocess
     colophon: str
     other: str = ""
+    live: int = 0
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the page of a unit needs besides its content.
+
+    Args:
+        photographs: the images that it shows, by image_id.
+        before: number of the previous unit with a page; None for none.
+        after: of the next one.
+        rendered: whether they have a rendering, of the similar units that have a page.
+        grid: height and width of the masks of the top images; None without masks.
+        regions: outline of the region that drives the unit in each of them; empty for none.
+        regions_address: where a server gives them, relative to the folder of the atlas; empty for files.
+        projections: width and height of the picture of its projections; None for none.
+    """
+
+    photographs: Mapping[int, Photograph]
+    before: int | None
+    after: int | None
+    rendered: Mapping[int, bool]
+    grid: tuple[int, int] | None = None
+    regions: Sequence[str] = field(default=())
+    regions_address: str = ""
+    projections: tuple[int, int] | None = None
 
 
 class Pages:
-    """The pages of one atlas.
+    """Writes pages from what they show.
 
     Args:
         site: what they have in common.
-        layers: all layers of the atlas, in forward order.
-        links: between pages.
         comparison: with another index; None without one.
-        projections: pages that the atlas has.
+        templates: packages with more templates, in a folder `templates`.
     """
 
     def __init__(
-        self,
-        site: Site,
-        layers: Sequence[LayerContent],
-        links: Links,
-        comparison: Comparison | None = None,
-        projections: Projections | None = None,
+        self, site: Site, comparison: Comparison | None = None, templates: Sequence[str] = ()
     ) -> None:
-        self.site, self.layers, self.links, self.comparison = site, layers, links, comparison
-        self._projections = projections or {}
-        self._numbered: dict[int, dict[int, UnitContent]] = {}
+        self.site, self.comparison = site, comparison
         self._environment = Environment(
-            loader=PackageLoader("viz.atlas"),
+            loader=ChoiceLoader([PackageLoader(package) for package in ("viz.atlas", *templates)]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -115,108 +134,121 @@ class Pages:
             "short": lambda value: f"{value:.6g}",
         }
 
-    @cached_property
-    def summaries(self) -> tuple[LayerSummary, ...]:
-        """One a layer, for the front page."""
-        return tuple(summarise(layer) for layer in self.layers)
+    def front(self, summaries: Sequence[LayerSummary]) -> tuple[str, str]:
+        """Address and text of the front page, from the summaries of all layers."""
+        return self.page("front.html", addresses.FRONT, summaries=summaries)
 
-    def front(self) -> tuple[str, str]:
-        """Address and text of the front page."""
-        return self.page("front.html", addresses.FRONT, summaries=self.summaries)
+    def layer(
+        self, content: LayerContent, summary: LayerSummary, before: Layer | None, after: Layer | None
+    ) -> tuple[str, str]:
+        """Address and text of the page of a layer.
 
-    def layer(self, place: int) -> tuple[str, str]:
-        """Address and text of the page of the layer at a place."""
-        content = self.layers[place]
+        Args:
+            content: of the layer.
+            summary: of the layer.
+            before: the layer before it, with a page; None for none.
+            after: the layer after it.
+        """
         return self.page(
             "layer.html",
             addresses.layer_page(content.layer.ordinal),
             content=content,
-            summary=self.summaries[place],
+            summary=summary,
             sorts=sort_orders(content),
             labelled=any(unit.labels and not unit.dead for unit in content.units),
-            before=self.layers[place - 1] if place else None,
-            after=self.layers[place + 1] if place + 1 < len(self.layers) else None,
+            before=before,
+            after=after,
         )
 
-    def unit(
-        self, place: int, number: int, grid: tuple[int, int] | None, regions: Sequence[str]
-    ) -> tuple[str, str]:
+    def unit(self, content: LayerContent, unit: UnitContent, around: Around, **more: Any) -> tuple[str, str]:
         """Address and text of the page of a unit.
 
         Args:
-            place: of the layer.
-            number: place of the unit among those of the layer that the atlas shows.
-            grid: height and width of the masks of the top images; None without masks.
-            regions: outline of the region that drives the unit in each of them; empty for none.
+            content: of its layer.
+            unit: the unit.
+            around: what else the page needs.
+            more: what templates of other packages take.
         """
-        content = self.layers[place]
-        layer, units = content.layer, content.units
-        unit = units[number]
+        grid = around.grid
         spots = {
             (kind, patch.place): spot_of(
                 content,
                 patch,
-                self.links.photographs[patch.image_id],
+                around.photographs[patch.image_id],
                 self.site.preprocess,
                 masked=grid is not None and kind == "high",
-                region=regions[rank] if kind == "high" else "",
+                region=around.regions[rank] if kind == "high" else "",
             )
             for kind, patches in (("high", unit.high), ("low", unit.low), ("strata", unit.strata))
             for rank, patch in enumerate(patches)
         }
         return self.page(
             "unit.html",
-            addresses.unit_page(layer.ordinal, unit.unit),
+            addresses.unit_page(content.layer.ordinal, unit.unit),
             content=content,
             unit=unit,
             spots=spots,
             chart=plot_histogram(unit),
-            before=units[number - 1] if number else None,
-            after=units[number + 1] if number + 1 < len(units) else None,
-            shown=self._by_number(place),
+            before=around.before,
+            after=around.after,
+            rendered=around.rendered,
             on_card=on_card,
-            projections=self._projections.get((unit.layer, unit.unit)),
+            projections=around.projections,
             comparison=self.comparison,
             match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
+            regions_address=around.regions_address,
             masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
+            **more,
         )
-
-    def _by_number(self, place: int) -> dict[int, UnitContent]:
-        """The units of the layer at a place, by their numbers."""
-        if place not in self._numbered:
-            self._numbered[place] = {unit.unit: unit for unit in self.layers[place].units}
-        return self._numbered[place]
 
     def sql(self) -> tuple[str, str]:
         """Address and text of the page with the SQL behind the panels."""
         return self.page("sql.html", addresses.sql_page(), queries=SQL)
 
-    def image(self, image_id: int) -> tuple[str, str]:
-        """Address and text of the page of an image."""
-        photograph = self.links.photographs[image_id]
+    def image(self, photograph: Photograph, found: Sequence[Appearance], total: int) -> tuple[str, str]:
+        """Address and text of the page of an image.
+
+        Args:
+            photograph: the image.
+            found: units that list it, best rank first; `MOST_UNITS` of them are shown.
+            total: number of all of them.
+        """
         scale = min(1, SHOWN / max(photograph.width, photograph.height))
         return self.page(
             "image.html",
-            addresses.image_page(image_id),
+            addresses.image_page(photograph.image_id),
             photograph=photograph,
             shown=[max(1, round(side * scale)) for side in (photograph.width, photograph.height)],
-            found=self.links.by_image.get(image_id, [])[:MOST_UNITS],
-            total=len(self.links.by_image.get(image_id, [])),
+            found=found[:MOST_UNITS],
+            total=total,
         )
 
-    def label(self, label: str) -> tuple[str, str]:
-        """Address and text of the page of a label."""
-        images = self.links.images_of.get(label, [])
-        units = self.links.by_label[label]
+    def label(
+        self,
+        label: str,
+        photographs: Sequence[Photograph],
+        images: int,
+        found: Sequence[Appearance],
+        total: int,
+    ) -> tuple[str, str]:
+        """Address and text of the page of a label.
+
+        Args:
+            label: the label.
+            photographs: images with it; `MOST_IMAGES` of them are shown.
+            images: number of all of them.
+            found: units with it, highest share first; `MOST_UNITS` of them are shown.
+            total: number of all of them.
+        """
         return self.page(
             "label.html",
             addresses.label_page(label),
             label=label,
-            photographs=[self.links.photographs[image_id] for image_id in images[:MOST_IMAGES]],
-            images=len(images),
-            found=units[:MOST_UNITS],
-            total=len(units),
+            photographs=photographs[:MOST_IMAGES],
+            images=images,
+            found=found[:MOST_UNITS],
+            total=total,
         )
 
     def page(self, template: str, address: str, **values: Any) -> tuple[str, str]:
@@ -233,7 +265,6 @@ class Pages:
 
         text = self._environment.get_template(template).render(
             site=self.site,
-            layers=self.layers,
             root=addresses.relative(address, "."),
             link=link,
             **values,

@@ -12,12 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import torch
 from PIL import Image
 
-from pipeline.images.decode import open_original, to_network
-from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
@@ -25,11 +21,11 @@ from pipeline.query.indexed_images import ShownImages
 from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
 from viz.atlas.copies import VERSION
+from viz.atlas.cuts import cut_patch, input_pixels, open_photograph, put_in_place
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.atlas.maps import Mask, MaskMaker, encode_masks, regions_of
 from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
-from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
 
 __all__ = ["PictureOptions", "Pictures"]
 
@@ -196,10 +192,10 @@ class Pictures:
         wanted = sorted(photographs | set(pieces))
         shown = ShownImages(self._source, reporter)
         with reporter.task(title, len(wanted), "images") as task:
-            for image_id, (picture, preprocess) in shown.read(wanted, _open):
+            for image_id, (picture, preprocess) in shown.read(wanted, open_photograph):
                 photograph = picture
                 if preprocess != self._source.preprocess:
-                    photograph = _put_in_place(picture, known[image_id], self._source.preprocess)
+                    photograph = put_in_place(picture, known[image_id], self._source.preprocess)
                 if image_id in photographs:
                     self._save_photograph(image_id, photograph)
                 found = pieces.pop(image_id, [])
@@ -217,9 +213,8 @@ class Pictures:
             piece.pending.left -= 1
 
     def _cut(self, photograph: Image.Image, piece: _Piece) -> Image.Image:
-        preprocess, patch = self._index.preprocess, piece.patch
-        window = seen_window(piece.pending.content.seen, patch.y, patch.x, preprocess)
-        return crop_patch(photograph, window, preprocess, TILE if piece.on_card else SMALL)
+        size = TILE if piece.on_card else SMALL
+        return cut_patch(photograph, piece.pending.content.seen, piece.patch, self._index.preprocess, size)
 
     def _save_photograph(self, image_id: int, photograph: Image.Image) -> None:
         data = encode_webp(shrink(photograph, self._options.max_side), self._options.quality)
@@ -243,10 +238,7 @@ class Pictures:
                 wanted[layer.ordinal].append(piece.pending.unit.unit)
         if self._maker is None or not wanted:
             return
-        preprocess = self._index.preprocess
-        pixels = np.array(photograph.convert("L") if preprocess.channels == "grey" else photograph)
-        tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-        masks = self._maker.masks(to_network(tensor, preprocess), wanted)
+        masks = self._maker.masks(input_pixels(photograph, self._index.preprocess), wanted)
         for piece in pieces:
             mask = masks.get((piece.pending.content.layer.ordinal, piece.pending.unit.unit))
             if mask is not None:
@@ -266,21 +258,6 @@ class Pictures:
             return (card,)
         masks = [pending.masks.get(patch.image_id) for patch in pending.unit.high]
         return card, encode_webp(pending.card.strip, quality), encode_masks(masks, *(grid or (1, 1)))
-
-
-def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
-    return open_original(data), preprocess
-
-
-def _put_in_place(thumbnail: Image.Image, photograph: Photograph, preprocess: Preprocess) -> Image.Image:
-    """Put a thumbnail, which shows the input's area only, where it lies in its photograph."""
-    whole = Box(0, 0, preprocess.width, preprocess.height)
-    area = preprocess.to_original(whole, photograph.width, photograph.height)
-    scale = thumbnail.width / (area.right - area.left)
-    size = (max(1, round(length * scale)) for length in (photograph.width, photograph.height))
-    canvas = Image.new("RGB", (next(size), next(size)), NEUTRAL)
-    canvas.paste(thumbnail, (round(area.left * scale), round(area.top * scale)))
-    return canvas
 
 
 def _pieces(pending: _Pending) -> Iterator[_Piece]:

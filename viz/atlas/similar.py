@@ -18,30 +18,41 @@ CHUNK = 256
 
 
 def similar_units(
-    index: Index, layer: str, units: Sequence[int], *, count: int, least: int
+    index: Index,
+    layer: str,
+    units: Sequence[int],
+    *,
+    count: int,
+    least: int,
+    among: Sequence[int] | None = None,
 ) -> dict[int, list[Neighbour]]:
     """Find the most similar units of each unit.
 
     Args:
         index: open.
         layer: of the index.
-        units: that are compared with each other.
+        units: of which the most similar are wanted.
         count: similar units of each.
         least: images that two units must share.
+        among: the units with which they are compared, which include them; each other for None.
 
     Returns:
         By unit, most similar first; ties go to more shared images, then to the lower number.
     """
     lists = read_lists(index, layer)
-    known = [unit for unit in units if (layer, unit) in lists]
+    asked = [unit for unit in units if (layer, unit) in lists]
+    known = asked if among is None else [unit for unit in among if (layer, unit) in lists]
+    place_of = {unit: place for place, unit in enumerate(known)}
+    places = np.array([place_of[unit] for unit in asked], np.int64)
     tops = TopLists.collect([(layer, unit) for unit in known], [lists[layer, unit] for unit in known])
     found: dict[int, list[Neighbour]] = defaultdict(list)
-    for first in range(0, len(known), CHUNK):
-        chunk = known[first : first + CHUNK]
+    for first in range(0, len(asked), CHUNK):
+        chunk = asked[first : first + CHUNK]
         row, place, shared = tops.shared([lists[layer, unit] for unit in chunk])
-        kept = (shared >= least) & (place != row + first)
-        row, place, shared = row[kept], place[kept], shared[kept]
-        jaccard = shared / (tops.sizes[row + first] + tops.sizes[place] - shared)
+        own = places[row + first]
+        kept = (shared >= least) & (place != own)
+        row, place, shared, own = row[kept], place[kept], shared[kept], own[kept]
+        jaccard = shared / (tops.sizes[own] + tops.sizes[place] - shared)
         for each in np.lexsort((place, -shared, -jaccard, row)):
             near = found[chunk[row[each]]]
             if len(near) < count:

@@ -11,7 +11,7 @@ from importlib import resources
 from viz.atlas.files import AtlasFiles, digest_of
 from viz.sheets.typography import FONTS
 
-__all__ = ["write_static"]
+__all__ = ["static_files", "write_static"]
 
 STATIC = ("atlas.css", "atlas.js")
 
@@ -20,17 +20,22 @@ WEIGHTS = {400: "Regular", 500: "Medium", 600: "SemiBold"}
 LICENCE = "LICENSE-Inter.txt"
 
 
+def static_files() -> dict[str, bytes]:
+    """Their contents, by name."""
+    sources = {name: resources.files("viz.atlas") / "static" / name for name in STATIC}
+    contents = {name: source.read_bytes() for name, source in sources.items()}
+    contents["fonts.css"] = "".join(map(_font_face, WEIGHTS)).encode("ascii")
+    contents[LICENCE] = (FONTS / LICENCE).read_bytes()
+    return contents
+
+
 def write_static(files: AtlasFiles) -> None:
     """Write them.
 
     Raises:
         StoreError: when a file cannot be written.
     """
-    sources = {name: resources.files("viz.atlas") / "static" / name for name in STATIC}
-    contents = {name: source.read_bytes() for name, source in sources.items()}
-    contents["fonts.css"] = "".join(map(_font_face, WEIGHTS)).encode("ascii")
-    contents[LICENCE] = (FONTS / LICENCE).read_bytes()
-    for name, data in contents.items():
+    for name, data in static_files().items():
         key = digest_of(data)
         if not files.has(name, key):
             files.write(name, key, data)

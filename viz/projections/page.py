@@ -22,7 +22,14 @@ from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
 from viz.inputs.top_images import choose_images
-from viz.projections.project import METHODS, Method, activation_maps, project, show_activation, show_signed
+from viz.projections.project import (
+    DEFAULT_METHODS,
+    Method,
+    activation_maps,
+    project,
+    show_activation,
+    show_signed,
+)
 from viz.sheets.pages import save_page
 from viz.sheets.palette import INK, SOFT_INK
 from viz.sheets.typography import fit_text, font, readable_label, readable_number
@@ -53,7 +60,7 @@ def draw_projections(
     *,
     layers: Patterns = (),
     units: Units = ALL_UNITS,
-    methods: Sequence[Method] = METHODS,
+    methods: Sequence[Method] = DEFAULT_METHODS,
     images: int = 9,
     network: Network | str | None = None,
     weights: str | Path | None = None,

@@ -28,6 +28,7 @@ from viz.passes.relu import relu_rule
 from viz.passes.watch import PASS_IMAGES, Watch
 
 __all__ = [
+    "DEFAULT_METHODS",
     "METHODS",
     "Method",
     "activation_maps",
@@ -40,6 +41,10 @@ __all__ = [
 Method = Literal["deconvnet", "guided", "gradient", "activation"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
+
+DEFAULT_METHODS: tuple[Method, ...] = ("activation", "guided")
+"""Rows of a page where none are asked for. In deep networks with few ReLUs, `deconvnet` is much the same for
+every image and unit, and the plain gradient mostly noise."""
 """All methods, in the order of `all`."""
 
 RELU_RULES: dict[str, ReluRule] = {"deconvnet": "deconvnet", "guided": "guided", "gradient": "plain"}

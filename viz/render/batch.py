@@ -80,7 +80,9 @@ def _optimise(
             extra=term,
             workers=request.workers,
         )
-        return recipe.finish(ascend(ascent, scorer, batch.objectives, on_step, checkpoint), batch)
+        return recipe.finish(
+            ascend(ascent, scorer, batch.objectives, on_step, checkpoint, request.observer), batch
+        )
 
 
 def _save(

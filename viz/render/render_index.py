@@ -12,6 +12,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
+from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
@@ -42,6 +43,7 @@ def render_index(
     generator_code: str | None = None,
     device: Device = "auto",
     reporter: Reporter | None = None,
+    observer: Observer | None = None,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
 
@@ -59,6 +61,7 @@ def render_index(
         generator_code: shape of the generator's codes, such as `256x6x6`, where it does not say.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
+        observer: see `viz.render.render_units.render_units`.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
@@ -103,6 +106,7 @@ def render_index(
                 score=index.run["config"].get("score", "max"),
                 inputs=inputs,
                 reporter=reporter,
+                observer=observer,
             )
         except NoTopImages as error:
             empty.append(error)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline.choices import AskedPrecision, Score
 from pipeline.devices import resolve_precision, tell_of_bf16
-from pipeline.errors import RenderError
+from pipeline.errors import RenderError, RenderingStopped
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent, readable_count
@@ -27,6 +27,7 @@ from pipeline.progress import Task as ProgressTask
 from pipeline.store.files import remove_file
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import fingerprint_of_index
+from viz.ascent.loop import Observer
 from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
@@ -68,6 +69,7 @@ def render_units(
     score: Score = "max",
     inputs: Inputs | None = None,
     reporter: Reporter | None = None,
+    observer: Observer | None = None,
 ) -> list[Rendered]:
     """Render units of a layer into OUT: PNGs in `renders/`, rows in `renders.parquet`.
 
@@ -85,6 +87,8 @@ def render_units(
         score: what the index in OUT keeps of a unit's positions.
         inputs: of that network; for recipes that use an index, a photograph or a generator.
         reporter: shown progress in steps of single pictures.
+        observer: is shown every step of every batch. If it ends one by raising `RenderingStopped`, nothing
+            of that batch is kept.
 
     Returns:
         One row per rendering, unit by unit as asked for, rendered now or found finished. Units
@@ -93,6 +97,7 @@ def render_units(
     Raises:
         NoTopImages: when all of them are left out.
         RenderError: for an objective, a unit or a batch that cannot be.
+        RenderingStopped: when the observer ended it.
         StoreError: when OUT cannot be written.
     """
     reporter = reporter or Silent()
@@ -113,7 +118,7 @@ def render_units(
     made_from = fingerprint_of_index(out, network.digest)
     with writing(out), Workers(device_of(network)) as workers:
         request = RenderRequest(
-            inputs, layer, recipe, name, seed, out, resolved, score, references, workers, made_from
+            inputs, layer, recipe, name, seed, out, resolved, score, references, workers, made_from, observer
         )
         targets = _targets(request, {unit: make(unit) for unit in units}, reporter)
         finished = _finished(request, targets)
@@ -186,14 +191,18 @@ def _render_all(
     request: RenderRequest, targets: Sequence[Target], size: int, reporter: Reporter
 ) -> dict[tuple[int, int], Rendered]:
     """Render what is missing, batch after batch."""
-    done = {}
+    done: dict[tuple[int, int], Rendered] = {}
     if targets:
         title = f"render {request.layer.name} ({request.recipe.name})"
         with reporter.task(title, len(targets) * request.recipe.total_steps, "steps") as progress:
             for canvas, group in _by_canvas(request, targets):
                 for chunk in _chunks(group, size):
-                    for row in _render_chunk(request, canvas, chunk, progress):
-                        done[row.unit, row.facet] = row
+                    try:
+                        rows = _render_chunk(request, canvas, chunk, progress)
+                    except RenderingStopped:
+                        remove_checkpoints(request.out, chunk)
+                        raise
+                    done |= {(row.unit, row.facet): row for row in rows}
     return done
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.choices import AskedPrecision, Score
 from pipeline.layers.layer import Layer
+from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
 from viz.passes.workers import Workers
@@ -34,6 +35,7 @@ class RenderRequest:
         references: what the dataset reached, by unit.
         workers: open.
         index_fingerprint: of the index in `out`, if the network made it.
+        observer: is shown every step.
     """
 
     inputs: Inputs
@@ -47,6 +49,7 @@ class RenderRequest:
     references: Mapping[int, Reference]
     workers: Workers
     index_fingerprint: str | None = None
+    observer: Observer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,15 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import StoreError
-from pipeline.images.decode import open_original
-from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.progress import Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import ShownImages
 from viz.inputs.top_images import choose_images
 from viz.render.table import Rendered
-from viz.sheets.content import Bucket, Cell, Synthetic, Tile
+from viz.sheets.content import FACET_LETTERS, Bucket, Cell, Synthetic, Tile
 from viz.sheets.layout import TILE, TILES
-from viz.sheets.patches import NEUTRAL, crop_patch, seen_window
+from viz.sheets.patches import NEUTRAL, crop_patch, open_shown, seen_window
 from viz.sheets.spotlight import spotlight
 from viz.sheets.spotlights import Spotlights
 from viz.sheets.typography import readable_label
@@ -49,7 +47,7 @@ WHERE layer = $layer AND unit IN (SELECT unnest($units)) ORDER BY unit
 """
 
 _NAMES = """
-SELECT unit, concept, source = 'words' AS is_word FROM names
+SELECT unit, concept, source FROM names
 WHERE layer = $layer AND unit IN (SELECT unnest($units)) AND source <> 'linear' ORDER BY unit, rank
 """
 
@@ -98,9 +96,17 @@ def gather_cells(
     cells = []
     for unit in units:
         top = chosen[unit]
+        drawn = _shown_renders(renders.get(unit, ()))
+        facets = _facets_by_image(drawn)
         known = statistics.get(unit)
         shown = tuple(
-            Tile(patches[unit, i.image_id], readable_label(i.label or i.key), i.activation) for i in top
+            Tile(
+                patches[unit, i.image_id],
+                readable_label(i.label or i.key),
+                i.activation,
+                facets.get(i.image_id, ""),
+            )
+            for i in top
         )
         title, subtitle = _cell_titles(unit, top, known, classes, names.get(unit, ""))
         cells.append(
@@ -110,7 +116,7 @@ def gather_cells(
                 note=_format_activity(known),
                 tiles=shown,
                 best=known["max"] if known else max((t.activation for t in shown), default=0.0),
-                synthetic=_open_synthetic(index.out, renders.get(unit, ())),
+                synthetic=_open_synthetic(index.out, drawn),
                 histogram=tuple(histograms[unit]),
             )
         )
@@ -133,7 +139,7 @@ def _cut_patches(
         for image in images:
             wanted[image.image_id].append(image)
     patches: dict[tuple[int, int], Image.Image] = {}
-    for image_id, (photograph, preprocess) in shown.read(wanted, _open):
+    for image_id, (photograph, preprocess) in shown.read(wanted, open_shown):
         maps = spotlights.maps(image_id, [image.unit for image in wanted[image_id]]) if spotlights else {}
         for image in wanted[image_id]:
             window = seen_window(layer, image.y, image.x, preprocess)
@@ -150,10 +156,6 @@ def _no_larger(photograph: Image.Image) -> Image.Image:
     scale = 2 * TILE / min(photograph.size)
     size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
     return photograph.resize(size, Image.Resampling.LANCZOS)
-
-
-def _open(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
-    return open_original(data), preprocess
 
 
 def _cell_titles(
@@ -181,20 +183,22 @@ def _cell_titles(
 
 
 def _unit_names(index: Index, layer: Layer, units: Sequence[int]) -> dict[int, str]:
-    """Names of units as one line: those from labels, whose sum explains the peaks, and the best word."""
-    labels: dict[int, list[str]] = defaultdict(list)
-    words: dict[int, str] = {}
+    """Names of units as one line: sums of labels or of concepts, then the best by masks and in words."""
+    found: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(index, _NAMES, layer, units):
-        if row["is_word"]:
-            words.setdefault(row["unit"], row["concept"])
-        else:
-            labels[row["unit"]].append(readable_label(row["concept"]))
-    names = {}
-    for unit in {*labels, *words}:
-        known, word = labels.get(unit, []), words.get(unit)
-        more = [] if word is None or word in known else [word]
-        names[unit] = ", ".join(filter(None, (" + ".join(known), *more)))
-    return names
+        single = row["source"] if row["source"] in ("masks", "words") else ""
+        group = single or ("concepts" if row["source"] == "concepts" else "labels")
+        names = found[row["unit"]][group]
+        if not (single and names):
+            names.append(readable_label(row["concept"]))
+    shown = {}  # a name that two sources give is shown once
+    for unit, groups in found.items():
+        joined = [" + ".join(names) for names in groups.values()]
+        known = {name for group in ("labels", "concepts") for name in groups.get(group, ())}
+        shown[unit] = ", ".join(
+            each for each in dict.fromkeys(joined) if each not in known or each == joined[0]
+        )
+    return shown
 
 
 def _format_activity(statistics: Mapping[str, Any] | None) -> str:
@@ -210,11 +214,29 @@ def _format_percent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %") if share >= 0.1 else f"{share * 100:.2g} %"
 
 
-def _open_synthetic(out: Path, renders: Sequence[Rendered]) -> Synthetic | None:
-    """Open the renderings of a unit, those with a successful status first."""
-    if not renders:
+def _shown_renders(renders: Sequence[Rendered]) -> list[Rendered]:
+    """The renderings of a unit that are shown, those with a successful status first."""
+    return sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:MAX_FACETS]
+
+
+def _facets_by_image(shown: Sequence[Rendered]) -> dict[int, str]:
+    """The letters of the renderings that were made from each image, if there are several renderings.
+
+    Renderings that were made from the same images, such as those of two seeds, need no letters.
+    """
+    if len({row.images for row in shown}) < 2:
+        return {}
+    found: dict[int, str] = {}
+    for letter, row in zip(FACET_LETTERS, shown, strict=False):
+        for image in row.images:
+            found[image] = found.get(image, "") + letter
+    return found
+
+
+def _open_synthetic(out: Path, shown: Sequence[Rendered]) -> Synthetic | None:
+    """Open the renderings of a unit."""
+    if not shown:
         return None
-    shown = sorted(renders, key=lambda row: (row.status not in GOOD, row.facet, row.seed))[:MAX_FACETS]
     pictures = tuple(open_rendering(out, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
     return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))

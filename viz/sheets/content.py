@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-__all__ = ["Bucket", "Cell", "PageText", "Synthetic", "Tile"]
+__all__ = ["FACET_LETTERS", "Bucket", "Cell", "PageText", "Synthetic", "Tile"]
+
+FACET_LETTERS = "abcd"
+"""The letters of the renderings of one unit, in the order in which they are shown."""
 
 Bucket = tuple[float, float, int]
 """(lower edge, upper edge, number of images): a bucket of a histogram of peaks."""
@@ -20,11 +23,13 @@ class Tile:
         picture: the square patch.
         label: of the image.
         activation: peak of the unit in the image.
+        facets: letters of the renderings that were made from the image, where there are several.
     """
 
     picture: Image.Image
     label: str
     activation: float
+    facets: str = ""
 
 
 @dataclass(frozen=True, slots=True)

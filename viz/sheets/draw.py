@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from viz.sheets.content import Cell, PageText, Synthetic
+from viz.sheets.content import FACET_LETTERS, Cell, PageText, Synthetic, Tile
 from viz.sheets.layout import COLUMNS, CellLayout, PageLayout, Rect, lay_out_page
 from viz.sheets.palette import EMPTY, FAINT, INK, PAPER, SOFT_INK
 from viz.sheets.plot import draw_plot
@@ -26,21 +26,24 @@ FACT_GAP = 88
 """Distance between the facts in the header, in pixels."""
 
 
-def draw_page(cells: Sequence[Cell], text: PageText, columns: int = COLUMNS) -> Image.Image:
+def draw_page(
+    cells: Sequence[Cell], text: PageText, columns: int = COLUMNS, proportion: float | None = None
+) -> Image.Image:
     """Draw a page.
 
     Args:
         cells: at least one.
         text: header and footer.
         columns: of cells.
+        proportion: height over width of a page for print; None for one as long as its cells.
     """
-    layout = lay_out_page(len(cells), columns)
+    layout = lay_out_page(len(cells), columns, proportion)
     page = Image.new("RGB", (layout.width, layout.height), PAPER)
     pen = ImageDraw.Draw(page)
     _draw_header(pen, layout.header, text)
     for cell, place in zip(cells, layout.cells, strict=True):
         _draw_title(pen, cell, place.title)
-        _draw_synthetic(page, pen, cell.synthetic, place.synthetic)
+        _draw_synthetic(page, pen, cell.synthetic, cell.tiles, place.synthetic)
         draw_plot(page, pen, cell, place.plot)
         _draw_tiles(page, pen, cell, place)
     _draw_footer(pen, layout, text)
@@ -81,9 +84,16 @@ def _draw_title(pen: ImageDraw.ImageDraw, cell: Cell, place: Rect) -> None:
 
 
 def _draw_synthetic(
-    page: Image.Image, pen: ImageDraw.ImageDraw, synthetic: Synthetic | None, place: Rect
+    page: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    synthetic: Synthetic | None,
+    tiles: Sequence[Tile],
+    place: Rect,
 ) -> None:
-    """Draw the renderings of a unit, or an empty slot marked `not rendered`."""
+    """Draw the renderings of a unit, or an empty slot marked `not rendered`.
+
+    Where the patches say from which of them they were made, each rendering gets its letter.
+    """
     if synthetic is None:
         pen.rectangle(_inclusive(place), fill=EMPTY)
         _draw_dashed_border(pen, place)
@@ -91,11 +101,14 @@ def _draw_synthetic(
         pen.text((x, y), "not rendered", SOFT_INK, font("Regular", 22), anchor="mm")
         return
     spots = _split_slot(place, len(synthetic.pictures))
+    lettered = any(tile.facets for tile in tiles)
     for spot in spots[len(synthetic.pictures) :]:
         pen.rectangle(_inclusive(spot), fill=EMPTY)
-    for picture, spot in zip(synthetic.pictures, spots, strict=False):
+    for picture, spot, letter in zip(synthetic.pictures, spots, FACET_LETTERS, strict=False):
         resized = picture.resize((spot.width, spot.height), Image.Resampling.LANCZOS)
         page.paste(resized, (spot.left, spot.top))
+        if lettered:
+            _draw_letters(pen, spot, letter)
     if synthetic.mark:
         face, words = font("SemiBold", 20), synthetic.mark
         right, top = place.left + round(face.getlength(words)) + 24, place.bottom - 36
@@ -141,6 +154,8 @@ def _draw_tiles(page: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: 
             continue
         tile = cell.tiles[i]
         page.paste(tile.picture.resize((spot.width, spot.height)), (spot.left, spot.top))
+        if tile.facets:
+            _draw_letters(pen, spot, tile.facets)
         label = fit_text(tile.label, font("Medium", 19), caption.width)
         pen.text((caption.left, caption.top + 22), label, INK, font("Medium", 19), anchor="ls")
         pen.text(
@@ -150,6 +165,14 @@ def _draw_tiles(page: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: 
             font("Regular", 18),
             anchor="ls",
         )
+
+
+def _draw_letters(pen: ImageDraw.ImageDraw, place: Rect, letters: str) -> None:
+    """Draw letters in the upper left corner of a picture."""
+    face = font("SemiBold", 18)
+    right = place.left + round(face.getlength(letters)) + 11
+    pen.rectangle((place.left, place.top, right, place.top + 23), fill=PAPER)
+    pen.text((place.left + 5, place.top + 18), letters, INK, face, anchor="ls")
 
 
 def _draw_footer(pen: ImageDraw.ImageDraw, layout: PageLayout, text: PageText) -> None:

@@ -14,7 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["COLUMNS", "TILES", "CellLayout", "PageLayout", "Rect", "lay_out_page"]
+__all__ = [
+    "COLUMNS",
+    "PAGE_WIDTH",
+    "TILES",
+    "CellLayout",
+    "PageLayout",
+    "Rect",
+    "lay_out_page",
+    "units_on_page",
+]
 
 PAGE_WIDTH = 2400
 """Width of a page of three columns, in pixels; text is still legible at half the size."""
@@ -89,12 +98,24 @@ class PageLayout:
     footer: Rect
 
 
-def lay_out_page(count: int, columns: int = COLUMNS) -> PageLayout:
+def units_on_page(proportion: float) -> int:
+    """The number of cells in three columns that a page of a height over width holds."""
+    room = round(PAGE_WIDTH * proportion) - _page_height(0)
+    return COLUMNS * (room // (_cell_height() + ROW_GAP))
+
+
+def _page_height(rows: int) -> int:
+    return MARGIN + HEADER_HEIGHT + rows * (_cell_height() + ROW_GAP) + FOOTER_HEIGHT + MARGIN * 2 // 3
+
+
+def lay_out_page(count: int, columns: int = COLUMNS, proportion: float | None = None) -> PageLayout:
     """Compute the layout of a page; its height depends on the number of cells.
 
     Args:
         count: number of cells, at least 1.
         columns: of cells, which have the same width on every page.
+        proportion: height over width of a page that is printed, at whose lower end the footer then is;
+            the page must hold the cells, see `units_on_page`.
     """
     width = (PAGE_WIDTH - 2 * MARGIN - (COLUMNS - 1) * COLUMN_GAP) // COLUMNS
     content = PAGE_WIDTH - 2 * MARGIN + (columns - COLUMNS) * (width + COLUMN_GAP)
@@ -108,9 +129,11 @@ def lay_out_page(count: int, columns: int = COLUMNS) -> PageLayout:
         )
         for i in range(count)
     )
-    bottom = header.bottom + rows * (_cell_height() + ROW_GAP)
-    footer = Rect(MARGIN, bottom, content, FOOTER_HEIGHT)
-    return PageLayout(content + 2 * MARGIN, footer.bottom + MARGIN * 2 // 3, header, cells, footer)
+    page_width, height = content + 2 * MARGIN, _page_height(rows)
+    if proportion is not None:
+        height = max(height, round(page_width * proportion))
+    footer = Rect(MARGIN, height - MARGIN * 2 // 3 - FOOTER_HEIGHT, content, FOOTER_HEIGHT)
+    return PageLayout(page_width, height, header, cells, footer)
 
 
 def _cell_height() -> int:

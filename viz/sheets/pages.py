@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -24,11 +25,13 @@ from pipeline.store.files import atomic_path, make_folder
 from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from pipeline.visible import visible
+from viz.choices import Paper
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import PageText
 from viz.sheets.draw import draw_page
+from viz.sheets.layout import PAGE_WIDTH, units_on_page
 from viz.sheets.spotlights import Spotlights, sees_all
 
 __all__ = [
@@ -41,6 +44,8 @@ __all__ = [
     "save_page",
 ]
 
+MILLIMETRES_PER_INCH = 25.4
+
 PAGE_UNITS = 24
 """Default number of units on a page."""
 
@@ -51,9 +56,15 @@ LEGEND = (
     "Each cell shows on the left a synthetic image that activates the unit. On the right are the real "
     "images with the highest activations, in descending order, each cropped to the unit's receptive "
     "field, with its label and activation; copies are omitted. Plain areas are outside the network's "
-    "input. The plot shows the peaks of all images, the highest of them, and the activation of the "
-    "synthetic image."
+    "input. The plot shows the peaks of all images (their number on a logarithmic scale), the highest of "
+    "them, and the activation of the synthetic image."
 )
+
+LETTERS = " A letter on an image is that of the synthetic image made from it."
+"""Added to the legend where renderings of one unit are from different images."""
+
+PAPERS: Mapping[Paper, tuple[float, float]] = {"a4": (210.0, 297.0), "letter": (215.9, 279.4)}
+"""Width and height in millimetres."""
 
 
 def draw_sheets(
@@ -62,8 +73,9 @@ def draw_sheets(
     layers: Patterns = (),
     units: Units = ALL_UNITS,
     recipe: str | None = None,
-    page_units: int = PAGE_UNITS,
+    page_units: int | None = None,
     pdf: bool = False,
+    paper: Paper | None = None,
     spotlight: bool = False,
     network: Network | str | None = None,
     weights: str | Path | None = None,
@@ -76,8 +88,10 @@ def draw_sheets(
         layers: names or globs, a plain string is one of them; all layers for none.
         units: numbers, or text such as `0-23`, in the order they are to be drawn.
         recipe: recipe of the renderings to show; None takes the one with the most of these units.
-        page_units: units on one page, 1 to `MAX_PAGE_UNITS`.
+        page_units: units on one page, 1 to `MAX_PAGE_UNITS`; by default `PAGE_UNITS`, or as many as the paper
+            holds.
         pdf: also write one PDF of all pages of a layer.
+        paper: size of the pages for print, `a4` or `letter`; None for pages as long as their cells.
         spotlight: of layers that see the whole input, outline in each image what drives the unit, and dim
             the rest; this loads the network and runs the images again.
         network, weights: for that, see `pipeline.query.indexed_network.index_network`.
@@ -93,8 +107,12 @@ def draw_sheets(
         UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
-    if not 1 <= page_units <= MAX_PAGE_UNITS:
-        raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units, got {page_units}")
+    held = MAX_PAGE_UNITS if paper is None else units_on_page(_proportion(paper))
+    if page_units is None:
+        page_units = PAGE_UNITS if paper is None else held
+    if not 1 <= page_units <= held:
+        where = "a page" if paper is None else f"a page of {paper}"
+        raise UsageError(f"{where} holds 1 to {held} units, got {page_units}")
     reporter = reporter or Silent()
     note_hidden(index.out, index.run["fingerprint"], reporter)
     images = ShownImages(index, reporter)
@@ -107,7 +125,9 @@ def draw_sheets(
         return [
             file
             for layer, numbers in chosen
-            for file in _draw_layer(images, layer, numbers, recipe, page_units, pdf, lights.get(layer.name))
+            for file in _draw_layer(
+                images, layer, numbers, recipe, page_units, pdf, paper, lights.get(layer.name)
+            )
         ]
 
 
@@ -118,6 +138,7 @@ def _draw_layer(
     recipe: str | None,
     page_units: int,
     pdf: bool,
+    paper: Paper | None,
     spotlights: Spotlights | None,
 ) -> list[Path]:
     """The pages of one layer, and their PDF."""
@@ -135,12 +156,14 @@ def _draw_layer(
             cells = gather_cells(index, seen, chunk, renders, images, spotlights)
             text = _page_text(index, layer, seen, chunk, recipe, f"{number} of {len(chunks)}")
             files.append(folder / f"{_stem(layer.name, recipe, chunk)}.png")
-            page = draw_page(cells, text)
+            if any(tile.facets for cell in cells for tile in cell.tiles):
+                text = replace(text, legend=text.legend + LETTERS)
+            page = draw_page(cells, text, proportion=None if paper is None else _proportion(paper))
             save_page(page, files[-1], f"{text.title} {text.subtitle}", index.run["fingerprint"])
             task.advance(len(chunk))
     if pdf:
         path = folder / f"{_stem(layer.name, recipe, units)}.pdf"
-        _save_pdf(files, path, index.run["fingerprint"])
+        _save_pdf(files, path, index.run["fingerprint"], paper)
         files.append(path)
     return files
 
@@ -270,8 +293,17 @@ def save_page(page: Image.Image, path: Path, title: str, index_fingerprint: str)
         page.save(temporary, format="PNG", pnginfo=note, compress_level=6)
 
 
-def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None:
+def _proportion(paper: Paper) -> float:
+    """Height of a paper over its width."""
+    if paper not in PAPERS:
+        raise UsageError(f"the paper must be {' or '.join(PAPERS)}, got {paper!r}")
+    width, height = PAPERS[paper]
+    return height / width
+
+
+def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str, paper: Paper | None) -> None:
     """Write a PDF with one page per PNG, appended one at a time to keep only one in memory."""
+    resolution = 200.0 if paper is None else PAGE_WIDTH / (PAPERS[paper][0] / MILLIMETRES_PER_INCH)
     about = {
         "title": path.stem,
         "creator": colophon(),
@@ -280,7 +312,7 @@ def _save_pdf(pages: Sequence[Path], path: Path, index_fingerprint: str) -> None
     with atomic_path(path) as temporary:
         for page, append in _with_append_flag(pages):
             with Image.open(page) as image:
-                image.save(temporary, format="PDF", resolution=200, quality=92, append=append, **about)
+                image.save(temporary, format="PDF", resolution=resolution, quality=92, append=append, **about)
 
 
 def _with_append_flag(pages: Sequence[Path]) -> Iterator[tuple[Path, bool]]:

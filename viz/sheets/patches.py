@@ -5,18 +5,42 @@ Patches have the resolution of the original, not that of the resized copy which 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PIL import Image
 
+from pipeline.images.decode import decode, open_original
 from pipeline.images.preprocess import Box, Preprocess
 from pipeline.layers.layer import Layer
 
-__all__ = ["NEUTRAL", "crop_patch", "seen_window"]
+__all__ = ["NEUTRAL", "crop_patch", "open_shown", "seen_window"]
 
 NEUTRAL = (236, 234, 229)
 """RGB colour of what is outside the network's input."""
 
 SQUARE_TOLERANCE = 0.02
 """Aspect ratios closer to 1 than this fill a square: the difference is rounding of the resize."""
+
+
+def open_shown(data: bytes, preprocess: Preprocess) -> tuple[Image.Image, Preprocess]:
+    """Open what is shown of an image: the original, or what a grey network was given of it.
+
+    A colour photograph would show what such a network, which often has small inputs, cannot see.
+
+    Args:
+        data: the encoded image.
+        preprocess: of the network.
+
+    Returns:
+        An RGB image, and the preprocessing that gives the network's input from it.
+
+    Raises:
+        BadImage: when it cannot be decoded.
+    """
+    if preprocess.channels != "grey":
+        return open_original(data), preprocess
+    pixels = decode(data, preprocess)
+    return Image.fromarray(pixels[0].numpy()).convert("RGB"), replace(preprocess, fit="squash")
 
 
 def seen_window(layer: Layer, y: int, x: int, preprocess: Preprocess) -> Box:
@@ -57,8 +81,9 @@ def crop_patch(photograph: Image.Image, window: Box, preprocess: Preprocess, siz
         zoom_x = zoom_y = size / max(whole_width, whole_height)
     bar_x = (size - whole_width * zoom_x) / 2
     bar_y = (size - whole_height * zoom_y) / 2
-    left = round(bar_x + max(0.0, -window.left) * scale_x * zoom_x)
-    top = round(bar_y + max(0.0, -window.top) * scale_y * zoom_y)
+    # A sliver at the far edge is rounded onto the last row or column, not beyond it.
+    left = min(size - 1, round(bar_x + max(0.0, -window.left) * scale_x * zoom_x))
+    top = min(size - 1, round(bar_y + max(0.0, -window.top) * scale_y * zoom_y))
     patch = Image.new("RGB", (size, size), NEUTRAL)
     if inside.right <= inside.left or inside.bottom <= inside.top:
         return patch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,6 +205,26 @@ def test_a_module_is_known_by_its_weights() -> None:
     )
     assert first.fingerprint == again.fingerprint != second.fingerprint
     same_for_every_batch(first)
+
+
+partial_weights = functools.partial(Weighted, 1)
+
+
+def test_factories_of_any_kind_have_a_fingerprint(tmp_path: Path) -> None:
+    assert load_encoder(f"{__name__}:partial_weights").dimension == 4
+    code = """
+from functools import cache
+from types import SimpleNamespace as Made
+
+@cache
+def make():
+    return Made(embed_images=lambda all: [[1.0, 2]] * len(all), embed_texts=lambda all: [[1.0, 3]])
+"""
+    found = []
+    for content in (code, code, code + "# another\n"):
+        (tmp_path / "mine.py").write_text(content)
+        found.append(load_encoder(f"{tmp_path / 'mine.py'}:make").fingerprint)
+    assert found[0] == found[1] != found[2]
 
 
 def sides(images: Any, texts: Any) -> Any:

@@ -33,7 +33,11 @@ GOOD = {
 }
 """A value for each argument that has no default."""
 
-SPECIAL = {"sql": {"text": "SELECT 1"}, "query": {"name": "layer_overview"}}
+SPECIAL = {
+    "sql": {"text": "SELECT 1"},
+    "query": {"name": "layer_overview"},
+    "first_rows": {"text": "SELECT 1", "count": 1, "params": {}},
+}
 
 METHODS = sorted(
     name for name, _ in inspect.getmembers(Index, inspect.isfunction) if not name.startswith("_")

@@ -203,3 +203,13 @@ def test_text_that_is_no_sql_and_text_nested_deeply(out: Path) -> None:
             refuse_unsafe(connection, text)
         assert "\n" not in str(caught.value)
     connection.close()
+
+
+def test_the_first_rows_are_confined_as_well(index: Index, tmp_path: Path) -> None:
+    found, more = index.first_rows("SELECT range AS n FROM range($n)", 5, {"n": 1_000_000})
+    assert (found.columns, found.rows, more) == (("n",), [(n,) for n in range(5)], True)
+    found, more = index.first_rows("SHOW TABLES", 1000, {})
+    assert ("units",) in found.rows
+    assert not more
+    with pytest.raises(QueryError, match="only SELECT"):
+        index.first_rows(f"COPY units TO '{tmp_path / 'x.csv'}'", 5, {})

@@ -29,6 +29,14 @@ def test_all_rows_come_in_order_whatever_the_chunk(connection: duckdb.DuckDBPyCo
     assert run_statement(connection, "SET threads = 1", {}).rows == []
 
 
+def test_the_first_rows_of_a_result_without_end(connection: duckdb.DuckDBPyConnection) -> None:
+    endless = "SELECT range AS n FROM range(1000000000000)"
+    for count in (1, 7, 20_000):
+        found = run_statement(connection, endless, {}, seconds=20, first_rows=count)
+        assert found.rows == [(n,) for n in range(count)]
+    assert run_statement(connection, "SELECT 1 AS one", {}, first_rows=5).rows == [(1,)]
+
+
 def test_a_time_limit_ends_the_statement_and_not_the_connection(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:

@@ -293,7 +293,9 @@ def test_files_are_verified_and_damage_is_mended(out: Path, vocabulary: Path) ->
     (out / "names.parquet").write_bytes(before["names.parquet"][:300] + b"x" + before["names.parquet"][301:])
     said = refused(run("name", out, "--encoder", ENCODER, "--vocabulary", vocabulary), 1)
     assert f"`maxact repair {out}` writes names from labels again" in said
-    assert run("repair", out).exit_code == 0
+    repaired = run("repair", out)
+    assert repaired.exit_code == 0
+    assert "names in words cannot be rebuilt from the parts; give `maxact name --encoder`" in repaired.stderr
     assert first_names(out, "words") == {}
     name_in_words(out, ENCODER, vocabulary=vocabulary)
     assert contents(out) == before
@@ -355,7 +357,7 @@ def test_repeated_words_are_mentioned(plain: Path, tmp_path: Path) -> None:
     done = run(
         "name", plain, "--encoder", ENCODER, "--vocabulary", tmp_path / "twice.txt", "--layer", "colours"
     )
-    assert "has 1 words again, which count once" in done.stderr
+    assert "twice.txt has again count once (1 line)" in done.stderr
     assert "named in 2 words" in done.stdout
 
 

@@ -28,6 +28,14 @@ def test_similar_units_are_those_of_the_sql(tmp_path: Path, units: list[int]) ->
         assert [n.jaccard for n in near] == pytest.approx([likeness[unit, n.unit] for n in near])
 
 
+def test_a_unit_is_compared_with_the_others_of_its_layer(tmp_path: Path) -> None:
+    with open_index(build_index(tmp_path)) as index:
+        every = similar_units(index, "blocks.1", range(12), count=4, least=3)
+        for unit in range(12):
+            alone = similar_units(index, "blocks.1", [unit], count=4, least=3, among=range(12))
+            assert alone.get(unit, []) == every.get(unit, [])
+
+
 PLACES = ("index.html", "layer/1.html", "unit/1/3.html", "unit/10/3.html", "other/1/2.webp", ".")
 
 

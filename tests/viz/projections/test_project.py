@@ -16,6 +16,7 @@ from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.tiny import write_tars
 from viz.projections.page import draw_projections
 from viz.projections.project import (
+    DEFAULT_METHODS,
     METHODS,
     activation_maps,
     parse_methods,
@@ -99,6 +100,7 @@ def test_images_are_darkened_where_the_unit_is_not_active():
 
 def test_methods_are_parsed():
     assert parse_methods("all") == METHODS
+    assert set(DEFAULT_METHODS) < set(METHODS)
     assert parse_methods("guided, activation") == ("guided", "activation")
     with pytest.raises(RenderError, match=r"unknown projection 'guide'.*did you mean 'guided'"):
         parse_methods("guide")

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -111,6 +111,7 @@ def test_patches_have_the_resolution_of_the_original() -> None:
 
 
 @settings(max_examples=80, deadline=None)
+@example(size=(1, 1), corner=(-15, 0), field=(16, 1), fit="crop", side=8)
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     corner=st.tuples(st.integers(-80, 80), st.integers(-80, 80)),

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from PIL.PdfParser import PdfParser
 
 from pipeline.errors import DamagedFile, RenderError, SourceError, StoreError, UsageError
+from pipeline.images.decode import decode
+from pipeline.images.preprocess import Box, Preprocess
 from pipeline.query.index import open_index
+from pipeline.store.schemas import NAMES
+from pipeline.store.tables import write_table
 from tests.fixtures import golden_sheets
 from tests.fixtures.renders import rendered
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import FINGERPRINT, build_index
+from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
-from viz.render.table import Rendered, merge_renders
+from viz.render.table import Rendered, load_renders, merge_renders
 from viz.sheets.cells import gather_cells
 from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
-from viz.sheets.layout import TILES, Rect, lay_out_page
+from viz.sheets.layout import TILES, Rect, lay_out_page, units_on_page
 from viz.sheets.pages import draw_sheets
+from viz.sheets.patches import crop_patch, open_shown
 from viz.sheets.typography import (
     REPLACEMENT,
     drawable,
@@ -36,6 +45,15 @@ from viz.sheets.typography import (
 )
 
 pytestmark = pytest.mark.slow
+
+SOURCES = {
+    0: ({"label": ["disc", "square"], "words": ["blue", "red"], "linear": ["green"]}, "disc + square, blue"),
+    1: ({"label": ["disc", "square"], "words": ["disc"]}, "disc + square"),
+    2: ({"masks": ["sky", "sea"], "words": ["sky"]}, "sky"),
+    3: ({"concepts": ["wet", "dark"], "masks": ["sea"], "words": ["red"]}, "wet + dark, sea, red"),
+    4: ({"words": ["red", "blue"]}, "red"),
+}
+"""Names of units by their sources, and what a sheet shows of them."""
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +300,117 @@ def test_characters_that_cannot_be_drawn_become_squares(text: str, drawn: str) -
     face = font("Regular", 20)
     assert drawable(text, face) == drawn.replace("?", REPLACEMENT)
     assert fit_text(text, face, 1000) == drawn.replace("?", REPLACEMENT)
+
+
+def _add_facets(out: Path) -> list[int]:
+    """Three renderings of unit 1 of blocks.1, each from every third of its top images; their image_ids."""
+    with open_index(out) as index:
+        images = [image.image_id for image in index.top("blocks.1", 1, n=9)]
+    rows = []
+    for facet in range(3):
+        file = out / "renders" / "blocks.1" / f"{facet}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (50 * facet, 90, 90)).save(file)
+        size = {"width": 40, "height": 40, "box_left": 0, "box_top": 0, "box_right": 40, "box_bottom": 40}
+        given = {"unit": 1, "facet": facet, "recipe": "facets", "images": tuple(images[facet::3])}
+        rows.append(rendered(2.0, file=file.relative_to(out).as_posix(), **given, **size))
+    merge_renders(out, rows)
+    return images
+
+
+def test_letters_say_which_images_a_facet_was_made_from(copy: Path) -> None:
+    images = _add_facets(copy)
+    with open_index(copy) as index:
+        layer = index.layer("blocks.1")
+        renders = {1: [row for row in load_renders(copy) if row.unit == 1]}
+        (cell,) = gather_cells(index, layer, [1], renders)
+        letters = [tile.facets for tile in cell.tiles]
+        assert sum(map(bool, letters)) >= 6
+        # Copies of a photograph are not shown, so that the tiles are not quite the first nine images.
+        of_image = {image: "abc"[place % 3] for place, image in enumerate(images)}
+        shown = choose_images(index.top("blocks.1", 1, n=16), 9)
+        assert letters == [of_image.get(image.image_id, "") for image in shown]
+        same = [replace(row, images=tuple(images)) for row in renders[1]]
+        (plain,) = gather_cells(index, layer, [1], {1: same})
+        assert {tile.facets for tile in plain.tiles} == {""}
+
+
+def test_letters_are_drawn_on_both(copy: Path) -> None:
+    _add_facets(copy)
+    with open_index(copy) as index:
+        renders = {1: [row for row in load_renders(copy) if row.unit == 1]}
+        (cell,) = gather_cells(index, index.layer("blocks.1"), [1], renders)
+    text = PageText("layer", "network", (), "legend", "maxact")
+    with_letters = np.asarray(draw_page((cell,), text)).astype(int)
+    tiles = tuple(replace(tile, facets="") for tile in cell.tiles)
+    without = np.asarray(draw_page((replace(cell, tiles=tiles),), text)).astype(int)
+    changed = np.argwhere(np.abs(with_letters - without).sum(2) > 0)
+    place = lay_out_page(1).cells[0]
+    assert any(place.synthetic.left <= x < place.synthetic.right for _, x in changed)
+    assert any(place.tiles[0].left <= x for _, x in changed)
+
+
+@pytest.mark.parametrize(("paper", "width", "height"), [("a4", 210, 297), ("letter", 215.9, 279.4)])
+def test_pages_for_print_have_the_shape_of_the_paper(
+    copy: Path, paper: Any, width: float, height: float
+) -> None:
+    with open_index(copy) as index:
+        page, pdf = draw_sheets(index, layers="blocks.1", paper=paper, pdf=True)
+        with Image.open(page) as picture:
+            assert picture.height / picture.width == pytest.approx(height / width, abs=1e-3)
+        parser = PdfParser(str(pdf))
+        box = parser.read_indirect(parser.pages[0])[b"MediaBox"]
+        left, top, right, bottom = (float(edge) for edge in box)
+        parser.close()
+        assert (right - left) / 72 * 25.4 == pytest.approx(width, abs=0.2)
+        assert (bottom - top) / 72 * 25.4 == pytest.approx(height, abs=0.2)
+        with pytest.raises(UsageError, match=f"a page of {paper} holds 1 to 12 units, got 13"):
+            draw_sheets(index, layers="blocks.1", paper=paper, page_units=13)
+        wrong: Any = "a5"
+        with pytest.raises(UsageError, match="the paper must be a4 or letter, got 'a5'"):
+            draw_sheets(index, layers="blocks.1", paper=wrong)
+
+
+def test_units_on_a_page_fit_it_and_one_row_more_does_not() -> None:
+    for proportion in (1.0, 1.29, 1.414, 2.0):
+        held = units_on_page(proportion)
+        assert lay_out_page(held, proportion=proportion).height == round(2400 * proportion)
+        assert lay_out_page(held + 1, proportion=proportion).height > round(2400 * proportion)
+
+
+def test_a_grey_network_is_shown_what_it_saw() -> None:
+    """28 x 28 grey pixels, not the colours and the detail of the photograph."""
+    stream = io.BytesIO()
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    picture.save(stream, "PNG")
+    grey = Preprocess(28, 28, 32, channels="grey", mean=(0.0,), std=(1.0,))
+    shown, preprocess = open_shown(stream.getvalue(), grey)
+    pixels = np.asarray(shown)
+    assert pixels.shape == (28, 28, 3)
+    assert (pixels == pixels[:, :, :1]).all()
+    assert (pixels[:, :, 0] == decode(stream.getvalue(), grey)[0].numpy()).all()
+    whole = crop_patch(shown, Box(0, 0, 28, 28), preprocess, 28)
+    assert (np.asarray(whole) == pixels).all()
+    colour, same = open_shown(
+        stream.getvalue(), replace(grey, channels="rgb", mean=(0.0,) * 3, std=(1.0,) * 3)
+    )
+    assert colour.size == (160, 120)
+    assert same.fit == "crop"
+
+
+def test_a_cell_has_the_names_of_every_source(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    rows = [
+        {"layer": "stem", "unit": unit, "rank": rank, "concept": concept, "source": source, "held_out": 0.5}
+        for unit, (sources, _) in SOURCES.items()
+        for rank, (source, concept) in enumerate(
+            ((source, concept) for source, concepts in sources.items() for concept in concepts), start=1
+        )
+    ]
+    footer = {"maxact.fingerprint": FINGERPRINT}
+    write_table(
+        out / "names.parquet", NAMES, [pa.Table.from_pylist(rows, NAMES)], metadata=footer, sealed=True
+    )
+    with open_index(out) as index:
+        cells = gather_cells(index, index.layer("stem"), list(SOURCES), {})
+    assert [cell.subtitle for cell in cells] == [shown for _, shown in SOURCES.values()]

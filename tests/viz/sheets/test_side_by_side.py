@@ -96,4 +96,4 @@ def test_from_the_command_line(pair: Pair) -> None:
     printed = done("sheets", out, "--layer", "stem", "--units", "0-3", "--with", other)
     assert printed.stdout.strip().endswith("-001.png")
     said = refused(run("sheets", out, "--with", other, "--pdf"), code=2)
-    assert "--pdf and --spotlight cannot be combined with --with" in said
+    assert "--pdf, --paper and --spotlight cannot be combined with --with" in said

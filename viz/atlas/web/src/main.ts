@@ -2,6 +2,9 @@
 
 import { addKeys } from "./keys";
 import { openLayer } from "./layer";
+import { addPhotograph } from "./photograph";
+import { addQuery } from "./query";
+import { addRendering } from "./rendering";
 import { addSpots } from "./spot";
 import { addCopyButtons, addTools, restoreTheme } from "./tools";
 
@@ -17,3 +20,13 @@ if (controls instanceof HTMLFormElement && grid) {
     controls.querySelector("[role=status]")!.textContent = error instanceof Error ? error.message : String(error);
   });
 }
+
+// What only a server's pages have.
+const own = document.getElementById("photograph");
+const box = document.getElementById("sql");
+const named = document.getElementById("named");
+const render = document.getElementById("render-form");
+const jobs = document.getElementById("jobs");
+if (own instanceof HTMLFormElement) addPhotograph(own);
+if (box instanceof HTMLFormElement) addQuery(box, named instanceof HTMLFormElement ? named : null);
+if (render instanceof HTMLFormElement && jobs) addRendering(render, jobs);

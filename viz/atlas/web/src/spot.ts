@@ -90,8 +90,23 @@ function open(patch: HTMLAnchorElement, spot: Spot): HTMLElement {
   return whole;
 }
 
+/** Asks a server for the outlines of what drives the unit in each photograph; files have them in the page. */
+function loadRegions(): void {
+  for (const list of document.querySelectorAll<HTMLElement>("[data-regions]")) {
+    void fetch(list.dataset["regions"]!)
+      .then(async (response) => (response.ok ? ((await response.json()) as string[]) : []))
+      .then((regions) => {
+        list.querySelectorAll<HTMLElement>("a[data-spot]").forEach((patch, number) => {
+          if (regions[number]) patch.dataset["region"] = regions[number];
+        });
+      })
+      .catch(() => undefined); // without an outline, the photograph is dimmed all the same
+  }
+}
+
 /** Shows the photograph of a patch while the pointer or the focus is on it; Escape closes it. */
 export function addSpots(): void {
+  loadRegions();
   let current: { patch: Element; whole: HTMLElement } | undefined;
   const close = (): void => {
     current?.whole.remove();

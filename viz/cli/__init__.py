@@ -1,0 +1,8 @@
+"""The command line of `viz`: the commands that draw, explain and serve.
+
+Imports: atlas, choices, priors, projections, recipes, render, server, sheets.
+"""
+
+from viz.cli.app import app, main
+
+__all__ = ["app", "main"]
