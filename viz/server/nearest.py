@@ -62,7 +62,7 @@ def nearest_units(book: Book, layer: Layer, unit: int, books: Iterable[Book]) ->
             names = other.index.class_names(match.layer)
             yield NearestUnit(
                 book=other.number,
-                title=other.pages.site.network,
+                title=_title(other, book),
                 layer=theirs,
                 unit=match.unit,
                 name=names[match.unit] if names else "",
@@ -70,3 +70,9 @@ def nearest_units(book: Book, layer: Layer, unit: int, books: Iterable[Book]) ->
                 shared=match.shared,
                 jaccard=match.jaccard,
             )
+
+
+def _title(other: Book, book: Book) -> str:
+    """The name of an index's network, and of its folder where another index has the same network."""
+    name = other.pages.site.network
+    return name if name != book.pages.site.network else f"{name} in {other.index.out.resolve().name}"
