@@ -138,7 +138,7 @@ def serve(
     render: Annotated[
         bool, typer.Option("--render/--no-render", help="Offer to render units into the index.")
     ] = True,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Stop SQL after this time.")] = 30.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Stop the query after this time.")] = 30.0,
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
