@@ -18,7 +18,10 @@ SECONDS ?= 3600
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+DEVEL  := $(VENV)/.ready-for-development
 MAXACT := $(BIN)/maxact
+
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
 PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 
@@ -41,10 +44,15 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("maxact needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; choose another with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@echo "Setting up $(VENV) (once; downloads PyTorch and the other packages)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,fast,dev]'
+	@$(PIP) '.[demo,fast,serve]'
 	@touch $@
 
-setup: $(READY) ## Create .venv and install everything into it
+$(DEVEL): $(READY)
+	@echo "Adding what tests, lint and types need"
+	@$(PIP) '.[demo,fast,serve,dev]'
+	@touch $@
+
+setup: $(DEVEL) ## Create .venv and install everything into it
 
 index: $(READY) ## Stream DATA through NETWORK and keep each unit's top images in OUT
 	@$(MAXACT) index $(DATA) --out '$(OUT)' --network '$(NETWORK)' --top $(TOP) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(call GLOBS,$(LAYERS),layers)
@@ -61,27 +69,27 @@ atlas: render ## Build a web site of the index in OUT/atlas
 query: $(READY) ## List the top images of LAYER=blocks.4.2 UNIT=0
 	@$(MAXACT) top '$(OUT)' '$(LAYER)' '$(UNIT)'
 
-test: $(READY) ## Run the tests, one process per core (WORKERS=1 for one)
+test: $(DEVEL) ## Run the tests, one process per core (WORKERS=1 for one)
 	@$(BIN)/python -m pytest $(PARALLEL) -m 'not thorough'
 
-test-thorough: $(READY) ## Run the tests of many random or heavy cases
+test-thorough: $(DEVEL) ## Run the tests of many random or heavy cases
 	@$(BIN)/python -m pytest $(PARALLEL) -m thorough
 
-test-all: $(READY) ## Run all tests, as CI does
+test-all: $(DEVEL) ## Run all tests, as CI does
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-test-quick: $(READY) ## Run the tests that take less than a second or two each
+test-quick: $(DEVEL) ## Run the tests that take less than a second or two each
 	@$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
-lint: $(READY) ## Check style and formatting (ruff)
+lint: $(DEVEL) ## Check style and formatting (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(READY) ## Fix style and formatting (ruff)
+format: $(DEVEL) ## Fix style and formatting (ruff)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(READY) ## Check types (mypy, strict)
+types: $(DEVEL) ## Check types (mypy, strict)
 	@$(BIN)/mypy
 
 check: lint types test-all ## Run lint, types and test, as CI does
@@ -89,10 +97,10 @@ check: lint types test-all ## Run lint, types and test, as CI does
 web: ## Build the script of the atlas from viz/atlas/web (needs Node.js)
 	@cd viz/atlas/web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent && npm run --silent build
 
-golden: $(READY) ## Redraw the golden pictures of the tests
+golden: $(DEVEL) ## Redraw the golden pictures of the tests
 	@MAXACT_GOLDEN=write $(BIN)/python -m pytest -q tests/viz/sheets/test_sheets.py tests/viz/render/test_same_pictures.py
 
-soak: $(READY) ## Disturb commands with random faults for SECONDS=3600
+soak: $(DEVEL) ## Disturb commands with random faults for SECONDS=3600
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 bench: $(READY) ## Compare indexing with a bare forward pass
