@@ -42,8 +42,17 @@ class Condition:
             raise QueryError(f"a condition on images must be SQL, got {self.where!r}")
         if self.without_label is not None:
             index.require_label(self.without_label)
-        if self:
+        if not self:
+            return
+        try:
             self.among(index, np.zeros(0, np.int64))
+        except QueryError as error:
+            if self.where is None:
+                raise
+            raise QueryError(
+                f"the condition {self.where!r} cannot be used: {error}; give one over the columns of `images`, "
+                "such as width > 500"
+            ) from error
 
     def __bool__(self) -> bool:
         """Whether it leaves out any image."""
