@@ -16,13 +16,13 @@ from bench.truth.__main__ import main
 from bench.truth.choices import chosen_recipes, chosen_units, read_part
 from bench.truth.halves import Source, lay_out, list_sources, split
 from bench.truth.measure import run
-from bench.truth.patches import _looked_at, cut
 from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
 from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from tests.fixtures.tiny import picture
+from viz.study.patches import _looked_at, cut
 
 
 def _sources(count: int) -> list[Source]:
