@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 
 import torch
 
@@ -84,15 +85,20 @@ class Collector:
                     task.advance()
         if not studied:
             raise UsageError(f"no unit is left to ask about in {self.explaining.out}; index more photographs")
-        top, spare = (Condition(f"real {MOST}", MOST),), []
-        for name, unit in _spare_candidates(chosen, studied):
-            try:
-                spare.append(self._unit(*patches[name], unit, top))
-            except UsageError:
-                continue  # it has too few photographs
+        others = self._spare(patches, islice(_other_units(chosen), TRIED))
+        return studied, others or self._spare(patches, ((each.layer, each.unit) for each in studied))
+
+    def _spare(
+        self, patches: Mapping[str, tuple[Patches, Patches]], candidates: Iterable[tuple[str, int]]
+    ) -> list[StudyUnit]:
+        """Cut the top patches and the questions of the first units that have enough photographs."""
+        spare: list[StudyUnit] = []
+        for name, unit in candidates:
             if len(spare) == SPARE:
                 break
-        return studied, spare
+            with suppress(UsageError):
+                spare.append(self._unit(*patches[name], unit, (Condition(f"real {MOST}", MOST),)))
+        return spare
 
     def _patches(self, layer: Layer) -> tuple[Patches, Patches]:
         """What cuts the references and the questions of a layer, to the size of the same field."""
@@ -158,12 +164,11 @@ class Collector:
             )
 
 
-def _spare_candidates(chosen: Chosen, studied: Sequence[StudyUnit]) -> Iterator[tuple[str, int]]:
-    """Layer and number of units that may be spare: at first others than those of the study."""
+def _other_units(chosen: Chosen) -> Iterator[tuple[str, int]]:
+    """Layer and number of the units that are not asked about, mixed; from all layers in turn."""
     by_layer = []
     for layer, numbers in chosen:
         others = sorted(set(range(layer.units)) - set(numbers))
         random.Random(f"maxact study {layer.name}").shuffle(others)
         by_layer.append([(layer.name, unit) for unit in others])
-    mixed = (each for several in zip_longest(*by_layer) for each in several if each is not None)
-    return chain(islice(mixed, TRIED), ((unit.layer, unit.unit) for unit in studied))
+    return (each for several in zip_longest(*by_layer) for each in several if each is not None)

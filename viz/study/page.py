@@ -40,8 +40,9 @@ def refuse_folder(folder: Path, out: Path) -> None:
     if folder.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"{folder} lies in the index; give a folder outside of {out}")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is not a folder; give the name of a new one")
+        there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise UsageError(f"{there} is not a folder; give the name of a new one")
         page = folder / PAGE
         if not page.exists():
             return

@@ -38,9 +38,8 @@
   function keep() {
     try {
       localStorage.setItem(storageKey, JSON.stringify(session));
-      return true;
     } catch {
-      return false;
+      find("no-storage").hidden = false;
     }
   }
 
@@ -79,6 +78,7 @@
     find("start").hidden = found !== null;
     find("resume").hidden = found === null;
     find("participant").value = "";
+    find("without").hidden = !study.about.conditions.includes("none");
     if (found !== null) {
       const total = trialsOf(found.order).length;
       find("resume-text").textContent =
@@ -95,7 +95,7 @@
       answers: [],
     };
     session.order = orderOf(session.participant);
-    find("no-storage").hidden = keep();
+    keep();
     next();
   }
 
