@@ -84,7 +84,10 @@ class Collector:
                         reporter.note(f"left out: {error}")
                     task.advance()
         if not studied:
-            raise UsageError(f"no unit is left to ask about in {self.explaining.out}; index more photographs")
+            raise UsageError(
+                f"no unit is left to ask about in {self.explaining.out}: their lists have too few different "
+                "photographs; index more of them, with longer lists (--top)"
+            )
         others = self._spare(patches, islice(_other_units(chosen), TRIED))
         return studied, others or self._spare(patches, ((each.layer, each.unit) for each in studied))
 
