@@ -164,7 +164,7 @@ def serve(
             raise UsageError(
                 f"maxact serve needs {package}, which is not installed; run `pip install 'maxact[serve]'`"
             )
-    from viz.server.book import BookOptions
+    from viz.server.live_atlas import LiveOptions
     from viz.server.run import Binding, serve_indexes
 
     if len(outs) > 1 and (data or network is not None or weights is not None):
@@ -181,7 +181,7 @@ def serve(
     serve_indexes(
         outs,
         Binding(host, port, tuple(allow_host or ())),
-        BookOptions(trust, network, weights, device, maps, render, timeout),
+        LiveOptions(trust, network, weights, device, maps, render, timeout),
         data=data or (),
         reporter=ConsoleReporter(),
         started=started,

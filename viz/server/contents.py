@@ -83,6 +83,7 @@ class Contents:
         self._renders: tuple[tuple[int, int, int], Renders] = ((-1, -1, -1), {})
         self._summaries: tuple[tuple[int, int, int], tuple[LayerSummary, ...]] = ((-1, -1, -1), ())
         self._summing = threading.Lock()
+        self._fields: dict[int, tuple[object, Layer]] = {}
         self._outlines: Recent[tuple[int, object], LayerContent] = Recent(
             KEPT_OUTLINES, lambda content: len(content.units)
         )
@@ -218,7 +219,12 @@ class Contents:
 
     def _seen(self, layer: Layer) -> Layer:
         """A layer with the receptive field of its renderings."""
-        return rendered_field(layer, (row for rows in self._of(layer).values() for row in rows))
+        version, found = self._fields.get(layer.ordinal, (None, layer))
+        if version != self.version:
+            version = self.version
+            found = rendered_field(layer, (row for rows in self._of(layer).values() for row in rows))
+            self._fields[layer.ordinal] = (version, found)
+        return found
 
     def _named(self, layer: Layer, unit: int) -> UnitContent:
         """A unit without statistics, to link to."""

@@ -38,7 +38,7 @@ class Asked:
     """A rendering that was asked for.
 
     Args:
-        book: number of the index.
+        atlas: number of the index.
         ordinal: of the layer.
         layer: its name.
         unit: of the layer.
@@ -47,7 +47,7 @@ class Asked:
         seed: of all that is random.
     """
 
-    book: int
+    atlas: int
     ordinal: int
     layer: str
     unit: int

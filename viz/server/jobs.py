@@ -63,18 +63,18 @@ class Jobs:
             self._change.notify_all()
         return job
 
-    def find(self, book: int, number: int) -> Job | None:
+    def find(self, atlas: int, number: int) -> Job | None:
         """The job of that number, of an index; None for none."""
         job = self._known.get(number)
-        return job if job is not None and job.asked.book == book else None
+        return job if job is not None and job.asked.atlas == atlas else None
 
-    def of_unit(self, book: int, ordinal: int, unit: int) -> list[Job]:
+    def of_unit(self, atlas: int, ordinal: int, unit: int) -> list[Job]:
         """The jobs of a unit that have not ended, in their order."""
         with self._change:
             return [
                 job
                 for job in self._known.values()
-                if (job.asked.book, job.asked.ordinal, job.asked.unit) == (book, ordinal, unit)
+                if (job.asked.atlas, job.asked.ordinal, job.asked.unit) == (atlas, ordinal, unit)
                 and not job.ended
             ]
 

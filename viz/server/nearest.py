@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.layers.layer import Layer
-from viz.server.book import Book
+from viz.server.live_atlas import LiveAtlas
 
 __all__ = ["NearestUnit", "nearest_units"]
 
@@ -20,7 +20,7 @@ class NearestUnit:
     """A unit of another index that shares top images.
 
     Args:
-        book: number of the index on the server.
+        atlas: number of the index on the server.
         title: by which pages name the index.
         layer: of the unit.
         unit: its number.
@@ -30,7 +30,7 @@ class NearestUnit:
         jaccard: shared over the number of images in either list.
     """
 
-    book: int
+    atlas: int
     title: str
     layer: Layer
     unit: int
@@ -40,29 +40,31 @@ class NearestUnit:
     jaccard: float
 
 
-def nearest_units(book: Book, layer: Layer, unit: int, books: Iterable[Book]) -> Iterator[NearestUnit]:
+def nearest_units(
+    atlas: LiveAtlas, layer: Layer, unit: int, atlases: Iterable[LiveAtlas]
+) -> Iterator[NearestUnit]:
     """The nearest unit in each index of the same dataset; none where no unit shares a top image.
 
     Args:
-        book: the index of the unit.
+        atlas: the index of the unit.
         layer: of the unit.
         unit: its number.
-        books: all indexes of the server.
+        atlases: all indexes of the server.
     """
-    others = [other for other in books if other.number != book.number and other.contents.is_current()]
+    others = [other for other in atlases if other.number != atlas.number and other.contents.is_current()]
     if not others:
         return
-    found = book.index.sql(LIST, layer=layer.name, unit=unit).rows
+    found = atlas.index.sql(LIST, layer=layer.name, unit=unit).rows
     listed = np.array([image_id for (image_id,) in found], np.int64)
     for other in others:
-        if not len(listed) or other.contents.images != book.contents.images:
+        if not len(listed) or other.contents.images != atlas.contents.images:
             continue
         for _, match in other.contents.top_lists.nearest(layer.name, {unit: listed}):
             theirs = other.index.layer(match.layer)
             names = other.index.class_names(match.layer)
             yield NearestUnit(
-                book=other.number,
-                title=other.pages.site.network,
+                atlas=other.number,
+                title=_title(other, atlas),
                 layer=theirs,
                 unit=match.unit,
                 name=names[match.unit] if names else "",
@@ -70,3 +72,9 @@ def nearest_units(book: Book, layer: Layer, unit: int, books: Iterable[Book]) ->
                 shared=match.shared,
                 jaccard=match.jaccard,
             )
+
+
+def _title(other: LiveAtlas, atlas: LiveAtlas) -> str:
+    """The name of an index's network, and of its folder where another index has the same network."""
+    name = other.pages.site.network
+    return name if name != atlas.pages.site.network else f"{name} in {other.index.out.resolve().name}"

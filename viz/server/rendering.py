@@ -46,11 +46,11 @@ def recipe_descriptions() -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     ]
 
 
-def read_request(book: int, layer: Layer, unit: int, fields: Mapping[str, str]) -> Asked:
+def read_request(atlas: int, layer: Layer, unit: int, fields: Mapping[str, str]) -> Asked:
     """Read a form: `recipe`, `steps`, `options` (words KEY=VALUE), `objective`, `seed`.
 
     Args:
-        book: number of the index.
+        atlas: number of the index.
         layer: of the unit.
         unit: of the layer.
         fields: of the form.
@@ -73,7 +73,7 @@ def read_request(book: int, layer: Layer, unit: int, fields: Mapping[str, str]) 
     if read_objective(objective).is_whole_layer:
         raise RenderError("the objective layer is of no unit; use `maxact render --objective layer`")
     recipe = get_recipe(name, parse_assignments(words, "the options"))
-    return Asked(book, layer.ordinal, layer.name, unit, recipe, objective, _seed(fields.get("seed", "")))
+    return Asked(atlas, layer.ordinal, layer.name, unit, recipe, objective, _seed(fields.get("seed", "")))
 
 
 def _seed(text: str) -> int:

@@ -28,13 +28,13 @@ from viz.server.sql_process import Sql, SqlLimits, SqlRows
 from viz.server.tables import Linker
 from viz.server.uploads import MAX_PHOTOGRAPH_BYTES, MAX_PIXELS
 
-__all__ = ["Book", "BookOptions"]
+__all__ = ["LiveAtlas", "LiveOptions"]
 
 QUERY_PAGE, PHOTOGRAPH_PAGE, RECIPES_PAGE = "query.html", "photograph.html", "recipes.html"
 
 
 @dataclass(frozen=True, slots=True)
-class BookOptions:
+class LiveOptions:
     """How the pages of an index are made.
 
     Args:
@@ -55,7 +55,7 @@ class BookOptions:
     seconds: float = 30.0
 
 
-class Book:
+class LiveAtlas:
     """The live atlas of one index; for several threads.
 
     Args:
@@ -67,7 +67,7 @@ class Book:
     """
 
     def __init__(
-        self, number: int, index: Index, count: int, options: BookOptions, reporter: Reporter
+        self, number: int, index: Index, count: int, options: LiveOptions, reporter: Reporter
     ) -> None:
         self.number, self.index, self.options = number, index, options
         self.contents = Contents(index)
