@@ -39,7 +39,7 @@ ORDER = {
         ("public",),
         ("cli",),
         ("server",),
-        ("atlas", "notebook", "projections"),
+        ("atlas", "notebook", "projections", "study"),
         ("sheets",),
         ("render",),
         ("recipes",),

@@ -38,6 +38,7 @@ OPTIONS = {
     "explain": "explain.md",
     "render": "rendering.md",
     "serve": "serve.md",
+    "study": "study.md",
     "project": "rendering.md",
     "prior train": "rendering.md",
 }

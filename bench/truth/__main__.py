@@ -2,6 +2,7 @@
 
     python -m bench.truth DATA --part 1/2 --first-unit 40 --recipes fourier facets \\
         --set facets.steps=80
+    python -m bench.truth answers-1.json answers-2.json      # answers of people, see docs/study.md
 
 The method follows Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than
 State-of-the-Art Feature Visualization"), with a second network, the judge, in place of people, as in the
@@ -47,6 +48,12 @@ halves, each relative to the half that it was made from. The last table has the 
 
 `--json` writes the accuracies of every unit: `rows`, as in the tables, and with `--swap`, where those are
 means, also `directions`: the rows of each direction, by the half that provides the explanations.
+
+Given files that end in `.json`, the command scores the answers of people, which pages of `maxact study`
+save. The questions are the same. `correct` is the mean over units of the share of right answers, with an
+interval as above; participants are taken as fixed. In the table by participant, a unit counts 0 or 1.
+`correct - real N` is the mean difference from the real patches with the smallest N, unit by unit. Practice
+and catch trials do not count.
 """
 
 from __future__ import annotations
@@ -62,6 +69,8 @@ import torch
 
 from bench.truth.choices import chosen_recipes, read_part
 from bench.truth.measure import run
+from bench.truth.people import read_answers
+from bench.truth.people_tables import people_tables, score_people
 from pipeline.errors import MaxactError
 from pipeline.progress import ConsoleReporter
 from viz.recipes.catalog import describe_recipe
@@ -73,7 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: command-line arguments; by default those of the process.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and given[0].lower().endswith(".json"):
+        _score_people(given)
+        return
+    options = _parser().parse_args(given)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:
@@ -90,6 +103,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.swap:
             del found["directions"]
         options.json.write_text(json.dumps({**settings, "recipes": made, **found}, indent=1))
+
+
+def _score_people(arguments: Sequence[str]) -> None:
+    """Print the tables of the answers of people, and write the file named by `--json`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.truth", description="Score the answers to a study of `maxact study`."
+    )
+    parser.add_argument("answers", nargs="+", type=Path, help="files that the page saved")
+    parser.add_argument("--json", type=Path, help="file for the accuracies of every unit")
+    options = parser.parse_args(arguments)
+    try:
+        people = read_answers(options.answers)
+    except MaxactError as error:
+        sys.exit(f"error: {error}")
+    print(people_tables(people))
+    if options.json is not None:
+        rows = [asdict(row) for row in score_people(people)]
+        options.json.write_text(json.dumps({"study": people[0].study, "rows": rows}, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:

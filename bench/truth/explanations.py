@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bench.truth.judge import Judge
-from bench.truth.patches import Patches
-from pipeline.errors import UsageError
 from viz.recipes.base import Recipe
 from viz.render.table import Rendered
+from viz.study.patches import Patches
+from viz.study.questions import ASKED, choose_questions
 
 REAL = (1, 4, 9)
 """Numbers of top patches that are used as explanations, for reference."""
-
-ASKED = 6
-"""Number of top images, and of lowest images, in the questions about a unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +40,8 @@ def ask(patches: Patches, units: Sequence[int], judge: Judge) -> dict[int, tuple
     """
     asked = {}
     for unit in units:
-        high, low = (patches.strongest(unit, ASKED, side) for side in ("high", "low"))
-        if len({image.photograph for image in high + low}) < 2 * ASKED:
-            raise UsageError(
-                f"{patches.index.out} has too few photographs for questions about "
-                f"{patches.layer.name} unit {unit}: {2 * ASKED} different ones are needed"
-            )
-        features = judge(patches.at_peaks(high + low))
+        questions = choose_questions(patches, unit)
+        features = judge(patches.at_peaks([*questions.high, *questions.low]))
         asked[unit] = (features[:ASKED], features[ASKED:])
     return asked
 

@@ -13,7 +13,6 @@ from bench.truth.choices import chosen_recipes, chosen_units
 from bench.truth.explanations import ask, explain
 from bench.truth.halves import index_halves
 from bench.truth.judge import Judge
-from bench.truth.patches import Patches
 from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.networks.network import load_network
@@ -25,9 +24,8 @@ from viz.planning.effective_field import effective_layer
 from viz.recipes.base import Recipe
 from viz.render.render_index import render_index
 from viz.sheets.patches import seen_window
-
-FIELD_PHOTOGRAPHS = 24
-"""Number of photographs whose gradients determine the effective receptive field."""
+from viz.study.collect import FIELD_PHOTOGRAPHS
+from viz.study.patches import Patches
 
 RANDOM_PATCHES = 256
 """Maximum number of patches at random positions for the common mean."""

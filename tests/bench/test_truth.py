@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 
 from bench.truth import halves
 from bench.truth.__main__ import main
 from bench.truth.choices import chosen_recipes, chosen_units, read_part
 from bench.truth.halves import Source, lay_out, list_sources, split
 from bench.truth.measure import run
-from bench.truth.patches import _looked_at, cut
 from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
-from pipeline.images.preprocess import Box
 from pipeline.layers.layer import Layer
 from tests.fixtures.tiny import picture
 
@@ -81,29 +78,7 @@ def test_folders_are_laid_out_by_class_once_and_for_one_split(tmp_path: Path) ->
         lay_out(tmp_path / "first", second, dataset)
 
 
-# ---- patches ----
-
-
-@pytest.mark.parametrize("top", [-9, -0.4, 5, 12.6, 40])
-def test_a_patch_keeps_its_size_at_a_border(top: float) -> None:
-    picture = torch.arange(20 * 20).view(1, 20, 20)
-    patch = cut(picture, Box(top, 3, top + 7, 10))
-    assert patch.shape == (1, 7, 7)
-    assert patch[0, 0, 0] == 20 * 3 + min(max(round(top), 0), 13)
-
-
-def test_a_box_as_large_as_the_picture_is_the_picture() -> None:
-    picture = torch.arange(3 * 6 * 8).view(3, 6, 8)
-    assert torch.equal(cut(picture, Box(-4, -4, 30, 30)), picture)
-    assert cut(picture, Box(1, -4, 4, 30)).shape == (3, 6, 3)
-
-
-def test_a_rendering_is_cut_where_its_target_looks() -> None:
-    cut_at_a_border = _looked_at((78, 162), (0, 224), (8, 232), 1.0)
-    assert cut_at_a_border == (86, 170)
-    assert _looked_at((100, 124), (79, 146), (0, 134), 2.0) == (42, 90)
-    own_field = _looked_at((78, 162), (0, 224), (30, 112), 1.0)
-    assert own_field == (30, 112)
+# ---- units ----
 
 
 def test_units_are_the_last_ones_where_there_are_too_few() -> None:

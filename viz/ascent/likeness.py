@@ -8,6 +8,11 @@ network, as somebody sees it who is shown the patch. Statistics of features as a
 likeness are those of texture synthesis and style transfer (Gatys et al. 2015; means and deviations,
 Li et al. 2017, "Demystifying Neural Style Transfer").
 
+To draw a rendering to the features of a unit's top patches is the idea of VITAL as well, which was
+published before (Gorgun, Schiele and Fischer, ICCV 2025, "More Understandable Feature Visualization
+through Distribution Alignment and Relevant Information Flow"). It matches sorted features, weighted
+by relevance (LRP); here only means and deviations are compared, all channels alike.
+
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
 1985, "Caricature Generator"; Rhodes et al. 1987), and another network a unit: see bench/README.md.

@@ -1,6 +1,6 @@
 """The command line of `viz`: the commands that draw, explain and serve.
 
-Imports: atlas, choices, priors, projections, recipes, render, server, sheets.
+Imports: atlas, choices, priors, projections, recipes, render, server, sheets, study.
 """
 
 from viz.cli.app import app, main

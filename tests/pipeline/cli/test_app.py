@@ -73,6 +73,7 @@ def test_every_option_is_explained(name: str) -> None:
 
 
 OWN_MEANING = {
+    "--out": "an index to be written, or a study",
     "--with": "the second index: to be searched, or to be drawn beside the first",
     "--network": "to be indexed, or that was",
     "--weights": "of a network to be indexed, of shapes to be listed, or moved since",

@@ -45,13 +45,14 @@ RIGHT: dict[str, str] = {
     "outs": "{index}",
     "terms": "late:0=1",
     "masks": "{masks}",
+    "folder": "page",
 }
 """A right value of a required parameter, by its name."""
 
 NEW_OUT: dict[Command, str] = {("index",): "out", ("merge",): "out"}
 """Commands whose OUT is a new folder."""
 
-QUICK = ["--layers", "late", "--compile", "off", "--top", "4", "--keep", "peaks"]
+QUICK = ["--layers", "late", "--compile", "off", "--top", "16", "--keep", "peaks"]
 
 ALSO: dict[Command, Words] = {
     ("index",): ["--network", NETWORK, *QUICK],
@@ -62,6 +63,7 @@ ALSO: dict[Command, Words] = {
     ("layers",): [NETWORK],
     ("directions",): ["-n", "2", "--output", "directions.safetensors"],
     ("serve",): ["--port", "0"],
+    ("study",): ["--layer", "late", "--units", "0", "--reference", "real"],
 }
 """Options that make a right call quick, or right."""
 
@@ -75,6 +77,7 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("top", "--where"): ("-1", "1.5"),
     ("sum", "--where"): ("-1", "1.5"),
     ("serve", "--allow-host"): ("1.5",),
+    ("study", "--out"): ("{missing}", "{folder}"),
 }
 """Values among those that are tried which are right for a parameter."""
 
@@ -103,6 +106,14 @@ CONFLICTS: dict[Command, tuple[tuple[str, str], ...]] = {
         ("--set steps=fast", "got 'fast'"),
         ("--set steps=99999999999999999999", "got '99999999999999999999'"),
         ("--recipe fourier --set rate=inf", "got 'inf'"),
+    ),
+    ("study",): (
+        ("--reference reel", "has no word 'reel'; did you mean"),
+        ("--reference real,real", "names real twice"),
+        ("--reference real,none --trials 3", "give a multiple of 2"),
+        ("--reference synthetic", "have no rendering of recipe typical"),
+        ("--out {index}/page", "lies in the index"),
+        ("--queries {folder}", "run.json is missing"),
     ),
     ("serve",): (
         ("--timeout 0", "time limit of SQL"),
@@ -200,7 +211,7 @@ class Place:
         self.names |= {"file": str(root / "text.txt"), "photo": str(root / "photo.png")}
         (root / "folder").mkdir()
         (root / "text.txt").write_text("text")
-        tars = write_tars(root / "data", [9])
+        tars = write_tars(root / "data", [24])
         self.names["data"] = str(tars[0])
         (root / "photo.png").write_bytes(picture(3, 60))
         run_index(
@@ -209,14 +220,14 @@ class Place:
                 out=root / "index",
                 network=NETWORK,
                 layers=("late",),
-                top=4,
+                top=16,
                 compile="off",
                 keep="peaks",
             )
         )
         (root / "masks").mkdir()
         (root / "masks" / "names.csv").write_text("1,thing\n")
-        for number in range(9):
+        for number in range(24):
             Image.new("L", (20, 20), 1).save(root / "masks" / f"{number:05}.png")
 
     def listing(self) -> dict[str, str]:

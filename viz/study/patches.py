@@ -1,4 +1,7 @@
-"""Crop images and renderings to the effective receptive field of a layer's units."""
+"""Crop images and renderings to the effective receptive field of a layer's units, as all who judge see them.
+
+People (`maxact study`) and networks (`python -m bench.truth`) are shown the same pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from bench.truth.halves import TOP
 from pipeline.choices import Side
 from pipeline.images.decode import decode
 from pipeline.images.preprocess import Box
@@ -22,6 +24,11 @@ from viz.recipes.base import Recipe
 from viz.render.measure import open_picture
 from viz.render.table import Rendered
 from viz.sheets.patches import seen_window
+
+__all__ = ["Patches", "cut"]
+
+CANDIDATES = 256
+"""Entries of a unit's list among which different photographs are looked for."""
 
 
 def cut(picture: Tensor, box: Box) -> Tensor:
@@ -69,7 +76,7 @@ class Patches:
 
     def strongest(self, unit: int, count: int, side: Side = "high") -> list[TopImage]:
         """Choose a unit's most extreme images on one side, each photograph once."""
-        found = self.index.tops(self.layer.name, [unit], n=TOP, side=side)[unit]
+        found = self.index.tops(self.layer.name, [unit], n=CANDIDATES, side=side)[unit]
         return choose_images(found, count, per_origin=1)
 
     def at_peaks(self, images: Sequence[TopImage]) -> list[Tensor]:
