@@ -50,8 +50,8 @@ class Condition:
             if self.where is None:
                 raise
             raise QueryError(
-                f"the condition {self.where!r} cannot be used: {error}; give one over the columns of `images`, "
-                "such as width > 500"
+                f"the condition {self.where!r} cannot be used: {error}; give one over the columns of "
+                "`images`, such as width > 500"
             ) from error
 
     def __bool__(self) -> bool:
