@@ -17,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "BUCKETS",
+    "MAX_INT32_IMAGES",
     "Moments",
     "add_to_histogram",
     "block_moments",
@@ -39,6 +40,9 @@ ones go into the last bucket, of which only the lower bound and the maximum are 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1
 """Buckets per unit: negative, one for zero, positive; in rising order of value."""
+
+MAX_INT32_IMAGES = (1 << 31) - 1
+"""Images that a histogram of int32 can count."""
 
 _UPDATED_UNITS = 4096
 """Units that are updated at once; the temporary arrays take 28 KB for each with 1,024 images."""
@@ -165,19 +169,21 @@ class Moments:
 
 def block_moments(block: Tensor) -> Moments:
     """Moments of one block of peaks, (image, unit) float32, at least one image."""
-    mean, m2 = [], []
-    for columns in torch.split(block, 8192, dim=1):  # bounds the float64 copy
+    mean, m2, active = [], [], []
+    for span in column_spans(block.shape[1]):
+        columns = block[:, span]
         wide = columns.double()
         centre = wide.mean(0)
         mean.append(centre)
         m2.append((wide - centre).square_().sum(0))
+        active.append((columns > 0).sum(0))
     return Moments(
         block.shape[0],
         torch.cat(mean).cpu().numpy(),
         torch.cat(m2).cpu().numpy(),
         block.amin(0).cpu().numpy(),
         block.amax(0).cpu().numpy(),
-        (block > 0).sum(0).cpu().numpy(),
+        torch.cat(active).cpu().numpy(),
     )
 
 

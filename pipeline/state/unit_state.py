@@ -24,7 +24,7 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) int64; int32 of one group of shards, to halve its memory.
+        histogram: (unit, bucket) int32; int64 where there are more images than int32 counts.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -43,18 +43,20 @@ class UnitState:
             Ranked.empty(units, k),
             Ranked.empty(units, k),
             stats.Moments.empty(units),
-            np.zeros((units, stats.BUCKETS), np.int64),
+            np.zeros((units, stats.BUCKETS), np.int32),
             LabelSums.empty(units),
             PeakSample.empty(units),
         )
 
     def merge(self, other: UnitState) -> UnitState:
         """The state over both sets of images, which must not overlap."""
+        moments = stats.merge_moments(self.moments, other.moments)
+        counts = np.int32 if moments.images <= stats.MAX_INT32_IMAGES else np.int64
         return UnitState(
             merge_ranked(self.high, other.high),
             merge_ranked(self.low, other.low),
-            stats.merge_moments(self.moments, other.moments),
-            np.add(self.histogram, other.histogram, dtype=np.int64),
+            moments,
+            np.add(self.histogram, other.histogram, dtype=counts),
             merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )

@@ -128,9 +128,10 @@ class Accumulator:
         self._choose_sampled(samples)
 
     def watch(self, index: int, peaks: Peaks) -> None:
-        """Take one layer's peaks; images beyond those of `begin` are padding and are ignored."""
+        """Take the peaks of one layer, or of a span of its units; images beyond those of `begin` are padding and are ignored."""
         peaks = peaks.first(len(self._batch_samples))
-        columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        first = int(self.offsets[index]) + peaks.first_unit
+        columns = slice(first, first + peaks.values.shape[1])
         self._batch()[:, columns] = peaks.values
         positions = self._positions[: len(self._batch_samples), columns]
         locate = self._locate_all if self.device.type == "cuda" else self._locate_wanted
@@ -170,8 +171,8 @@ class Accumulator:
         if not self._block_samples:
             return
         block = self._block[: len(self._block_samples)]
-        self._refuse(
-            ~block.isfinite(),
+        self._refuse_infinite(
+            block,
             block,
             "the cause is the weights or the precision: check the weights, or use --precision fp32",
         )
@@ -220,14 +221,16 @@ class Accumulator:
             positions[images, units] = peaks.locate(images, units).to(torch.int32)
 
     def _update_entrants(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
-        units, keys, origin = topk.entrants(lists.keys, lists.floor, scores, self._numbers)
-        if not len(units):
-            return
-        fresh = positions.index_select(1, units).T
-        both = torch.cat([lists.positions.index_select(0, units), fresh], dim=1)
-        lists.keys[units] = keys
-        lists.positions[units] = both.gather(1, origin)
-        lists.floor[units] = topk.unpack(keys[:, -1])[0]
+        for span in stats.column_spans(self.units):
+            floor = lists.floor[span]
+            units, keys, origin = topk.entrants(lists.keys[span], floor, scores[:, span], self._numbers)
+            if not len(units):
+                continue
+            fresh = positions[:, span].index_select(1, units).T
+            both = torch.cat([lists.positions[span].index_select(0, units), fresh], dim=1)
+            lists.keys[span][units] = keys
+            lists.positions[span][units] = both.gather(1, origin)
+            floor[units] = topk.unpack(keys[:, -1])[0]
 
     def _update_dense(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
         both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
@@ -266,14 +269,15 @@ class Accumulator:
         kept = block + 0.0
         if spill.kind == PEAK_TYPES["float16"]:
             kept = kept.to(torch.float16)
-            self._refuse(~kept.isfinite(), block, "float16 holds up to 65504: use --keep peaks=float32")
+            self._refuse_infinite(kept, block, "float16 holds up to 65504: use --keep peaks=float32")
         spill.add(kept.cpu().numpy())
 
-    def _refuse(self, wrong: Tensor, block: Tensor, remedy: str) -> None:
-        """Raise for the first peak of a block that is wrong."""
-        if not bool(wrong.any()):
+    def _refuse_infinite(self, stored: Tensor, block: Tensor, remedy: str) -> None:
+        """Raise for the first peak of a block that is not finite as it is stored."""
+        finite = [stored[:, span].isfinite().all() for span in stats.column_spans(self.units)]
+        if bool(torch.stack(finite).all()):
             return
-        row, column = (int(number) for number in wrong.nonzero()[0])
+        row, column = (int(number) for number in (~stored.isfinite()).nonzero()[0])
         layer = int(np.searchsorted(self.offsets, column, side="right")) - 1
         image = self._block_samples[row]
         raise ActivationError(

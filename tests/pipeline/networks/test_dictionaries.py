@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError, MaxactError, WeightsError
 from pipeline.layers.choose import choose_layers
-from pipeline.networks.dictionaries import Dictionary, Settings, is_dictionary, read_dictionary
+from pipeline.networks.dictionaries import Dictionary, Settings
+from pipeline.networks.dictionary_files import is_dictionary, read_dictionary
 from pipeline.networks.extra_modules import add_directions
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
