@@ -4,15 +4,17 @@
     FILE.safetensors   the same tensors; settings as JSON text in its metadata, keys as in `Settings`
     FILE.pt            a line of JSON and a state dict, as saev writes (saev/nn.py), or a state dict of W_enc,
                        b_enc, b_dec, as ViT-Prisma's
+    either             a state dict of Overcomplete, see `pipeline.networks.overcomplete`
 
-The formulas are in `pipeline.networks.dictionaries`. BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has a
-fixed threshold after training: its files are those of jumprelu.
+The formulas are in `pipeline.networks.dictionaries`. BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has one
+fixed threshold after training: its features are those of jumprelu with that threshold.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from pipeline.errors import MissingWeights, WeightsError
 from pipeline.networks.dictionaries import ENCODER, VECTORS, Activation, Dictionary, Normalise, Settings
+from pipeline.networks.overcomplete import JUMP, is_overcomplete, lower_threshold, overcomplete_tensors
 from pipeline.networks.weights import read_weights
 
 __all__ = ["is_dictionary", "read_dictionary"]
@@ -35,12 +38,20 @@ _ARCHITECTURES: Mapping[str, Activation] = {
     "topk": "topk",
     "jumprelu": "jumprelu",
     "gated": "gated",
+    "batchtopk": "jumprelu",
+    "matryoshka_batchtopk": "jumprelu",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
-"""SAELens' architectures that are encoders of one layer. Others are trained into one of these, or iterate."""
+"""SAELens' architectures that are encoders of one layer."""
+
+_SHARED_THRESHOLD = "topk_threshold"
+"""The one threshold of all features in checkpoints of SAELens' batchtopk."""
+
+_BATCHTOPK = "batchtopk"
+"""An activation in metadata: jumprelu with one `threshold`, which is in the metadata too."""
 
 _NEEDED: Mapping[Activation, tuple[str, ...]] = {
     "relu": ("b_enc",),
@@ -56,11 +67,15 @@ def is_dictionary(path: Path) -> bool:
     if path.is_dir():
         return True
     if path.suffix.lower() == ".safetensors" and path.is_file():
-        return ENCODER in _safetensors_header(path)
+        return _has_encoder(_safetensors_header(path))
     if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(1) == b"{" or ENCODER in read_weights(path)
+        return file.read(1) == b"{" or _has_encoder(read_weights(path))
+
+
+def _has_encoder(names: Mapping[str, Any]) -> bool:
+    return ENCODER in names or is_overcomplete(names)
 
 
 def read_dictionary(path: Path) -> Dictionary:
@@ -76,7 +91,7 @@ def read_dictionary(path: Path) -> Dictionary:
     if path.is_dir():
         tensors, settings = _read_folder(path)
     elif path.suffix.lower() == ".safetensors":
-        tensors, settings = read_weights(path), _of_metadata(path)
+        tensors, settings = _read_safetensors(path)
     else:
         tensors, settings = _read_torch(path)
     return Dictionary(_checked(path, tensors, settings), settings)
@@ -109,18 +124,51 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], Settings]:
         normalise=config.get("normalize_activations", "none"),
         rescale_acts_by_decoder_norm=config.get("rescale_acts_by_decoder_norm", False),
     )
-    return read_weights(path / WEIGHTS), settings
+    tensors = read_weights(path / WEIGHTS)
+    if _SHARED_THRESHOLD in tensors and ENCODER in tensors:
+        shared = tensors[_SHARED_THRESHOLD].float()
+        tensors.setdefault("threshold", shared.expand(tensors[ENCODER].shape[-1]).contiguous())
+    return tensors, settings
 
 
-def _of_metadata(path: Path) -> Settings:
-    """Settings in the metadata of a safetensors file; each is JSON text or a plain word."""
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Settings]:
+    """Tensors, and settings in the metadata of the file; each is JSON text or a plain word."""
     metadata = _safetensors_header(path).get("__metadata__") or {}
     known = {field.name for field in fields(Settings)}
     given = {name: _value(text) for name, text in metadata.items() if name in known}
+    tensors = read_weights(path)
+    overcomplete = is_overcomplete(tensors)
+    if overcomplete:
+        if "activation" not in given and JUMP not in tensors:
+            raise _unknown_activation(path)
+        tensors = overcomplete_tensors(path, tensors)
+        given["apply_b_dec_to_input"] = False
+    if given.get("activation") == _BATCHTOPK:
+        given["activation"] = "jumprelu"
+        tensors["threshold"] = _shared_threshold(path, metadata, tensors, keeps_equal=overcomplete)
     if "activation" not in given:
-        keys = _safetensors_header(path).keys()
-        given["activation"] = "jumprelu" if "threshold" in keys else "gated" if "b_gate" in keys else "relu"
-    return _settings(path, **given)
+        kinds = {"threshold": "jumprelu", "b_gate": "gated"}
+        given["activation"] = next((kind for name, kind in kinds.items() if name in tensors), "relu")
+    return tensors, _settings(path, **given)
+
+
+def _shared_threshold(
+    path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], *, keeps_equal: bool
+) -> Tensor:
+    """The threshold in the metadata for every feature; Overcomplete also keeps what is equal to it."""
+    value = _value(metadata.get("threshold", ""))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise WeightsError(f"{path}: batchtopk needs `threshold` in the metadata, a number; got {value!r}")
+    threshold = torch.tensor(float(value))
+    shape = tensors[ENCODER].shape if ENCODER in tensors else (0,)
+    return (lower_threshold(threshold) if keeps_equal else threshold).expand(shape[-1]).contiguous()
+
+
+def _unknown_activation(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} is of Overcomplete, whose files do not say how codes are selected; save the state dict as "
+        "safetensors with metadata: activation relu, topk with k, or batchtopk with threshold"
+    )
 
 
 def _value(text: str) -> Any:
@@ -170,7 +218,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
     with path.open("rb") as file:
         start = file.read(1)
         if start != b"{":
-            return read_weights(path), Settings()
+            return _read_state(path)
         _refuse_other_activation(path, start + file.readline())
         content = io.BytesIO(file.read())
     try:
@@ -181,6 +229,15 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} contains a {type(loaded).__name__}, expected a dictionary of tensors")
     return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}, Settings()
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], Settings]:
+    tensors = read_weights(path)
+    if not is_overcomplete(tensors):
+        return tensors, Settings()
+    if JUMP not in tensors:
+        raise _unknown_activation(path)
+    return overcomplete_tensors(path, tensors), Settings("jumprelu", apply_b_dec_to_input=False)
 
 
 def _refuse_other_activation(path: Path, line: bytes) -> None:

@@ -27,7 +27,7 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _counts(histogram: npt.NDArray[np.int64 | np.int32]) -> pa.Table:
+def _counts(histogram: npt.NDArray[np.int64 | np.int32 | np.int16]) -> pa.Table:
     """The buckets that are not empty; found a span of units at a time, with fewer temporary arrays."""
     columns = pa.schema([("unit", pa.int32()), ("bucket", pa.int32()), ("images", pa.int64())])
     pieces = [columns.empty_table()]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "BUCKETS",
+    "MAX_INT16_IMAGES",
     "MAX_INT32_IMAGES",
     "Moments",
     "add_to_histogram",
@@ -40,6 +41,9 @@ ones go into the last bucket, of which only the lower bound and the maximum are 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1
 """Buckets per unit: negative, one for zero, positive; in rising order of value."""
+
+MAX_INT16_IMAGES = (1 << 15) - 1
+"""Images that a histogram of int16 can count."""
 
 MAX_INT32_IMAGES = (1 << 31) - 1
 """Images that a histogram of int32 can count."""
@@ -169,21 +173,23 @@ class Moments:
 
 def block_moments(block: Tensor) -> Moments:
     """Moments of one block of peaks, (image, unit) float32, at least one image."""
-    mean, m2, active = [], [], []
-    for span in column_spans(block.shape[1]):
+    # Allocated first: arrays that stay between large ones that are freed would split their memory.
+    units = block.shape[1]
+    mean, m2 = block.new_empty((2, units), dtype=torch.float64)
+    active = block.new_empty(units, dtype=torch.int64)
+    for span in column_spans(units):
         columns = block[:, span]
         wide = columns.double()
-        centre = wide.mean(0)
-        mean.append(centre)
-        m2.append((wide - centre).square_().sum(0))
-        active.append((columns > 0).sum(0))
+        mean[span] = wide.mean(0)
+        m2[span] = wide.sub_(mean[span]).square_().sum(0)
+        active[span] = (columns > 0).sum(0)
     return Moments(
         block.shape[0],
-        torch.cat(mean).cpu().numpy(),
-        torch.cat(m2).cpu().numpy(),
+        mean.cpu().numpy(),
+        m2.cpu().numpy(),
         block.amin(0).cpu().numpy(),
         block.amax(0).cpu().numpy(),
-        torch.cat(active).cpu().numpy(),
+        active.cpu().numpy(),
     )
 
 

@@ -24,7 +24,8 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) int32; int64 where there are more images than int32 counts.
+        histogram: (unit, bucket) int32; int64 where there are more images than int32 counts, and int16 of a
+            small group of shards.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -32,7 +33,7 @@ class UnitState:
     high: Ranked
     low: Ranked
     moments: stats.Moments
-    histogram: npt.NDArray[np.int64 | np.int32]
+    histogram: npt.NDArray[np.int64 | np.int32 | np.int16]
     labels: LabelSums
     sample: PeakSample
 

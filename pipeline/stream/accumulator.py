@@ -92,7 +92,9 @@ class Accumulator:
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
+        # A GPU adds to int32 faster, and memory is not short there.
+        counts = torch.int16 if device.type == "cpu" else torch.int32
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=counts, device=device)
         self._label_rows: dict[tuple[str, int], int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
@@ -146,7 +148,7 @@ class Accumulator:
         values, positions = self._batch(), self._positions[: len(self._batch_samples)]
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for lists in self._lists:
-            update(lists, values if lists.sign > 0 else -values, positions)
+            update(lists, values, positions)
         self._predictions.add(values[:, int(self.offsets[-2]) :])
         if len(self._sampled):
             self._sample_peak[self._slots] = values[self._sampled]
@@ -179,6 +181,8 @@ class Accumulator:
         if self.peaks is not None:
             self._keep(self.peaks, block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
+        if self._histogram.dtype == torch.int16 and len(self._images) > stats.MAX_INT16_IMAGES:
+            self._histogram = self._histogram.to(torch.int32)
         stats.add_to_histogram(self._histogram, block)
         self._add_labels(block)
         self._block_samples = []
@@ -186,6 +190,7 @@ class Accumulator:
     def finish(self) -> UnitState:
         """The group's state, on the host."""
         self.flush()
+        self._block = self._block[:0].clone()  # its memory is used for what follows
         ids = np.array(self._images, np.int64)
         high, low = (self._ranked(lists, ids) for lists in self._lists)
         return UnitState(
@@ -220,10 +225,11 @@ class Accumulator:
         if len(units):
             positions[images, units] = peaks.locate(images, units).to(torch.int32)
 
-    def _update_entrants(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
+    def _update_entrants(self, lists: _Lists, values: Tensor, positions: Tensor) -> None:
         for span in stats.column_spans(self.units):
             floor = lists.floor[span]
-            units, keys, origin = topk.entrants(lists.keys[span], floor, scores[:, span], self._numbers)
+            scores = values[:, span] if lists.sign > 0 else -values[:, span]
+            units, keys, origin = topk.entrants(lists.keys[span], floor, scores, self._numbers)
             if not len(units):
                 continue
             fresh = positions[:, span].index_select(1, units).T
@@ -232,7 +238,8 @@ class Accumulator:
             lists.positions[span][units] = both.gather(1, origin)
             floor[units] = topk.unpack(keys[:, -1])[0]
 
-    def _update_dense(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
+    def _update_dense(self, lists: _Lists, values: Tensor, positions: Tensor) -> None:
+        scores = values if lists.sign > 0 else -values
         both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
         best = torch.topk(both, lists.keys.shape[1], dim=1)
         lists.keys = best.values
