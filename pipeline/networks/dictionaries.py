@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from pipeline.errors import LayerError
 
-__all__ = ["ENCODER", "SPAN", "VECTORS", "Activation", "Dictionary", "Normalise", "Settings"]
+__all__ = ["ENCODER", "SPAN", "VECTORS", "Activation", "Decoder", "Dictionary", "Normalise", "Settings"]
 
 Activation = Literal["relu", "topk", "jumprelu", "gated", "none"]
 Normalise = Literal["none", "layer_norm", "constant_norm_rescale"]
@@ -58,6 +58,20 @@ class Settings:
     rescale_acts_by_decoder_norm: bool = False
 
 
+class Decoder:
+    """The directions of the features, shared by copies of a network: they are as large as the encoder.
+
+    Args:
+        rows: (feature, channel).
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __deepcopy__(self, _: object) -> Decoder:
+        return self
+
+
 class Dictionary(nn.Module):
     """Outputs the features of its parent module's output.
 
@@ -73,6 +87,8 @@ class Dictionary(nn.Module):
     def __init__(self, tensors: Mapping[str, Tensor], settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+        decoder = tensors.get("W_dec")
+        self.decoder = None if decoder is None else Decoder(decoder)
         self.deferred = False  # whether it outputs its input, of which the probes compute the features
         channels = tensors[ENCODER].shape[0]
         centre = tensors.get("b_dec") if settings.apply_b_dec_to_input else None
