@@ -1,12 +1,13 @@
 """Are the features of sparse autoencoders those that the libraries which train them compute?
 
     python -m venv libraries; libraries/bin/pip install torch sae-lens overcomplete
-    libraries/bin/python bench/dictionaries.py [--channels 96] [--features 5000] [--record tests/fixtures/dictionaries]
+    libraries/bin/python bench/dictionaries.py [--channels 96] [--features 5000] [--record FOLDER]
 
 Makes autoencoders with random weights, has SAELens and Overcomplete save and apply them, reads the files as
 `maxact index --dictionary` does, and prints the largest difference of a feature relative to the largest
 feature, and how many features are on in one and off in the other. The exit code is 1 when a difference is
-above 1e-5. `--record` keeps the files, inputs and features for the tests: use few channels and features.
+above 1e-5. `--record` keeps the files, inputs and features, as the tests have them in tests/fixtures/dictionaries, of 6
+channels and 10 features.
 """
 
 from __future__ import annotations

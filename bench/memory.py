@@ -148,9 +148,7 @@ def print_units(units: list[int], runs: list[dict[str, float]]) -> None:
     print("| units | RSS before, MiB | peak RSS indexed, MiB | peak RSS merged, MiB |")
     print("|---|---|---|---|")
     for number, run in zip(units, runs, strict=True):
-        print(
-            f"| {number:,} | {run['loaded_mib']:.0f} | {run['indexed_mib']:.0f} | {run['peak_mib']:.0f} |"
-        )
+        print(f"| {number:,} | {run['loaded_mib']:.0f} | {run['indexed_mib']:.0f} | {run['peak_mib']:.0f} |")
     for key, title in (("indexed_mib", "indexing"), ("peak_mib", "merging")):
         kb = 1024 * (runs[-1][key] - runs[0][key]) / (units[-1] - units[0])
         print(f"{title}: {kb:.0f} KB a unit")

@@ -6,8 +6,8 @@
                        b_enc, b_dec, as ViT-Prisma's
     either             a state dict of Overcomplete, see `pipeline.networks.overcomplete`
 
-The formulas are in `pipeline.networks.dictionaries`. BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has one
-fixed threshold after training: its features are those of jumprelu with that threshold.
+The formulas are in `pipeline.networks.dictionaries`. BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has
+one fixed threshold after training: its features are those of jumprelu with that threshold.
 """
 
 from __future__ import annotations

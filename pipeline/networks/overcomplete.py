@@ -77,9 +77,7 @@ def _decoder(state: Mapping[str, Tensor]) -> Tensor | None:
     return None
 
 
-def _encoder(
-    path: Path, state: Mapping[str, Tensor], decoder: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _encoder(path: Path, state: Mapping[str, Tensor], decoder: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Weight (feature, channel) and bias (feature,)."""
     if f"{_UNTIED}.weight" in state or f"{_LINEAR}.weight" not in state:
         weight = state.get(f"{_UNTIED}.weight", decoder)

@@ -103,7 +103,7 @@ def column_spans(units: int) -> Iterator[slice]:
 
 
 def quantiles(
-    histogram: npt.NDArray[np.int64 | np.int32],
+    histogram: npt.NDArray[np.int64 | np.int32 | np.int16],
     levels: tuple[float, ...],
     low: npt.NDArray[np.float32],
     high: npt.NDArray[np.float32],

@@ -178,7 +178,7 @@ def _maker(
     classes: Mapping[str, int],
     module: nn.Module | None,
 ) -> Callable[[int], Objective]:
-    from viz.objectives.decoder import decoder
+    from viz.objectives.dictionary_units import decoder
     from viz.objectives.objective import channel, energy, logit, point
 
     if term.kind == "decoder" and module is None:

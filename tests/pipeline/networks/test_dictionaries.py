@@ -333,7 +333,7 @@ def test_the_two_options_belong_together(tmp_path: Path) -> None:
 
 
 RECORDED = Path("tests/fixtures/dictionaries")
-"""Files that SAELens and Overcomplete wrote, and features that they computed: `bench/dictionaries.py --record`."""
+"""Files that SAELens and Overcomplete wrote, and features that they computed, see `bench/dictionaries.py`."""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pipeline.query.index import open_index
 from pipeline.query.indexed_network import index_network
 from pipeline.runs.run import run_index
 from tests.fixtures.tiny import tiny_network, write_tars
-from viz.objectives.decoder import decoder
+from viz.objectives.dictionary_units import decoder
 from viz.objectives.objective import direction, evaluate
 from viz.objectives.text import parse_objective
 from viz.passes.watch import Watch
