@@ -6,8 +6,8 @@
 Makes autoencoders with random weights, has SAELens and Overcomplete save and apply them, reads the files as
 `maxact index --dictionary` does, and prints the largest difference of a feature relative to the largest
 feature, and how many features are on in one and off in the other. The exit code is 1 when a difference is
-above 1e-5. `--record` keeps the files, inputs and features, as the tests have them in tests/fixtures/dictionaries, of 6
-channels and 10 features.
+above 1e-5. `--record` keeps the files, inputs and features, as the tests have them in
+tests/fixtures/dictionaries, of 6 channels and 10 features.
 """
 
 from __future__ import annotations

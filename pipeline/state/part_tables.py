@@ -27,7 +27,7 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _counts(histogram: npt.NDArray[np.int64 | np.int32 | np.int16]) -> pa.Table:
+def _counts(histogram: stats.Counts) -> pa.Table:
     """The buckets that are not empty; found a span of units at a time, with fewer temporary arrays."""
     columns = pa.schema([("unit", pa.int32()), ("bucket", pa.int32()), ("images", pa.int64())])
     pieces = [columns.empty_table()]
@@ -144,11 +144,11 @@ def read_part(
         return store.read_table(folder / f"{name}.parquet")
 
     labels = _label_table(folder)
-    state, counts, sample = map(table, ("state", "histogram", "sample"))
+    state, sample = map(table, ("state", "sample"))
     images = sum(shard.images for shard in shards)
-    fits = images <= stats.MAX_INT32_IMAGES
-    histogram = np.zeros((units, stats.BUCKETS), np.int32 if fits else np.int64)
-    histogram[counts["unit"].to_numpy(), counts["bucket"].to_numpy()] = counts["images"].to_numpy()
+    histogram = np.zeros((units, stats.BUCKETS), stats.count_type(images))
+    for batch in table("histogram").to_batches():
+        histogram[batch["unit"].to_numpy(), batch["bucket"].to_numpy()] = batch["images"].to_numpy()
 
     def ranked(side: str) -> Ranked:
         fields = ("score", "image_id", "position")

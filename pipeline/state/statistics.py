@@ -18,13 +18,14 @@ from torch import Tensor
 __all__ = [
     "BUCKETS",
     "MAX_INT16_IMAGES",
-    "MAX_INT32_IMAGES",
+    "Counts",
     "Moments",
     "add_to_histogram",
     "block_moments",
     "bucket_bounds",
     "bucket_of",
     "column_spans",
+    "count_type",
     "merge_moments",
     "quantiles",
 ]
@@ -45,8 +46,8 @@ BUCKETS = 2 * _PER_SIGN + 1
 MAX_INT16_IMAGES = (1 << 15) - 1
 """Images that a histogram of int16 can count."""
 
-MAX_INT32_IMAGES = (1 << 31) - 1
-"""Images that a histogram of int32 can count."""
+Counts = npt.NDArray[np.int64 | np.int32 | np.int16]
+"""(unit, BUCKETS) or fewer columns, of the smallest type that can count the images."""
 
 _UPDATED_UNITS = 4096
 """Units that are updated at once; the temporary arrays take 28 KB for each with 1,024 images."""
@@ -96,6 +97,13 @@ def add_to_histogram(histogram: Tensor, block: Tensor) -> None:
         counts.view(-1).index_add_(0, index, one.expand(index.shape))
 
 
+def count_type(images: int) -> type[np.int64 | np.int32 | np.int16]:
+    """The smallest type of a histogram of so many images."""
+    if images <= MAX_INT16_IMAGES:
+        return np.int16
+    return np.int32 if images <= np.iinfo(np.int32).max else np.int64
+
+
 def column_spans(units: int) -> Iterator[slice]:
     """Slices of at most 4096 units, which bound the temporary arrays of an update."""
     for first in range(0, units, _UPDATED_UNITS):
@@ -103,7 +111,7 @@ def column_spans(units: int) -> Iterator[slice]:
 
 
 def quantiles(
-    histogram: npt.NDArray[np.int64 | np.int32 | np.int16],
+    histogram: Counts,
     levels: tuple[float, ...],
     low: npt.NDArray[np.float32],
     high: npt.NDArray[np.float32],

@@ -24,8 +24,7 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) int32; int64 where there are more images than int32 counts, and int16 of a
-            small group of shards.
+        histogram: (unit, bucket) counts, of the type that the number of images needs.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -33,7 +32,7 @@ class UnitState:
     high: Ranked
     low: Ranked
     moments: stats.Moments
-    histogram: npt.NDArray[np.int64 | np.int32 | np.int16]
+    histogram: stats.Counts
     labels: LabelSums
     sample: PeakSample
 
@@ -44,7 +43,7 @@ class UnitState:
             Ranked.empty(units, k),
             Ranked.empty(units, k),
             stats.Moments.empty(units),
-            np.zeros((units, stats.BUCKETS), np.int32),
+            np.zeros((units, stats.BUCKETS), stats.count_type(0)),
             LabelSums.empty(units),
             PeakSample.empty(units),
         )
@@ -52,12 +51,11 @@ class UnitState:
     def merge(self, other: UnitState) -> UnitState:
         """The state over both sets of images, which must not overlap."""
         moments = stats.merge_moments(self.moments, other.moments)
-        counts = np.int32 if moments.images <= stats.MAX_INT32_IMAGES else np.int64
         return UnitState(
             merge_ranked(self.high, other.high),
             merge_ranked(self.low, other.low),
             moments,
-            np.add(self.histogram, other.histogram, dtype=counts),
+            np.add(self.histogram, other.histogram, dtype=stats.count_type(moments.images)),
             merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )

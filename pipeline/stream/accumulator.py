@@ -130,7 +130,7 @@ class Accumulator:
         self._choose_sampled(samples)
 
     def watch(self, index: int, peaks: Peaks) -> None:
-        """Take the peaks of a layer, or of a span of its units; images beyond those of `begin` are padding."""
+        """Take the peaks of a layer or of a span of its units; images beyond those of `begin` are padding."""
         peaks = peaks.first(len(self._batch_samples))
         first = int(self.offsets[index]) + peaks.first_unit
         columns = slice(first, first + peaks.values.shape[1])
