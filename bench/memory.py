@@ -2,12 +2,14 @@
 
     python bench/memory.py [--images 1000,50000] [--allowed 1.05]
     python bench/memory.py --images 4000 --units 10000,40000
+    python bench/memory.py --images 64 --features 20000,100000
 
 Generates WebDataset shards of tiny JPEGs, indexes the first N of them in a process of its own for
 each N, with a network of a few units, and prints the peak resident memory of each and their ratio.
 The exit code is 1 when the ratio of the largest to the smallest is above `--allowed`. With `--units`
 it indexes with networks of that many units, a part for each shard, and prints the memory per unit
-until the shards are indexed and until the parts are merged.
+until the shards are indexed and until the parts are merged. With `--features` it indexes dictionaries of
+that many features of a layer of 768 channels and 14 x 14 positions, as ViT-B has, in batches of 32.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 PER_SHARD = 1000
 SIDE = 32
 LABELS = 50
+CHANNELS = 768
 
 
 def write_shards(folder: Path, images: int) -> None:
@@ -65,11 +68,30 @@ def small_network(units: int | None):
     return Network.from_module(module, Preprocess(SIDE, SIDE, SIDE), name="small"), ("0", "2")
 
 
+def with_dictionary(features: int, folder: Path):
+    """Patches projected to the channels and positions of ViT-B, with a dictionary; and the layer to index."""
+    import torch
+    from safetensors.torch import save_file
+    from torch import nn
+
+    from pipeline.images.preprocess import Preprocess
+    from pipeline.networks.extra_modules import add_directions
+    from pipeline.networks.network import Network
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, CHANNELS, 16, 16), nn.ReLU())
+    tensors = {"W_enc": torch.randn(CHANNELS, features) / CHANNELS**0.5, "b_enc": torch.zeros(features)}
+    save_file(tensors, folder / "sae.safetensors", {"activation": "topk", "k": "64"})
+    del tensors
+    names = add_directions(module, f"1={folder / 'sae.safetensors'}")
+    return Network.from_module(module, Preprocess(224, 224, 224), name="patches"), names
+
+
 def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_child(data: Path, images: int, units: int | None) -> None:
+def run_child(data: Path, images: int, units: int | None, features: int | None) -> None:
     """Index the first so many images in this process and print a line of JSON."""
     from pipeline.config import RunConfig
     from pipeline.progress import Silent
@@ -83,12 +105,12 @@ def run_child(data: Path, images: int, units: int | None) -> None:
                 self.indexed = peak_mib()
             return super().task(title, total, unit)
 
-    network, layers = small_network(units)
-    loaded = peak_mib()
     peaks = Peaks()
     shards = sorted(data.glob("*.tar"))[: -(-images // PER_SHARD)]
-    started = time.monotonic()
     with tempfile.TemporaryDirectory() as out:
+        network, layers = with_dictionary(features, data) if features else small_network(units)
+        loaded = peak_mib()
+        started = time.monotonic()
         config = RunConfig(
             data=tuple(map(str, shards)),
             out=Path(out),
@@ -109,21 +131,24 @@ def run_child(data: Path, images: int, units: int | None) -> None:
     print(json.dumps(found))
 
 
-def in_child(folder: str, images: int, units: int | None = None) -> dict[str, float]:
+def in_child(
+    folder: str, images: int, units: int | None = None, features: int | None = None
+) -> dict[str, float]:
     """Index in a process of its own."""
     print(f"indexing {images:,}", file=sys.stderr, flush=True)
     words = [sys.executable, __file__, "--child", str(images), "--folder", folder]
     words += ["--child-units", str(units)] if units else []
+    words += ["--child-features", str(features)] if features else []
     line = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(line.splitlines()[-1])
 
 
 def print_units(units: list[int], runs: list[dict[str, float]]) -> None:
     """What each further unit adds to the peaks."""
-    print("| units | peak RSS indexed, MiB | peak RSS merged, MiB |")
-    print("|---|---|---|")
+    print("| units | RSS before, MiB | peak RSS indexed, MiB | peak RSS merged, MiB |")
+    print("|---|---|---|---|")
     for number, run in zip(units, runs, strict=True):
-        print(f"| {number:,} | {run['indexed_mib']:.0f} | {run['peak_mib']:.0f} |")
+        print(f"| {number:,} | {run['loaded_mib']:.0f} | {run['indexed_mib']:.0f} | {run['peak_mib']:.0f} |")
     for key, title in (("indexed_mib", "indexing"), ("peak_mib", "merging")):
         kb = 1024 * (runs[-1][key] - runs[0][key]) / (units[-1] - units[0])
         print(f"{title}: {kb:.0f} KB a unit")
@@ -134,20 +159,27 @@ def main() -> None:
     parser.add_argument("--images", default="1000,50000", help="numbers of images, rising")
     parser.add_argument("--allowed", type=float, default=1.05, help="ratio of the peaks")
     parser.add_argument("--units", help="two numbers of units, rising")
+    parser.add_argument("--features", help="two numbers of features of a dictionary, rising")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--child-units", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child-features", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        run_child(arguments.folder, arguments.child, arguments.child_units)
+        run_child(arguments.folder, arguments.child, arguments.child_units, arguments.child_features)
         return
     counts = [int(number) for number in arguments.images.split(",")]
-    units = [int(number) for number in arguments.units.split(",")] if arguments.units else []
+    units = [int(number) for number in (arguments.units or "").split(",") if number]
+    features = [int(number) for number in (arguments.features or "").split(",") if number]
     with tempfile.TemporaryDirectory() as folder:
         print(f"writing {max(counts):,} images", file=sys.stderr, flush=True)
         write_shards(Path(folder), max(counts))
         if units:
             print_units(units, [in_child(folder, max(counts), number) for number in units])
+            return
+        if features:
+            runs = [in_child(folder, max(counts), features=number) for number in features]
+            print_units(features, runs)
             return
         runs = [in_child(folder, count) for count in counts]
     print("| images | seconds | RSS before, MiB | peak RSS, MiB | of the first |")

@@ -63,7 +63,7 @@ def find_directions(
     device: Device = "auto",
     reporter: Reporter | None = None,
 ) -> Path:
-    """Write the directions of a layer as a safetensors dictionary, see `pipeline.networks.dictionaries`.
+    """Write the directions of a layer as a safetensors dictionary, see `pipeline.networks.dictionary_files`.
 
     Args:
         index: open.

@@ -6,66 +6,36 @@ A feature is an activation function of a linear projection of the layer's channe
     f = g(x' @ W_enc + b_enc)                                   g: relu, topk, jumprelu, none
     f = [x' @ W_enc + b_gate > 0] * relu(x' @ (W_enc * exp(r_mag)) + b_mag)               gated
 
-Formats, and where the tensors' names and the formulas come from:
-
-    FOLDER             cfg.json and sae_weights.safetensors, as SAELens 6 writes (sae_lens/saes/*.py)
-    FILE.safetensors   the same tensors; settings as JSON text in its metadata, keys as in `Settings`
-    FILE.pt            a line of JSON and a state dict, as saev writes (saev/nn.py), or a state dict of W_enc,
-                       b_enc, b_dec, as ViT-Prisma's
-
-BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) has a fixed threshold after training: its files are those
-of jumprelu.
+Features are computed in spans of `SPAN`, so that those of all features need not be in memory together.
+Files: `pipeline.networks.dictionary_files`.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import LayerError, MissingWeights, WeightsError
-from pipeline.networks.weights import read_weights
+from pipeline.errors import LayerError
 
-__all__ = ["Dictionary", "Settings", "is_dictionary", "read_dictionary"]
+__all__ = ["ENCODER", "SPAN", "VECTORS", "Activation", "Decoder", "Dictionary", "Normalise", "Settings"]
 
 Activation = Literal["relu", "topk", "jumprelu", "gated", "none"]
 Normalise = Literal["none", "layer_norm", "constant_norm_rescale"]
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-"""Files of a folder of SAELens."""
+SPAN = 2048
+"""Features that are computed at once: those of 32 images of 196 tokens take 51 MB."""
 
 ENCODER = "W_enc"
 """(channel, feature), the tensor that every dictionary has."""
 
-_ARCHITECTURES: Mapping[str, Activation] = {
-    "standard": "relu",
-    "topk": "topk",
-    "jumprelu": "jumprelu",
-    "gated": "gated",
-    "transcoder": "relu",
-    "skip_transcoder": "relu",
-    "jumprelu_transcoder": "jumprelu",
-    "jumprelu_skip_transcoder": "jumprelu",
-}
-"""SAELens' architectures that are encoders of one layer. Others are trained into one of these, or iterate."""
-
-_VECTORS = ("b_enc", "threshold", "b_gate", "r_mag", "b_mag")
+VECTORS = ("b_enc", "threshold", "b_gate", "r_mag", "b_mag")
 """Tensors with one value a feature."""
-
-_NEEDED: Mapping[Activation, tuple[str, ...]] = {
-    "relu": ("b_enc",),
-    "topk": ("b_enc",),
-    "jumprelu": ("b_enc", "threshold"),
-    "gated": ("b_gate", "r_mag", "b_mag"),
-    "none": (),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +58,26 @@ class Settings:
     rescale_acts_by_decoder_norm: bool = False
 
 
+class Decoder:
+    """The directions of the features, shared by copies of a network: they are as large as the encoder.
+
+    Args:
+        rows: (feature, channel).
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __deepcopy__(self, _: object) -> Decoder:
+        return self
+
+
 class Dictionary(nn.Module):
     """Outputs the features of its parent module's output.
 
     Args:
-        tensors: see `_checked`.
+        tensors: in float32: W_enc (channel, feature); and where the settings need them b_dec (channel,);
+            b_enc, threshold, b_gate, r_mag, b_mag (feature,); W_dec (feature, channel).
         settings: of the encoder.
     """
 
@@ -102,13 +87,16 @@ class Dictionary(nn.Module):
     def __init__(self, tensors: Mapping[str, Tensor], settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+        decoder = tensors.get("W_dec")
+        self.decoder = None if decoder is None else Decoder(decoder)
+        self.deferred = False  # whether it outputs its input, of which the probes compute the features
         channels = tensors[ENCODER].shape[0]
         centre = tensors.get("b_dec") if settings.apply_b_dec_to_input else None
         weight = tensors[ENCODER]
         scale = tensors["W_dec"].norm(dim=-1) if settings.rescale_acts_by_decoder_norm else None
         self.register_buffer(ENCODER, weight.T.contiguous())
         self.register_buffer("offset", torch.zeros(channels) if centre is None else centre)
-        for name in _VECTORS:
+        for name in VECTORS:
             self.register_buffer(name, tensors.get(name))
         self.register_buffer("decoder_norm", scale)
         # Part of the state, so that the digest of the network tells settings apart.
@@ -117,16 +105,39 @@ class Dictionary(nn.Module):
 
     def forward(self, output: Tensor) -> Tensor:
         """Replace the channels, on axis 1 of a map or on the last axis, by the features."""
+        if self.deferred:
+            return output
+        spans = [features for _, features in self.spans(output)]
+        return spans[0] if len(spans) == 1 else torch.cat(spans, 1 if self._on_axis_1(output) else -1)
+
+    def spans(self, output: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The features, at most `SPAN` at a time.
+
+        Args:
+            output: of the parent module.
+
+        Yields:
+            The first feature of the span, and `output` with its channels replaced by the span's features:
+            the same values as `forward` gives.
+
+        Raises:
+            LayerError: if the output has no axis of the dictionary's channels.
+        """
         channels = self.W_enc.shape[1]
-        on_axis_1 = output.dim() == 4 and output.shape[1] == channels
+        on_axis_1 = self._on_axis_1(output)
         inputs = output.movedim(1, -1) if on_axis_1 else output
         if inputs.shape[-1] != channels:
             raise LayerError(
                 f"the dictionary encodes {channels} channels, the layer's output {tuple(output.shape)} has "
                 "no axis of that length for its channels; give the layer that it was trained on (--at)"
             )
-        features = self._encode(self._normalised(inputs) - self.offset.to(inputs.dtype))
-        return features.movedim(-1, 1) if on_axis_1 else features
+        inputs = self._normalised(inputs) - self.offset.to(inputs.dtype)
+        encode = self._topk_spans if self.settings.activation == "topk" else self._own_spans
+        for first, features in encode(inputs):
+            yield first, features.movedim(-1, 1) if on_axis_1 else features
+
+    def _on_axis_1(self, output: Tensor) -> bool:
+        return output.dim() == 4 and output.shape[1] == self.W_enc.shape[1]
 
     def _normalised(self, inputs: Tensor) -> Tensor:
         if self.settings.normalise == "layer_norm":
@@ -137,205 +148,64 @@ class Dictionary(nn.Module):
             return inputs * scale
         return inputs
 
-    def _encode(self, inputs: Tensor) -> Tensor:
-        weight = self.W_enc.to(inputs.dtype)
-        projected = functional.linear(inputs, weight)
-        settings = self.settings
-        if settings.activation == "gated":
-            open_gate = projected + self._vector("b_gate", inputs) > 0
-            size = projected * self._vector("r_mag", inputs).exp() + self._vector("b_mag", inputs)
+    def _slices(self) -> Iterator[slice]:
+        features = len(self.W_enc)
+        for first in range(0, features, SPAN):
+            yield slice(first, min(first + SPAN, features))
+
+    def _own_spans(self, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Features that do not depend on each other."""
+        for span in self._slices():
+            yield span.start, self._activated(inputs, span)
+
+    def _activated(self, inputs: Tensor, span: slice) -> Tensor:
+        activation = self.settings.activation
+        if activation == "gated":
+            projected = functional.linear(inputs, self._part(ENCODER, inputs, span))
+            open_gate = projected + self._part("b_gate", inputs, span) > 0
+            size = projected * self._part("r_mag", inputs, span).exp() + self._part("b_mag", inputs, span)
             return size.relu() * open_gate
-        hidden = projected + self._vector("b_enc", inputs) if self.b_enc is not None else projected
+        hidden = self._hidden(inputs, span)
+        if activation == "jumprelu":
+            return hidden.relu() * (hidden > self._part("threshold", inputs, span))
+        return hidden.relu() if activation == "relu" else hidden
+
+    def _topk_spans(self, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The k largest projections of each position, whichever span they are in.
+
+        Two passes: the first keeps the k largest of the spans so far, the second puts them in their places,
+        so that nothing is projected twice.
+        """
+        k = self.settings.k
+        values, features = inputs.new_empty((*inputs.shape[:-1], 0)), torch.empty(0)
+        for span in self._slices():
+            hidden = self._hidden(inputs, span)
+            best = hidden.topk(min(k, hidden.shape[-1]), dim=-1)
+            if span.start == 0:
+                values, features = best.values, best.indices
+                continue
+            values = torch.cat([values, best.values], -1)
+            features = torch.cat([features, best.indices + span.start], -1)
+            kept = values.topk(min(k, values.shape[-1]), dim=-1)
+            values, features = kept.values, features.gather(-1, kept.indices)
+        values = values.relu()
+        for span in self._slices():
+            width = span.stop - span.start
+            inside = (features >= span.start) & (features < span.stop)
+            # Those of other spans are put into one more column, which is cut off.
+            places = torch.where(inside, features - span.start, width)
+            empty = values.new_zeros((*values.shape[:-1], width + 1))
+            yield span.start, empty.scatter(-1, places, values)[..., :width]
+
+    def _hidden(self, inputs: Tensor, span: slice) -> Tensor:
+        """Projections of a span, (..., feature), before their activation function."""
+        hidden = functional.linear(inputs, self._part(ENCODER, inputs, span))
+        if self.b_enc is not None:
+            hidden = hidden + self._part("b_enc", inputs, span)
         if self.decoder_norm is not None:
-            hidden = hidden * self._vector("decoder_norm", inputs)
-        if settings.activation == "jumprelu":
-            return hidden.relu() * (hidden > self._vector("threshold", inputs))
-        if settings.activation == "topk":
-            kept = hidden.topk(settings.k, dim=-1)
-            return torch.zeros_like(hidden).scatter(-1, kept.indices, kept.values.relu())
-        return hidden.relu() if settings.activation == "relu" else hidden
+            hidden = hidden * self._part("decoder_norm", inputs, span)
+        return hidden
 
-    def _vector(self, name: str, inputs: Tensor) -> Tensor:
+    def _part(self, name: str, inputs: Tensor, span: slice) -> Tensor:
         found: Tensor = getattr(self, name)
-        return found.to(inputs.dtype)
-
-
-def is_dictionary(path: Path) -> bool:
-    """Whether a file or folder has an encoder, rather than directions."""
-    if path.is_dir():
-        return True
-    if path.suffix.lower() == ".safetensors" and path.is_file():
-        return ENCODER in _safetensors_header(path)
-    if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(1) == b"{" or ENCODER in read_weights(path)
-
-
-def read_dictionary(path: Path) -> Dictionary:
-    """Read an encoder.
-
-    Args:
-        path: a folder or file, see the module's docstring.
-
-    Raises:
-        MissingWeights: when there is none.
-        WeightsError: when its tensors do not fit each other, or its kind is not known.
-    """
-    if path.is_dir():
-        tensors, settings = _read_folder(path)
-    elif path.suffix.lower() == ".safetensors":
-        tensors, settings = read_weights(path), _of_metadata(path)
-    else:
-        tensors, settings = _read_torch(path)
-    return Dictionary(_checked(path, tensors, settings), settings)
-
-
-def _read_folder(path: Path) -> tuple[dict[str, Tensor], Settings]:
-    for name in (CONFIG, WEIGHTS):
-        if not (path / name).is_file():
-            raise MissingWeights(
-                f"{path} is no dictionary: it has no {name} (SAELens' {CONFIG} and {WEIGHTS})"
-            )
-    try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        architecture = str(config.get("architecture", "standard"))
-    except (ValueError, OSError, AttributeError) as error:
-        raise WeightsError(f"{path / CONFIG} is no configuration of SAELens: {error}") from error
-    activation = _ARCHITECTURES.get(architecture)
-    if activation is None:
-        known = ", ".join(_ARCHITECTURES)
-        raise WeightsError(f"{path / CONFIG}: the architecture {architecture!r} is not known; known: {known}")
-    if architecture == "standard" and config.get("activation_fn", "relu") not in ("relu", "identity"):
-        raise WeightsError(f"{path / CONFIG}: the activation {config['activation_fn']!r} is not known")
-    if config.get("reshape_activations", "none") not in ("none", "hook_z"):
-        raise WeightsError(f"{path / CONFIG}: reshape_activations is not none or hook_z")
-    settings = _settings(
-        path / CONFIG,
-        activation="none" if config.get("activation_fn") == "identity" else activation,
-        k=config.get("k", 0),
-        apply_b_dec_to_input=config.get("apply_b_dec_to_input", True),
-        normalise=config.get("normalize_activations", "none"),
-        rescale_acts_by_decoder_norm=config.get("rescale_acts_by_decoder_norm", False),
-    )
-    return read_weights(path / WEIGHTS), settings
-
-
-def _of_metadata(path: Path) -> Settings:
-    """Settings in the metadata of a safetensors file; each is JSON text or a plain word."""
-    metadata = _safetensors_header(path).get("__metadata__") or {}
-    known = {field.name for field in fields(Settings)}
-    given = {name: _value(text) for name, text in metadata.items() if name in known}
-    if "activation" not in given:
-        keys = _safetensors_header(path).keys()
-        given["activation"] = "jumprelu" if "threshold" in keys else "gated" if "b_gate" in keys else "relu"
-    return _settings(path, **given)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _settings(path: Path, **given: Any) -> Settings:
-    """Settings whose values are of the right kind."""
-    normalise = given.get("normalise", "none")
-    if normalise in (None, False):
-        given["normalise"] = normalise = "none"
-    if normalise not in get_args(Normalise):
-        raise WeightsError(
-            f"{path}: inputs normalised by {normalise!r} are not known; fold the normalisation into the "
-            f"weights before saving, or use {', '.join(get_args(Normalise))}"
-        )
-    if given.get("activation", "relu") not in get_args(Activation):
-        known = ", ".join(get_args(Activation))
-        raise WeightsError(f"{path}: the activation {given['activation']!r} is not known; known: {known}")
-    k = given.get("k", 0)
-    whole = isinstance(k, int | float) and not isinstance(k, bool) and k == int(k) and k >= 0
-    if not whole or (given.get("activation") == "topk" and not k):
-        raise WeightsError(f"{path}: topk needs k, the number of features kept, as a whole number; got {k!r}")
-    given["k"] = int(k)
-    for name in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm"):
-        if not isinstance(given.get(name, True), bool):
-            raise WeightsError(f"{path}: {name} must be true or false, got {given[name]!r}")
-    return Settings(**given)
-
-
-def _safetensors_header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file; empty for any other file."""
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if 2 <= size <= 1 << 27 else {}
-    except (OSError, ValueError):
-        return {}
-    return header if isinstance(header, dict) else {}
-
-
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], Settings]:
-    """A state dict, after a line of JSON in files of saev."""
-    with path.open("rb") as file:
-        start = file.read(1)
-        if start != b"{":
-            return read_weights(path), Settings()
-        _refuse_other_activation(path, start + file.readline())
-        content = io.BytesIO(file.read())
-    try:
-        loaded = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises almost anything on damaged data
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: no state dict after its line of JSON: {reason}") from error
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} contains a {type(loaded).__name__}, expected a dictionary of tensors")
-    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}, Settings()
-
-
-def _refuse_other_activation(path: Path, line: bytes) -> None:
-    """Refuse a file whose line of JSON names another activation than relu, wherever it does."""
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its first line is no JSON: {error}") from error
-    waiting: list[Any] = [content]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list):
-            waiting += item
-        elif isinstance(item, dict):
-            waiting += item.values()
-            named = json.dumps(item.get("activation", "relu")).lower()
-            if "relu" not in named or "jump" in named:
-                raise WeightsError(
-                    f"{path} was trained with the activation {named[:60]}, and only relu is read from such a "
-                    "file; save its tensors as safetensors with `activation` in the metadata"
-                )
-
-
-def _checked(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Tensors in float32 that fit each other.
-
-    W_enc (channel, feature); b_dec (channel,); b_enc, threshold, b_gate, r_mag, b_mag (feature,); W_dec
-    (feature, channel).
-    """
-    encoder = tensors.get(ENCODER)
-    if encoder is None or encoder.dim() != 2 or not encoder.is_floating_point():
-        found = ", ".join(sorted(tensors)[:8]) or "nothing"
-        raise WeightsError(f"{path} has no matrix {ENCODER} (channel, feature); it has {found}")
-    channels, features = encoder.shape
-    shapes = dict.fromkeys(_VECTORS, (features,)) | {"b_dec": (channels,), "W_dec": (features, channels)}
-    needed = [*_NEEDED[settings.activation], *(["W_dec"] if settings.rescale_acts_by_decoder_norm else [])]
-    missing = [name for name in needed if name not in tensors]
-    if missing:
-        raise WeightsError(f"{path} has no {' and no '.join(missing)}, which {settings.activation} needs")
-    for name, shape in shapes.items():
-        if name in tensors and tuple(tensors[name].shape) != shape:
-            raise WeightsError(
-                f"{path}: {name} is {tuple(tensors[name].shape)}, expected {shape} for {ENCODER} "
-                f"{tuple(encoder.shape)} (channel, feature)"
-            )
-    if settings.activation == "topk" and settings.k > features:
-        raise WeightsError(f"{path}: k is {settings.k}, more than its {features} features")
-    used = {ENCODER, *shapes}
-    return {name: tensor.to(torch.float32) for name, tensor in tensors.items() if name in used}
+        return found[span].to(inputs.dtype)

@@ -3,7 +3,7 @@
     NAME.input    the input of module NAME; for the output projection of an attention, the output of
                   its heads: unit = head * features + feature
     NAME.FILE     the output of NAME projected on directions from FILE.safetensors, one unit per row, or
-                  encoded by a sparse autoencoder, see `pipeline.networks.dictionaries`
+                  encoded by a sparse autoencoder, see `pipeline.networks.dictionary_files`
 
 and tokens, heads, queries and patterns, see `pipeline.networks.parts`. All are added to the network as
 small modules that output these values, so that they are traced, probed, indexed and rendered like any
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
-from pipeline.networks.dictionaries import Dictionary, is_dictionary, read_dictionary
+from pipeline.networks.dictionaries import Dictionary
+from pipeline.networks.dictionary_files import is_dictionary, read_dictionary
 from pipeline.networks.hooks import add_hooks
 from pipeline.networks.part_places import PART
 from pipeline.networks.parts import Part, Pattern, attach_part, has_patterns, show_pattern, weights_of

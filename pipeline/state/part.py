@@ -125,11 +125,12 @@ def merge_parts(parts: Iterable[Part], units: int, k: int) -> Part:
     Raises:
         StoreError: when two parts share some of their shards, but not all.
     """
-    merged = Part.empty(units, k)
+    merged: Part | None = None
     seen: set[tuple[str, ...]] = set()
     for part in parts:
         names = tuple(shard.name for shard in part.shards)
         if names and names not in seen:
-            merged = merged.merge(part)
+            merged = part if merged is None else merged.merge(part)
             seen.add(names)
-    return merged
+        del part  # so that the next one is read without it in memory
+    return Part.empty(units, k) if merged is None else merged

@@ -17,12 +17,15 @@ from torch import Tensor
 
 __all__ = [
     "BUCKETS",
+    "MAX_INT16_IMAGES",
+    "Counts",
     "Moments",
     "add_to_histogram",
     "block_moments",
     "bucket_bounds",
     "bucket_of",
     "column_spans",
+    "count_type",
     "merge_moments",
     "quantiles",
 ]
@@ -39,6 +42,12 @@ ones go into the last bucket, of which only the lower bound and the maximum are 
 _PER_SIGN = _OCTAVES << _SUB_BITS
 BUCKETS = 2 * _PER_SIGN + 1
 """Buckets per unit: negative, one for zero, positive; in rising order of value."""
+
+MAX_INT16_IMAGES = (1 << 15) - 1
+"""Images that a histogram of int16 can count."""
+
+Counts = npt.NDArray[np.int64 | np.int32 | np.int16]
+"""(unit, BUCKETS) or fewer columns, of the smallest type that can count the images."""
 
 _UPDATED_UNITS = 4096
 """Units that are updated at once; the temporary arrays take 28 KB for each with 1,024 images."""
@@ -88,6 +97,13 @@ def add_to_histogram(histogram: Tensor, block: Tensor) -> None:
         counts.view(-1).index_add_(0, index, one.expand(index.shape))
 
 
+def count_type(images: int) -> type[np.int64 | np.int32 | np.int16]:
+    """The smallest type of a histogram of so many images."""
+    if images <= MAX_INT16_IMAGES:
+        return np.int16
+    return np.int32 if images <= np.iinfo(np.int32).max else np.int64
+
+
 def column_spans(units: int) -> Iterator[slice]:
     """Slices of at most 4096 units, which bound the temporary arrays of an update."""
     for first in range(0, units, _UPDATED_UNITS):
@@ -95,7 +111,7 @@ def column_spans(units: int) -> Iterator[slice]:
 
 
 def quantiles(
-    histogram: npt.NDArray[np.int64 | np.int32],
+    histogram: Counts,
     levels: tuple[float, ...],
     low: npt.NDArray[np.float32],
     high: npt.NDArray[np.float32],
@@ -165,19 +181,23 @@ class Moments:
 
 def block_moments(block: Tensor) -> Moments:
     """Moments of one block of peaks, (image, unit) float32, at least one image."""
-    mean, m2 = [], []
-    for columns in torch.split(block, 8192, dim=1):  # bounds the float64 copy
+    # Allocated first: arrays that stay between large ones that are freed would split their memory.
+    units = block.shape[1]
+    mean, m2 = block.new_empty((2, units), dtype=torch.float64)
+    active = block.new_empty(units, dtype=torch.int64)
+    for span in column_spans(units):
+        columns = block[:, span]
         wide = columns.double()
-        centre = wide.mean(0)
-        mean.append(centre)
-        m2.append((wide - centre).square_().sum(0))
+        mean[span] = wide.mean(0)
+        m2[span] = wide.sub_(mean[span]).square_().sum(0)
+        active[span] = (columns > 0).sum(0)
     return Moments(
         block.shape[0],
-        torch.cat(mean).cpu().numpy(),
-        torch.cat(m2).cpu().numpy(),
+        mean.cpu().numpy(),
+        m2.cpu().numpy(),
         block.amin(0).cpu().numpy(),
         block.amax(0).cpu().numpy(),
-        (block > 0).sum(0).cpu().numpy(),
+        active.cpu().numpy(),
     )
 
 

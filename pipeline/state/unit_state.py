@@ -24,7 +24,7 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) int64; int32 of one group of shards, to halve its memory.
+        histogram: (unit, bucket) counts, of the type that the number of images needs.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -32,7 +32,7 @@ class UnitState:
     high: Ranked
     low: Ranked
     moments: stats.Moments
-    histogram: npt.NDArray[np.int64 | np.int32]
+    histogram: stats.Counts
     labels: LabelSums
     sample: PeakSample
 
@@ -43,18 +43,19 @@ class UnitState:
             Ranked.empty(units, k),
             Ranked.empty(units, k),
             stats.Moments.empty(units),
-            np.zeros((units, stats.BUCKETS), np.int64),
+            np.zeros((units, stats.BUCKETS), stats.count_type(0)),
             LabelSums.empty(units),
             PeakSample.empty(units),
         )
 
     def merge(self, other: UnitState) -> UnitState:
         """The state over both sets of images, which must not overlap."""
+        moments = stats.merge_moments(self.moments, other.moments)
         return UnitState(
             merge_ranked(self.high, other.high),
             merge_ranked(self.low, other.low),
-            stats.merge_moments(self.moments, other.moments),
-            np.add(self.histogram, other.histogram, dtype=np.int64),
+            moments,
+            np.add(self.histogram, other.histogram, dtype=stats.count_type(moments.images)),
             merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )

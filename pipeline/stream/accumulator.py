@@ -92,7 +92,9 @@ class Accumulator:
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=torch.int32, device=device)
+        # A GPU adds to int32 faster, and memory is not short there.
+        counts = torch.int16 if device.type == "cpu" else torch.int32
+        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=counts, device=device)
         self._label_rows: dict[tuple[str, int], int] = {}
         self._label_images: list[int] = []
         self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
@@ -128,9 +130,10 @@ class Accumulator:
         self._choose_sampled(samples)
 
     def watch(self, index: int, peaks: Peaks) -> None:
-        """Take one layer's peaks; images beyond those of `begin` are padding and are ignored."""
+        """Take the peaks of a layer or of a span of its units; images beyond those of `begin` are padding."""
         peaks = peaks.first(len(self._batch_samples))
-        columns = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        first = int(self.offsets[index]) + peaks.first_unit
+        columns = slice(first, first + peaks.values.shape[1])
         self._batch()[:, columns] = peaks.values
         positions = self._positions[: len(self._batch_samples), columns]
         locate = self._locate_all if self.device.type == "cuda" else self._locate_wanted
@@ -145,7 +148,7 @@ class Accumulator:
         values, positions = self._batch(), self._positions[: len(self._batch_samples)]
         update = self._update_dense if self.device.type == "cuda" else self._update_entrants
         for lists in self._lists:
-            update(lists, values if lists.sign > 0 else -values, positions)
+            update(lists, values, positions)
         self._predictions.add(values[:, int(self.offsets[-2]) :])
         if len(self._sampled):
             self._sample_peak[self._slots] = values[self._sampled]
@@ -170,14 +173,16 @@ class Accumulator:
         if not self._block_samples:
             return
         block = self._block[: len(self._block_samples)]
-        self._refuse(
-            ~block.isfinite(),
+        self._refuse_infinite(
+            block,
             block,
             "the cause is the weights or the precision: check the weights, or use --precision fp32",
         )
         if self.peaks is not None:
             self._keep(self.peaks, block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
+        if self._histogram.dtype == torch.int16 and len(self._images) > stats.MAX_INT16_IMAGES:
+            self._histogram = self._histogram.to(torch.int32)
         stats.add_to_histogram(self._histogram, block)
         self._add_labels(block)
         self._block_samples = []
@@ -185,6 +190,7 @@ class Accumulator:
     def finish(self) -> UnitState:
         """The group's state, on the host."""
         self.flush()
+        self._block = self._block[:0].clone()  # its memory is used for what follows
         ids = np.array(self._images, np.int64)
         high, low = (self._ranked(lists, ids) for lists in self._lists)
         return UnitState(
@@ -219,17 +225,21 @@ class Accumulator:
         if len(units):
             positions[images, units] = peaks.locate(images, units).to(torch.int32)
 
-    def _update_entrants(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
-        units, keys, origin = topk.entrants(lists.keys, lists.floor, scores, self._numbers)
-        if not len(units):
-            return
-        fresh = positions.index_select(1, units).T
-        both = torch.cat([lists.positions.index_select(0, units), fresh], dim=1)
-        lists.keys[units] = keys
-        lists.positions[units] = both.gather(1, origin)
-        lists.floor[units] = topk.unpack(keys[:, -1])[0]
+    def _update_entrants(self, lists: _Lists, values: Tensor, positions: Tensor) -> None:
+        for span in stats.column_spans(self.units):
+            floor = lists.floor[span]
+            scores = values[:, span] if lists.sign > 0 else -values[:, span]
+            units, keys, origin = topk.entrants(lists.keys[span], floor, scores, self._numbers)
+            if not len(units):
+                continue
+            fresh = positions[:, span].index_select(1, units).T
+            both = torch.cat([lists.positions[span].index_select(0, units), fresh], dim=1)
+            lists.keys[span][units] = keys
+            lists.positions[span][units] = both.gather(1, origin)
+            floor[units] = topk.unpack(keys[:, -1])[0]
 
-    def _update_dense(self, lists: _Lists, scores: Tensor, positions: Tensor) -> None:
+    def _update_dense(self, lists: _Lists, values: Tensor, positions: Tensor) -> None:
+        scores = values if lists.sign > 0 else -values
         both = torch.cat([lists.keys, topk.pack(scores.T, self._numbers)], dim=1)
         best = torch.topk(both, lists.keys.shape[1], dim=1)
         lists.keys = best.values
@@ -266,14 +276,15 @@ class Accumulator:
         kept = block + 0.0
         if spill.kind == PEAK_TYPES["float16"]:
             kept = kept.to(torch.float16)
-            self._refuse(~kept.isfinite(), block, "float16 holds up to 65504: use --keep peaks=float32")
+            self._refuse_infinite(kept, block, "float16 holds up to 65504: use --keep peaks=float32")
         spill.add(kept.cpu().numpy())
 
-    def _refuse(self, wrong: Tensor, block: Tensor, remedy: str) -> None:
-        """Raise for the first peak of a block that is wrong."""
-        if not bool(wrong.any()):
+    def _refuse_infinite(self, stored: Tensor, block: Tensor, remedy: str) -> None:
+        """Raise for the first peak of a block that is not finite as it is stored."""
+        finite = [stored[:, span].isfinite().all() for span in stats.column_spans(self.units)]
+        if bool(torch.stack(finite).all()):
             return
-        row, column = (int(number) for number in wrong.nonzero()[0])
+        row, column = (int(number) for number in (~stored.isfinite()).nonzero()[0])
         layer = int(np.searchsorted(self.offsets, column, side="right")) - 1
         image = self._block_samples[row]
         raise ActivationError(

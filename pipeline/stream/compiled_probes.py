@@ -3,7 +3,8 @@
 Inductor includes the weights in the graph as constants, fuses normalisation and activation into the
 convolutions, and removes everything after the last probe; on a CPU, `pipeline.stream.winograd` saves
 arithmetic. The graph outputs the peaks and the output of each layer; the watcher is then called with
-each, as by `pipeline.stream.probes`.
+each, as by `pipeline.stream.probes`. Dictionaries are left out of the graph: their features are
+computed from its outputs, a span at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 from pipeline.choices import Score
 from pipeline.errors import NetworkError
 from pipeline.layers.layer import Layer, unit_view
+from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, add_hooks
 from pipeline.networks.network import device_of
-from pipeline.stream.probes import Peaks, Watcher, reduce_view
+from pipeline.stream.probes import Peaks, Watcher, reduce_spans, reduce_view
 from pipeline.stream.winograd import use_winograd
 
 __all__ = ["CompiledProbes", "can_compile"]
@@ -71,6 +73,10 @@ class _Probed(nn.Module):
                     return
             # Copy the output before an in-place operation changes it; inductor removes the copy if
             # there is none.
+            if isinstance(module, Dictionary):
+                inputs = output.clone()
+                self.outputs[index] = (inputs, inputs, None)
+                return
             view = unit_view(layer, output).clone()
             peaks = reduce_view(view, self.score)
             self.outputs[index] = (peaks.values, view, peaks.lines)
@@ -99,6 +105,14 @@ class CompiledProbes:
     ) -> None:
         self.watcher = watcher
         self.batch_size = batch_size
+        self.layers = tuple(layers)
+        self.score: Score = score
+        self._dictionaries: dict[int, Dictionary] = {}
+        for index, layer in enumerate(self.layers):
+            found = find_module(module, layer.module)
+            if isinstance(found, Dictionary):
+                found.deferred = True
+                self._dictionaries[index] = found
         if device_of(module).type == "cpu":
             use_winograd(module)
         self._run = torch.compile(_Probed(module, layers, score), dynamic=False, fullgraph=True)
@@ -123,4 +137,13 @@ class CompiledProbes:
                 f"torch.compile cannot compile this network here ({reason}); use --compile off"
             ) from error
         for index, output in enumerate(outputs):
+            self._watch(index, output)
+
+    def _watch(self, index: int, output: tuple[Tensor, Tensor, Tensor | None]) -> None:
+        dictionary = self._dictionaries.get(index)
+        if dictionary is None:
             self.watcher(index, Peaks(*output))
+            return
+        with torch.no_grad():
+            for peaks in reduce_spans(dictionary, self.layers[index], output[1], self.score):
+                self.watcher(index, peaks)

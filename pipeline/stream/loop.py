@@ -145,7 +145,7 @@ def open_runner(
         runner = Runner(network, tuple(layers), config, device, probes)
         yield runner
         return
-    with Probes(module, layers, watch, config.score) as eager:
+    with Probes(module, layers, watch, config.score, spans=True) as eager:
         runner = Runner(network, tuple(layers), config, device, eager)
         yield runner
 

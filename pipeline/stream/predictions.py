@@ -18,6 +18,9 @@ __all__ = ["KEPT_CLASSES", "Predictions"]
 KEPT_CLASSES = 5
 """Classes kept of each image."""
 
+_RESERVED = 4096
+"""Images that there is room for at first."""
+
 _SUM_TOLERANCE = 1e-3
 """Outputs that are not negative and whose sum is this close to 1 are probabilities already."""
 
@@ -31,7 +34,8 @@ class Predictions:
 
     def __init__(self, layer: Layer) -> None:
         self._kept = min(KEPT_CLASSES, layer.units) if layer.grid_h * layer.grid_w == 1 else 0
-        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._images = 0
+        self._columns: tuple[Tensor, ...] = ()
 
     def add(self, outputs: Tensor) -> None:
         """Add a batch.
@@ -41,16 +45,32 @@ class Predictions:
         """
         if not self._kept or not len(outputs):
             return
+        rows = slice(self._images, self._images + len(outputs))
+        self._reserve(rows.stop, outputs.device)
         ranked = outputs.sort(dim=1, descending=True, stable=True)
         units, scores = ranked.indices[:, : self._kept], ranked.values[:, : self._kept]
         likely = _probabilities(outputs).gather(1, units)
-        self._batches.append((units.to(torch.int32), scores.clone(), likely.float()))
+        for column, values in zip(self._columns, (units, scores, likely), strict=True):
+            column[rows] = values
+        self._images = rows.stop
+
+    def _reserve(self, images: int, device: torch.device) -> None:
+        """Make room, seldom: small arrays that stay after each batch would split the memory it frees."""
+        if self._columns and len(self._columns[0]) >= images:
+            return
+        longer = tuple(
+            torch.empty((max(_RESERVED, 2 * images), self._kept), dtype=dtype, device=device)
+            for dtype in (torch.int32, torch.float32, torch.float32)
+        )
+        for new, old in zip(longer, self._columns, strict=False):
+            new[: self._images] = old[: self._images]
+        self._columns = longer
 
     def columns(self) -> dict[str, pa.Array]:
         """The columns that `PART_IMAGES` has for them; none for a layer with positions."""
-        if not self._batches:
+        if not self._images:
             return {}
-        units, scores, likely = (torch.cat(each).cpu().numpy() for each in zip(*self._batches, strict=True))
+        units, scores, likely = (column[: self._images].cpu().numpy() for column in self._columns)
         offsets = pa.array(np.arange(0, units.size + 1, self._kept, dtype=np.int32))
         return {
             name: pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))

@@ -2,14 +2,15 @@
 
 A probe is a forward hook: it immediately reduces the layer's output to one peak per image and unit,
 before an in-place ReLU can overwrite it, and passes both to a watcher, which may look up grid
-positions while the output exists. The pass ends at the last probed layer.
+positions while the output exists. The pass ends at the last probed layer. The features of a dictionary
+can be computed and reduced a span at a time, so that those of a batch are never in memory together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -19,10 +20,11 @@ from pipeline.choices import Score
 from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.addresses import RunCounter
+from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.extra_modules import find_module
 from pipeline.networks.hooks import ForwardHook, StopForward, add_hooks, run_until_stopped
 
-__all__ = ["Peaks", "Probes", "Watcher", "reduce_view"]
+__all__ = ["Peaks", "Probes", "Watcher", "reduce_spans", "reduce_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,13 @@ class Peaks:
         view: (image, unit, y, x), the layer's output; valid only while the watcher runs.
         lines: (image, y, unit), the maximum of every grid row; None if it is cheaper to search the
             whole map.
+        first_unit: of the layer, where these are the peaks of a span of its units.
     """
 
     values: Tensor
     view: Tensor
     lines: Tensor | None
+    first_unit: int = 0
 
     def locate(self, images: Tensor, units: Tensor) -> Tensor:
         """Find the grid positions of some peaks.
@@ -66,11 +70,11 @@ class Peaks:
     def first(self, count: int) -> Peaks:
         """The peaks of the first images of the batch."""
         lines = None if self.lines is None else self.lines[:count]
-        return Peaks(self.values[:count], self.view[:count], lines)
+        return Peaks(self.values[:count], self.view[:count], lines, self.first_unit)
 
 
 Watcher = Callable[[int, Peaks], None]
-"""Called once per layer and batch with the layer's index and its peaks."""
+"""Called with a layer's index and its peaks, once per layer and batch, or once per span of a dictionary."""
 
 
 def reduce_view(view: Tensor, score: Score) -> Peaks:
@@ -92,6 +96,19 @@ def reduce_view(view: Tensor, score: Score) -> Peaks:
     return Peaks(lines.amax(1).float(), view, lines)
 
 
+def reduce_spans(dictionary: Dictionary, layer: Layer, output: Tensor, score: Score) -> Iterator[Peaks]:
+    """Encode the output that a dictionary belongs to, and reduce its features a span at a time.
+
+    Args:
+        dictionary: an encoder.
+        layer: of its features.
+        output: of the layer that it encodes.
+        score: how positions are reduced.
+    """
+    for first, features in dictionary.spans(output):
+        yield replace(reduce_view(unit_view(layer, features), score), first_unit=first)
+
+
 class Probes:
     """Hooks on the probed layers, registered while the context is open.
 
@@ -100,18 +117,26 @@ class Probes:
         layers: in forward order.
         watcher: called with the peaks of every layer.
         score: how positions are reduced.
+        spans: pass the features of a dictionary to the watcher a span at a time, instead of all at once.
 
     Raises:
         LayerError: if a layer does not exist in the module.
     """
 
     def __init__(
-        self, module: nn.Module, layers: Sequence[Layer], watcher: Watcher, score: Score = "max"
+        self,
+        module: nn.Module,
+        layers: Sequence[Layer],
+        watcher: Watcher,
+        score: Score = "max",
+        *,
+        spans: bool = False,
     ) -> None:
         self.module = module
         self.layers = tuple(layers)
         self.watcher = watcher
         self.score: Score = score
+        self.spans = spans
         self._hooks = ExitStack()
         self._runs = RunCounter()
         self._seen: set[int] = set()
@@ -123,10 +148,18 @@ class Probes:
                 for index, layer in enumerate(self.layers)
             )
         )
+        self._defer(self.spans)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._hooks.close()
+        self._defer(False)
+
+    def _defer(self, deferred: bool) -> None:
+        for layer in self.layers:
+            module = find_module(self.module, layer.module)
+            if isinstance(module, Dictionary):
+                module.deferred = deferred
 
     def __call__(self, batch: Tensor) -> None:
         """Run the network on one normalised batch (image, channel, y, x).
@@ -152,8 +185,11 @@ class Probes:
         def observe(module: nn.Module, inputs: Any, output: Any) -> None:
             if not self._runs.is_meant(layer.name, layer.run):
                 return
-            view = unit_view(layer, output)
-            self.watcher(index, reduce_view(view, self.score))
+            if isinstance(module, Dictionary) and module.deferred:
+                for peaks in reduce_spans(module, layer, output, self.score):
+                    self.watcher(index, peaks)
+            else:
+                self.watcher(index, reduce_view(unit_view(layer, output), self.score))
             self._seen.add(index)
             if len(self._seen) == len(self.layers):
                 raise StopForward

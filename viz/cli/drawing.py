@@ -142,7 +142,7 @@ def render(
     objective: Annotated[
         str,
         typer.Option(
-            help="What to maximise: point, channel, logit, energy or layer, or a sum such as "
+            help="What to maximise: point, channel, logit, energy, layer or decoder, or a sum such as "
             "'channel - 0.5*channel:7'. point@3,4 is one grid position; -channel minimises.",
         ),
     ] = "point",

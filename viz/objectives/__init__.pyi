@@ -1,3 +1,4 @@
+from viz.objectives.dictionary_units import decoder as decoder
 from viz.objectives.objective import Objective as Objective
 from viz.objectives.objective import channel as channel
 from viz.objectives.objective import direction as direction

@@ -5,6 +5,7 @@
     point@3,4                        at grid row 3, column 4
     channel - 0.5*channel:7          minus half of unit 7 of the same layer
     logit + 0.1*channel:blocks.4.2/5 with unit 5 of another layer
+    decoder                          of a dictionary: its layer along the unit's direction, at the centre
 
 A term without `:` is the unit being rendered. `energy` is a unit's mean square, `layer` that of
 all units together. Reading a text needs no torch; making objectives of it does.
@@ -15,11 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from pipeline.errors import RenderError, did_you_mean
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pipeline.layers.layer import Layer
     from viz.objectives.objective import Objective
 
@@ -28,7 +31,7 @@ __all__ = ["WHOLE_LAYER", "ObjectiveText", "TermText", "is_at_centre", "parse_ob
 WHOLE_LAYER = -1
 """The unit number of a rendering that is of the whole layer."""
 
-Kind = Literal["point", "channel", "logit", "energy", "layer"]
+Kind = Literal["point", "channel", "logit", "energy", "layer", "decoder"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -42,7 +45,7 @@ class TermText:
     Args:
         kind: what is scored.
         weight: factor, with the sign.
-        position: grid row and column of a point; None for the centre.
+        position: grid row and column of a point or decoder; None for the centre.
         target: what stands after `:`, a unit or class, with a layer in front or not; None for the
             unit being rendered.
     """
@@ -118,8 +121,8 @@ def _read_term(match: re.Match[str], text: str) -> TermText:
             f"unknown objective {name!r} in {text!r}; expected one of {', '.join(KINDS)}"
             f"{did_you_mean(name, KINDS)}"
         )
-    if row is not None and kind != "point":
-        raise RenderError(f"objective {text!r}: only a point has a position, {kind} has none")
+    if row is not None and kind not in ("point", "decoder"):
+        raise RenderError(f"objective {text!r}: only a point or decoder has a position, {kind} has none")
     weight = float(factor or 1) * (-1 if sign == "-" else 1)
     return TermText(kind, weight, None if row is None else (int(row), int(column)), target)
 
@@ -140,6 +143,7 @@ def parse_objective(
     layer: Layer,
     layers: Sequence[Layer] = (),
     classes: Mapping[str, int] | None = None,
+    module: nn.Module | None = None,
 ) -> Callable[[int], Objective]:
     """A function from the unit that is rendered to its objective.
 
@@ -148,13 +152,14 @@ def parse_objective(
         layer: of the units that are rendered.
         layers: others that may be named.
         classes: class names to units of the classifier.
+        module: the network, for objectives of a dictionary's decoder.
 
     Raises:
         RenderError: for text that is no objective, or a layer or unit that is not there.
     """
     known = {each.name: each for each in (*layers, layer)}
     read = read_objective(objective) if isinstance(objective, str) else objective
-    makers = [_maker(term, read.text, layer, known, classes or {}) for term in read.terms]
+    makers = [_maker(term, read.text, layer, known, classes or {}, module) for term in read.terms]
 
     def make(unit: int) -> Objective:
         made = makers[0](unit)
@@ -166,10 +171,18 @@ def parse_objective(
 
 
 def _maker(
-    term: TermText, text: str, layer: Layer, known: Mapping[str, Layer], classes: Mapping[str, int]
+    term: TermText,
+    text: str,
+    layer: Layer,
+    known: Mapping[str, Layer],
+    classes: Mapping[str, int],
+    module: nn.Module | None,
 ) -> Callable[[int], Objective]:
+    from viz.objectives.dictionary_units import decoder
     from viz.objectives.objective import channel, energy, logit, point
 
+    if term.kind == "decoder" and module is None:
+        raise RenderError(f"objective {text!r}: a decoder needs the network that has it")
     where, fixed = layer, None
     if term.target is not None:
         where, fixed = _find_target(term.target, text, layer, known, classes)
@@ -182,6 +195,7 @@ def _maker(
             "logit": lambda: logit(where, chosen),
             "energy": lambda: energy(where, chosen),
             "layer": lambda: energy(where),
+            "decoder": lambda: decoder(cast("nn.Module", module), where, chosen, *(term.position or ())),
         }[term.kind]()
         return made if term.weight == 1 else made * term.weight
 

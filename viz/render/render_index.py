@@ -87,7 +87,7 @@ def render_index(
     read = read_objective(objective)
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
-    makers = [parse_objective(read, layer, index.layers, classes) for layer, _ in chosen]
+    makers = [parse_objective(read, layer, index.layers, classes, network.module) for layer, _ in chosen]
     rows: list[Rendered] = []
     empty: list[NoTopImages] = []
     for (layer, wanted), make in zip(chosen, makers, strict=True):

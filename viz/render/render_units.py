@@ -103,7 +103,8 @@ def render_units(
     reporter = reporter or Silent()
     size = _batch_size(network, batch, recipe)
     if isinstance(objective, str):
-        make, name = parse_objective(objective, layer), objective_name or objective.strip()
+        make = parse_objective(objective, layer, module=network.module)
+        name = objective_name or objective.strip()
     elif objective_name is None:
         raise RenderError("an objective of your own needs an objective_name for the table")
     else:

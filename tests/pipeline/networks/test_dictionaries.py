@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from safetensors.torch import save_file
+from hypothesis import given
+from hypothesis import settings as settings_
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError, MaxactError, WeightsError
 from pipeline.layers.choose import choose_layers
-from pipeline.networks.dictionaries import Dictionary, Settings, is_dictionary, read_dictionary
+from pipeline.networks import dictionaries
+from pipeline.networks.dictionaries import Dictionary, Settings
+from pipeline.networks.dictionary_files import is_dictionary, read_dictionary
 from pipeline.networks.extra_modules import add_directions
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
+from pipeline.stream.compiled_probes import CompiledProbes, can_compile
+from pipeline.stream.probes import Peaks, Probes
 from tests.fixtures.commands import done, refused, run
 from tests.fixtures.modules import Staged, Transformer, network
 from tests.fixtures.tiny import tiny_network, write_tars
@@ -322,3 +330,133 @@ def test_the_two_options_belong_together(tmp_path: Path) -> None:
     assert "--at needs --dictionary FILE" in line
     line = refused(run("index", "demo", "-o", tmp_path / "out", "--dictionary", "sae"), 2)
     assert "--dictionary needs --at LAYER" in line
+
+
+RECORDED = Path("tests/fixtures/dictionaries")
+"""Files that SAELens and Overcomplete wrote, and features that they computed, see `bench/dictionaries.py`."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECORDED.glob("*.expected.safetensors")), ids=lambda path: path.name.split(".")[0]
+)
+def test_features_are_those_that_the_libraries_computed(path: Path) -> None:
+    expected = load_file(path)
+    source = path.with_name(path.name.removesuffix(".expected.safetensors"))
+    assert is_dictionary(source)
+    found = read_dictionary(source)(expected["inputs"])
+    np.testing.assert_allclose(found.numpy(), expected["features"].numpy(), rtol=1e-5, atol=1e-6)
+    assert ((found > 0) == (expected["features"] > 0)).all()
+
+
+def test_every_recorded_library_is_read() -> None:
+    assert len(list(RECORDED.glob("saelens-*.expected.safetensors"))) == 10
+    assert len(list(RECORDED.glob("overcomplete-*.expected.safetensors"))) == 8
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_spans_are_parts_of_the_same_features(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many features are computed at once, up to rounding of the products."""
+    names, settings = CASES[case]
+    dictionary = Dictionary(drawn(*names), settings)
+    inputs = torch.randn((2, CHANNELS, 3, 4), generator=torch.Generator().manual_seed(2))
+    whole = dictionary(inputs)
+    for span in (1, 3, 4, 7):
+        monkeypatch.setattr(dictionaries, "SPAN", span)
+        found = list(dictionary.spans(inputs))
+        assert [first for first, _ in found] == list(range(0, FEATURES, span))
+        torch.testing.assert_close(torch.cat([part for _, part in found], 1), whole, rtol=1e-5, atol=1e-6)
+        assert torch.equal(dictionary(inputs), torch.cat([part for _, part in found], 1))
+
+
+@given(seed=st.integers(0, 1 << 16), k=st.integers(1, FEATURES), span=st.integers(1, FEATURES + 1))
+@settings_(max_examples=40, deadline=None)
+def test_topk_over_spans_keeps_the_k_largest_of_all(seed: int, k: int, span: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {"W_enc": torch.eye(FEATURES), "b_enc": torch.zeros(FEATURES)}
+    inputs = torch.randperm(20 * FEATURES, generator=generator).view(20, FEATURES) - 8.0 * FEATURES
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dictionaries, "SPAN", span)
+        found = Dictionary(tensors, Settings("topk", k=k))(inputs)
+    least = inputs.sort(dim=1).values[:, -k, None]
+    assert torch.equal(found, torch.where(inputs >= least, inputs.relu(), 0))
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.thorough])],
+    ids=["eager", "compiled"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_peaks_by_spans_are_those_of_a_plain_hook(
+    compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dictionaries, "SPAN", 4)
+    save_file(drawn(*STANDARD), tmp_path / "sae.safetensors", {"activation": "topk", "k": "2"})
+    net = network(Transformer())
+    add_directions(net.module, f"blocks.1={tmp_path / 'sae.safetensors'}")
+    layers = choose_layers(net, ["blocks.1.sae"])
+    batch = images()
+    seen: list[Tensor] = []
+    module = copy.deepcopy(net.module)
+    with Probes(net.module, layers, lambda _, peaks: seen.append(peaks.view.clone())) as probes:
+        probes(batch)
+    values, places, firsts = [], [], []
+
+    def watch(_: int, peaks: Peaks) -> None:
+        firsts.append(peaks.first_unit)
+        values.append(peaks.values)
+        places.append(peaks.locate_all())
+
+    if compiled:
+        if not can_compile("cpu"):
+            pytest.skip("no C++ compiler")
+        CompiledProbes(module, layers, watch, "max", len(batch))(batch)
+    else:
+        with Probes(module, layers, watch, spans=True) as probes:
+            probes(batch)
+        assert not module.get_submodule("blocks.1.sae").deferred
+    assert firsts == [0, 4, 8]
+    ((view,),) = [seen]
+    torch.testing.assert_close(torch.cat(values, 1), view.amax((2, 3)))
+    assert torch.equal(torch.cat(places, 1), view.flatten(2).argmax(2))
+
+
+def overcomplete_state(**more: Tensor) -> dict[str, Tensor]:
+    return {"encoder.weight": torch.randn(10, 6), "dictionary._weights": torch.randn(10, 6), **more}
+
+
+@pytest.mark.parametrize(
+    ("state", "metadata", "message"),
+    [
+        (overcomplete_state(), {}, "do not say how codes are selected; save"),
+        (overcomplete_state(), {"activation": "batchtopk"}, "batchtopk needs `threshold` in the metadata"),
+        (overcomplete_state(), {"activation": "topk"}, "topk needs k"),
+        (
+            overcomplete_state(**{"encoder.mlp_blocks.0.weight": torch.ones(6, 6)}),
+            {"activation": "relu"},
+            "has mlp_blocks: of Overcomplete's encoders",
+        ),
+        (overcomplete_state(Q=torch.ones(10, 4)), {"activation": "relu"}, "has quantised codes"),
+        (
+            {
+                "encoder.final_block.0.weight": torch.ones(10, 6),
+                "encoder.final_block.1.weight": torch.ones(10),
+                "dictionary._weights": torch.randn(10, 6),
+            },
+            {"activation": "relu"},
+            r"over features \(LayerNorm\)",
+        ),
+    ],
+)
+def test_files_of_overcomplete_that_cannot_be_read(
+    tmp_path: Path, state: dict[str, Tensor], metadata: dict[str, str], message: str
+) -> None:
+    path = tmp_path / "sae.safetensors"
+    save_file(state, path, metadata)
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_dictionary(path)
+    assert "\n" not in str(caught.value)
+    if not metadata:
+        torch.save(state, tmp_path / "sae.pt")
+        with pytest.raises(WeightsError, match=message):
+            read_dictionary(tmp_path / "sae.pt")

@@ -81,6 +81,8 @@ def test_the_accumulator_adds_up_every_labelled_image() -> None:
     watch = Accumulator([layer], 4, torch.device("cpu"))
 
     class Given:
+        first_unit = 0
+
         def __init__(self, values: torch.Tensor) -> None:
             self.values = values
 

@@ -53,7 +53,7 @@ def test_a_class_name_that_two_units_share_is_refused(layers):
         ("", "not understood at ''"),
         ("points", "unknown objective 'points' in 'points'.*did you mean 'point'"),
         ("point point", "not understood at 'point'"),
-        ("channel@1,2", "only a point has a position, channel has none"),
+        ("channel@1,2", "only a point or decoder has a position, channel has none"),
         ("channel:pol/3", "no layer 'pol'; did you mean 'pool'"),
         ("channel:leopardd", "neither a unit's number nor a class"),
         ("point +", r"not understood at '\+'"),
