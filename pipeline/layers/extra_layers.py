@@ -13,12 +13,14 @@ from torch import nn
 
 from pipeline.errors import LayerError
 from pipeline.layers.patterns import is_extra, of_one_depth
+from pipeline.networks.attention_patterns import Pattern
 from pipeline.networks.extra_modules import INPUT, Tap, find_module
 from pipeline.networks.part_places import part_names
-from pipeline.networks.parts import Part, Pattern
-from pipeline.networks.trace import Call
+from pipeline.networks.parts import Part
+from pipeline.networks.trace import NOT_IMAGES, Call
+from pipeline.networks.windows import find_windows
 
-__all__ = ["add_extra", "missing_parts"]
+__all__ = ["add_extra", "missing_parts", "windows_named"]
 
 
 def add_extra(module: nn.Module, pattern: str) -> None:
@@ -80,19 +82,34 @@ def missing_parts(
     found: dict[str, Call] = {}
     for name, part in module.named_modules():
         owner, _, last = name.rpartition(".")
-        if not isinstance(part, Part | Pattern) or owner not in calls:
+        if owner not in calls or not isinstance(part, Part | Pattern):
             continue
         shape = calls[owner].shape
         if name not in calls:
-            if isinstance(part, Part):
-                trouble = f"is not in the output of {owner}, of shape {shape}"
-                found[name] = Call(name, len(calls) + len(found), 1, (), trouble, (-1, 0))
+            trouble = f"is not in the output of {owner}, of shape {shape}"
+            if isinstance(part, Pattern):
+                trouble = f"is not there: {owner} showed no weights (image, head, query, key) of that token"
+            found[name] = Call(name, len(calls) + len(found), 1, (), trouble, (-1, 0))
             continue
         tokens = calls[name].shape[0] if isinstance(part, Pattern) else shape[0]
-        number = 0 if isinstance(part, Pattern) else part.index
-        if last not in ("cls", "from_cls") and not last.startswith("register"):
+        number = (part.query if isinstance(part, Pattern) else part.place.index) or 0
+        if last.removeprefix("from_") != "cls" and not last.removeprefix("from_").startswith("register"):
             continue
         if (prefix := before(tokens)) is not None and prefix <= number:
             trouble = f"is not there: the {tokens} tokens of {owner} are a grid without it"
             found[name] = replace(calls[name], trouble=trouble)
     return found
+
+
+def windows_named(module: nn.Module, calls: Mapping[str, Call]) -> dict[str, Call]:
+    """Records of outputs in windows, which say how to name them as maps.
+
+    Args:
+        module: the network.
+        calls: of a pass.
+    """
+    return {
+        name: replace(call, trouble=f"{call.trouble}; its windows are joined in {name}.joined")
+        for name, call in calls.items()
+        if name and call.trouble.startswith(NOT_IMAGES) and find_windows(module, name) is not None
+    }
