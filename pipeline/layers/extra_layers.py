@@ -17,6 +17,7 @@ from pipeline.networks.attention_patterns import Pattern
 from pipeline.networks.extra_modules import INPUT, Tap, find_module
 from pipeline.networks.part_places import part_names
 from pipeline.networks.parts import Part
+from pipeline.networks.rotary import Rotated
 from pipeline.networks.trace import NOT_IMAGES, Call
 from pipeline.networks.windows import find_windows
 
@@ -82,14 +83,18 @@ def missing_parts(
     found: dict[str, Call] = {}
     for name, part in module.named_modules():
         owner, _, last = name.rpartition(".")
-        if owner not in calls or not isinstance(part, Part | Pattern):
+        if owner not in calls or not isinstance(part, Part | Pattern | Rotated):
             continue
         shape = calls[owner].shape
         if name not in calls:
             trouble = f"is not in the output of {owner}, of shape {shape}"
+            if isinstance(part, Rotated):
+                trouble = f"is not there: {owner} is given no rotary positions"
             if isinstance(part, Pattern):
                 trouble = f"is not there: {owner} showed no weights (image, head, query, key) of that token"
             found[name] = Call(name, len(calls) + len(found), 1, (), trouble, (-1, 0))
+            continue
+        if isinstance(part, Rotated):
             continue
         tokens = calls[name].shape[0] if isinstance(part, Pattern) else shape[0]
         number = (part.query if isinstance(part, Pattern) else part.place.index) or 0

@@ -63,9 +63,7 @@ def attach_pattern(module: nn.Module, name: str, owner: nn.Module, last: str) ->
     layer, token = f"{name}.{last}", last.removeprefix("from_")
     block = find_windows(module, f"{name}.qkv" if _is_torchvisions(owner) else name)
     if token != "all" and (block is not None or getattr(owner, "use_mask_unit_attn", False)):
-        raise LayerError(
-            f"layer {layer}: tokens look within windows, of which each has its own tokens; use {name}.from_all"
-        )
+        raise LayerError(f"layer {layer}: tokens look within windows, each with its own; use {name}.from_all")
     try:
         query = None if token == "all" else find_place(module, name, owner, token).index
     except LayerError as error:
@@ -86,7 +84,7 @@ def _show_patterns_of(owner: nn.Module, layer: str) -> None:
     if has_patterns(owner):
         return
     drop, projection = getattr(owner, "attn_drop", None), getattr(owner, "qkv", None)
-    if drop is None and getattr(owner, "num_attention_heads", 0):
+    if drop is None and hasattr(owner, "num_attention_heads") and not hasattr(owner, "config"):
         drop = getattr(owner, "dropout", None)  # SwinV2 of transformers
     if isinstance(drop, nn.Module):
         if hasattr(owner, "fused_attn"):
@@ -139,9 +137,9 @@ def _show_mask_units(module: nn.Module, _inputs: Any, output: Tensor) -> None:
     heads = getattr(owner, "heads", None) or owner.num_heads
     stride = getattr(owner, "q_stride", None) or owner.query_stride
     units = output.shape[1] // (stride * owner.window_size) if owner.use_mask_unit_attn else 1
-    parts = output.unflatten(-1, (3, heads, -1)).unflatten(1, (-1, units))
+    parts = output.view(len(output), -1, units, 3, heads, output.shape[-1] // (3 * heads))
     queries, keys, _ = parts.permute(3, 0, 4, 2, 1, 5).unbind(0)  # (image, head, unit, place, feature)
-    queries = queries.unflatten(3, (stride, -1)).amax(3)
+    queries = queries.reshape(*queries.shape[:3], stride, -1, queries.shape[-1]).amax(3)
     show_pattern(owner, weights_of(queries, keys, None))
 
 

@@ -114,8 +114,9 @@ class _OpenWindows(nn.Module):
         """(image, y, x, unit), as it is given."""
         images, rows, columns, units = grid.shape
         windows = windows_of(self, rows, columns)
-        parts = self.qkv(windows.split(grid)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        queries, keys, values = parts.unbind(0)
+        parts = self.qkv(windows.split(grid))
+        parts = parts.view(*parts.shape[:-1], 3, self.num_heads, units // self.num_heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.get_relative_position_bias() + _masked(windows, images, grid)
         scale = getattr(self, "logit_scale", None)
         if scale is None:

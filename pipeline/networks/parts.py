@@ -54,7 +54,8 @@ class Part(nn.Module):
         index, count, groups, axis = self.place.index, self.place.count, self.place.groups, self.place.axis
         if not count:
             return tensor[:, index]
-        units = tensor.movedim(axis, -1).unflatten(-1, (groups, count, -1))[..., index, :].flatten(-2)
+        last = tensor.movedim(axis, -1)
+        units = last.reshape(*last.shape[:-1], groups, count, -1)[..., index, :].flatten(-2)
         whole = join_windows(self, units)
         return whole.movedim(-1, axis) if whole is units else whole
 

@@ -8,6 +8,7 @@ and `k_proj` that are given `position_embeddings`. The rotation is done by the l
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -42,9 +43,10 @@ def attach_rotated(name: str, owner: nn.Module, last: str) -> nn.Module:
         LayerError: when the module is no attention with rotary positions.
     """
     code = sys.modules[type(owner).__module__]
+    given = {"rope", "position_embeddings"} & inspect.signature(owner.forward).parameters.keys()
     for function, source in _FUNCTIONS.items():
         projection = getattr(owner, source.format(last[0]), None)
-        if hasattr(code, function) and isinstance(projection, nn.Module):
+        if given and hasattr(code, function) and isinstance(projection, nn.Module):
             break
     else:
         kind = type(owner).__name__
@@ -68,7 +70,7 @@ def _show_rotated(projection: nn.Module, _inputs: Any, output: Tensor) -> None:
         return
     rotate: Any = getattr(sys.modules[type(owner).__module__], function)
     if function == "apply_rotary_pos_emb":
-        heads = output.unflatten(-1, (-1, owner.head_dim)).transpose(1, 2)
+        heads = output.view(*output.shape[:-1], -1, owner.head_dim).transpose(1, 2)
         rotated, _ = rotate(heads, heads, *rotation)
     else:
         before, after = output[:, :, : owner.num_prefix_tokens], output[:, :, owner.num_prefix_tokens :]

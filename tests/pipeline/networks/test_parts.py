@@ -219,6 +219,53 @@ def test_queries_of_an_attention_that_does_not_run_its_projection(name: str) -> 
     assert net.module.state_dict().keys() == plain.module.state_dict().keys()
 
 
+@pytest.mark.parametrize(
+    "name", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3", "eva02_base_patch14_224"]
+)
+def test_rotated_queries_and_keys_of_timm(name: str) -> None:
+    side = 32 if "dinov3" in name else 28
+    net = timm_network(name, img_size=side, embed_dim=16, depth=2, num_heads=2)
+    attention, pixels = "blocks.1.attn", pixels_of(net)
+    layers = choose_layers(
+        net, [f"{attention}.{part}" for part in ("q_rot", "k_rot", "from_all", "k_rot.head1")]
+    )
+    seen = outputs(net, layers, pixels)
+    found: dict[str, Tensor] = {}
+    owner: Any = net.module.get_submodule(attention)
+    owner.attn_drop.register_forward_pre_hook(lambda _m, inputs: found.update(weights=inputs[0].clone()))
+    whole = {f"{attention}.{part}": found for part in ("q_rot", "k_rot")}
+    rotated = kept(net, list(whole), pixels)
+    weights = weights_by_definition(rotated[f"{attention}.q_rot"], rotated[f"{attention}.k_rot"], 2)
+    torch.testing.assert_close(weights, found["weights"], rtol=1e-4, atol=1e-6)
+    for layer in layers:
+        if "_rot" in layer.name:
+            part = rotated[layer.name.removesuffix(".head1")]
+            assert torch.equal(
+                seen[layer.name], as_view(part[..., 8 if "head" in layer.name else 0 :], layer)
+            )
+
+
+def test_patterns_of_single_tokens() -> None:
+    net = small_vit(class_token=True, reg_tokens=2)
+    attention, pixels = "blocks.1.attn", pixels_of(net)
+    layers = choose_layers(net, [f"{attention}.from_register*", f"{attention}.from_token7"])
+    assert [layer.name.rpartition(".")[2] for layer in layers] == [
+        "from_register0",
+        "from_register1",
+        "from_token7",
+    ]
+    seen = outputs(net, layers, pixels)
+    queries, keys, _ = kept(net, [f"{attention}.qkv"], pixels)[f"{attention}.qkv"].split(12, -1)
+    weights = weights_by_definition(queries, keys, 3)
+    for layer, query in zip(layers, (1, 2, 7), strict=True):
+        torch.testing.assert_close(
+            seen[layer.name], as_view(weights[:, :, query].transpose(1, 2), layer), rtol=1e-4, atol=1e-6
+        )
+    for last, message in (("from_token99", "of that token"), ("from_register2", "has 2 register tokens")):
+        with pytest.raises(LayerError, match=message):
+            choose_layers(small_vit(class_token=True, reg_tokens=2), [f"{attention}.{last}"])
+
+
 def test_class_token_that_joins_late() -> None:
     net = timm_network("cait_xxs24_224", img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     for name in ("blocks.0.cls", "blocks.0.attn.from_cls"):
@@ -251,6 +298,7 @@ def test_queries_and_patterns_of_torchs_attention() -> None:
 HUGGINGFACE = {
     "vit": ("vit.layers.1", "attention", "q_proj", "k_proj"),
     "dinov2_registers": ("encoder.layer.1", "attention", "q_proj", "k_proj"),
+    "dinov3": ("model.layer.1", "attention", "q_rot", "k_rot"),
     "clip": ("encoder.layers.1", "self_attn", "q_proj", "k_proj"),
 }
 
@@ -265,13 +313,15 @@ def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> Non
     net, plain = (load_network(f"hf:{tmp_path}") for _ in range(2))
     owner = f"{block}.{attention}"
     names = [f"{block}.cls", f"{owner}.from_cls", f"{owner}.from_all"]
-    names += [f"{block}.register3"] if family == "dinov2_registers" else []
+    names += [f"{block}.register3"] if family.startswith("dino") else []
     layers = {layer.name: layer for layer in choose_layers(net, names)}
     pixels = pixels_of(net)
     seen = outputs(net, tuple(layers.values()), pixels)
+    for last in (query, key):
+        find_module(plain.module, f"{owner}.{last}")
     wanted = kept(plain, [block, f"{owner}.{query}", f"{owner}.{key}"], pixels)
     assert torch.allclose(seen[f"{block}.cls"][..., 0, 0], wanted[block][:, 0], atol=1e-5)
-    if family == "dinov2_registers":
+    if family.startswith("dino"):
         assert torch.allclose(seen[f"{block}.register3"][..., 0, 0], wanted[block][:, 4], atol=1e-5)
     weights = weights_by_definition(wanted[f"{owner}.{query}"], wanted[f"{owner}.{key}"], 2)
     for name, expected in (("from_cls", weights[:, :, 0]), ("from_all", weights.mean(2))):
@@ -297,6 +347,7 @@ def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> Non
         ("blocks.0.attn.head1", "is not divided into heads; .* as in blocks.0.attn.proj.input.head1"),
         ("blocks.0.attn.qkv.head1", "is not divided into heads"),
         ("blocks.0.attn.qkv.input.head1", "is not divided into heads"),
+        ("blocks.0.attn.q_rot", "is no attention with rotary positions"),
         ("blocks.0.attn.gate", "is no projection to gate and value together"),
         ("blocks.0.mlp.fc1.gate", "is no projection to gate and value together"),
         ("blocks.cls", "is a container; name a module inside it"),

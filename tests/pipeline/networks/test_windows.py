@@ -19,7 +19,7 @@ from pipeline.networks.windows import Windows
 from pipeline.vision_libraries import timm, torchvision
 from tests.fixtures.modules import network
 from tests.pipeline.networks.test_extra_modules import outputs
-from tests.pipeline.networks.test_parts import pixels_of
+from tests.pipeline.networks.test_parts import kept, pixels_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -195,41 +195,103 @@ def test_timms_maxvit(kind: str) -> None:
         torch.testing.assert_close(seen[f"{attention}.{part}"], expected, **CLOSE)
 
 
-def test_queries_of_heads_that_come_first_in_a_map() -> None:
-    attend = timm().models.maxxvit.Attention2d
-    for head_first in (True, False):
-        torch.manual_seed(0)
-        net = network(
-            nn.Sequential(nn.Conv2d(3, 8, 4, 4), attend(8, dim_head=4, head_first=head_first)).eval()
-        )
-        pixels, plain = pixels_of(net), copy.deepcopy(net.module)
-        layers = choose_layers(net, ["1.qkv.k", "1.qkv.k.head1", "1.proj.input.head1"])
-        seen = outputs(net, layers, pixels)
-        with torch.no_grad():
-            whole = plain[1].qkv(plain[0](pixels))
-        keys = whole.unflatten(1, (2, 3, 4))[:, :, 1].flatten(1, 2) if head_first else whole[:, 8:16]
-        assert torch.equal(seen["1.qkv.k"], keys)
-        assert torch.equal(seen["1.qkv.k.head1"], keys[:, 4:])
-        with torch.no_grad():
-            heads = torch.cat([torch.zeros_like(seen["1.proj.input.head1"]), seen["1.proj.input.head1"]], 1)
-            bias = plain[1].proj.bias[:, None, None]
-            first = plain[1](plain[0](pixels)) - plain[1].proj(heads) + bias
-        others = nn.functional.conv2d(keys[:, :4] * 0 + 1, plain[1].proj.weight[:, :4])
-        assert first.shape == others.shape
+@pytest.mark.parametrize("head_first", [True, False])
+def test_queries_of_heads_that_come_first_in_a_map(head_first: bool) -> None:
+    torch.manual_seed(0)
+    attend = timm().models.maxxvit.Attention2d(8, dim_head=4, head_first=head_first)
+    net = network(nn.Sequential(nn.Conv2d(3, 8, 4, 4), attend).eval())
+    pixels, plain = pixels_of(net), copy.deepcopy(net.module)
+    layers = choose_layers(net, ["1.qkv.k", "1.qkv.k.head1", "1.proj.input.head1"])
+    seen = outputs(net, layers, pixels)
+    found: dict[str, Tensor] = {}
+    plain[1].qkv.register_forward_hook(lambda _m, _i, output: found.update(whole=output.clone()))
+    plain[1].proj.register_forward_pre_hook(lambda _m, inputs: found.update(heads=inputs[0].clone()))
+    with torch.no_grad():
+        plain(pixels)
+    whole = found["whole"]
+    keys = whole.unflatten(1, (2, 3, 4))[:, :, 1].flatten(1, 2) if head_first else whole[:, 8:16]
+    assert torch.equal(seen["1.qkv.k"], keys)
+    assert torch.equal(seen["1.qkv.k.head1"], keys[:, 4:])
+    assert torch.equal(seen["1.proj.input.head1"], found["heads"][:, 4:])
 
 
-@pytest.mark.parametrize("family", ["swin", "swinv2"])
+SWINS = {
+    "swin": ("attention.{}_proj", "attention.o_proj", "attention"),
+    "swinv2": ("attention.self.{}", "attention.output.dense", "attention.self"),
+}
+"""Of transformers: queries and keys, output projection, and attention, in a block."""
+
+
+@pytest.mark.parametrize("family", SWINS)
 def test_swin_of_transformers(family: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the extra `hf` (transformers)")
     from tests.fixtures.huggingface import save_model
 
     save_model(family, tmp_path)
     net, plain = (load_network(f"hf:{tmp_path}") for _ in range(2))
-    prefix = "swin" if family == "swin" else "swinv2"
-    block = f"{prefix}.encoder.layers.0.blocks.1"
-    names = [name for name, _ in net.module.named_modules() if name.startswith(block)]
-    print(names)
-    assert names
+    block = f"{family}.encoder.layers.0.blocks.1"
+    projections, output, attention = (f"{block}.{name}" for name in SWINS[family])
+    query, key = (projections.format(name) for name in (("q", "k") if family == "swin" else ("query", "key")))
+    names = [f"{key}.joined", f"{query}.head1", f"{output}.input", f"{attention}.from_all"]
+    layers = choose_layers(net, names)
+    assert {(layer.kind, layer.grid_h, layer.positions) for layer in layers} == {("map_last", 16, "grid")}
+    pixels = pixels_of(net)
+    seen = outputs(net, layers, pixels)
+    found: dict[str, Tensor] = {}
+    owner: Any = plain.module.get_submodule(block)
+    plain.module.get_submodule(output).register_forward_pre_hook(
+        lambda _m, inputs: found.update(heads=inputs[0])
+    )
+    kept_outputs = kept(plain, [query, key], pixels)
+    queries, keys = (kept_outputs[name].unflatten(-1, (2, 8)).transpose(1, 2) for name in (query, key))
+    with torch.no_grad():
+        mask = owner.get_attn_mask(16, 16, torch.float32, queries.device).repeat(2, 1, 1)[:, None]
+        if family == "swin":
+            bias = owner.attention.relative_position_bias()
+            weights = (queries @ keys.transpose(2, 3) / 8**0.5 + bias + mask).softmax(-1)
+            torch.testing.assert_close(
+                seen[f"{attention}.from_all"], by_loops(weights.mean(2).transpose(1, 2), 16, 4, 2), **CLOSE
+            )
+    assert torch.equal(seen[f"{key}.joined"], by_loops(kept_outputs[key], 16, 4, 2))
+    assert torch.equal(seen[f"{query}.head1"], by_loops(kept_outputs[query][..., 8:], 16, 4, 2))
+    torch.testing.assert_close(seen[f"{output}.input"], by_loops(found["heads"].detach(), 16, 4, 2), **CLOSE)
+    # Of 16 keys, each window's 16 queries give 1 in sum.
+    assert torch.allclose(seen[f"{attention}.from_all"].sum((2, 3)), torch.full((2, 2), 16.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("block", [0, 2, 5])
+def test_heads_and_patterns_of_hiera(block: int) -> None:
+    torch.manual_seed(0)
+    model = timm().create_model(
+        "hiera_tiny_224", pretrained=False, img_size=64, num_classes=3, embed_dim=16, stages=(1, 1, 3, 1)
+    )
+    net = network(model.eval(), 64)
+    attention = f"blocks.{block}.attn"
+    names = [f"{attention}.{part}" for part in ("proj.input.head0", "from_all", "qkv.v")]
+    layers = choose_layers(net, names, receptive_fields=False)
+    pixels = pixels_of(net)
+    seen = {
+        layer.name: value.flatten(2)
+        for layer, value in zip(layers, outputs(net, layers, pixels).values(), strict=True)
+    }
+    owner: Any = net.module.get_submodule(attention)
+    projected = kept(net, [f"{attention}.qkv"], pixels)[f"{attention}.qkv"]
+    units = projected.shape[1] // (owner.q_stride * owner.window_size) if owner.use_mask_unit_attn else 1
+    heads, size = owner.heads, owner.head_dim
+    looked = torch.zeros(2, heads, projected.shape[1])
+    output = torch.zeros(2, projected.shape[1] // owner.q_stride, heads * size)
+    for head in range(heads):
+        for unit in range(units):
+            own = projected[:, unit::units].unflatten(-1, (3, heads, size))[:, :, :, head]
+            queries = own[:, :, 0].unflatten(1, (owner.q_stride, -1)).amax(1)
+            weights = (queries @ own[:, :, 1].transpose(1, 2) / size**0.5).softmax(-1)
+            looked[:, head, unit::units] = weights.mean(1)
+            output[:, unit::units, head * size : (head + 1) * size] = weights @ own[:, :, 2]
+    torch.testing.assert_close(seen[f"{attention}.from_all"], looked, **CLOSE)
+    torch.testing.assert_close(
+        seen[f"{attention}.proj.input.head0"], output[..., :size].transpose(1, 2), **CLOSE
+    )
+    assert torch.equal(seen[f"{attention}.qkv.v"], projected.chunk(3, -1)[2].transpose(1, 2))
 
 
 @pytest.mark.parametrize(
