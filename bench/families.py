@@ -1,6 +1,7 @@
 """Which networks of torchvision and timm are indexed, placed and rendered right?
 
-    python bench/families.py [--only GLOB] [--smallest-first] [--limit N] [--seconds S] [--timeout S] [--out FILE]
+    python bench/families.py [--only GLOB] [--smallest-first] [--limit N] [--seconds S] [--timeout S]
+                             [--out FILE]
 
 Takes every classification model of torchvision and, of each of timm's modules, the member with the
 fewest parameters. Each runs untrained in a process of its own, and a row of the printed table says:
