@@ -35,6 +35,15 @@ SEARCH_PASSES = {256: 4, 4096: 8}
 """Passes of the search for an order, by the largest number of cells that they tell apart; larger grids
 are not searched, as correlations of all positions with all cells are kept."""
 
+MORE_SEARCH = 8
+"""Times as many passes for layers that PROMISING cells of the first ones were claimed by."""
+
+PROMISING = 0.75
+"""Least share of cells that are claimed; of independent claims it is 1 - 1/e, 0.63."""
+
+BEST_PLACES = 6
+"""Candidates for the places of a grid that an order is looked for in, those that fit best."""
+
 MOST_FAILURES = 2
 """Layers with grids of one size that are searched in vain before the others are given up too."""
 
@@ -183,12 +192,11 @@ def _search(network: Network, layers: Sequence[Layer], grid: tuple[int, int]) ->
     failures = 0
     for layer in layers:
         # The orders of layers before it are tried first, the last one before the others.
-        fits = (order for order, places in known.items() if _holds(others, layer, order, places))
+        fits = (order for order, places in known.items() if _holds(network, others, layer, order, places))
         order = next(fits, None)
         if order is None and failures < MOST_FAILURES:
-            responses = respond(network, [layer], passes=passes, grid=grid, seed=2)
-            fitted = _order(responses, layer, _candidates(network, layer))
-            if fitted and _holds(others, layer, *fitted):
+            fitted = _fit_order(network, layer, passes)
+            if fitted and _holds(network, others, layer, *fitted):
                 order = fitted[0]
                 known = dict([fitted, *known.items()])
             else:
@@ -199,10 +207,15 @@ def _search(network: Network, layers: Sequence[Layer], grid: tuple[int, int]) ->
     return found
 
 
-def _holds(responses: Responses, layer: Layer, order: Sequence[int], places: _Places) -> bool:
-    """Whether a layer's positions, in that order, go with those places."""
-    stored = responses.layers[layer.name].shape[1]
-    return max(order) < stored and _is_clear(_evidence(responses, layer, order, places), CLEAR)
+def _holds(
+    network: Network, responses: Responses, layer: Layer, order: Sequence[int], places: _Places
+) -> bool:
+    """Whether a layer's positions, in that order, go with those places, or with the cells of the grid."""
+    if max(order) >= responses.layers[layer.name].shape[1]:
+        return False
+    cells = replace(layer, stride_y=0, stride_x=0)
+    said = (places, *(_said(network, cells, size) for size in (1, 3)))
+    return any(_is_clear(_evidence(responses, layer, order, each), CLEAR) for each in said)
 
 
 def _candidates(network: Network, layer: Layer) -> Iterator[_Places]:
@@ -216,10 +229,27 @@ def _candidates(network: Network, layer: Layer) -> Iterator[_Places]:
         )
 
 
+def _fit_order(network: Network, layer: Layer, passes: int) -> tuple[tuple[int, ...], _Places] | None:
+    """The order of a layer and its places; None if none is found, also with more passes if it seems near."""
+    for count in (passes, MORE_SEARCH * passes):
+        responses = respond(network, [layer], passes=count, grid=_grid(layer), seed=2)
+        fitted, claimed = _order(responses, layer, _candidates(network, layer))
+        if fitted or claimed < PROMISING:
+            return fitted
+    return None
+
+
 def _order(
     responses: Responses, layer: Layer, candidates: Iterator[_Places]
-) -> tuple[tuple[int, ...], _Places] | None:
-    """For each cell, the stored position that it explains best; None if two cells claim the same."""
+) -> tuple[tuple[tuple[int, ...], _Places] | None, float]:
+    """For each cell, the stored position that it explains best, if no two cells claim the same.
+
+    Where fields lie between two cells, places shifted to either side explain the positions about as well,
+    but only one of them by different cells; so the first of the best candidates that does is taken.
+
+    Returns:
+        The order and its places, or None, and the largest share of cells that were claimed.
+    """
     response = responses.layers[layer.name]
     cells = layer.grid_h * layer.grid_w
     some = response[:, torch.linspace(0, response.shape[1] - 1, min(response.shape[1], 256)).long()]
@@ -227,11 +257,13 @@ def _order(
     def fit(places: _Places) -> float:
         return float(correlate(some, responses.change, places.rows, places.columns).amax(1).mean())
 
-    places = max(candidates, key=fit)
-    best = correlate(response, responses.change, places.rows, places.columns).max(1)
-    # What is left over are tokens without a place, which are explained least.
-    stored = best.values.topk(cells).indices
-    claimed = best.indices[stored]
-    if len(set(claimed.tolist())) < cells:
-        return None
-    return tuple(stored[claimed.argsort()].tolist()), places
+    share = 0.0
+    for places in sorted(candidates, key=fit, reverse=True)[:BEST_PLACES]:
+        best = correlate(response, responses.change, places.rows, places.columns).max(1)
+        # What is left over are tokens without a place, which are explained least.
+        stored = best.values.topk(cells).indices
+        claimed = best.indices[stored]
+        share = max(share, len(set(claimed.tolist())) / cells)
+        if share == 1:
+            return (tuple(stored[claimed.argsort()].tolist()), places), share
+    return None, share
