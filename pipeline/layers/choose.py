@@ -23,7 +23,7 @@ from pipeline.choices import Kind
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
-from pipeline.layers.extra_layers import add_extra, missing_parts, windows_named
+from pipeline.layers.extra_layers import add_extra, missing_parts, parts_of_outputs, windows_named
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
@@ -119,9 +119,11 @@ def _kind_of(module: nn.Module, name: str, kind: Kind | None) -> Kind | None:
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
     """The chosen layers with their shapes, found by one trial pass."""
     module = network.module
+    blank = grey_input(network, TRACED_IMAGES)
+    patterns = parts_of_outputs(patterns, lambda: trace_modules(module, blank))
     for pattern in patterns:
         add_extra(module, pattern)
-    calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
+    calls = trace_modules(module, blank)
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions | Dictionary)]

@@ -29,7 +29,7 @@ FIRST_PASSES = 2
 """Passes of the first test, of 9 pictures each."""
 
 MORE_PASSES = 6
-"""Passes of the test of layers for which the first one is not clear."""
+"""Passes of the test of layers for which the first one is not clear, and of an order that was found."""
 
 SEARCH_PASSES = {256: 4, 4096: 8}
 """Passes of the search for an order, by the largest number of cells that they tell apart; larger grids
@@ -187,7 +187,7 @@ def _search(network: Network, layers: Sequence[Layer], grid: tuple[int, int]) ->
     if passes is None:
         return {}
     found: dict[str, Placing] = {}
-    others = respond(network, layers, passes=FIRST_PASSES, grid=grid, seed=3)
+    others = respond(network, layers, passes=MORE_PASSES, grid=grid, seed=3)
     known: dict[tuple[int, ...], _Places] = {}
     failures = 0
     for layer in layers:

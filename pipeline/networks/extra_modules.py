@@ -27,7 +27,7 @@ from pipeline.networks.dictionaries import Dictionary, is_dictionary, read_dicti
 from pipeline.networks.hooks import add_hooks
 from pipeline.networks.open_attention import open_attention, open_windows, runs_no_projections
 from pipeline.networks.part_places import PART
-from pipeline.networks.parts import Part, attach_part
+from pipeline.networks.parts import Output, Part, attach_part
 from pipeline.networks.rotary import Rotated
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
@@ -80,7 +80,7 @@ def own_children(module: nn.Module) -> list[nn.Module]:
     return [
         child
         for child in module.children()
-        if not isinstance(child, Tap | Directions | Dictionary | Part | Pattern | Rotated)
+        if not isinstance(child, Tap | Directions | Dictionary | Part | Pattern | Rotated | Output)
     ]
 
 
@@ -142,7 +142,7 @@ def _attach_part(module: nn.Module, name: str, base: str, owner: nn.Module, last
             tap = Tap()
             owner.add_module(last, tap)
             return tap
-    return attach_part(module, base, owner, last, (Tap, Rotated))
+    return attach_part(module, base, owner, last, (Tap, Rotated, Output))
 
 
 def _rows(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from pipeline.networks.windows import find_windows
 __all__ = ["PART", "Place", "find_place", "has_class_token", "part_names", "special_tokens"]
 
 PART = re.compile(
-    r"cls|(register|suffix|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|[qk]_rot|gate|value|joined"
+    r"cls|(register|suffix|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|[qk]_rot|gate|value|joined|output[0-9]{1,4}"
     r"|from_(cls|all|(register|suffix|token)([0-9]{1,4}|\*))|\[[qkv]+\]|from_\*",
     re.ASCII,
 )
@@ -197,7 +197,10 @@ def _tokens(module: nn.Module, names: tuple[str, ...]) -> int:
 
 
 def _parameters(module: nn.Module, names: tuple[str, ...]) -> Iterator[Tensor]:
-    return (tensor for name, tensor in module.named_parameters() if name.rpartition(".")[2] in names)
+    """Parameters of one of these names, or with a number behind it, as of CrossViT's branches."""
+    for name, tensor in module.named_parameters():
+        if re.sub(r"_[0-9]+$", "", name.rpartition(".")[2]) in names:
+            yield tensor
 
 
 def _parent(module: nn.Module, name: str) -> nn.Module:

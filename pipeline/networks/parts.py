@@ -5,6 +5,7 @@
     NAME.q, NAME.k, NAME.v                  the thirds of a projection to queries, keys and values
     NAME.gate, NAME.value                   the halves of a gated MLP's first projection
     NAME.head3                              one head of an attention's queries, keys, values or output
+    NAME.output1                            the second tensor of an output with several, to name parts of it
     NAME.joined                             all of an output in windows of tokens, as one map
 
 and attention patterns and rotated queries, see `pipeline.networks.attention_patterns` and
@@ -21,14 +22,26 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError
-from pipeline.networks.addresses import find_tensor
+from pipeline.networks.addresses import find_tensor, output_tensors
 from pipeline.networks.attention_patterns import attach_pattern
 from pipeline.networks.hooks import add_hooks
 from pipeline.networks.part_places import Place, find_place
 from pipeline.networks.rotary import attach_rotated
 from pipeline.networks.windows import find_windows, join_windows, joined
 
-__all__ = ["Part", "attach_part"]
+__all__ = ["Output", "Part", "attach_part"]
+
+
+class Output(nn.Identity):
+    """Outputs one of several tensors of its parent module's output.
+
+    Args:
+        number: of the tensor, from 0, in the order of `pipeline.networks.addresses.output_tensors`.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Part(nn.Module):
@@ -79,6 +92,10 @@ def attach_part(
         part: nn.Module = attach_pattern(module, name, owner, last)
     elif last in ("q_rot", "k_rot"):
         part = attach_rotated(name, owner, last)
+    elif last.startswith("output"):
+        part = Output(int(last.removeprefix("output")))
+        if not any(isinstance(child, Output) for child in owner.children()):
+            add_hooks(forward=[(owner, _show_outputs)])
     else:
         part = Part(find_place(module, name, owner, last))
         # What is below an added module is in no windows any more.
@@ -104,6 +121,13 @@ def _run_without_bias(attention: nn.Module, owner: nn.Module) -> None:
         return
     setattr(attention, "qkv_bias_separate", True)  # noqa: B010
     owner.__dict__["biased_by"] = attention  # not as a submodule; a copy of the network refers to its own
+
+
+def _show_outputs(module: nn.Module, _inputs: Any, output: Any) -> None:
+    tensors = [tensor for _, tensor in output_tensors(output)]
+    for child in module.children():
+        if isinstance(child, Output) and child.number < len(tensors) > 1:
+            child(tensors[child.number])
 
 
 def _show_parts(module: nn.Module, _inputs: Any, output: Any) -> None:

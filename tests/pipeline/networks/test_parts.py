@@ -266,6 +266,47 @@ def test_patterns_of_single_tokens() -> None:
             choose_layers(small_vit(class_token=True, reg_tokens=2), [f"{attention}.{last}"])
 
 
+class Branches(nn.Module):
+    """Outputs two token sequences, the second one with a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token_1 = nn.Parameter(torch.ones(1, 1, 4))
+        self.fine, self.coarse = nn.Conv2d(3, 6, 2, 2), nn.Conv2d(3, 4, 4, 4)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        fine, coarse = (part(pixels).flatten(2).transpose(1, 2) for part in (self.fine, self.coarse))
+        return {"fine": fine, "coarse": torch.cat([self.cls_token_1.expand(len(coarse), -1, -1), coarse], 1)}
+
+
+class Branched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage, self.head = Branches(), nn.Linear(4, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.stage(pixels)["coarse"].mean(1))
+
+
+def test_a_token_of_one_of_several_outputs() -> None:
+    net = network(Branched())
+    layers = choose_layers(
+        net, ["stage:coarse.cls", "stage:coarse.token3", "stage:fine.token3", "stage:coarse"]
+    )
+    tokens = ["stage.output0.token3", "stage.output1.cls", "stage.output1.token3"]
+    assert sorted(layer.name for layer in layers) == [*tokens, "stage:coarse"]
+    seen = outputs(net, layers, images())
+    with torch.no_grad():
+        whole = net.module.stage(images())
+    assert torch.equal(seen["stage.output1.cls"][..., 0, 0], whole["coarse"][:, 0])
+    assert torch.equal(seen["stage.output1.token3"][..., 0, 0], whole["coarse"][:, 3])
+    assert torch.equal(seen["stage.output0.token3"][..., 0, 0], whole["fine"][:, 3])
+    with pytest.raises(LayerError, match="has no tensor 5 beside others"):
+        choose_layers(network(Branched()), ["stage.output5"])
+    with pytest.raises(LayerError, match="no layer matches"):
+        choose_layers(network(Branched()), ["stage:thin.cls"])
+
+
 def test_class_token_that_joins_late() -> None:
     net = timm_network("cait_xxs24_224", img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     for name in ("blocks.0.cls", "blocks.0.attn.from_cls"):
