@@ -215,6 +215,14 @@ def test_queries_of_heads_that_come_first_in_a_map(head_first: bool) -> None:
     assert torch.equal(seen["1.proj.input.head1"], found["heads"][:, 4:])
 
 
+def test_documented_names_of_windows() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
+    table = text.partition("| attention, here A |")[2].partition("\n\n")[0].splitlines()[1:]
+    names = [row.split("|")[2].strip(" `").replace("A", "layers.0.blocks.1.attn", 1) for row in table]
+    found = choose_layers(timm_swin("swin_tiny_patch4_window7_224"), names, receptive_fields=False)
+    assert len(found) == len(names) == 6
+
+
 SWINS = {
     "swin": ("attention.{}_proj", "attention.o_proj", "attention"),
     "swinv2": ("attention.self.{}", "attention.output.dense", "attention.self"),
