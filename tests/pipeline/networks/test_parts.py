@@ -24,7 +24,7 @@ from pipeline.networks.extra_modules import find_module
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from pipeline.vision_libraries import timm
+from pipeline.vision_libraries import timm, torchvision
 from tests.fixtures.modules import Transformer, network
 from tests.fixtures.tiny import write_tars
 from tests.pipeline.networks.test_extra_modules import images, outputs
@@ -487,11 +487,11 @@ def documented(column: int) -> list[str]:
 
 
 def test_documented_names_are_those_of_timm_and_torchvision() -> None:
-    from torchvision.models import VisionTransformer
+    transformer = torchvision().models.VisionTransformer
 
     net = small_vit(reg_tokens=1)
     assert len(choose_layers(net, documented(1), receptive_fields=False)) == len(documented(1)) == 16
-    tower = VisionTransformer(32, 8, 2, 3, 12, 24, num_classes=3).eval()
+    tower = transformer(32, 8, 2, 3, 12, 24, num_classes=3).eval()
     found = choose_layers(network(tower, 32), documented(4), receptive_fields=False)
     assert len(found) == len(documented(4))
 
