@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.choices import (
 )
 from pipeline.errors import UsageError
 
-__all__ = ["RunConfig"]
+__all__ = ["RunConfig", "read_range"]
 
 _MAX_TOP = 1024
 
@@ -67,6 +68,8 @@ class RunConfig:
         class_names: file with the names of the classifier's units, and of labels that are numbers, see
             `pipeline.networks.class_names` and `pipeline.runs.label_names`.
         shards_per_part: shards committed together; None for a 32nd of the dataset, at most 64.
+        shard_range: `I/N`, the I-th of N ranges of the dataset's shards, from 1; only these are indexed, for
+            `maxact merge`. None for all.
         max_bad_fraction: share of bad images in a group of shards, 0..1, above which the run stops,
             when they are more than 10.
         keep: `patches` also writes thumbnails of all listed images, see `pipeline.runs.thumbnails`;
@@ -101,6 +104,7 @@ class RunConfig:
     classes: int | None = 20
     class_names: str | None = None
     shards_per_part: int | None = None
+    shard_range: str | None = None
     max_bad_fraction: float = 0.01
     keep: Sequence[str] = ()
     fresh: bool = False
@@ -120,6 +124,7 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None:
                 _check_range(name.replace("_", "-"), value, 1, 1 << 20)
+        _ = self.range
         if not 0 <= self.max_bad_fraction <= 1:
             raise UsageError(f"--max-bad-fraction must be in 0..1, got {self.max_bad_fraction}")
         for name, words in _WORDS.items():
@@ -128,6 +133,15 @@ class RunConfig:
                 known = " or ".join(get_args(words))
                 raise UsageError(f"--{name.replace('_', '-')} must be {known}, got {value!r}")
         object.__setattr__(self, "keep", _kept(self.keep))
+
+    @property
+    def range(self) -> tuple[int, int] | None:
+        """Which of how many ranges of the shards is indexed; None for all shards.
+
+        Raises:
+            UsageError: when `shard_range` is not I/N with I from 1 to N.
+        """
+        return read_range(self.shard_range)
 
     @property
     def kept_peaks(self) -> PeakFormat | None:
@@ -139,6 +153,17 @@ class RunConfig:
         """The configuration as plain values, for run.json."""
         cache = None if self.cache is None else str(self.cache)
         return {**asdict(self), "out": str(self.out), "cache": cache}
+
+
+def read_range(text: str | None) -> tuple[int, int] | None:
+    """Read `I/N`; see `RunConfig.range`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(text), re.ASCII)
+    number, count = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard-range must be I/N with I from 1 to N, such as 3/8, got {text!r}")
+    return number, count
 
 
 def _texts(values: Path | Iterable[str | Path] | None) -> tuple[str, ...]:

@@ -13,14 +13,19 @@ import functools
 import importlib
 import importlib.util
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 
 from pipeline.errors import NetworkError
 
 __all__ = ["open_clip", "prepare_torchvision", "timm", "torchvision", "transformers"]
+
+T = TypeVar("T")
 
 MISSING_SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -30,6 +35,24 @@ MISSING_SCHEMAS = (
 
 _libraries: list[torch.library.Library] = []
 """Keeps the definitions alive: they are removed with their Library object."""
+
+
+_importing = threading.RLock()
+
+
+def _once(find: Callable[[], T]) -> Callable[[], T]:
+    """Call a function once; threads that call it meanwhile wait for the result.
+
+    `functools.cache` would call it once a thread, and an operator cannot be defined twice.
+    """
+    cached = functools.cache(find)
+
+    @functools.wraps(find)
+    def waiting() -> T:
+        with _importing:
+            return cached()
+
+    return waiting
 
 
 def _extension_loads(package: Path) -> bool:
@@ -43,7 +66,7 @@ def _extension_loads(package: Path) -> bool:
     return bool(binaries)
 
 
-@functools.cache
+@_once
 def prepare_torchvision() -> bool:
     """Make `import torchvision` work with any build of torch; returns whether it is installed.
 
@@ -60,7 +83,7 @@ def prepare_torchvision() -> bool:
     return True
 
 
-@functools.cache
+@_once
 def torchvision() -> ModuleType:
     """Import torchvision, with any build of torch.
 
@@ -72,7 +95,7 @@ def torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-@functools.cache
+@_once
 def timm() -> ModuleType:
     """Import timm, which itself imports torchvision.
 
@@ -85,7 +108,7 @@ def timm() -> ModuleType:
     return importlib.import_module("timm")
 
 
-@functools.cache
+@_once
 def transformers() -> ModuleType:
     """Import transformers, without its progress bars and warnings.
 
@@ -101,7 +124,7 @@ def transformers() -> ModuleType:
     return library
 
 
-@functools.cache
+@_once
 def open_clip() -> ModuleType:
     """Import open_clip.
 

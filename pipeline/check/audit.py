@@ -28,6 +28,7 @@ from pipeline.errors import MaxactError, StoreError, UnreadableFile
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
+from pipeline.runs.shard_groups import indexed_range
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.part import ShardRecord
 from pipeline.store.final_tables import has_digests, refuse_damaged_tables
@@ -262,8 +263,9 @@ def _check_dataset(
     reporter: Reporter,
 ) -> None:
     """Compare with the dataset: its listing, and the samples of some shards."""
+    dataset = indexed_range(index.dataset, index.run["config"])
     if records:
-        progress.findings.append(compare_listing(index.dataset, records))
-    chosen = choose_shards(index.dataset, everything=sample is None, seed=seed)
-    progress.shards, progress.all_shards = len(chosen), len(index.dataset.shards)
+        progress.findings.append(compare_listing(dataset, records))
+    chosen = choose_shards(dataset, everything=sample is None, seed=seed)
+    progress.shards, progress.all_shards = len(chosen), len(dataset.shards)
     progress.findings.append(check_shards(index, chosen, labels, reporter))

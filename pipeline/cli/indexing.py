@@ -101,6 +101,14 @@ def index(
     shards_per_part: Annotated[
         int | None, typer.Option(help="Shards to commit together.", show_default="a 32nd of the dataset")
     ] = None,
+    shard_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Index only the I-th of N ranges of the shards, from 1; `maxact merge` joins the indexes.",
+            show_default="all shards",
+        ),
+    ] = None,
     max_bad_fraction: Annotated[
         float,
         typer.Option(
@@ -130,6 +138,7 @@ def index(
       maxact index /data/imagenet/train --network torchvision:resnet50 --layers 'layer4*' -o out/r50
       maxact index demo --network timm:vit_base_patch16_224 --dictionary sae/ --at blocks.8 -o out/sae
       maxact index 'https://host/train-{0000..0146}.tar' --network timm:convnext_tiny -o out/cx
+      maxact index /data/imagenet/train --network torchvision:resnet50 --shard-range 3/8 -o out/r50-3
     """
     from pipeline.config import RunConfig
     from pipeline.runs.run import run_index
@@ -156,6 +165,7 @@ def index(
         classes=_classes(classes),
         class_names=class_names,
         shards_per_part=shards_per_part,
+        shard_range=shard_range,
         max_bad_fraction=max_bad_fraction,
         keep=keep or (),
         fresh=fresh,

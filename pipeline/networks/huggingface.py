@@ -22,6 +22,7 @@ from pipeline.networks.adapter import Adapter
 from pipeline.networks.blueprint import Blueprint
 from pipeline.networks.huggingface_inputs import Patches, PixelValues
 from pipeline.networks.huggingface_preprocess import processor_preprocess
+from pipeline.networks.seeding import seeded
 from pipeline.vision_libraries import transformers
 
 __all__ = ["huggingface_blueprint"]
@@ -174,8 +175,7 @@ def _pretrained(
         files: where the weights come from, for messages.
         state: tensors in place of files; the library knows the names that older versions gave them.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         module, report = kind.from_pretrained(
             place,
             config=config,

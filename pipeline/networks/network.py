@@ -26,6 +26,7 @@ from pipeline.networks.catalog import find_blueprint, is_library_name, list_netw
 from pipeline.networks.extra_modules import add_directions
 from pipeline.networks.plain_modules import Opaque, freeze, plain_module, to_float32
 from pipeline.networks.preprocess_options import described, fit_grey, override_preprocess
+from pipeline.networks.seeding import building, seeded
 from pipeline.networks.state_digest import state_digest
 from pipeline.networks.weights import fit_state, read_weights
 from pipeline.store.trust import require_trust
@@ -185,8 +186,7 @@ def _with_weights(
         return blueprint.publish(preprocess)
     if weights != "random" and blueprint.from_state is not None:
         return blueprint.from_state(read_weights(Path(weights)), str(weights)), str(weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = blueprint.build(preprocess)
     if weights == "random":
         return module, f"random, seed {seed}"
@@ -220,9 +220,10 @@ def load_network(
         WeightsError: if a weights file does not fit the network.
         UsageError: if a change to the preprocessing is invalid.
     """
-    blueprint = find_blueprint(name)
-    preprocess = override_preprocess(blueprint.preprocess, input)
-    module, origin = _with_weights(blueprint, preprocess, weights, seed)
+    with building:
+        blueprint = find_blueprint(name)
+        preprocess = override_preprocess(blueprint.preprocess, input)
+        module, origin = _with_weights(blueprint, preprocess, weights, seed)
     preprocess = fit_grey(module, preprocess, input)
     for specification in directions:
         add_directions(module, specification)

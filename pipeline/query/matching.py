@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.errors import StoreError
 from pipeline.query.index import Index
 
-__all__ = ["Match", "TopLists", "find_matches", "read_lists"]
+__all__ = ["Match", "TopLists", "find_matches", "images_of", "read_lists"]
 
 CHUNK = 256
 """Units that are compared with all others at once."""
@@ -61,7 +61,7 @@ def find_matches(
     Raises:
         StoreError: if the other index is of another dataset.
     """
-    ours, theirs = (each.sql(_DATASET).dicts()[0] for each in (index, other))
+    ours, theirs = images_of(index), images_of(other)
     if ours != theirs:
         raise StoreError(
             f"{other.out} and {index.out} are indexes of different datasets ({theirs['images']:,} and "
@@ -73,6 +73,11 @@ def find_matches(
         lists = {unit: mine[layer, unit] for unit in units if (layer, unit) in mine}
         found |= {(layer, unit): match for unit, match in others.nearest(layer, lists)}
     return found
+
+
+def images_of(index: Index) -> dict[str, int]:
+    """Number and digest of an index's images: indexes of one dataset have the same."""
+    return index.sql(_DATASET).dicts()[0]
 
 
 def read_lists(index: Index, layer: str | None = None) -> dict[tuple[str, int], Numbers]:

@@ -199,7 +199,7 @@ def _content(runs: Sequence[Mapping[str, Any]], chosen: Sequence[Commit]) -> dic
         "parts": [],
         "identity": identity,
         "fingerprint": fingerprint(identity),
-        "config": {**runs[0]["config"], "data": data},
+        "config": {**runs[0]["config"], "data": data, "shard_range": None},
         "dataset": {**runs[0]["dataset"], "data": data},
     }
 

@@ -8,7 +8,6 @@ interrupted run after its last commit.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
 import time
 from collections import Counter
@@ -44,6 +43,7 @@ from pipeline.runs.resume import (
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
+from pipeline.runs.shard_groups import divide, in_range, shards_per_part
 from pipeline.runs.thumbnails import write_thumbnails
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
@@ -60,9 +60,6 @@ __all__ = ["run_index"]
 
 COMPILE_IMAGES = 20_000
 """Images from which compiling saves time: it takes about a minute and saves some 10 ms an image."""
-
-_PARTS_PER_RUN = 32
-_MAX_SHARDS_PER_PART = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +115,11 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     names = None if config.class_names is None else read_class_names(Path(config.class_names))
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
+    whole = dataset
+    if config.range is not None:
+        size = shards_per_part(dataset, config)
+        dataset = in_range(dataset, *config.range, size)
+        config = replace(config, shards_per_part=size)
     # The code of a network passed in may change between runs: its receptive fields are not cached.
     fields_folder = None if network else (config.cache or default_cache()) / "fields"
     given = network is not None and network.name != config.network
@@ -136,7 +138,8 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    compiled, why = _decide_compile(config, dataset, device.type)
+    # From the whole dataset, so that the runs over its ranges decide alike and can be merged.
+    compiled, why = _decide_compile(config, whole, device.type)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
     if config.kept_peaks is not None:
@@ -287,8 +290,7 @@ def _check_shards(dataset: Dataset) -> None:
 def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
     """The shards still to index, in the groups that an uninterrupted run would commit."""
     shards = plan.dataset.shards
-    size = plan.config.shards_per_part or min(_MAX_SHARDS_PER_PART, math.ceil(len(shards) / _PARTS_PER_RUN))
-    groups = [shards[first : first + size] for first in range(0, len(shards), size)]
+    groups = divide(shards, shards_per_part(plan.dataset, plan.config))
     waiting = [[shard for shard in group if shard.name not in done] for group in groups]
     return [group for group in waiting if group]
 

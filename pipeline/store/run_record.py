@@ -168,6 +168,7 @@ _CONFIG = _Fields(
         "fresh": _FLAG,
         "cache": _Optional(_TEXT),
         "class_names": _Optional(_TEXT),
+        "shard_range": _Optional(_TEXT),
     },
 )
 

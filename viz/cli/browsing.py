@@ -138,7 +138,7 @@ def serve(
     render: Annotated[
         bool, typer.Option("--render/--no-render", help="Offer to render units into the index.")
     ] = True,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Stop SQL after this time.")] = 30.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Stop the query after this time.")] = 30.0,
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
@@ -164,7 +164,7 @@ def serve(
             raise UsageError(
                 f"maxact serve needs {package}, which is not installed; run `pip install 'maxact[serve]'`"
             )
-    from viz.server.book import BookOptions
+    from viz.server.live_atlas import LiveOptions
     from viz.server.run import Binding, serve_indexes
 
     if len(outs) > 1 and (data or network is not None or weights is not None):
@@ -181,7 +181,7 @@ def serve(
     serve_indexes(
         outs,
         Binding(host, port, tuple(allow_host or ())),
-        BookOptions(trust, network, weights, device, maps, render, timeout),
+        LiveOptions(trust, network, weights, device, maps, render, timeout),
         data=data or (),
         reporter=ConsoleReporter(),
         started=started,

@@ -13,9 +13,9 @@ from pipeline.errors import MaxactError, UsageError
 from pipeline.visible import visible
 from viz.server.answers import answer
 from viz.server.guard import Guard
-from viz.server.library import Library
 from viz.server.live_routes import LiveRoutes
 from viz.server.page_routes import PageRoutes
+from viz.server.served import ServedIndexes
 from viz.server.uploads import Upload
 
 __all__ = ["make_app"]
@@ -32,15 +32,15 @@ TITLES = {
 }
 
 
-def make_app(library: Library) -> Guard:
+def make_app(served: ServedIndexes) -> Guard:
     """The application that serves indexes.
 
     Args:
-        library: what is served.
+        served: what is served.
     """
-    problems = _Problems(library)
+    problems = _Problems(served)
     inner = Starlette(
-        routes=[*LiveRoutes(library).routes(), *PageRoutes(library).routes()],
+        routes=[*LiveRoutes(served).routes(), *PageRoutes(served).routes()],
         exception_handlers={
             HTTPException: problems.http,
             Upload: problems.upload,
@@ -49,14 +49,14 @@ def make_app(library: Library) -> Guard:
         },
     )
     inner.router.redirect_slashes = False
-    return Guard(inner, library.access)
+    return Guard(inner, served.access)
 
 
 class _Problems:
     """Answers that say what went wrong: a page where one was asked for, else a line of text."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, served: ServedIndexes) -> None:
+        self._served = served
 
     def http(self, request: Request, error: Exception) -> Response:
         """What Starlette or a route refuses."""
@@ -80,7 +80,7 @@ class _Problems:
     def _say(self, request: Request, status: int, message: str) -> Response:
         message = visible(message)
         number, _, rest = request.url.path.removeprefix("/").partition("/")
-        known = {str(book.number): book for book in self._library.books}
+        known = {str(atlas.number): atlas for atlas in self._served.atlases}
         if number in known and "text/html" in request.headers.get("accept", ""):
             page = known[number].problem(rest, TITLES.get(status, "That failed"), message)
             return answer(request, page, "text/html", status)

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
+from pipeline.errors import StoreError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
+from pipeline.query.matching import TopLists, images_of
 from pipeline.store.layout import RENDERS_TABLE
+from pipeline.store.run_file import RUN_FILE, read_finished_run
 from viz.atlas import addresses
 from viz.atlas.collect import (
     LABELS,
@@ -75,9 +78,12 @@ class Contents:
         self.index = index
         self.layers: tuple[Layer, ...] = index.layers
         self._ordinals = {layer.ordinal: layer for layer in self.layers}
+        self._opened = (index.run["fingerprint"], index.run.get("tables"))
+        self._stamp = (-1, -1, -1)
         self._renders: tuple[tuple[int, int, int], Renders] = ((-1, -1, -1), {})
         self._summaries: tuple[tuple[int, int, int], tuple[LayerSummary, ...]] = ((-1, -1, -1), ())
         self._summing = threading.Lock()
+        self._fields: dict[int, tuple[object, Layer]] = {}
         self._outlines: Recent[tuple[int, object], LayerContent] = Recent(
             KEPT_OUTLINES, lambda content: len(content.units)
         )
@@ -91,6 +97,20 @@ class Contents:
         except OSError:
             return (0, 0, 0)
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def is_current(self) -> bool:
+        """Whether the index is the one that was opened: nobody has indexed again into its folder."""
+        try:
+            stat = (self.index.out / RUN_FILE).stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if stamp != self._stamp:
+                run = read_finished_run(self.index.out)
+                if (run["fingerprint"], run.get("tables")) != self._opened:
+                    return False
+                self._stamp = stamp
+        except (OSError, StoreError):
+            return False
+        return True
 
     @property
     def renders(self) -> Renders:
@@ -184,12 +204,27 @@ class Contents:
         """All labels, by the address of their page."""
         return {addresses.label_page(label): label for (label,) in self.index.sql(ALL_LABELS).rows}
 
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """Number and digest of the images."""
+        return images_of(self.index)
+
+    @cached_property
+    def top_lists(self) -> TopLists:
+        """The top lists of all units, by image."""
+        return TopLists.of(self.index)
+
     def _of(self, layer: Layer) -> dict[int, list[Rendered]]:
         return self.renders.get(layer.name, {})
 
     def _seen(self, layer: Layer) -> Layer:
         """A layer with the receptive field of its renderings."""
-        return rendered_field(layer, (row for rows in self._of(layer).values() for row in rows))
+        version, found = self._fields.get(layer.ordinal, (None, layer))
+        if version != self.version:
+            version = self.version
+            found = rendered_field(layer, (row for rows in self._of(layer).values() for row in rows))
+            self._fields[layer.ordinal] = (version, found)
+        return found
 
     def _named(self, layer: Layer, unit: int) -> UnitContent:
         """A unit without statistics, to link to."""

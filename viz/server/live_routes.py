@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 
+import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,11 +16,12 @@ from starlette.routing import Route
 
 from pipeline.errors import MaxactError, QueryError, QueryStopped, UsageError
 from viz.server.answers import answer
-from viz.server.book import Question
 from viz.server.explaining import ALL_LAYERS
-from viz.server.jobs import Job, Jobs, TooManyJobs
-from viz.server.library import Library
+from viz.server.job import ENDED, Job
+from viz.server.jobs import Jobs, TooManyJobs
+from viz.server.questions import Question
 from viz.server.rendering import read_request
+from viz.server.served import ServedIndexes
 from viz.server.sql_process import Form
 from viz.server.uploads import Upload, read_fields, read_upload
 
@@ -37,6 +39,9 @@ FILES: dict[str, tuple[Form, str]] = {
 }
 """Downloads of a result: form and media type."""
 
+QUERIES_AT_ONCE = 2
+"""Queries that run at the same time; others wait, without keeping pages from being made."""
+
 MAX_SHARED = 4000
 """Letters of SQL that an address carries."""
 
@@ -45,15 +50,17 @@ class LiveRoutes:
     """Answers for what a static atlas cannot.
 
     Args:
-        library: what is served.
+        served: what is served.
     """
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, served: ServedIndexes) -> None:
+        self._served = served
+        self._querying = anyio.CapacityLimiter(QUERIES_AT_ONCE)
+        self._explaining = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[Route]:
         """All of them."""
-        index = "/{book:int}"
+        index = "/{atlas:int}"
         return [
             Route(f"{index}/query.html", self.box, methods=["GET"]),
             Route(f"{index}/query.html", self.query, methods=["POST"]),
@@ -68,67 +75,68 @@ class LiveRoutes:
 
     def box(self, request: Request) -> Response:
         """The box for SQL, filled in from the address: nothing is run."""
-        book, given = self._library.book(request), request.query_params
+        atlas, given = self._served.atlas(request), request.query_params
         question = Question(given.get("sql", "")[:MAX_SHARED], given.get("query", ""), _values(given))
         if question.query is not None and not question.text:
             question = Question(question.query.sql, question.name, question.values)
-        return answer(request, book.query(question, allowed=self._library.allowed(request)), "text/html")
+        return answer(request, atlas.query(question, allowed=self._served.allowed(request)), "text/html")
 
     async def query(self, request: Request) -> Response:
         """Run SQL, and show the rows."""
-        book, question = self._library.book(request), await _question(request)
+        atlas, question = self._served.atlas(request), await _question(request)
         found, problem, status = None, "", 200
         try:
-            run = partial(book.sql.rows, question.text, question.params())
-            found = await anyio.to_thread.run_sync(run)
+            run = partial(atlas.sql.rows, question.text, question.params())
+            found = await anyio.to_thread.run_sync(run, limiter=self._querying)
         except (MaxactError, UsageError) as error:
             problem, status = str(error), 200 if isinstance(error, QueryStopped) else 400
         page = await anyio.to_thread.run_sync(
-            partial(book.query, question, found, problem, allowed=self._library.allowed(request))
+            partial(atlas.query, question, found, problem, allowed=self._served.allowed(request))
         )
         return answer(request, page, "text/html", status)
 
     async def download(self, request: Request) -> Response:
         """Run SQL, and send the rows as a file."""
-        book, question = self._library.book(request), await _question(request)
+        atlas, question = self._served.atlas(request), await _question(request)
         name = request.url.path.rpartition("/")[2]
         form, kind = FILES[name]
-        run = partial(book.sql.file, question.text, question.params(), form)
-        data = await anyio.to_thread.run_sync(run)
+        run = partial(atlas.sql.file, question.text, question.params(), form)
+        data = await anyio.to_thread.run_sync(run, limiter=self._querying)
         return Response(
             data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
         )
 
     def chooser(self, request: Request) -> Response:
         """The page for a photograph of the visitor's."""
-        book = self._library.book(request)
-        return answer(request, book.photograph(allowed=self._library.allowed(request)), "text/html")
+        atlas = self._served.atlas(request)
+        return answer(request, atlas.photograph(allowed=self._served.allowed(request)), "text/html")
 
     async def explain(self, request: Request) -> Response:
         """Run a photograph through the network, and show what it drives."""
-        book = self._library.book(request)
-        allowed, driven, ordinal, problem, status = self._library.allowed(request), None, ALL_LAYERS, "", 200
+        atlas = self._served.atlas(request)
+        allowed, driven, ordinal, problem, status = self._served.allowed(request), None, ALL_LAYERS, "", 200
         try:
             data, fields = await read_upload(request)
             ordinal = _ordinal(fields.get("layer", ""))
-            driven = await anyio.to_thread.run_sync(partial(book.explaining.explain, data, ordinal))
+            run = partial(atlas.explaining.explain, data, ordinal)
+            driven = await anyio.to_thread.run_sync(run, limiter=self._explaining)
         except Upload as error:
             problem, status = str(error), error.status
         except MaxactError as error:
             problem, status = str(error), 400
         page = await anyio.to_thread.run_sync(
-            partial(book.photograph, driven, problem, ordinal, allowed=allowed)
+            partial(atlas.photograph, driven, problem, ordinal, allowed=allowed)
         )
         return answer(request, page, "text/html", status)
 
     async def render(self, request: Request) -> Response:
         """Queue a rendering of a unit."""
-        book, layer, unit = self._library.unit(request)
-        if not book.options.render:
+        atlas, layer, unit = self._served.unit(request)
+        if not atlas.options.render:
             raise HTTPException(403, "this server was started with --no-render")
-        asked = read_request(book.number, layer, unit, await read_fields(request))
+        asked = read_request(atlas.number, layer, unit, await read_fields(request))
         try:
-            job = self._library.jobs.add(asked)
+            job = self._served.jobs.add(asked)
         except TooManyJobs as error:
             raise HTTPException(429, str(error)) from error
         if "application/json" in request.headers.get("accept", ""):
@@ -138,7 +146,7 @@ class LiveRoutes:
     async def cancel(self, request: Request) -> Response:
         """End a rendering that waits or runs."""
         job = self._job(request)
-        self._library.jobs.cancel(job)
+        self._served.jobs.cancel(job)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"job": job.number}, 202)
         return RedirectResponse(f"../../unit/{job.asked.ordinal}/{job.asked.unit}.html#render", 303)
@@ -147,14 +155,14 @@ class LiveRoutes:
         """The progress of a rendering, as server-sent events."""
         job = self._job(request)
         return StreamingResponse(
-            _follow(self._library.jobs, job),
+            _follow(self._served.jobs, job),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
     def _job(self, request: Request) -> Job:
-        book = self._library.book(request)
-        job = self._library.jobs.find(book.number, request.path_params["job"])
+        atlas = self._served.atlas(request)
+        job = self._served.jobs.find(atlas.number, request.path_params["job"])
         if job is None:
             raise HTTPException(404, "there is no such rendering, or it ended long ago")
         return job
@@ -181,7 +189,7 @@ async def _follow(jobs: Jobs, job: Job) -> AsyncIterator[str]:
                 "message": found.message,
             }
             yield f"data: {json.dumps(content, allow_nan=False)}\n\n"
-            if found.state in ("done", "failed", "cancelled"):
+            if found.state in ENDED:
                 return
         if jobs.closed:
             return

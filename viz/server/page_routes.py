@@ -13,7 +13,8 @@ from starlette.routing import Route
 
 from viz.atlas.static import static_files
 from viz.server.answers import Kind, answer
-from viz.server.library import Library
+from viz.server.nearest import nearest_units
+from viz.server.served import ServedIndexes
 
 __all__ = ["PageRoutes"]
 
@@ -29,11 +30,11 @@ class PageRoutes:
     """Answers for what can be read.
 
     Args:
-        library: what is served.
+        served: what is served.
     """
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, served: ServedIndexes) -> None:
+        self._served = served
         self._static = static_files()
 
     def routes(self) -> list[Route]:
@@ -41,24 +42,24 @@ class PageRoutes:
         pages: dict[str, Callable[[Request], Response]] = {
             "/": self.root,
             "/{name}": self.static,
-            "/{book:int}/": self.enter,
-            "/{book:int}/index.html": self.front,
-            "/{book:int}/sql.html": self.panel_sql,
-            "/{book:int}/recipes.html": self.recipes,
-            "/{book:int}/layer/{ordinal:int}.html": self.layer,
-            "/{book:int}/unit/{ordinal:int}/{unit:int}.html": self.unit,
-            "/{book:int}/image/{image}.html": self.image,
-            "/{book:int}/label/{digest}.html": self.label,
-            "/{book:int}/data/search.js": self.search_data,
-            "/{book:int}/data/{ordinal:int}.js": self.layer_data,
-            "/{book:int}/pictures/{ordinal:int}/{unit:int}.webp": self.card,
-            "/{book:int}/pictures/{ordinal:int}/{unit:int}-range.webp": self.strip,
-            "/{book:int}/pictures/{ordinal:int}/{unit:int}-projections.webp": self.projections,
-            "/{book:int}/pictures/{ordinal:int}/{unit:int}-{number:int}.webp": self.rendering,
-            "/{book:int}/maps/{ordinal:int}/{unit:int}.png": self.masks,
-            "/{book:int}/maps/{ordinal:int}/{unit:int}.json": self.regions,
-            "/{book:int}/photographs/{image}.webp": self.photograph,
-            "/{book:int}/{name}": self.static,
+            "/{atlas:int}/": self.enter,
+            "/{atlas:int}/index.html": self.front,
+            "/{atlas:int}/sql.html": self.panel_sql,
+            "/{atlas:int}/recipes.html": self.recipes,
+            "/{atlas:int}/layer/{ordinal:int}.html": self.layer,
+            "/{atlas:int}/unit/{ordinal:int}/{unit:int}.html": self.unit,
+            "/{atlas:int}/image/{image}.html": self.image,
+            "/{atlas:int}/label/{digest}.html": self.label,
+            "/{atlas:int}/data/search.js": self.search_data,
+            "/{atlas:int}/data/{ordinal:int}.js": self.layer_data,
+            "/{atlas:int}/pictures/{ordinal:int}/{unit:int}.webp": self.card,
+            "/{atlas:int}/pictures/{ordinal:int}/{unit:int}-range.webp": self.strip,
+            "/{atlas:int}/pictures/{ordinal:int}/{unit:int}-projections.webp": self.projections,
+            "/{atlas:int}/pictures/{ordinal:int}/{unit:int}-{number:int}.webp": self.rendering,
+            "/{atlas:int}/maps/{ordinal:int}/{unit:int}.png": self.masks,
+            "/{atlas:int}/maps/{ordinal:int}/{unit:int}.json": self.regions,
+            "/{atlas:int}/photographs/{image}.webp": self.photograph,
+            "/{atlas:int}/{name}": self.static,
         }
         return [Route(path, endpoint, methods=["GET"]) for path, endpoint in pages.items()]
 
@@ -66,7 +67,7 @@ class PageRoutes:
         """The list of the indexes; with the token, keeps it in a cookie and leads to the list without it."""
         token = request.query_params.get("token")
         if token is not None:
-            access = self._library.access
+            access = self._served.access
             if not access.is_token(token):
                 raise HTTPException(403, "the token is not that of the server that runs now")
             found = RedirectResponse("/", 303)
@@ -74,19 +75,19 @@ class PageRoutes:
                 access.cookie, token, max_age=COOKIE_SECONDS, path="/", httponly=True, samesite="strict"
             )
             return found
-        if len(self._library.books) == 1:
+        if len(self._served.atlases) == 1:
             return RedirectResponse("/0/index.html", 303)
-        return answer(request, self._library.listing(), "text/html")
+        return answer(request, self._served.listing(), "text/html")
 
     def enter(self, request: Request) -> Response:
         """Lead to the front page of an index."""
-        self._library.book(request)
+        self._served.atlas(request)
         return RedirectResponse("index.html", 303)
 
     def static(self, request: Request) -> Response:
         """A style sheet, the script, the licence of the typeface."""
-        if "book" in request.path_params:
-            self._library.book(request)
+        if "atlas" in request.path_params:
+            self._served.atlas(request)
         name = request.path_params["name"]
         if name not in self._static:
             raise HTTPException(404, "there is no such page")
@@ -94,84 +95,85 @@ class PageRoutes:
 
     def front(self, request: Request) -> Response:
         """The front page of an index."""
-        return answer(request, self._library.book(request).front(), "text/html")
+        return answer(request, self._served.atlas(request).front(), "text/html")
 
     def panel_sql(self, request: Request) -> Response:
         """The SQL behind the panels."""
-        return answer(request, self._library.book(request).panel_sql(), "text/html")
+        return answer(request, self._served.atlas(request).panel_sql(), "text/html")
 
     def recipes(self, request: Request) -> Response:
         """The recipes and their options."""
-        return answer(request, self._library.book(request).recipes(), "text/html")
+        return answer(request, self._served.atlas(request).recipes(), "text/html")
 
     def layer(self, request: Request) -> Response:
         """The page of a layer."""
-        book, layer = self._library.layer(request)
-        return answer(request, book.layer(layer), "text/html")
+        atlas, layer = self._served.layer(request)
+        return answer(request, atlas.layer(layer), "text/html")
 
     def layer_data(self, request: Request) -> Response:
         """The script of a layer's page."""
-        book, layer = self._library.layer(request)
-        return answer(request, book.layer_data(layer), "text/javascript")
+        atlas, layer = self._served.layer(request)
+        return answer(request, atlas.layer_data(layer), "text/javascript")
 
     def search_data(self, request: Request) -> Response:
         """The script for the search."""
-        return answer(request, self._library.book(request).search_data(), "text/javascript")
+        return answer(request, self._served.atlas(request).search_data(), "text/javascript")
 
     def unit(self, request: Request) -> Response:
         """The page of a unit."""
-        book, layer, unit = self._library.unit(request)
-        jobs = self._library.jobs.of_unit(book.number, layer.ordinal, unit)
-        page = book.unit(layer, unit, jobs, allowed=self._library.allowed(request))
+        atlas, layer, unit = self._served.unit(request)
+        jobs = self._served.jobs.of_unit(atlas.number, layer.ordinal, unit)
+        nearest = [*nearest_units(atlas, layer, unit, self._served.atlases)]
+        page = atlas.unit(layer, unit, jobs, nearest, allowed=self._served.allowed(request))
         return answer(request, page, "text/html")
 
     def image(self, request: Request) -> Response:
         """The page of an image."""
-        book = self._library.book(request)
-        return self._found(request, book.image(_image_id(request)), "text/html")
+        atlas = self._served.atlas(request)
+        return self._found(request, atlas.image(_image_id(request)), "text/html")
 
     def label(self, request: Request) -> Response:
         """The page of a label."""
-        book = self._library.book(request)
-        return self._found(request, book.label(f"label/{request.path_params['digest']}.html"), "text/html")
+        atlas = self._served.atlas(request)
+        return self._found(request, atlas.label(f"label/{request.path_params['digest']}.html"), "text/html")
 
     def card(self, request: Request) -> Response:
         """The card of a unit."""
-        book, layer, unit = self._library.unit(request)
-        return answer(request, book.pictures.card(layer, unit), "image/webp")
+        atlas, layer, unit = self._served.unit(request)
+        return answer(request, atlas.pictures.card(layer, unit), "image/webp")
 
     def strip(self, request: Request) -> Response:
         """The patches of a unit's range."""
-        book, layer, unit = self._library.unit(request)
-        return answer(request, book.pictures.strip(layer, unit), "image/webp")
+        atlas, layer, unit = self._served.unit(request)
+        return answer(request, atlas.pictures.strip(layer, unit), "image/webp")
 
     def masks(self, request: Request) -> Response:
         """The masks of a unit."""
-        book, layer, unit = self._library.unit(request)
-        return self._found(request, book.pictures.masks(layer, unit), "image/png")
+        atlas, layer, unit = self._served.unit(request)
+        return self._found(request, atlas.pictures.masks(layer, unit), "image/png")
 
     def regions(self, request: Request) -> Response:
         """Outlines of what drives a unit in its top images."""
-        book, layer, unit = self._library.unit(request)
-        return answer(request, json.dumps(book.pictures.regions(layer, unit)), "application/json")
+        atlas, layer, unit = self._served.unit(request)
+        return answer(request, json.dumps(atlas.pictures.regions(layer, unit)), "application/json")
 
     def rendering(self, request: Request) -> Response:
         """One rendering of a unit."""
-        book, layer, unit = self._library.unit(request)
+        atlas, layer, unit = self._served.unit(request)
         number = request.path_params["number"]
-        return self._found(request, book.pictures.rendering(layer, unit, number), "image/webp")
+        return self._found(request, atlas.pictures.rendering(layer, unit, number), "image/webp")
 
     def projections(self, request: Request) -> Response:
         """The projections of a unit."""
-        book, layer, unit = self._library.unit(request)
-        return self._found(request, book.pictures.projections(layer, unit), "image/webp")
+        atlas, layer, unit = self._served.unit(request)
+        return self._found(request, atlas.pictures.projections(layer, unit), "image/webp")
 
     def photograph(self, request: Request) -> Response:
         """A whole photograph."""
-        book, image_id = self._library.book(request), _image_id(request)
-        if not book.contents.photographs([image_id]):
+        atlas, image_id = self._served.atlas(request), _image_id(request)
+        if not atlas.contents.photographs([image_id]):
             raise HTTPException(404, "this index has no such image")
-        return answer(request, book.pictures.photograph(image_id), "image/webp")
+        return answer(request, atlas.pictures.photograph(image_id), "image/webp")
 
     @staticmethod
     def _found(request: Request, content: str | bytes | None, kind: Kind) -> Response:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.images.preprocess import Preprocess
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
@@ -167,6 +168,7 @@ class LivePictures:
     def _draw_card(self, content: LayerContent, unit: UnitContent) -> bytes:
         first = open_rendering(self._index.out, unit.renderings[0]) if unit.renderings else None
         card = Card(first, 0)
+        self._fetch(unit.high)
         for number, patch in enumerate(unit.high[:CARD_TILES]):
             card.place(number, self._cut(content, patch, TILE))
         return encode_webp(card.card, QUALITY)
@@ -174,6 +176,7 @@ class LivePictures:
     def _draw_strip(self, content: LayerContent, unit: UnitContent) -> bytes:
         patches: Sequence[Patch] = (*unit.low, *unit.strata)
         card = Card(None, len(patches))
+        self._fetch(patches)
         for number, patch in enumerate(patches):
             card.place_small(number, self._cut(content, patch, SMALL))
         return encode_webp(card.strip, QUALITY)
@@ -181,6 +184,7 @@ class LivePictures:
     def _draw_masks(self, content: LayerContent, unit: UnitContent, grid: tuple[int, int]) -> bytes:
         place = (content.layer.ordinal, unit.unit)
         masks: list[Mask | None] = []
+        self._fetch(unit.high)
         for patch in unit.high:
             pixels = input_pixels(self._open(patch.image_id), self._index.preprocess)
             with self._masking:
@@ -191,6 +195,13 @@ class LivePictures:
     def _cut(self, content: LayerContent, patch: Patch, size: int) -> Image.Image:
         return cut_patch(self._open(patch.image_id), content.seen, patch, self._index.preprocess, size)
 
+    def _fetch(self, patches: Sequence[Patch]) -> None:
+        """Read the photographs of patches at once, as one query for each would take longer."""
+        with self._reading:
+            missing = self._decoded.missing(patch.image_id for patch in patches)
+            for image_id, (picture, preprocess) in self._shown.read(missing, open_photograph):
+                self._decoded.keep(image_id, self._in_place(image_id, picture, preprocess))
+
     def _open(self, image_id: int) -> Image.Image:
         """A decoded photograph."""
         return self._decoded.get(image_id, lambda: self._read(image_id))
@@ -198,6 +209,10 @@ class LivePictures:
     def _read(self, image_id: int) -> Image.Image:
         with self._reading:
             _, (picture, preprocess) = next(self._shown.read([image_id], open_photograph))
+        return self._in_place(image_id, picture, preprocess)
+
+    def _in_place(self, image_id: int, picture: Image.Image, preprocess: Preprocess) -> Image.Image:
+        """A photograph as it is, and a thumbnail where it lies in its photograph."""
         if preprocess != self._index.preprocess:  # a thumbnail
             known = self._contents.photographs([image_id])[image_id]
             picture = put_in_place(picture, known, self._index.preprocess)

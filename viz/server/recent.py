@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 __all__ = ["Recent"]
@@ -46,18 +46,25 @@ class Recent(Generic[K, V]):
                     return self._values[key]
             try:
                 value = make()
-                self._keep(key, value)
+                self.keep(key, value)
             finally:
                 with self._lock:
                     self._making.pop(key, None)
         return value
 
-    def _keep(self, key: K, value: V) -> None:
+    def missing(self, keys: Iterable[K]) -> list[K]:
+        """The keys without a value, each once."""
+        with self._lock:
+            return [key for key in dict.fromkeys(keys) if key not in self._values]
+
+    def keep(self, key: K, value: V) -> None:
         """Keep a value, unless it alone is above the limit, and drop the oldest above the limit."""
         weight = self._weigh(value)
         if weight > self._limit:
             return
         with self._lock:
+            if key in self._values:
+                self._total -= self._weigh(self._values.pop(key))
             self._values[key] = value
             self._total += weight
             while self._total > self._limit:

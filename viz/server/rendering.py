@@ -19,7 +19,7 @@ from viz.objectives.text import read_objective
 from viz.recipes.base import Recipe
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, summarise_recipe
 from viz.render.render_index import render_index
-from viz.server.jobs import Asked, Job
+from viz.server.job import Asked, Job
 
 __all__ = ["OBJECTIVES", "Renderer", "offered_recipes", "read_request", "recipe_descriptions"]
 
@@ -46,11 +46,11 @@ def recipe_descriptions() -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     ]
 
 
-def read_request(book: int, layer: Layer, unit: int, fields: Mapping[str, str]) -> Asked:
+def read_request(atlas: int, layer: Layer, unit: int, fields: Mapping[str, str]) -> Asked:
     """Read a form: `recipe`, `steps`, `options` (words KEY=VALUE), `objective`, `seed`.
 
     Args:
-        book: number of the index.
+        atlas: number of the index.
         layer: of the unit.
         unit: of the layer.
         fields: of the form.
@@ -73,7 +73,7 @@ def read_request(book: int, layer: Layer, unit: int, fields: Mapping[str, str]) 
     if read_objective(objective).is_whole_layer:
         raise RenderError("the objective layer is of no unit; use `maxact render --objective layer`")
     recipe = get_recipe(name, parse_assignments(words, "the options"))
-    return Asked(book, layer.ordinal, layer.name, unit, recipe, objective, _seed(fields.get("seed", "")))
+    return Asked(atlas, layer.ordinal, layer.name, unit, recipe, objective, _seed(fields.get("seed", "")))
 
 
 def _seed(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import re
 import socket
 import threading
@@ -16,13 +17,14 @@ from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.query.index import open_index
 from viz.server.app import make_app
-from viz.server.book import Book, BookOptions
 from viz.server.guard import ANYWHERE, Access
-from viz.server.jobs import Job, Jobs
-from viz.server.library import Library
+from viz.server.job import Job
+from viz.server.jobs import Jobs
+from viz.server.live_atlas import LiveAtlas, LiveOptions
 from viz.server.rendering import Renderer
+from viz.server.served import ServedIndexes
 
-__all__ = ["Binding", "open_library", "serve_indexes"]
+__all__ = ["Binding", "open_served", "serve_indexes"]
 
 END_SECONDS = 3.0
 """How long the end of the server waits for the step of a rendering, and for open requests."""
@@ -62,7 +64,7 @@ class Binding:
 def serve_indexes(
     outs: Sequence[Path],
     binding: Binding,
-    options: BookOptions,
+    options: LiveOptions,
     *,
     data: Sequence[str] = (),
     reporter: Reporter,
@@ -85,12 +87,18 @@ def serve_indexes(
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Tells when it has started."""
+        """Tells when it has started; at its end, ends what requests wait for."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 started(address)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # What is cut off now was asked for by somebody who is told that the server ends.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            served.end()
+            await super().shutdown(sockets)
 
     _refuse_twice(outs)
     if options.device != "auto":
@@ -98,9 +106,9 @@ def serve_indexes(
     with _bind(binding) as bound:
         access = Access.of(binding.host, bound.getsockname()[1], binding.names)
         address = f"http://{_name(binding.host)}:{bound.getsockname()[1]}/?token={access.token}"
-        with open_library(outs, access, options, data=data, reporter=reporter) as library:
+        with open_served(outs, access, options, data=data, reporter=reporter) as served:
             config = uvicorn.Config(
-                make_app(library),
+                make_app(served),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
@@ -112,14 +120,14 @@ def serve_indexes(
 
 
 @contextlib.contextmanager
-def open_library(
+def open_served(
     outs: Sequence[Path],
     access: Access,
-    options: BookOptions,
+    options: LiveOptions,
     *,
     data: Sequence[str] = (),
     reporter: Reporter,
-) -> Iterator[Library]:
+) -> Iterator[ServedIndexes]:
     """Open indexes for a server, and close them; see `serve_indexes`."""
     with contextlib.ExitStack() as stack:
         indexes = [
@@ -131,20 +139,22 @@ def open_library(
         ]
 
         def render(job: Job) -> str:
-            return renderers[job.asked.book].render(job)
+            return renderers[job.asked.atlas].render(job)
 
         jobs = Jobs(render)
         for renderer in renderers:
             stack.callback(renderer.close)
         stack.callback(jobs.close, END_SECONDS)
-        books = [Book(number, index, len(indexes), options, reporter) for number, index in enumerate(indexes)]
-        for book in books:
+        atlases = [
+            LiveAtlas(number, index, len(indexes), options, reporter) for number, index in enumerate(indexes)
+        ]
+        for atlas in atlases:
             # What was given for this call is checked before anybody is served.
             if options.network is not None or options.weights is not None:
-                book.pictures.load()
+                atlas.pictures.load()
             else:
-                threading.Thread(target=book.pictures.load, name="maxact-load", daemon=True).start()
-        yield Library(books, jobs, access)
+                threading.Thread(target=atlas.pictures.load, name="maxact-load", daemon=True).start()
+        yield ServedIndexes(atlases, jobs, access)
 
 
 def _refuse_twice(outs: Sequence[Path]) -> None:

@@ -27,9 +27,6 @@ MODULE = "viz.server.sql_worker"
 MAX_SECONDS = 86_400
 """The longest time limit of a query: a day."""
 
-AT_ONCE = 2
-"""Queries that run at the same time; others wait."""
-
 
 @dataclass(frozen=True, slots=True)
 class SqlLimits:
@@ -87,7 +84,9 @@ class Sql:
 
     def __init__(self, out: Path, *, trust: bool = False, limits: SqlLimits | None = None) -> None:
         self.out, self.trust, self.limits = out, trust, limits or SqlLimits()
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
 
     def rows(self, text: str, params: Mapping[str, object]) -> SqlRows:
         """The first rows of a SELECT.
@@ -103,6 +102,13 @@ class Sql:
         """The result of a SELECT as a file; raises as `rows`."""
         return self._run(text, params, form)[1]
 
+    def end(self) -> None:
+        """End all queries, and run no others."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.kill()
+
     def _run(self, text: str, params: Mapping[str, object], form: Form) -> tuple[dict[str, Any], bytes]:
         limits = self.limits
         request = {
@@ -115,8 +121,9 @@ class Sql:
             "memory_mb": limits.memory_mb,
             "threads": limits.threads,
         }
-        with self._turns:
-            answer, code, late, long = _ask(json.dumps(request).encode(), limits.seconds, limits.bytes)
+        answer, code, late, long = self._ask(json.dumps(request).encode())
+        if self._ended:
+            raise QueryStopped("the query was ended with the server")
         if late:
             raise QueryStopped(f"the query was stopped after {limits.seconds:g} seconds, its time limit")
         if long:
@@ -136,6 +143,41 @@ class Sql:
             raise QueryError(head["error"])
         return head, body
 
+    def _ask(self, request: bytes) -> tuple[bytes, int, bool, bool]:
+        """The output of a process for a request, its exit code, whether it was late, and whether too long."""
+        program = [sys.executable, "-B", "-c", RUN.format(module=MODULE), json.dumps(sys.path)]
+        late = threading.Event()
+        with subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
+        ) as process:
+
+            def kill_late() -> None:
+                late.set()
+                process.kill()
+
+            with self._lock:
+                self._running.add(process)
+                if self._ended:
+                    process.kill()
+            timer = threading.Timer(self.limits.seconds, kill_late)
+            timer.start()
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
+                    process.stdin.write(request)
+                    process.stdin.close()
+                found, long = _read(process.stdout, self.limits.bytes)
+                if long:
+                    process.kill()
+                code = process.wait()
+            finally:
+                timer.cancel()
+                process.kill()
+                with self._lock:
+                    self._running.discard(process)
+        return b"".join(found), code, late.is_set() and not long, long
+
 
 def _reached(limit: str, limits: SqlLimits) -> str:
     """What a page says of a limit of memory or rows."""
@@ -144,37 +186,6 @@ def _reached(limit: str, limits: SqlLimits) -> str:
     return (
         f"the result reached its row limit, {limits.rows_saved:,} rows in a file; add a LIMIT, or aggregate"
     )
-
-
-def _ask(request: bytes, seconds: float, most: int) -> tuple[bytes, int, bool, bool]:
-    """The output of a process for a request, its exit code, whether it was late, and whether it was long."""
-    program = [sys.executable, "-B", "-c", RUN.format(module=MODULE), json.dumps(sys.path)]
-    found: list[bytes] = []
-    late = threading.Event()
-    with subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
-    ) as process:
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(seconds, end)
-        timer.start()
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
-                process.stdin.write(request)
-                process.stdin.close()
-            found, long = _read(process.stdout, most)
-            if long:
-                process.kill()
-            code = process.wait()
-        finally:
-            timer.cancel()
-            process.kill()
-    return b"".join(found), code, late.is_set() and not long, long
 
 
 def _read(stream: IO[bytes], most: int) -> tuple[list[bytes], bool]:

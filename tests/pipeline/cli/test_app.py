@@ -74,7 +74,6 @@ def test_every_option_is_explained(name: str) -> None:
 
 OWN_MEANING = {
     "--with": "the second index: to be searched, or to be drawn beside the first",
-    "--timeout": "of the query, or of each query of a server",
     "--network": "to be indexed, or that was",
     "--weights": "of a network to be indexed, of shapes to be listed, or moved since",
     "--layer": "one to be trained on, or any number",

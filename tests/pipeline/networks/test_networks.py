@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +303,11 @@ def test_the_device_of_a_network_or_of_a_module() -> None:
     network = Network.from_module(nn.Sequential(nn.ReLU()))
     assert device_of(network) == device_of(network.module) == torch.device("cpu")
     assert grey_input(network).dtype == torch.float32
+
+
+def test_untrained_weights_are_the_same_whatever_other_threads_load() -> None:
+    alone = load_network("efficientnet_lite0", weights="random").digest
+    weights = ["random", None] * 2
+    with ThreadPoolExecutor(4) as pool:
+        digests = pool.map(lambda each: load_network("efficientnet_lite0", weights=each).digest, weights)
+    assert {found for found, each in zip(digests, weights, strict=True) if each} == {alone}

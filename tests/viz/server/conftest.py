@@ -15,10 +15,10 @@ from tests.fixtures.small_index import build_index
 from tests.fixtures.tiny import tiny_network
 from tests.viz.atlas.conftest import make_hostile
 from viz.server.app import make_app
-from viz.server.book import BookOptions
 from viz.server.guard import Access
-from viz.server.library import Library
-from viz.server.run import open_library
+from viz.server.live_atlas import LiveOptions
+from viz.server.run import open_served
+from viz.server.served import ServedIndexes
 
 HOST = "127.0.0.1:8765"
 
@@ -39,38 +39,38 @@ def hostile_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def client_of(library: Library) -> TestClient:
+def client_of(served: ServedIndexes) -> TestClient:
     """A browser on the machine itself, without the token."""
-    return TestClient(make_app(library), base_url=f"http://{HOST}", raise_server_exceptions=True)
+    return TestClient(make_app(served), base_url=f"http://{HOST}", raise_server_exceptions=True)
 
 
-def with_token(client: TestClient, library: Library) -> TestClient:
+def with_token(client: TestClient, served: ServedIndexes) -> TestClient:
     """The same with the token, as a program sends it."""
-    client.headers["Authorization"] = f"Bearer {library.access.token}"
+    client.headers["Authorization"] = f"Bearer {served.access.token}"
     return client
 
 
 @pytest.fixture(scope="module")
-def library(tiny_out: Path, hostile_out: Path) -> Iterator[Library]:
+def served(tiny_out: Path, hostile_out: Path) -> Iterator[ServedIndexes]:
     """Both indexes, open; the first with its network."""
     with ExitStack() as stack:
         access = Access.of("127.0.0.1", 8765)
-        options = BookOptions(network=tiny_network(), seconds=20)
-        first = stack.enter_context(open_library([tiny_out], access, options, reporter=Silent()))
-        plain = BookOptions(maps=False, render=False, seconds=20)
-        both = stack.enter_context(open_library([hostile_out, hostile_out], access, plain, reporter=Silent()))
-        yield Library([first.books[0], both.books[1]], first.jobs, access)
+        options = LiveOptions(network=tiny_network(), seconds=20)
+        first = stack.enter_context(open_served([tiny_out], access, options, reporter=Silent()))
+        plain = LiveOptions(maps=False, render=False, seconds=20)
+        both = stack.enter_context(open_served([hostile_out, hostile_out], access, plain, reporter=Silent()))
+        yield ServedIndexes([first.atlases[0], both.atlases[1]], first.jobs, access)
 
 
 @pytest.fixture
-def visitor(library: Library) -> Iterator[TestClient]:
+def visitor(served: ServedIndexes) -> Iterator[TestClient]:
     """Somebody without the token."""
-    with client_of(library) as client:
+    with client_of(served) as client:
         yield client
 
 
 @pytest.fixture
-def owner(library: Library) -> Iterator[TestClient]:
+def owner(served: ServedIndexes) -> Iterator[TestClient]:
     """Somebody with the token."""
-    with client_of(library) as client:
-        yield with_token(client, library)
+    with client_of(served) as client:
+        yield with_token(client, served)

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from viz.server.guard import HEADERS, Access
-from viz.server.library import Library
+from viz.server.served import ServedIndexes
 
 SQL = {"sql": "SELECT 1 AS one"}
 
@@ -86,22 +86,22 @@ def test_a_form_of_another_site_is_refused_even_with_the_token(owner: TestClient
         assert "other sites" in answer.text
 
 
-def test_a_change_needs_the_token(visitor: TestClient, library: Library) -> None:
+def test_a_change_needs_the_token(visitor: TestClient, served: ServedIndexes) -> None:
     own = {"Origin": "http://127.0.0.1:8765"}
     assert visitor.post("/0/query.html", data=SQL).status_code == 403
     refused = visitor.post("/0/query.html", data=SQL, headers=own)
     assert refused.status_code == 403
     assert "address that maxact serve has printed" in refused.text
-    for wrong in ("Bearer x", "Basic " + library.access.token, "Bearer", library.access.token):
+    for wrong in ("Bearer x", "Basic " + served.access.token, "Bearer", served.access.token):
         assert visitor.post("/0/query.html", data=SQL, headers={"Authorization": wrong}).status_code == 403
-    right = {"Authorization": f"Bearer {library.access.token}"}
+    right = {"Authorization": f"Bearer {served.access.token}"}
     assert visitor.post("/0/query.html", data=SQL, headers=right).status_code == 200
 
 
 def test_the_printed_address_becomes_a_cookie_of_this_site_only(
-    visitor: TestClient, library: Library
+    visitor: TestClient, served: ServedIndexes
 ) -> None:
-    token = library.access.token
+    token = served.access.token
     answer = visitor.get(f"/?token={token}", follow_redirects=False)
     assert answer.status_code == 303
     assert answer.headers["location"] == "/"
@@ -112,6 +112,10 @@ def test_the_printed_address_becomes_a_cookie_of_this_site_only(
     own = {"Origin": "http://127.0.0.1:8765"}
     assert visitor.post("/0/query.html", data=SQL, headers=own).status_code == 200
     assert "disabled" not in visitor.get("/0/query.html").text
+    # Neither do the cookies of other servers on this machine matter.
+    jar = f'theme={{"a": 1}}; a b=c; maxact-8766=x; {served.access.cookie}={token}; z='
+    answer = visitor.post("/0/query.html", data=SQL, headers={**own, "Cookie": jar})
+    assert answer.status_code == 200
 
 
 def test_another_token_is_refused(visitor: TestClient) -> None:

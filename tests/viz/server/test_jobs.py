@@ -23,12 +23,13 @@ from tests.viz.server.conftest import client_of, with_token
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
 from viz.render.table import load_renders
-from viz.server.book import BookOptions
 from viz.server.guard import Access
-from viz.server.jobs import MOST_WAITING, Asked, Job, Jobs, TooManyJobs
-from viz.server.library import Library
+from viz.server.job import Asked, Job
+from viz.server.jobs import MOST_WAITING, Jobs, TooManyJobs
+from viz.server.live_atlas import LiveOptions
 from viz.server.rendering import offered_recipes, read_request
-from viz.server.run import open_library
+from viz.server.run import open_served
+from viz.server.served import ServedIndexes
 
 ASKED = Asked(0, 0, "first", 1, get_recipe("fourier"), "point", 0)
 
@@ -179,15 +180,15 @@ def test_a_snapshot_tells_what_is_new() -> None:
     ],
 )
 def test_a_form_that_cannot_be_rendered_is_refused(
-    library: Library, fields: dict[str, str], message: str
+    served: ServedIndexes, fields: dict[str, str], message: str
 ) -> None:
-    layer = library.books[0].contents.layers[0]
+    layer = served.atlases[0].contents.layers[0]
     with pytest.raises((UsageError, RenderError), match=message):
         read_request(0, layer, 1, fields)
 
 
-def test_a_form_is_what_the_command_line_makes_of_the_same_words(library: Library) -> None:
-    layer = library.books[0].contents.layers[0]
+def test_a_form_is_what_the_command_line_makes_of_the_same_words(served: ServedIndexes) -> None:
+    layer = served.atlases[0].contents.layers[0]
     fields = {"recipe": "fourier", "steps": "5", "options": " rate=0.5 jitter=4:2 ", "seed": " 7 "}
     asked = read_request(0, layer, 1, fields)
     assert asked.recipe == get_recipe("fourier", {"steps": "5", "rate": "0.5", "jitter": "4:2"})
@@ -197,17 +198,17 @@ def test_a_form_is_what_the_command_line_makes_of_the_same_words(library: Librar
 
 
 @pytest.fixture
-def rendering(tiny_out: Path, tmp_path: Path) -> Iterator[tuple[TestClient, Library, Path]]:
+def rendering(tiny_out: Path, tmp_path: Path) -> Iterator[tuple[TestClient, ServedIndexes, Path]]:
     """A server of an index that may be written to, with the dataset beside it."""
     shutil.copytree(tiny_out.parent, tmp_path / "place")
     out = tmp_path / "place" / "index"
     access = Access.of("127.0.0.1", 8765)
-    options = BookOptions(network=tiny_network())
+    options = LiveOptions(network=tiny_network())
     with (
-        open_library([out], access, options, data=[], reporter=Silent()) as library,
-        client_of(library) as client,
+        open_served([out], access, options, data=[], reporter=Silent()) as served,
+        client_of(served) as client,
     ):
-        yield with_token(client, library), library, out
+        yield with_token(client, served), served, out
 
 
 def events(client: TestClient, number: int) -> list[dict[str, object]]:
@@ -223,9 +224,9 @@ JSON = {"Accept": "application/json"}
 
 @pytest.mark.slow
 def test_a_rendering_is_followed_and_kept_like_any_other(
-    rendering: tuple[TestClient, Library, Path], tmp_path: Path
+    rendering: tuple[TestClient, ServedIndexes, Path], tmp_path: Path
 ) -> None:
-    client, library, out = rendering
+    client, served, out = rendering
     page = client.get("/0/unit/0/3.html").text
     assert "Not rendered yet" in page
     form = {"recipe": "fourier", "steps": "6", "seed": "5", "objective": "channel"}
@@ -262,15 +263,15 @@ def test_a_rendering_is_followed_and_kept_like_any_other(
     # The same again finds it finished.
     again = client.post("/0/unit/0/3/render", data=form, headers=JSON).json()["job"]
     assert events(client, again)[-1]["message"] == "1 rendering found finished in the index"
-    library.jobs.close(5)
+    served.jobs.close(5)
 
 
 @pytest.mark.slow
-def test_a_rendering_is_cancelled(rendering: tuple[TestClient, Library, Path]) -> None:
-    client, library, out = rendering
+def test_a_rendering_is_cancelled(rendering: tuple[TestClient, ServedIndexes, Path]) -> None:
+    client, served, out = rendering
     form = {"recipe": "fourier", "steps": "1000000"}
     number = client.post("/0/unit/0/3/render", data=form, headers=JSON).json()["job"]
-    job = library.jobs.find(0, number)
+    job = served.jobs.find(0, number)
     assert job is not None
     wait_for(lambda: job.step > 3)
     page = client.get("/0/unit/0/3.html").text
@@ -286,14 +287,14 @@ def test_a_rendering_is_cancelled(rendering: tuple[TestClient, Library, Path]) -
 
 @pytest.mark.slow
 def test_without_scripts_a_form_leads_back_to_the_unit(
-    rendering: tuple[TestClient, Library, Path],
+    rendering: tuple[TestClient, ServedIndexes, Path],
 ) -> None:
-    client, library, _ = rendering
+    client, served, _ = rendering
     answer = client.post(
         "/0/unit/1/0/render", data={"recipe": "fourier", "steps": "2"}, follow_redirects=False
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "../0.html#render")
-    wait_for(lambda: not library.jobs.of_unit(0, 1, 0))
+    wait_for(lambda: not served.jobs.of_unit(0, 1, 0))
 
 
 def test_what_cannot_be_rendered_is_said(owner: TestClient) -> None:

@@ -22,9 +22,9 @@ from tests.viz.atlas.conftest import HOSTILE, LAYER
 from viz.atlas.addresses import label_page
 from viz.render.table import load_renders
 from viz.server.app import make_app
-from viz.server.book import BookOptions
 from viz.server.guard import Access
-from viz.server.run import open_library
+from viz.server.live_atlas import LiveOptions
+from viz.server.run import open_served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -99,16 +99,16 @@ def live(tiny_out: Path, hostile_out: Path, tmp_path_factory: pytest.TempPathFac
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         access = Access.of("127.0.0.1", port)
-        options = BookOptions(network=tiny_network(), seconds=20)
+        options = LiveOptions(network=tiny_network(), seconds=20)
         with (
-            open_library([out], access, options, reporter=Silent()) as library,
-            open_library(
-                [hostile_out, hostile_out], access, BookOptions(maps=False, render=False), reporter=Silent()
+            open_served([out], access, options, reporter=Silent()) as served,
+            open_served(
+                [hostile_out, hostile_out], access, LiveOptions(maps=False, render=False), reporter=Silent()
             ) as hostile,
         ):
-            library.books.append(hostile.books[1])  # type: ignore[attr-defined]
+            served.atlases.append(hostile.atlases[1])  # type: ignore[attr-defined]
             config = uvicorn.Config(
-                make_app(library), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+                make_app(served), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
             )
             with run(uvicorn.Server(config), [bound]):
                 yield Live(out, f"http://127.0.0.1:{port}/", access.token)

@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 
 from pipeline.progress import Silent
 from pipeline.query.index import open_index
+from pipeline.query.matching import find_matches
 from tests.fixtures.renders import rendered
-from tests.fixtures.small_index import build_index
+from tests.fixtures.small_index import build_index, build_photographs
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network
 from tests.viz.atlas.conftest import HOSTILE, LAYER
@@ -22,10 +23,10 @@ from tests.viz.server.conftest import client_of
 from viz.atlas.addresses import label_page
 from viz.atlas.build import build_atlas
 from viz.render.table import merge_renders
-from viz.server.book import BookOptions
 from viz.server.guard import Access
-from viz.server.library import Library
-from viz.server.run import open_library
+from viz.server.live_atlas import LiveOptions
+from viz.server.run import open_served
+from viz.server.served import ServedIndexes
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def main_of(text: str) -> str:
     """The content of a page, without the folder of the index and what only a server has."""
     content = text.partition('<main id="content">')[2].partition("</main>")[0]
     content = re.sub(r'<section id="render".*?</section>\n', "", content, flags=re.DOTALL)
+    content = re.sub(r'<section aria-labelledby="h-others">.*?</section>\n', "", content, flags=re.DOTALL)
     content = re.sub(r' data-regions?="[^"]*"', "", content)
     return re.sub(r"(maxact [\w -]+ )'[^']+'|'[^']+' (?=\w+ layer)", r"\1OUT", html.unescape(content))
 
@@ -104,10 +106,10 @@ def test_every_link_of_every_kind_of_page_leads_somewhere(owner: TestClient) -> 
     assert {"/N/unit/N/N.html", "/N/image/N.html", "/N/label/N.html", "/N/photographs/N.webp"} <= set(kinds)
 
 
-def test_the_search_knows_all_units_and_labels(visitor: TestClient, library: Library) -> None:
+def test_the_search_knows_all_units_and_labels(visitor: TestClient, served: ServedIndexes) -> None:
     text = visitor.get("/1/data/search.js").text
     assert text.startswith("atlasSearch(")
-    assert text.count('"units"') == len(library.books[1].contents.layers)
+    assert text.count('"units"') == len(served.atlases[1].contents.layers)
     assert label_page("CON") in text
 
 
@@ -180,11 +182,11 @@ def test_a_browser_asks_for_the_same_only_once(visitor: TestClient) -> None:
         assert (again.status_code, again.content) == (304, b"")
 
 
-def test_the_indexes_are_listed(visitor: TestClient, library: Library) -> None:
+def test_the_indexes_are_listed(visitor: TestClient, served: ServedIndexes) -> None:
     text = visitor.get("/").text
-    for book in library.books:
-        assert f'href="{book.number}/index.html"' in text
-        assert str(book.index.out) in text
+    for atlas in served.atlases:
+        assert f'href="{atlas.number}/index.html"' in text
+        assert str(atlas.index.out) in text
     assert visitor.get("/0/", follow_redirects=False).headers["location"] == "index.html"
 
 
@@ -193,8 +195,8 @@ def test_an_index_of_somebody_else_is_served_without_its_dataset(tmp_path: Path)
     edit_run(out, lambda run: run.pop("signature"))
     access = Access.of("127.0.0.1", 8765)
     with (
-        open_library([out], access, BookOptions(), reporter=Silent()) as library,
-        client_of(library) as client,
+        open_served([out], access, LiveOptions(), reporter=Silent()) as served,
+        client_of(served) as client,
     ):
         page = client.get("/0/layer/1.html")
         assert page.status_code == 200
@@ -208,10 +210,10 @@ def test_an_index_of_somebody_else_is_served_without_its_dataset(tmp_path: Path)
 def test_a_rendering_of_another_process_is_shown(tmp_path: Path) -> None:
     out = build_index(tmp_path)
     access = Access.of("127.0.0.1", 8765)
-    options = BookOptions(maps=False)
+    options = LiveOptions(maps=False)
     with (
-        open_library([out], access, options, reporter=Silent()) as library,
-        client_of(library) as client,
+        open_served([out], access, options, reporter=Silent()) as served,
+        client_of(served) as client,
     ):
         assert "Not rendered yet" in client.get("/0/unit/1/3.html").text
         before = client.get("/0/pictures/1/3.webp").content
@@ -221,6 +223,52 @@ def test_a_rendering_of_another_process_is_shown(tmp_path: Path) -> None:
         assert "Not rendered yet" not in client.get("/0/unit/1/3.html").text
         assert client.get("/0/pictures/1/3.webp").content != before
         assert "<dt>Rendered</dt><dd>1</dd>" in client.get("/0/index.html").text
+
+
+def test_an_index_that_was_made_anew_is_not_mixed_with_the_old_one(tmp_path: Path) -> None:
+    out = build_index(tmp_path)
+    access = Access.of("127.0.0.1", 8765)
+    options = LiveOptions(maps=False)
+    with (
+        open_served([out], access, options, reporter=Silent()) as served,
+        client_of(served) as client,
+    ):
+        edit_run(out, lambda run: run.update(timings={"seconds": 1}))  # says the same
+        assert client.get("/0/index.html").status_code == 200
+        edit_run(out, lambda run: run.update(fingerprint="1" * 64))
+        answer = client.get("/0/index.html")
+        assert answer.status_code == 503
+        assert "made anew" in answer.text
+        assert client.get("/0/pictures/0/1.webp").status_code == 503
+
+
+def test_the_nearest_units_of_other_indexes_are_those_of_a_comparison(tmp_path: Path) -> None:
+    data = build_photographs(tmp_path / "photographs")
+    outs = []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        outs.append(build_index(tmp_path / str(seed), seed=seed, data=data))
+    access = Access.of("127.0.0.1", 8765)
+    options = LiveOptions(maps=False)
+    with (
+        open_served(outs, access, options, reporter=Silent()) as served,
+        client_of(served) as client,
+        open_index(outs[0]) as index,
+        open_index(outs[1]) as other,
+    ):
+        matches = find_matches(index, other, {layer.name: range(layer.units) for layer in index.layers})
+        for layer in index.layers:
+            for unit in range(layer.units):
+                text = client.get(f"/0/unit/{layer.ordinal}/{unit}.html").text
+                found = re.findall(r'/\.\./1/unit/(\d+)/(\d+)\.html".*?(\d+) shared images', text)
+                match = matches.get((layer.name, unit))
+                expected = match and (
+                    str(other.layer(match.layer).ordinal),
+                    str(match.unit),
+                    str(match.shared),
+                )
+                assert found == ([expected] if match else [])
+        assert client.get("/0/unit/1/3.html").text.count('src="../../../1/pictures/') == 1
 
 
 def test_nothing_is_written_into_an_index(visitor: TestClient, tiny_out: Path) -> None:

@@ -29,6 +29,17 @@ def test_the_last_used_are_kept_up_to_the_limit(asked: list[tuple[int, int]], li
         assert recent.total == sum(kept.values()) <= limit
 
 
+def test_what_is_kept_again_is_replaced() -> None:
+    recent: Recent[str, int] = Recent(10, lambda weight: weight)
+    recent.keep("a", 3)
+    recent.keep("a", 5)
+    recent.keep("b", 4)
+    recent.keep("c", 11)  # above the limit
+    assert recent.total == 9
+    assert recent.missing(["a", "c", "b", "c"]) == ["c"]
+    assert recent.get("a", lambda: 0) == 5
+
+
 def test_threads_that_ask_for_the_same_wait_for_one() -> None:
     recent: Recent[str, int] = Recent(10, lambda _: 1)
     made: list[int] = []

@@ -87,6 +87,46 @@ def test_an_open_stream_does_not_keep_it(out: Path) -> None:
             assert process.returncode == 130
 
 
+def post(address: str, path: str, body: str) -> http.client.HTTPConnection:
+    """Send a form with the token, and do not wait for an answer."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    token = parts.query.partition("=")[2]
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Accept": "application/json",
+    }
+    connection.request("POST", path, body, headers)
+    return connection
+
+
+def test_queries_renderings_and_streams_end_with_it(tiny_out: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_out, tmp_path / "index")
+    words = [str(tmp_path / "index"), "--port", "0", "--network", "tests.fixtures.tiny:factory"]
+    with serving(*words) as (process, address):
+        body = "recipe=fourier&steps=1000000"
+        with closing(post(address, "/0/unit/0/3/render", body)) as rendering:
+            assert rendering.getresponse().read() == b'{"job":1}'
+        endless = "sql=SELECT+count(*)+FROM+range(10000000000)+a,range(1000)+b"
+        with (
+            closing(post(address, "/0/query.html", endless)),
+            closing(http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=20)) as stream,
+        ):
+            stream.request("GET", "/0/jobs/1/events")
+            answer = stream.getresponse()
+            while b"step" not in answer.readline():
+                pass
+            time.sleep(1)
+            started = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        assert time.monotonic() - started < 5
+        assert process.returncode == 130
+        assert len([line for line in told.splitlines() if line]) == 2, told
+    assert not [*(tmp_path / "index").rglob("*.checkpoint"), *(tmp_path / "index").rglob("*.tmp")]
+
+
 def test_requests_that_are_no_http_are_survived(out: Path) -> None:
     with serving(str(out), "--port", "0") as (_, address):
         parts = urlsplit(address)

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from pipeline.errors import QueryError, QueryStopped
 from pipeline.query.index import open_index
 from tests.viz.atlas.conftest import HOSTILE, LAYER
-from viz.server.book import Question
-from viz.server.library import Library
+from viz.server.questions import Question
+from viz.server.served import ServedIndexes
 from viz.server.sql_process import Sql, SqlLimits, SqlRows
 from viz.server.tables import Linker
 
@@ -126,14 +126,14 @@ def test_the_process_has_nothing_of_the_environment(tiny_out: Path, monkeypatch:
         Sql(tiny_out).rows("SELECT getenv('MAXACT_SECRET')", {})
 
 
-def test_a_named_query_is_filled_in_and_runs(owner: TestClient, library: Library) -> None:
+def test_a_named_query_is_filled_in_and_runs(owner: TestClient, served: ServedIndexes) -> None:
     page = owner.get("/0/query.html?query=top_images").text
     assert "FROM patches" in page
     form = {"query": "top_images", "sql": Question().text, "p.layer": "first", "p.unit": "1", "p.n": "3"}
     form["sql"] = html.unescape(re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)[1])  # type: ignore[index]
     text = owner.post("/0/query.html", data=form).text
     assert "3 rows" in text
-    with open_index(library.books[0].index.out) as index:
+    with open_index(served.atlases[0].index.out) as index:
         for image in index.top("first", 1, n=3):
             assert f'href="./image/{image.image_id:x}.html"' in text
             assert f'src="./photographs/{image.image_id:x}.webp"' in text
@@ -150,8 +150,8 @@ def test_a_link_fills_the_box_but_runs_nothing(visitor: TestClient) -> None:
     assert 'id="rows"' not in page
 
 
-def test_the_page_says_which_limit_was_reached(owner: TestClient, library: Library) -> None:
-    sql = library.books[0].sql
+def test_the_page_says_which_limit_was_reached(owner: TestClient, served: ServedIndexes) -> None:
+    sql = served.atlases[0].sql
     before, sql.limits = sql.limits, SqlLimits(seconds=1.5)
     try:
         answer = owner.post("/0/query.html", data={"sql": ENDLESS})
@@ -211,8 +211,8 @@ def test_an_empty_box_is_refused(owner: TestClient, form: dict[str, str]) -> Non
     assert "write a SELECT first" in answer.text
 
 
-def test_cells_of_columns_that_only_look_like_units(library: Library) -> None:
-    contents = library.books[0].contents
+def test_cells_of_columns_that_only_look_like_units(served: ServedIndexes) -> None:
+    contents = served.atlases[0].contents
     found = SqlRows(
         ("layer", "unit", "image_id", "label"),
         ("VARCHAR", "INTEGER", "BIGINT", "VARCHAR"),

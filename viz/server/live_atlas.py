@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,28 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from pipeline.query.named_queries import NamedQuery, load_query, query_names
+from pipeline.query.named_queries import load_query
 from viz.atlas import addresses
 from viz.atlas.data import layer_data, search_data
 from viz.atlas.from_index import site_of
 from viz.atlas.pages import Around, Pages
 from viz.server.contents import Contents
 from viz.server.explaining import ALL_LAYERS, Driven, Explaining
-from viz.server.jobs import Job
+from viz.server.job import Job
 from viz.server.pictures import LivePictures
+from viz.server.questions import Question, offered_queries
 from viz.server.rendering import OBJECTIVES, offered_recipes, recipe_descriptions
 from viz.server.sql_process import Sql, SqlLimits, SqlRows
 from viz.server.tables import Linker
 from viz.server.uploads import MAX_PHOTOGRAPH_BYTES, MAX_PIXELS
 
-__all__ = ["Book", "BookOptions", "Question"]
+__all__ = ["LiveAtlas", "LiveOptions"]
 
 QUERY_PAGE, PHOTOGRAPH_PAGE, RECIPES_PAGE = "query.html", "photograph.html", "recipes.html"
 
 
 @dataclass(frozen=True, slots=True)
-class BookOptions:
+class LiveOptions:
     """How the pages of an index are made.
 
     Args:
@@ -54,55 +55,7 @@ class BookOptions:
     seconds: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What stands in the box for SQL.
-
-    Args:
-        text: SQL.
-        name: of the named query that it was made from; empty for none.
-        values: of its parameters, as typed.
-    """
-
-    text: str = ""
-    name: str = ""
-    values: Mapping[str, str] = field(default_factory=dict)
-
-    def params(self) -> dict[str, object]:
-        """The values of the parameters that the text has.
-
-        Raises:
-            UsageError: for a value that is missing or not allowed.
-        """
-        query = self.query
-        if query is None:
-            return {}
-        given = {name: value for name, value in self.values.items() if value.strip()}
-        return {name: value for name, value in query.values(given).items() if f"${name}" in self.text}
-
-    def shared(self) -> dict[str, str]:
-        """Fields of an address that fills the box in like this."""
-        fields = {"sql": self.text, "query": self.name} | {
-            f"p.{name}": value for name, value in self.values.items()
-        }
-        return {name: value for name, value in fields.items() if value}
-
-    @property
-    def query(self) -> NamedQuery | None:
-        """The named query; None for none."""
-        return load_query(self.name) if self.name in offered_queries() else None
-
-
-def offered_queries() -> tuple[str, ...]:
-    """The named queries that need no second index."""
-    return tuple(
-        name
-        for name in query_names()
-        if all(parameter.kind != "index" for parameter in load_query(name).parameters)
-    )
-
-
-class Book:
+class LiveAtlas:
     """The live atlas of one index; for several threads.
 
     Args:
@@ -114,7 +67,7 @@ class Book:
     """
 
     def __init__(
-        self, number: int, index: Index, count: int, options: BookOptions, reporter: Reporter
+        self, number: int, index: Index, count: int, options: LiveOptions, reporter: Reporter
     ) -> None:
         self.number, self.index, self.options = number, index, options
         self.contents = Contents(index)
@@ -147,13 +100,16 @@ class Book:
         outlines = (self.contents.outline(layer) for layer in self.contents.layers)
         return search_data(outlines, self.contents.labels.values())[1]
 
-    def unit(self, layer: Layer, unit: int, jobs: Sequence[Job], *, allowed: bool) -> str:
+    def unit(
+        self, layer: Layer, unit: int, jobs: Sequence[Job], nearest: Sequence[object], *, allowed: bool
+    ) -> str:
         """The page of a unit.
 
         Args:
             layer: of the unit.
             unit: its number.
             jobs: renderings of it that have not ended.
+            nearest: units of other indexes, see `viz.server.nearest`.
             allowed: whether the visitor may ask for more.
         """
         content, found = self.contents.unit(layer, unit)
@@ -173,6 +129,7 @@ class Book:
             "objectives": OBJECTIVES,
             "jobs": jobs,
             "allowed": allowed,
+            "nearest": nearest,
             "offered": self.options.render,
         }
         return self.pages.unit(content, found, around, panel=panel)[1]
