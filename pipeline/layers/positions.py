@@ -31,6 +31,9 @@ FIRST_PASSES = 2
 MORE_PASSES = 6
 """Passes of the test of layers for which the first one is not clear, and of an order that was found."""
 
+MOST_PASSES = 24
+"""Passes of the test of layers that are related to their places, but not clearly after those."""
+
 SEARCH_PASSES = {256: 4, 4096: 8}
 """Passes of the search for an order, by the largest number of cells that they tell apart; larger grids
 are not searched, as correlations of all positions with all cells are kept."""
@@ -105,6 +108,7 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
     gridded = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
     tested = [layer for layer, known in zip(layers, shown, strict=True) if layer in gridded and not known]
     doubtful: list[Layer] = []
+    last: list[Layer] = []
     wrong: list[Layer] = []
     deviations: dict[str, float] = {}
     for layer, evidence in _test(network, tested, FIRST_PASSES, seed=0):
@@ -114,6 +118,10 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
             enough = layer.grid_h * layer.grid_w >= FEW_POSITIONS
             (wrong if unrelated and enough else doubtful).append(layer)
     for layer, evidence in _test(network, doubtful, MORE_PASSES, seed=1):
+        deviations[layer.name] = evidence.deviations
+        if not _is_clear(evidence, ENOUGH):
+            (last if evidence.deviations >= LEAST_DEVIATIONS else wrong).append(layer)
+    for layer, evidence in _test(network, last, MOST_PASSES, seed=4):
         deviations[layer.name] = evidence.deviations
         if not _is_clear(evidence, ENOUGH):
             wrong.append(layer)
