@@ -1,4 +1,4 @@
-"""Find the order of positions of layers that do not have them row by row, as `pipeline.layers.positions` says."""
+"""Find the order of positions that are not row by row, see `pipeline.layers.positions`."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ MOST_PASSES = 24
 """Passes of the test of layers that are related to their places, but not clearly after those."""
 
 ENOUGH = 0.85
-"""The same with more pictures; a network that reverses every other row would have 0.75."""
+"""Share of positions that must go with their place in the tests with more pictures; where every other row is
+reversed it would be 0.75."""
 
 FEW_POSITIONS = 25
 """Grids with fewer positions can fail the test only because random networks tell them apart poorly."""
@@ -65,25 +66,7 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
     found = {layer.name: GRID for layer in layers}
     gridded = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
     tested = [layer for layer, known in zip(layers, shown, strict=True) if layer in gridded and not known]
-    doubtful: list[Layer] = []
-    last: list[Layer] = []
-    wrong: list[Layer] = []
-    deviations: dict[str, float] = {}
-    for layer, evidence in _test(network, tested, FIRST_PASSES, seed=0):
-        deviations[layer.name] = evidence.deviations
-        if not is_clear(evidence, CLEAR):
-            unrelated = evidence.deviations < LEAST_DEVIATIONS
-            enough = layer.grid_h * layer.grid_w >= FEW_POSITIONS
-            (wrong if unrelated and enough else doubtful).append(layer)
-    for layer, evidence in _test(network, doubtful, MORE_PASSES, seed=1):
-        deviations[layer.name] = evidence.deviations
-        if not is_clear(evidence, ENOUGH):
-            (last if evidence.deviations >= LEAST_DEVIATIONS else wrong).append(layer)
-    for layer, evidence in _test(network, last, MOST_PASSES, seed=4):
-        deviations[layer.name] = evidence.deviations
-        if not is_clear(evidence, ENOUGH):
-            wrong.append(layer)
-    wrong.sort(key=lambda layer: layer.ordinal)
+    wrong, deviations = _failing(network, tested)
     found |= {layer.name: UNKNOWN for layer in wrong}
     for grid, members in groupby(sorted(wrong, key=grid_of), key=grid_of):
         found |= search_orders(network, list(members), grid)
@@ -97,6 +80,29 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
             if local or usual or related:
                 found[layer.name] = GRID
     return [found[layer.name] for layer in layers]
+
+
+def _failing(network: Network, layers: Sequence[Layer]) -> tuple[list[Layer], dict[str, float]]:
+    """Layers whose positions are not row by row as far as can be seen, and the deviations of all, by name."""
+    doubtful: list[Layer] = []
+    last: list[Layer] = []
+    wrong: list[Layer] = []
+    deviations: dict[str, float] = {}
+    for layer, evidence in _test(network, layers, FIRST_PASSES, seed=0):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, CLEAR):
+            unrelated = evidence.deviations < LEAST_DEVIATIONS
+            enough = layer.grid_h * layer.grid_w >= FEW_POSITIONS
+            (wrong if unrelated and enough else doubtful).append(layer)
+    for layer, evidence in _test(network, doubtful, MORE_PASSES, seed=1):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, ENOUGH):
+            (last if evidence.deviations >= LEAST_DEVIATIONS else wrong).append(layer)
+    for layer, evidence in _test(network, last, MOST_PASSES, seed=4):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, ENOUGH):
+            wrong.append(layer)
+    return sorted(wrong, key=lambda layer: layer.ordinal), deviations
 
 
 def _test(
