@@ -1,6 +1,7 @@
 """Which networks of torchvision and timm are indexed, placed and rendered right?
 
-    python bench/families.py [--only GLOB] [--limit N] [--timeout S] [--out FILE]
+    python bench/families.py [--only GLOB] [--smallest-first] [--limit N] [--seconds S] [--timeout S]
+                             [--out FILE]
 
 Takes every classification model of torchvision and, of each of timm's modules, the member with the
 fewest parameters. Each runs untrained in a process of its own, and a row of the printed table says:
@@ -9,13 +10,15 @@ on three random images is that of a plain forward hook; fields: a position at a 
 middle of a side stay as they are when every pixel outside their fields is changed (`all` where no
 field is smaller than the input, so that nothing was tested); positions: as found by
 `choose_layers`; render: four steps of `fourier` are finite. `--only` is matched against
-`torchvision:NAME` and `timm:MODULE`. The exit code is 1 when a network fails.
+`torchvision:NAME` and `timm:MODULE`. `--seconds` ends the run after the network that passes it; how many
+were not tried is printed. The exit code is 1 when a network fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import itertools
 import json
 import os
 import signal
@@ -53,15 +56,17 @@ def parameters(name: str) -> float:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def smallest(candidate: str) -> str:
-    """The network to try: of a timm module its smallest member, else the candidate itself."""
-    from pipeline.vision_libraries import timm
+def smallest(candidate: str) -> tuple[float, str]:
+    """Parameters and name of the network to try: of a timm module its smallest member, else itself."""
+    from pipeline.vision_libraries import timm, torchvision
 
     library, _, module = candidate.partition(":")
     if library == "torchvision":
-        return candidate
-    members = sorted(timm().list_models(module=module))
-    return f"timm:{min(members, key=lambda name: (parameters(name), len(name)))}"
+        weights = torchvision().models.get_model_weights(module).DEFAULT
+        return float(weights.meta["num_params"]), candidate
+    counts = {name: parameters(name) for name in sorted(timm().list_models(module=module))}
+    name = min(counts, key=lambda name: (counts[name], len(name)))
+    return counts[name], f"timm:{name}"
 
 
 def write_images(folder: Path) -> None:
@@ -213,27 +218,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="*", help="glob over torchvision:NAME and timm:MODULE")
     parser.add_argument("--limit", type=int, help="try so many at most")
+    parser.add_argument("--smallest-first", action="store_true", help="order them by their parameters")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no network after so many")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one network")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        name = smallest(arguments.child)
-        print(json.dumps({"network": name}), flush=True)
-        print(json.dumps(try_network(name)))
+        print(json.dumps(try_network(arguments.child)))
         return 0
     names = [name for name in candidates() if fnmatch.fnmatchcase(name, arguments.only)]
     if not names:
         parser.error(f"--only {arguments.only} matches no network, such as torchvision:resnet18 or timm:vgg")
+    tried = map(smallest, names)
+    if arguments.smallest_first:
+        tried = iter(sorted(tried))
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     print(*lines, sep="\n", flush=True)
-    failed = 0
-    for candidate in names[: arguments.limit]:
-        row = in_child(candidate, arguments.timeout)
+    failed, started = 0, time.monotonic()
+    for _, name in itertools.islice(tried, arguments.limit):
+        if time.monotonic() - started > arguments.seconds:
+            break
+        row = in_child(name, arguments.timeout)
         failed += "error" in row or "NO" in row.values()
         lines.append("| " + " | ".join(str(row.get(column, "")) for column in COLUMNS) + " |")
         print(lines[-1], flush=True)
-    lines += ["", f"{len(lines) - 2 - failed} of {len(lines) - 2} pass."]
+    count = len(lines) - 2
+    lines += ["", f"{count - failed} of {count} pass, {len(names) - count} were not tried."]
     print(*lines[-2:], sep="\n")
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

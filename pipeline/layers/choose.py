@@ -17,21 +17,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, NetworkError, UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.defaults import find_default_layers
-from pipeline.layers.extra_layers import add_extra, missing_parts
+from pipeline.layers.extra_layers import add_extra, missing_parts, parts_of_outputs, windows_named
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
+from pipeline.networks.addresses import parse_address
 from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.extra_modules import Directions
 from pipeline.networks.network import Network, grey_input, noise_input
 from pipeline.networks.part_places import special_tokens
 from pipeline.networks.trace import TRACED_IMAGES, Call, trace_modules
+from pipeline.networks.windows import joins_windows
 
 __all__ = ["choose_layers"]
 
@@ -107,12 +111,19 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None, special:
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
+def _kind_of(module: nn.Module, name: str, kind: Kind | None) -> Kind | None:
+    """The kind of a layer where it is known; joined windows may look like maps with the units first."""
+    return "map_last" if joins_windows(module.get_submodule(parse_address(name).module)) else kind
+
+
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
     """The chosen layers with their shapes, found by one trial pass."""
     module = network.module
+    blank = grey_input(network, TRACED_IMAGES)
+    patterns = parts_of_outputs(patterns, lambda: trace_modules(module, blank))
     for pattern in patterns:
         add_extra(module, pattern)
-    calls = trace_modules(module, grey_input(network, TRACED_IMAGES))
+    calls = trace_modules(module, blank)
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     defaults: Sequence[str] = find_default_layers(module, calls, noise_input(network, TRACED_IMAGES))
     directions = [name for name, part in module.named_modules() if isinstance(part, Directions | Dictionary)]
@@ -120,11 +131,15 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
         defaults = match_layers(network.default_layers, calls, names, ())
     size, special = (network.preprocess.height, network.preprocess.width), special_tokens(module)
     calls |= missing_parts(module, calls, lambda tokens: _tokens_before(tokens, *size, special))
+    calls |= windows_named(module, calls)
     offered = Offered.of(calls)
     defaults = [part for name in defaults for part in (offered.maps.get(name) or (name,))]
     # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
     chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
-    layers = [_shape_layer(offered.calls[name], network.preprocess, kind, special) for name in chosen]
+    layers = [
+        _shape_layer(offered.calls[name], network.preprocess, _kind_of(module, name, kind), special)
+        for name in chosen
+    ]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):

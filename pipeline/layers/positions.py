@@ -12,15 +12,23 @@ same test on other pictures; otherwise the positions are unknown.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, product
+from dataclasses import replace
+from itertools import groupby
 
-import torch
-from torch import Tensor
-
-from pipeline.choices import Positions
 from pipeline.layers.layer import Layer
-from pipeline.layers.position_tests import Evidence, Responses, compare, correlate, respond, windows
+from pipeline.layers.position_search import (
+    CLEAR,
+    GRID,
+    LEAST_DEVIATIONS,
+    MORE_PASSES,
+    UNKNOWN,
+    Placing,
+    grid_of,
+    is_clear,
+    row_by_row,
+    search_orders,
+)
+from pipeline.layers.position_tests import Evidence, respond
 from pipeline.networks.network import Network
 
 __all__ = ["Placing", "place_positions", "placed"]
@@ -28,52 +36,15 @@ __all__ = ["Placing", "place_positions", "placed"]
 FIRST_PASSES = 2
 """Passes of the first test, of 9 pictures each."""
 
-MORE_PASSES = 6
-"""Passes of the test of layers for which the first one is not clear."""
-
-SEARCH_PASSES = {256: 4, 4096: 8}
-"""Passes of the search for an order, by the largest number of cells that they tell apart; larger grids
-are not searched, as correlations of all positions with all cells are kept."""
-
-MOST_FAILURES = 2
-"""Layers with grids of one size that are searched in vain before the others are given up too."""
-
-CLEAR = 0.95
-"""Share of positions that must go with their place in the first test."""
+MOST_PASSES = 24
+"""Passes of the test of layers that are related to their places, but not clearly after those."""
 
 ENOUGH = 0.85
-"""The same with more pictures; a network that reverses every other row would have 0.75."""
-
-LEAST_DEVIATIONS = 4.0
-"""Least distance from random places, in standard deviations."""
+"""Share of positions that must go with their place in the tests with more pictures; where every other row is
+reversed it would be 0.75."""
 
 FEW_POSITIONS = 25
 """Grids with fewer positions can fail the test only because random networks tell them apart poorly."""
-
-SHIFTS = (-0.375, 0.0, 0.375)
-"""Where places may be, in cells from the centre of a cell."""
-
-SIZES = (1.0, 1.5)
-"""Side of a place in cells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placing:
-    """Where a layer's output has its positions; see `Layer`."""
-
-    positions: Positions
-    order: tuple[int, ...] = ()
-
-
-GRID, UNKNOWN = Placing("grid"), Placing("unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Windows of the input that the positions of a grid are compared with, as from `windows`."""
-
-    rows: Tensor
-    columns: Tensor
 
 
 def placed(layer: Layer, placing: Placing) -> Layer:
@@ -95,23 +66,10 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
     found = {layer.name: GRID for layer in layers}
     gridded = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
     tested = [layer for layer, known in zip(layers, shown, strict=True) if layer in gridded and not known]
-    doubtful: list[Layer] = []
-    wrong: list[Layer] = []
-    deviations: dict[str, float] = {}
-    for layer, evidence in _test(network, tested, FIRST_PASSES, seed=0):
-        deviations[layer.name] = evidence.deviations
-        if not _is_clear(evidence, CLEAR):
-            unrelated = evidence.deviations < LEAST_DEVIATIONS
-            enough = layer.grid_h * layer.grid_w >= FEW_POSITIONS
-            (wrong if unrelated and enough else doubtful).append(layer)
-    for layer, evidence in _test(network, doubtful, MORE_PASSES, seed=1):
-        deviations[layer.name] = evidence.deviations
-        if not _is_clear(evidence, ENOUGH):
-            wrong.append(layer)
-    wrong.sort(key=lambda layer: layer.ordinal)
+    wrong, deviations = _failing(network, tested)
     found |= {layer.name: UNKNOWN for layer in wrong}
-    for grid, members in groupby(sorted(wrong, key=_grid), key=_grid):
-        found |= _search(network, list(members), grid)
+    for grid, members in groupby(sorted(wrong, key=grid_of), key=grid_of):
+        found |= search_orders(network, list(members), grid)
     for before, layer in zip([None, *gridded], gridded, strict=False):
         # The order is not known, but nothing speaks against the grid either.
         if found[layer.name] is UNKNOWN:
@@ -124,114 +82,35 @@ def place_positions(network: Network, layers: Sequence[Layer], shown: Sequence[b
     return [found[layer.name] for layer in layers]
 
 
-def _grid(layer: Layer) -> tuple[int, int]:
-    return layer.grid_h, layer.grid_w
-
-
-def _is_clear(evidence: Evidence, share: float) -> bool:
-    return evidence.above >= share and evidence.deviations >= LEAST_DEVIATIONS
+def _failing(network: Network, layers: Sequence[Layer]) -> tuple[list[Layer], dict[str, float]]:
+    """Layers whose positions are not row by row as far as can be seen, and the deviations of all, by name."""
+    doubtful: list[Layer] = []
+    last: list[Layer] = []
+    wrong: list[Layer] = []
+    deviations: dict[str, float] = {}
+    for layer, evidence in _test(network, layers, FIRST_PASSES, seed=0):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, CLEAR):
+            unrelated = evidence.deviations < LEAST_DEVIATIONS
+            enough = layer.grid_h * layer.grid_w >= FEW_POSITIONS
+            (wrong if unrelated and enough else doubtful).append(layer)
+    for layer, evidence in _test(network, doubtful, MORE_PASSES, seed=1):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, ENOUGH):
+            (last if evidence.deviations >= LEAST_DEVIATIONS else wrong).append(layer)
+    for layer, evidence in _test(network, last, MOST_PASSES, seed=4):
+        deviations[layer.name] = evidence.deviations
+        if not is_clear(evidence, ENOUGH):
+            wrong.append(layer)
+    return sorted(wrong, key=lambda layer: layer.ordinal), deviations
 
 
 def _test(
     network: Network, layers: Sequence[Layer], passes: int, *, seed: int
 ) -> Iterator[tuple[Layer, Evidence]]:
-    """Compare layers with the centres of their receptive fields and with the cells of their grids.
-
-    The one field that stands for those of windowed attention need not be centred on its position.
-    """
+    """Compare layers with what their positions are said to look at."""
     if not layers:
         return
     responses = respond(network, layers, passes=passes, seed=seed)
     for layer in layers:
-        order = range(layer.prefix, layer.prefix + layer.grid_h * layer.grid_w)
-        cells = replace(layer, stride_y=0, stride_x=0)
-        said = [_said(network, each, size) for each in (layer, cells) for size in (1, 3)]
-        found = (_evidence(responses, layer, order, places) for places in said)
-        yield layer, max(found, key=lambda evidence: evidence.above)
-
-
-def _said(network: Network, layer: Layer, size: int) -> _Places:
-    """The places of a layer's positions: the centres of their fields, or the cells of the grid."""
-
-    def along(length: int, positions: int, field: int, stride: int, start: int) -> Tensor:
-        cell = length / positions
-        if stride < 1:
-            return windows(length, positions, cell / 2, cell, size * cell)
-        return windows(length, positions, start + field / 2, stride, size * max(stride, cell))
-
-    height, width = network.preprocess.height, network.preprocess.width
-    return _Places(
-        along(height, layer.grid_h, layer.rf_h, layer.stride_y, layer.start_y),
-        along(width, layer.grid_w, layer.rf_w, layer.stride_x, layer.start_x),
-    )
-
-
-def _evidence(responses: Responses, layer: Layer, order: Sequence[int], places: _Places) -> Evidence:
-    """Compare a layer whose positions are stored in some order."""
-    response = responses.layers[layer.name][:, list(order)]
-    return compare(response, responses.change, places.rows, places.columns)
-
-
-def _search(network: Network, layers: Sequence[Layer], grid: tuple[int, int]) -> dict[str, Placing]:
-    """Find the orders of layers with grids of one size; of those without one, nothing is returned."""
-    passes = next((count for most, count in SEARCH_PASSES.items() if grid[0] * grid[1] <= most), None)
-    if passes is None:
-        return {}
-    found: dict[str, Placing] = {}
-    others = respond(network, layers, passes=FIRST_PASSES, grid=grid, seed=3)
-    known: dict[tuple[int, ...], _Places] = {}
-    failures = 0
-    for layer in layers:
-        # The orders of layers before it are tried first, the last one before the others.
-        fits = (order for order, places in known.items() if _holds(others, layer, order, places))
-        order = next(fits, None)
-        if order is None and failures < MOST_FAILURES:
-            responses = respond(network, [layer], passes=passes, grid=grid, seed=2)
-            fitted = _order(responses, layer, _candidates(network, layer))
-            if fitted and _holds(others, layer, *fitted):
-                order = fitted[0]
-                known = dict([fitted, *known.items()])
-            else:
-                failures += 1
-        if order is not None:
-            usual = order == tuple(range(layer.prefix, layer.prefix + len(order)))
-            found[layer.name] = GRID if usual else Placing("reordered", order)
-    return found
-
-
-def _holds(responses: Responses, layer: Layer, order: Sequence[int], places: _Places) -> bool:
-    """Whether a layer's positions, in that order, go with those places."""
-    stored = responses.layers[layer.name].shape[1]
-    return max(order) < stored and _is_clear(_evidence(responses, layer, order, places), CLEAR)
-
-
-def _candidates(network: Network, layer: Layer) -> Iterator[_Places]:
-    """Places in the cells of the grid, shifted a little, as a field need not be centred on its cell."""
-    height, width = network.preprocess.height, network.preprocess.width
-    down, along = height / layer.grid_h, width / layer.grid_w
-    for y, x, size in product(SHIFTS, SHIFTS, SIZES):
-        yield _Places(
-            windows(height, layer.grid_h, (0.5 + y) * down, down, size * down),
-            windows(width, layer.grid_w, (0.5 + x) * along, along, size * along),
-        )
-
-
-def _order(
-    responses: Responses, layer: Layer, candidates: Iterator[_Places]
-) -> tuple[tuple[int, ...], _Places] | None:
-    """For each cell, the stored position that it explains best; None if two cells claim the same."""
-    response = responses.layers[layer.name]
-    cells = layer.grid_h * layer.grid_w
-    some = response[:, torch.linspace(0, response.shape[1] - 1, min(response.shape[1], 256)).long()]
-
-    def fit(places: _Places) -> float:
-        return float(correlate(some, responses.change, places.rows, places.columns).amax(1).mean())
-
-    places = max(candidates, key=fit)
-    best = correlate(response, responses.change, places.rows, places.columns).max(1)
-    # What is left over are tokens without a place, which are explained least.
-    stored = best.values.topk(cells).indices
-    claimed = best.indices[stored]
-    if len(set(claimed.tolist())) < cells:
-        return None
-    return tuple(stored[claimed.argsort()].tolist()), places
+        yield layer, row_by_row(network, responses, layer)

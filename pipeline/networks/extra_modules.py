@@ -22,13 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import LayerError, WeightsError, did_you_mean
+from pipeline.networks.attention_patterns import Pattern
 from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.dictionary_files import is_dictionary, read_dictionary
 from pipeline.networks.hooks import add_hooks
+from pipeline.networks.open_attention import open_attention, open_windows, runs_no_projections
 from pipeline.networks.part_places import PART
-from pipeline.networks.parts import Part, Pattern, attach_part, has_patterns, show_pattern, weights_of
+from pipeline.networks.parts import Output, Part, attach_part
+from pipeline.networks.rotary import Rotated
 from pipeline.networks.trace import first_tensor
 from pipeline.networks.weights import read_weights
+from pipeline.networks.windows import find_windows, join_windows, joined
 
 __all__ = ["INPUT", "Directions", "Tap", "add_directions", "find_module", "own_children"]
 
@@ -38,7 +42,11 @@ that contains the names of modules, which must not be keywords."""
 
 
 class Tap(nn.Identity):
-    """Outputs the input of its parent module, or what a torch attention shows it."""
+    """Outputs the input of its parent module, or what a torch attention shows it; windows are joined."""
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """(image, y, x, unit) of windows, see `pipeline.networks.windows`; else the same tensor."""
+        return join_windows(self, tensor)
 
 
 class Directions(nn.Module):
@@ -73,7 +81,7 @@ def own_children(module: nn.Module) -> list[nn.Module]:
     return [
         child
         for child in module.children()
-        if not isinstance(child, Tap | Directions | Dictionary | Part | Pattern)
+        if not isinstance(child, Tap | Directions | Dictionary | Part | Pattern | Rotated | Output)
     ]
 
 
@@ -88,56 +96,6 @@ def _show_directions(module: nn.Module, _inputs: Any, output: Any) -> None:
     for child in module.children():
         if isinstance(child, Directions | Dictionary) and tensor is not None:
             child(tensor)
-
-
-class _OpenAttention(nn.MultiheadAttention):
-    """torch's attention, calling its output projection as a module, so that hooks see its input."""
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Tensor, None]:
-        """As `nn.MultiheadAttention`, without the attention weights."""
-        if not self.batch_first:
-            query, key, value = (part.transpose(0, 1) for part in (query, key, value))
-        weight, bias = self.in_proj_weight, self.in_proj_bias
-        biases = bias.chunk(3) if bias is not None else (None,) * 3
-        projected = [
-            functional.linear(part, matrix, offset)
-            for part, matrix, offset in zip((query, key, value), weight.chunk(3), biases, strict=True)
-        ]
-        for name, part in zip("qkv", projected, strict=True):
-            if name in self._modules:
-                self.get_submodule(name)(part)
-        queries, keys, values = (
-            part.reshape(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in projected
-        )
-        if has_patterns(self):
-            show_pattern(self, weights_of(queries, keys, attn_mask))
-        attended = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=attn_mask, is_causal=is_causal and attn_mask is None
-        )
-        output = self.out_proj(attended.transpose(1, 2).flatten(2))
-        return (output if self.batch_first else output.transpose(0, 1)), None
-
-
-def _open_attention(parent: nn.Module, name: str) -> None:
-    """Make a torch attention show its queries, keys, values and weights, and the output of its heads."""
-    if type(parent) is not nn.MultiheadAttention:
-        return
-    if parent.in_proj_weight is None or parent.bias_k is not None or parent.add_zero_attn:
-        raise LayerError(
-            f"layer {name}: not supported for an attention with separate projections, or with added keys "
-            "or zeros"
-        )
-    parent.__class__ = _OpenAttention
 
 
 def find_module(module: nn.Module, name: str) -> nn.Module:
@@ -155,14 +113,19 @@ def find_module(module: nn.Module, name: str) -> nn.Module:
         if not extra or (base not in known and not _is_extra(base)):
             raise LayerError(f"the network has no layer {name!r}{did_you_mean(name, known)}") from error
     owner = find_module(module, base)
+    for inside in (owner, module.get_submodule(base.rpartition(".")[0])):
+        if runs_no_projections(inside):
+            open_windows(inside)
     if isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         what = "the input of a module inside it" if last == INPUT else "a module inside it"
         raise LayerError(f"layer {name}: {base} is a container; name {what}")
     if last != INPUT:
         return _attach_part(module, name, base, owner, last)
     if base.endswith("out_proj"):
-        _open_attention(module.get_submodule(base.rpartition(".")[0]), name)
+        open_attention(module.get_submodule(base.rpartition(".")[0]), name)
     tap = Tap()
+    if (block := find_windows(module, base)) is not None and not isinstance(owner, Tap | Part):
+        joined(tap, block, base)
     owner.add_module(INPUT, tap)
     add_hooks(pre=[(owner, _show_input)])
     return tap
@@ -175,12 +138,12 @@ def _is_extra(name: str) -> bool:
 
 def _attach_part(module: nn.Module, name: str, base: str, owner: nn.Module, last: str) -> nn.Module:
     if isinstance(owner, nn.MultiheadAttention) and last in ("q", "k", "v", "from_cls", "from_all"):
-        _open_attention(owner, name)
+        open_attention(owner, name)
         if last in ("q", "k", "v"):
             tap = Tap()
             owner.add_module(last, tap)
             return tap
-    return attach_part(module, base, owner, last)
+    return attach_part(module, base, owner, last, (Tap, Rotated, Output))
 
 
 def _rows(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,27 +5,47 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError
+from pipeline.networks.windows import find_windows
 
-__all__ = ["PART", "find_place", "has_class_token", "part_names", "special_tokens"]
+__all__ = ["PART", "Place", "find_place", "has_class_token", "part_names", "special_tokens"]
 
 PART = re.compile(
-    r"cls|(register|suffix|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|gate|value|from_cls|from_all"
-    r"|\[[qkv]+\]|from_\*",
+    r"cls|(register|suffix|token|head)(?P<number>[0-9]{1,4}|\*)|[qkv]|[qk]_rot|gate|value|joined|output[0-9]{1,4}"
+    r"|from_(cls|all|(register|suffix|token)([0-9]{1,4}|\*))|\[[qkv]+\]|from_\*",
     re.ASCII,
 )
 """Last component of the name of a part, or of a glob for several; `head*` is any number."""
 
-_PROJECTED = re.compile(r"(to_)?(q|k|v|query|key|value)(_proj|_lin|_linear)?", re.ASCII)
+_PROJECTED = re.compile(r"(to_)?(q|k|v|query|key|value)(_proj|_lin|_linear|_rot)?", re.ASCII)
 """Names of projections to queries, keys or values, and of these parts."""
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 _REGISTERS = ("reg_token", "reg_tokens", "register_tokens")
 _AFTER_THE_GRID = ("detection_tokens", "det_token", "det_tokens")
-_HEADS = ("num_heads", "num_attention_heads")
+_HEADS = ("num_heads", "num_attention_heads", "heads")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part of a tensor is.
+
+    Args:
+        index: its number; of a token negative if counted from the end.
+        count: parts of equal size along the axis; 0 for a token.
+        groups: equal pieces of the axis that each have these parts, as heads with their own queries,
+            keys and values.
+        axis: of the units: -1, or 1 for maps with the channels first.
+    """
+
+    index: int
+    count: int = 0
+    groups: int = 1
+    axis: int = -1
 
 
 def part_names(module: nn.Module, name: str, last: str) -> Iterator[str]:
@@ -43,7 +63,7 @@ def part_names(module: nn.Module, name: str, last: str) -> Iterator[str]:
     if not last.endswith("*"):
         yield last
         return
-    kind = last[:-1]
+    kind = last[:-1].removeprefix("from_")
     count = 0
     if kind == "register":
         count = _tokens(module, _REGISTERS)
@@ -51,10 +71,10 @@ def part_names(module: nn.Module, name: str, last: str) -> Iterator[str]:
         count = _tokens(module, _AFTER_THE_GRID)
     elif kind == "head":
         count = _heads(module, name)
-    yield from (f"{kind}{number}" for number in range(count))
+    yield from (f"{last[:-1]}{number}" for number in range(count))
 
 
-def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tuple[int, int]:
+def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> Place:
     """Where a part of a module's output is.
 
     Args:
@@ -62,10 +82,6 @@ def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tup
         name: of the module that has the part.
         owner: that module.
         last: name of the part, see `PART`.
-
-    Returns:
-        Its number, negative if counted from the end, and the number of parts of equal size along the last
-        axis; 0 for a token.
 
     Raises:
         LayerError: when the module has no such part.
@@ -75,41 +91,62 @@ def find_place(module: nn.Module, name: str, owner: nn.Module, last: str) -> tup
     number = int(found["number"] or 0) if found["number"] != "*" else 0
     kind = found[1] or last
     if kind == "token":
-        return number, 0
+        return Place(number)
     if kind == "cls":
         if not has_class_token(module):
             raise LayerError(f"layer {name}.cls: the network has no class token")
-        return 0, 0
+        return Place(0)
     if kind == "register":
         count = _tokens(module, _REGISTERS)
         if number >= count:
             raise LayerError(f"layer {name}.{last}: the network has {count} register tokens")
-        return int(has_class_token(module)) + number, 0
+        return Place(int(has_class_token(module)) + number)
     if kind == "suffix":
         count = _tokens(module, _AFTER_THE_GRID)
         if number >= count:
             raise LayerError(f"layer {name}.{last}: the network has {count} tokens after the grid")
-        return number - count, 0
+        return Place(number - count)
     if kind == "head":
         _refuse_headless(module, name, last)
         count = _heads(module, name)
         if number >= count:
             raise LayerError(f"layer {name}.{last}: its attention has {count} heads")
-        return number, count
+        return Place(number, count, axis=_unit_axis(module, name))
+    if kind == "joined":
+        if find_windows(module, name) is None:
+            raise LayerError(f"layer {name}.joined: {name} is not in the windows of an attention")
+        return Place(0, 1, axis=_unit_axis(module, name))
     if kind in "qkv":
-        if getattr(owner, "out_features", 1) % 3 or not _own_heads(_parent(module, name)):
-            raise LayerError(
-                f"layer {name}.{last}: {name} is no projection to queries, keys and values together; "
-                "separate ones are modules of their own (`maxact layers NETWORK --layers '**'` lists them)"
-            )
-        return "qkv".index(kind), 3
+        return _projection(module, name, owner, kind)
     parent = _parent(module, name)
     if not any(_takes_half(sibling, owner) for sibling in parent.children()):
         raise LayerError(
             f"layer {name}.{last}: {name} is no projection to gate and value together; separate ones are "
             "modules of their own (`maxact layers NETWORK --layers '**'` lists them)"
         )
-    return int((kind == "gate") == bool(getattr(parent, "gate_last", False))), 2
+    return Place(int((kind == "gate") == bool(getattr(parent, "gate_last", False))), 2)
+
+
+def _projection(module: nn.Module, name: str, owner: nn.Module, kind: str) -> Place:
+    """Where queries, keys or values are in the output of a projection to all three."""
+    attention = _parent(module, name)
+    heads = _own_heads(attention)
+    size = getattr(owner, "out_features", getattr(owner, "out_channels", 1))
+    if size % 3 or not heads:
+        raise LayerError(
+            f"layer {name}.{kind}: {name} is no projection to queries, keys and values together; "
+            "separate ones are modules of their own (`maxact layers NETWORK --layers '**'` lists them)"
+        )
+    # Of CoAtNet and MaxViT, each head has its queries, keys and values beside each other.
+    groups = heads if getattr(attention, "head_first", False) else 1
+    return Place("qkv".index(kind), 3, groups, _unit_axis(module, name))
+
+
+def _unit_axis(module: nn.Module, name: str) -> int:
+    """The axis of the units in the output of a module, or of the one that an added module reads."""
+    while name and not (children := module.get_submodule(name)).state_dict():
+        name = name.rpartition(".")[0]
+    return 1 if name and isinstance(children, nn.Conv2d) else -1
 
 
 def _takes_half(after: nn.Module, before: nn.Module) -> bool:
@@ -160,7 +197,10 @@ def _tokens(module: nn.Module, names: tuple[str, ...]) -> int:
 
 
 def _parameters(module: nn.Module, names: tuple[str, ...]) -> Iterator[Tensor]:
-    return (tensor for name, tensor in module.named_parameters() if name.rpartition(".")[2] in names)
+    """Parameters of one of these names, or with a number behind it, as of CrossViT's branches."""
+    for name, tensor in module.named_parameters():
+        if re.sub(r"_[0-9]+$", "", name.rpartition(".")[2]) in names:
+            yield tensor
 
 
 def _parent(module: nn.Module, name: str) -> nn.Module:
@@ -170,13 +210,15 @@ def _parent(module: nn.Module, name: str) -> nn.Module:
 def _heads(module: nn.Module, name: str) -> int:
     """Number of heads of the attention that a module is, or is in; 0 if there is none."""
     while name:
-        if heads := _own_heads(module.get_submodule(name)):
+        owner = module.get_submodule(name)
+        # SwinV2 of transformers has the heads in `attention.self`, and what follows them beside it.
+        if heads := _own_heads(owner) or _own_heads(getattr(owner, "self", None)):
             return heads
         name = name.rpartition(".")[0]
     return 0
 
 
-def _own_heads(owner: nn.Module) -> int:
+def _own_heads(owner: nn.Module | None) -> int:
     for holder in (owner, getattr(owner, "config", None)):
         for attribute in _HEADS:
             if isinstance(found := getattr(holder, attribute, None), int):

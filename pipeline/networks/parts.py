@@ -1,77 +1,81 @@
-"""Parts of a module's output that are layers of their own: tokens, chunks of channels, attention patterns.
+"""Parts of a module's output that are layers of their own: tokens and chunks of channels.
 
     NAME.cls, NAME.register0, NAME.token7   one token, as a vector
     NAME.suffix0                            one of the tokens after the grid
     NAME.q, NAME.k, NAME.v                  the thirds of a projection to queries, keys and values
     NAME.gate, NAME.value                   the halves of a gated MLP's first projection
     NAME.head3                              one head of an attention's queries, keys, values or output
-    NAME.from_cls, NAME.from_all            an attention pattern: a unit for each head; how much each token
-                                            is looked at, from the class token or on average from all
+    NAME.output1                            the second tensor of an output with several, to name parts of it
+    NAME.joined                             all of an output in windows of tokens, as one map
 
+and attention patterns and rotated queries, see `pipeline.networks.attention_patterns` and
+`pipeline.networks.rotary`. The parts of what is in windows are maps, see `pipeline.networks.windows`.
 Each is a small module below the one it reads, so that it is traced, probed, indexed and rendered like any
 other layer. The output of the network does not change.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import LayerError
-from pipeline.networks.addresses import find_tensor
+from pipeline.networks.addresses import find_tensor, output_tensors
+from pipeline.networks.attention_patterns import attach_pattern
 from pipeline.networks.hooks import add_hooks
-from pipeline.networks.part_places import find_place, has_class_token
+from pipeline.networks.part_places import Place, find_place
+from pipeline.networks.rotary import attach_rotated
+from pipeline.networks.windows import find_windows, join_windows, joined
 
-__all__ = ["Part", "Pattern", "attach_part", "has_patterns", "show_pattern", "weights_of"]
+__all__ = ["Output", "Part", "attach_part"]
+
+
+class Output(nn.Identity):
+    """Outputs one of several tensors of its parent module's output.
+
+    Args:
+        number: of the tensor, from 0, in the order of `pipeline.networks.addresses.output_tensors`.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Part(nn.Module):
     """Outputs a part of a tensor.
 
     Args:
-        index: of the part; of a token also negative, from the end.
-        count: parts of equal size along the last axis; 0 for a token, of which `index` is the number.
+        place: where the part is.
     """
 
-    def __init__(self, index: int, count: int) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.index, self.count = index, count
+        self.place = place
 
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor has this part."""
-        if self.count:
-            return tensor.shape[-1] % self.count == 0
-        return tensor.dim() == 3 and -tensor.shape[1] <= self.index < tensor.shape[1]
+        index, count, groups, axis = self.place.index, self.place.count, self.place.groups, self.place.axis
+        if count:
+            return tensor.dim() > axis and tensor.shape[axis] % (groups * count) == 0
+        return tensor.dim() == 3 and -tensor.shape[1] <= index < tensor.shape[1]
 
     def forward(self, tensor: Tensor) -> Tensor:
-        """(image, unit) of a token, else the same axes with fewer units."""
-        if not self.count:
-            return tensor[:, self.index]
-        size = tensor.shape[-1] // self.count
-        return tensor[..., self.index * size : (self.index + 1) * size]
+        """(image, unit) of a token, else the same axes with fewer units; (image, y, x, unit) of windows."""
+        index, count, groups, axis = self.place.index, self.place.count, self.place.groups, self.place.axis
+        if not count:
+            return tensor[:, index]
+        last = tensor.movedim(axis, -1)
+        units = last.reshape(*last.shape[:-1], groups, count, -1)[..., index, :].flatten(-2)
+        whole = join_windows(self, units)
+        return whole.movedim(-1, axis) if whole is units else whole
 
 
-class Pattern(nn.Module):
-    """Outputs how much tokens are looked at.
-
-    Args:
-        from_cls: from the first token; else on average from all.
-    """
-
-    def __init__(self, from_cls: bool) -> None:
-        super().__init__()
-        self.from_cls = from_cls
-
-    def forward(self, weights: Tensor) -> Tensor:
-        """(image, token, head) of attention weights (image, head, query, key)."""
-        looked = weights[:, :, 0] if self.from_cls else weights.mean(2)
-        return looked.transpose(1, 2)
-
-
-def attach_part(module: nn.Module, name: str, owner: nn.Module, last: str) -> nn.Module:
+def attach_part(
+    module: nn.Module, name: str, owner: nn.Module, last: str, added: tuple[type[nn.Module], ...] = ()
+) -> nn.Module:
     """Add a part to a module of a network.
 
     Args:
@@ -79,17 +83,25 @@ def attach_part(module: nn.Module, name: str, owner: nn.Module, last: str) -> nn
         name: dotted name of the owner.
         owner: whose output, or whose attention pattern, is meant.
         last: name of the part, see `pipeline.networks.part_places`.
+        added: classes of modules that were added to the network.
 
     Raises:
         LayerError: when the owner has no such part.
     """
-    if last in ("from_cls", "from_all"):
-        part: nn.Module = Pattern(last == "from_cls")
-        if last == "from_cls" and not has_class_token(module):
-            raise LayerError(f"layer {name}.{last}: the network has no class token; use {name}.from_all")
-        _show_patterns_of(owner, f"{name}.{last}")
+    if last.startswith("from_"):
+        part: nn.Module = attach_pattern(module, name, owner, last)
+    elif last in ("q_rot", "k_rot"):
+        part = attach_rotated(name, owner, last)
+    elif last.startswith("output"):
+        part = Output(int(last.removeprefix("output")))
+        if not any(isinstance(child, Output) for child in owner.children()):
+            add_hooks(forward=[(owner, _show_outputs)])
     else:
-        part = Part(*find_place(module, name, owner, last))
+        part = Part(find_place(module, name, owner, last))
+        # What is below an added module is in no windows any more.
+        block = None if isinstance(owner, (Part, *added)) else find_windows(module, name)
+        if block is not None:
+            joined(part, block, name)
         if last in ("q", "k", "v"):
             _run_without_bias(module.get_submodule(name.rpartition(".")[0]), owner)
         if not any(isinstance(child, Part) for child in owner.children()):
@@ -111,6 +123,13 @@ def _run_without_bias(attention: nn.Module, owner: nn.Module) -> None:
     owner.__dict__["biased_by"] = attention  # not as a submodule; a copy of the network refers to its own
 
 
+def _show_outputs(module: nn.Module, _inputs: Any, output: Any) -> None:
+    tensors = [tensor for _, tensor in output_tensors(output)]
+    for child in module.children():
+        if isinstance(child, Output) and child.number < len(tensors) > 1:
+            child(tensors[child.number])
+
+
 def _show_parts(module: nn.Module, _inputs: Any, output: Any) -> None:
     tensor = find_tensor(output)
     if tensor is None:
@@ -120,60 +139,3 @@ def _show_parts(module: nn.Module, _inputs: Any, output: Any) -> None:
     for child in module.children():
         if isinstance(child, Part) and child.fits(tensor):
             child(tensor)
-
-
-def _show_patterns_of(owner: nn.Module, layer: str) -> None:
-    """Make an attention compute its weights and show them; fused attention, which does not, is turned off."""
-    if has_patterns(owner):
-        return
-    drop = getattr(owner, "attn_drop", None)
-    if isinstance(drop, nn.Module):
-        if hasattr(owner, "fused_attn"):
-            setattr(owner, "fused_attn", False)  # noqa: B010
-        drop.__dict__["shown_in"] = owner  # not as a submodule; a copy of the network refers to its own
-        add_hooks(pre=[(drop, _show_dropped)])
-    elif isinstance(owner, nn.MultiheadAttention):
-        pass  # `pipeline.networks.extra_modules` shows them
-    elif hasattr(getattr(owner, "config", None), "_attn_implementation"):
-        config: Any = copy.copy(owner.config)
-        config._attn_implementation = "eager"
-        owner.config = config
-        add_hooks(forward=[(owner, _show_returned)])
-    else:
-        raise LayerError(
-            f"layer {layer}: a {type(owner).__name__} is no attention of timm, transformers or torch; see "
-            "docs/networks.md"
-        )
-
-
-def show_pattern(owner: nn.Module, weights: Tensor) -> None:
-    """Show attention weights (image, head, query, key) to the patterns of an attention."""
-    for child in owner.children():
-        if isinstance(child, Pattern):
-            child(weights)
-
-
-def _show_dropped(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    if inputs[0].dim() == 4:
-        show_pattern(module.__dict__["shown_in"], inputs[0])
-
-
-def _show_returned(module: nn.Module, _inputs: Any, output: Any) -> None:
-    for item in output if isinstance(output, tuple | list) else ():
-        if isinstance(item, Tensor) and item.dim() == 4 and item.shape[2] == item.shape[3]:
-            show_pattern(module, item)
-            return
-
-
-def has_patterns(owner: nn.Module) -> bool:
-    """Whether patterns of an attention are layers."""
-    return any(isinstance(child, Pattern) for child in owner.children())
-
-
-def weights_of(queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention weights (image, head, query, key) of queries and keys (image, head, token, feature)."""
-    scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    weights: Tensor = scores.softmax(-1)
-    return weights

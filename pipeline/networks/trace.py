@@ -16,10 +16,13 @@ from pipeline.errors import MaxactError, NetworkError
 from pipeline.networks.addresses import Address, find_tensor, output_tensors, parse_address
 from pipeline.networks.hooks import ForwardHook, add_hooks
 
-__all__ = ["Call", "first_tensor", "trace_modules"]
+__all__ = ["NOT_IMAGES", "Call", "first_tensor", "trace_modules"]
 
 TRACED_IMAGES = 2
 """Two, to tell the batch axis, of length 2, from axes of length 1."""
+
+NOT_IMAGES = "does not have the images on its first axis"
+"""Begins the reason why what is in windows cannot be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def _trouble(output: Any, tensor: Tensor | None) -> str:
     if not tensor.is_floating_point():
         return f"outputs {tensor.dtype}, not floating-point activations"
     if not shape or shape[0] != TRACED_IMAGES:
-        return f"does not have the images on its first axis: shape {shape} for {TRACED_IMAGES} images"
+        return f"{NOT_IMAGES}: shape {shape} for {TRACED_IMAGES} images"
     if len(shape) not in (2, 3, 4):
         return f"outputs {len(shape)} axes, shape {shape}; expected 2, 3 or 4"
     return ""

@@ -24,7 +24,7 @@ from pipeline.networks.extra_modules import find_module
 from pipeline.networks.network import Network, load_network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
-from pipeline.vision_libraries import timm
+from pipeline.vision_libraries import timm, torchvision
 from tests.fixtures.modules import Transformer, network
 from tests.fixtures.tiny import write_tars
 from tests.pipeline.networks.test_extra_modules import images, outputs
@@ -219,6 +219,94 @@ def test_queries_of_an_attention_that_does_not_run_its_projection(name: str) -> 
     assert net.module.state_dict().keys() == plain.module.state_dict().keys()
 
 
+@pytest.mark.parametrize(
+    "name", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3", "eva02_base_patch14_224"]
+)
+def test_rotated_queries_and_keys_of_timm(name: str) -> None:
+    side = 32 if "dinov3" in name else 28
+    net = timm_network(name, img_size=side, embed_dim=16, depth=2, num_heads=2)
+    attention, pixels = "blocks.1.attn", pixels_of(net)
+    layers = choose_layers(
+        net, [f"{attention}.{part}" for part in ("q_rot", "k_rot", "from_all", "k_rot.head1")]
+    )
+    seen = outputs(net, layers, pixels)
+    found: dict[str, Tensor] = {}
+    owner: Any = net.module.get_submodule(attention)
+    owner.attn_drop.register_forward_pre_hook(lambda _m, inputs: found.update(weights=inputs[0].clone()))
+    whole = {f"{attention}.{part}": found for part in ("q_rot", "k_rot")}
+    rotated = kept(net, list(whole), pixels)
+    weights = weights_by_definition(rotated[f"{attention}.q_rot"], rotated[f"{attention}.k_rot"], 2)
+    torch.testing.assert_close(weights, found["weights"], rtol=1e-4, atol=1e-6)
+    for layer in layers:
+        if "_rot" in layer.name:
+            part = rotated[layer.name.removesuffix(".head1")]
+            assert torch.equal(
+                seen[layer.name], as_view(part[..., 8 if "head" in layer.name else 0 :], layer)
+            )
+
+
+def test_patterns_of_single_tokens() -> None:
+    net = small_vit(class_token=True, reg_tokens=2)
+    attention, pixels = "blocks.1.attn", pixels_of(net)
+    layers = choose_layers(net, [f"{attention}.from_register*", f"{attention}.from_token7"])
+    assert [layer.name.rpartition(".")[2] for layer in layers] == [
+        "from_register0",
+        "from_register1",
+        "from_token7",
+    ]
+    seen = outputs(net, layers, pixels)
+    queries, keys, _ = kept(net, [f"{attention}.qkv"], pixels)[f"{attention}.qkv"].split(12, -1)
+    weights = weights_by_definition(queries, keys, 3)
+    for layer, query in zip(layers, (1, 2, 7), strict=True):
+        torch.testing.assert_close(
+            seen[layer.name], as_view(weights[:, :, query].transpose(1, 2), layer), rtol=1e-4, atol=1e-6
+        )
+    for last, message in (("from_token99", "of that token"), ("from_register2", "has 2 register tokens")):
+        with pytest.raises(LayerError, match=message):
+            choose_layers(small_vit(class_token=True, reg_tokens=2), [f"{attention}.{last}"])
+
+
+class Branches(nn.Module):
+    """Outputs two token sequences, the second one with a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token_1 = nn.Parameter(torch.ones(1, 1, 4))
+        self.fine, self.coarse = nn.Conv2d(3, 6, 2, 2), nn.Conv2d(3, 4, 4, 4)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        fine, coarse = (part(pixels).flatten(2).transpose(1, 2) for part in (self.fine, self.coarse))
+        return {"fine": fine, "coarse": torch.cat([self.cls_token_1.expand(len(coarse), -1, -1), coarse], 1)}
+
+
+class Branched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage, self.head = Branches(), nn.Linear(4, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.stage(pixels)["coarse"].mean(1))
+
+
+def test_a_token_of_one_of_several_outputs() -> None:
+    net = network(Branched())
+    layers = choose_layers(
+        net, ["stage:coarse.cls", "stage:coarse.token3", "stage:fine.token3", "stage:coarse"]
+    )
+    tokens = ["stage.output0.token3", "stage.output1.cls", "stage.output1.token3"]
+    assert sorted(layer.name for layer in layers) == [*tokens, "stage:coarse"]
+    seen = outputs(net, layers, images())
+    with torch.no_grad():
+        whole = net.module.stage(images())
+    assert torch.equal(seen["stage.output1.cls"][..., 0, 0], whole["coarse"][:, 0])
+    assert torch.equal(seen["stage.output1.token3"][..., 0, 0], whole["coarse"][:, 3])
+    assert torch.equal(seen["stage.output0.token3"][..., 0, 0], whole["fine"][:, 3])
+    with pytest.raises(LayerError, match="has no tensor 5 beside others"):
+        choose_layers(network(Branched()), ["stage.output5"])
+    with pytest.raises(LayerError, match="no layer 'stage:thin'"):
+        choose_layers(network(Branched()), ["stage:thin.cls"])
+
+
 def test_class_token_that_joins_late() -> None:
     net = timm_network("cait_xxs24_224", img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     for name in ("blocks.0.cls", "blocks.0.attn.from_cls"):
@@ -251,6 +339,7 @@ def test_queries_and_patterns_of_torchs_attention() -> None:
 HUGGINGFACE = {
     "vit": ("vit.layers.1", "attention", "q_proj", "k_proj"),
     "dinov2_registers": ("encoder.layer.1", "attention", "q_proj", "k_proj"),
+    "dinov3": ("model.layer.1", "attention", "q_rot", "k_rot"),
     "clip": ("encoder.layers.1", "self_attn", "q_proj", "k_proj"),
 }
 
@@ -265,13 +354,15 @@ def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> Non
     net, plain = (load_network(f"hf:{tmp_path}") for _ in range(2))
     owner = f"{block}.{attention}"
     names = [f"{block}.cls", f"{owner}.from_cls", f"{owner}.from_all"]
-    names += [f"{block}.register3"] if family == "dinov2_registers" else []
+    names += [f"{block}.register3"] if family.startswith("dino") else []
     layers = {layer.name: layer for layer in choose_layers(net, names)}
     pixels = pixels_of(net)
     seen = outputs(net, tuple(layers.values()), pixels)
+    for last in (query, key):
+        find_module(plain.module, f"{owner}.{last}")
     wanted = kept(plain, [block, f"{owner}.{query}", f"{owner}.{key}"], pixels)
     assert torch.allclose(seen[f"{block}.cls"][..., 0, 0], wanted[block][:, 0], atol=1e-5)
-    if family == "dinov2_registers":
+    if family.startswith("dino"):
         assert torch.allclose(seen[f"{block}.register3"][..., 0, 0], wanted[block][:, 4], atol=1e-5)
     weights = weights_by_definition(wanted[f"{owner}.{query}"], wanted[f"{owner}.{key}"], 2)
     for name, expected in (("from_cls", weights[:, :, 0]), ("from_all", weights.mean(2))):
@@ -297,6 +388,7 @@ def test_tokens_and_patterns_of_transformers(family: str, tmp_path: Path) -> Non
         ("blocks.0.attn.head1", "is not divided into heads; .* as in blocks.0.attn.proj.input.head1"),
         ("blocks.0.attn.qkv.head1", "is not divided into heads"),
         ("blocks.0.attn.qkv.input.head1", "is not divided into heads"),
+        ("blocks.0.attn.q_rot", "is no attention with rotary positions"),
         ("blocks.0.attn.gate", "is no projection to gate and value together"),
         ("blocks.0.mlp.fc1.gate", "is no projection to gate and value together"),
         ("blocks.cls", "is a container; name a module inside it"),
@@ -384,18 +476,22 @@ def test_tokens_after_the_grid() -> None:
 
 
 def documented(column: int) -> list[str]:
-    """The names in a column of the table in docs/networks.md, for the second block and third head."""
+    """The names in a column of the table in docs/networks.md, for the second block and third head.
+
+    Those of another family than the column's, which is named behind them, are left out.
+    """
     text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
     table = text.partition("<!-- parts -->")[2].partition("<!-- /parts -->")[0].strip().splitlines()[2:]
-    return [re.sub(r"([._])3\b", r"\g<1>1", row.split("|")[column + 1].strip(" `")) for row in table]
+    cells = [re.fullmatch("`([^`]+)`", row.split("|")[column + 1].strip()) for row in table]
+    return [re.sub(r"([._])3\b", r"\g<1>1", cell[1]) for cell in cells if cell]
 
 
 def test_documented_names_are_those_of_timm_and_torchvision() -> None:
-    from torchvision.models import VisionTransformer
+    transformer = torchvision().models.VisionTransformer
 
-    net = small_vit()
-    assert len(choose_layers(net, documented(1), receptive_fields=False)) == len(documented(1)) == 14
-    tower = VisionTransformer(32, 8, 2, 3, 12, 24, num_classes=3).eval()
+    net = small_vit(reg_tokens=1)
+    assert len(choose_layers(net, documented(1), receptive_fields=False)) == len(documented(1)) == 16
+    tower = transformer(32, 8, 2, 3, 12, 24, num_classes=3).eval()
     found = choose_layers(network(tower, 32), documented(4), receptive_fields=False)
     assert len(found) == len(documented(4))
 
@@ -408,4 +504,4 @@ def test_documented_names_are_those_of_transformers(family: str, column: int, tm
     save_model(family, tmp_path)
     names = [name.replace("head2", "head1") for name in documented(column)]
     found = choose_layers(load_network(f"hf:{tmp_path}"), names, receptive_fields=False)
-    assert len(found) == len(names) == 14
+    assert len(found) == len(names) == 15
