@@ -46,6 +46,7 @@ WORDS = {
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
     "atlas": ("--layer", LAYER, "--units", "1"),
+    "study": ("--layer", "head", "--units", "0-2", "--reference", "real1", "--out", "{out}.study"),
     "explain": ("00001", "--layer", LAYER),
     "directions": ("--layer", LAYER, "-n", "2", "--output", "{out}.safetensors"),
     "dissect": ("--layer", LAYER, "--masks", "{out}-masks"),
@@ -55,10 +56,10 @@ WORDS = {
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "render", "project", "prior train", "explain", "directions", "dissect")
+NETWORK = ("check", "study", "render", "project", "prior train", "explain", "directions", "dissect")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas", "explain", "directions", "dissect")
+DATA = ("sheets", "project", "prior train", "check", "atlas", "study", "explain", "directions", "dissect")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
 
 
@@ -95,8 +96,8 @@ def call(name: str, out: Path, *more: object) -> Any:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    tars = write_tars(folder / "data", [9, 8])
-    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    tars = write_tars(folder / "data", [13, 13])
+    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "16", "--compile", "off")
     words = (*words, "--keep", "peaks")
     assert run("index", *tars, "-o", folder / "out", "--workers", "1", *words).exit_code == 0
     return folder
@@ -280,7 +281,7 @@ def test_merge_refuses_links_and_signs_nothing_for_others(made: Path, received: 
 
 def test_the_same_index_command_signs_what_it_finds_complete(received: Path, made: Path) -> None:
     edit(received, network="evil:factory")
-    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "4", "--compile", "off")
+    words = ("--network", TINY, "--layers", LAYER, "--layers", "head", "--top", "16", "--compile", "off")
     words = (*words, "--keep", "peaks")
     tars = sorted((made / "data").glob("*.tar"))
     result = run("index", *tars, "-o", received, "--workers", "1", *words)
