@@ -75,7 +75,8 @@ def start(page: Page, participant: str) -> None:
 
 def shown(page: Page) -> None:
     """Wait until the trial's pictures are there."""
-    page.wait_for_function("!document.querySelector('#trial').classList.contains('loading')")
+    # Not a function in the page, which the page's policy does not let Playwright evaluate.
+    page.locator("#trial:not(.loading)").wait_for(state="attached")
 
 
 def where(page: Page) -> str:
