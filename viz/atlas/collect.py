@@ -11,6 +11,7 @@ from pipeline.layers.layer import Layer
 from pipeline.query.index import Index
 from pipeline.query.results import TopImage
 from viz.atlas.content import LabelMean, LayerContent, Patch, Photograph, UnitContent, UnitName
+from viz.atlas.correlated import correlated_units
 from viz.atlas.similar import similar_units
 from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
@@ -139,6 +140,7 @@ def collect_layer(
     *,
     top: int,
     among: Sequence[int] | None = None,
+    correlate: bool = True,
 ) -> LayerContent:
     """Read the content of a layer.
 
@@ -149,11 +151,15 @@ def collect_layer(
         renders: the layer's renderings by unit.
         top: images of the highest peaks to show.
         among: the units among which similar ones are sought; those for None.
+        correlate: also find the units with the highest correlation, where peaks are kept.
     """
     outline = collect_outline(index, layer, units, renders)
     strata = _by_unit(index, STRATA, layer, units)
     histograms = _by_unit(index, HISTOGRAMS, layer, units)
     similar = similar_units(index, layer.name, units, count=NEIGHBOURS, least=MIN_SHARED, among=among)
+    correlated = (
+        correlated_units(index, layer.name, units, count=NEIGHBOURS, among=among) if correlate else {}
+    )
     high = collect_high(index, layer, units, top)
     low = index.tops(layer.name, units, n=ALL_RANKS, side="low")
     return replace(
@@ -169,6 +175,7 @@ def collect_layer(
                 ),
                 histogram=tuple((row["lower"], row["upper"], row["images"]) for row in histograms[unit.unit]),
                 neighbours=tuple(similar.get(unit.unit, ())),
+                correlated=correlated.get(unit.unit, ()),
             )
             for unit in outline.units
         ),

@@ -76,7 +76,14 @@ def collect_comparison(
     for match in matches.values():
         wanted[match.layer].add(match.unit)
     found = [
-        collect_layer(other, layer, sorted(wanted[layer.name]), renders.get(layer.name, {}), top=top)
+        collect_layer(
+            other,
+            layer,
+            sorted(wanted[layer.name]),
+            renders.get(layer.name, {}),
+            top=top,
+            correlate=False,
+        )
         for layer in other.layers
         if layer.name in wanted
     ]

@@ -99,6 +99,19 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Correlated:
+    """A unit of the same layer whose peaks rise and fall with a unit's.
+
+    Args:
+        unit: its number.
+        correlation: Pearson's r of the peaks over all images.
+    """
+
+    unit: int
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True)
 class UnitContent:
     """What the atlas shows of one unit.
 
@@ -114,6 +127,7 @@ class UnitContent:
         histogram: (lower edge, upper edge, images) of the buckets that are not empty, ascending.
         renderings: those with a successful status first.
         neighbours: most similar first.
+        correlated: where the index keeps the peaks of all images, highest correlation first.
         names: the concept that explains most first.
     """
 
@@ -128,7 +142,13 @@ class UnitContent:
     histogram: tuple[tuple[float, float, int], ...] = ()
     renderings: tuple[Rendered, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    correlated: tuple[Correlated, ...] = ()
     names: tuple[UnitName, ...] = ()
+
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """The other units that the page links to."""
+        return (*(each.unit for each in self.neighbours), *(each.unit for each in self.correlated))
 
     @property
     def dead(self) -> bool:

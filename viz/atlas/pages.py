@@ -17,6 +17,7 @@ from viz.atlas.charts import plot_histogram
 from viz.atlas.collect import CLASSES, HISTOGRAMS, NAMES, SIMILAR, STATISTICS, STRATA
 from viz.atlas.comparison import Comparison
 from viz.atlas.content import LayerContent, Photograph, UnitContent
+from viz.atlas.correlated import CORRELATED
 from viz.atlas.data import sort_orders
 from viz.atlas.links import Appearance
 from viz.atlas.maps import GUTTER
@@ -47,6 +48,7 @@ SQL = {
     "names": ("Names", NAMES),
     "statistics": ("Statistics", STATISTICS),
     "similar": ("Units that share top images", SIMILAR),
+    "correlated": ("Units with the most similar peaks", CORRELATED),
     "compare": ("Nearest units in another index", load_query("compare").sql),
 }
 """Title and text of the queries behind the panels of a unit's page, by anchor."""

@@ -58,6 +58,9 @@ WHERE c.place <= $places AND c.label = $label AND u.min < u.max ORDER BY share D
 
 LABELLED = "SELECT image_id FROM images WHERE label = $label ORDER BY image_id LIMIT $count"
 
+CORRELATED_PEAKS = 100_000_000
+"""Peaks of a layer up to which a page computes correlations; more take seconds."""
+
 LABELLED_COUNT = "SELECT count(*) FROM images WHERE label = $label"
 
 ALL_LABELS = """
@@ -153,7 +156,16 @@ class Contents:
 
     def unit(self, layer: Layer, unit: int) -> tuple[LayerContent, UnitContent]:
         """A unit with all that its page shows."""
-        content = collect_layer(self.index, layer, [unit], self._of(layer), top=TOP, among=range(layer.units))
+        peaks = self.index.run["counts"]["images"] * layer.units
+        content = collect_layer(
+            self.index,
+            layer,
+            [unit],
+            self._of(layer),
+            top=TOP,
+            among=range(layer.units),
+            correlate=peaks <= CORRELATED_PEAKS,
+        )
         content = replace(content, seen=self._seen(layer))
         return content, content.units[0]
 

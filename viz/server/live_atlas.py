@@ -118,7 +118,7 @@ class LiveAtlas:
             photographs=self.contents.photographs({patch.image_id for patch in found.patches}),
             before=unit - 1 if unit else None,
             after=unit + 1 if unit + 1 < layer.units else None,
-            rendered=self.contents.rendered(layer, [near.unit for near in found.neighbours]),
+            rendered=self.contents.rendered(layer, found.alike),
             grid=self.pictures.grid(layer),
             regions=[""] * len(found.high),
             regions_address=addresses.regions_file(layer.ordinal, unit) if outlined else "",
