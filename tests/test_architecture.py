@@ -27,6 +27,7 @@ ORDER = {
         ("check",),
         ("runs",),
         ("directions", "dissection", "engines", "explain"),
+        ("indexed_pass",),
         ("naming", "query", "stream"),
         ("encoders", "layers", "state"),
         ("networks", "data"),

@@ -2,5 +2,5 @@
 
 Goes in: an open index, its network, a layer. Comes out: a dictionary file whose features can be indexed as
 units.
-Imports: choices, devices, errors, images, layers, networks, progress, query, store, stream.
+Imports: choices, devices, errors, indexed_pass, layers, networks, progress, query, store, stream.
 """

@@ -20,29 +20,24 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from pipeline.choices import Device, DirectionMethod
 from pipeline.devices import find_device
 from pipeline.errors import LayerError, SourceError, UsageError
-from pipeline.images.decode import decode
+from pipeline.indexed_pass import run_indexed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
-from pipeline.query.indexed_images import read_images
 from pipeline.query.indexed_network import index_network
 from pipeline.store.files import atomic_path
 from pipeline.stream.placed import place_as_indexed
-from pipeline.stream.probes import Peaks, Probes
+from pipeline.stream.probes import Peaks
 
 __all__ = ["SAMPLE", "find_directions"]
 
 SAMPLE = 200_000
 """Vectors that NMF and k-means are computed from, at most."""
-
-BATCH = 16
-"""Images of a forward pass."""
 
 Vectors = npt.NDArray[np.float32]
 """(vector, channel)."""
@@ -114,9 +109,9 @@ def _vectors(
     seed: int = 0,
 ) -> Iterator[Vectors]:
     """The vectors of the images, a batch at a time; `each` of every image, at random positions, or all."""
-    config = index.run["config"]
-    placed = place_as_indexed(network, config, find_device(device))
+    placed = place_as_indexed(network, index.run["config"], find_device(device))
     ids = [row[0] for row in index.sql(_ALL).rows]
+    numbers: list[int] = []
     found: list[Vectors] = []
 
     def watch(_: int, peaks: Peaks) -> None:
@@ -128,28 +123,12 @@ def _vectors(
                 rows = generator.choice(len(vectors), each, replace=False)  # type: ignore[assignment]
             found.append(vectors[rows])
 
-    read = read_images(index, ids, lambda data: decode(data, network.preprocess, decoder=config["decoder"]))
-    with (
-        Probes(placed.module, [layer], watch, config["score"]) as probes,
-        reporter.task("reading", len(ids), "images") as task,
-    ):
-        for batch in _batches(read):
-            numbers = [image for image, _ in batch]
-            probes(placed.batch(torch.stack([tensor for _, tensor in batch])))
+    with reporter.task("reading", len(ids), "images") as task:
+        for batch in run_indexed(index, placed, [layer], watch, ids, numbers.extend):
             task.advance(len(batch))
             yield np.concatenate(found)
+            numbers.clear()
             found.clear()
-
-
-def _batches(images: Iterator[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Tensor]]]:
-    batch: list[tuple[int, Tensor]] = []
-    for item in images:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _principal(batches: Iterator[Vectors], n: int) -> tuple[Vectors, Vectors]:

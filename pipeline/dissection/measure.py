@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.choices import Device
 from pipeline.devices import find_device
 from pipeline.dissection.masks import Marked, MaskedImage, Masks
 from pipeline.dissection.places import interpolation, place_grid
 from pipeline.dissection.sums import MaskSums, Thresholds, thresholds
-from pipeline.images.decode import decode
+from pipeline.indexed_pass import run_indexed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from pipeline.progress import Reporter, Task
+from pipeline.progress import Reporter
 from pipeline.query.index import Index
-from pipeline.query.indexed_images import read_images
 from pipeline.state.label_sums import half_by
 from pipeline.state.statistics import BUCKETS, add_to_histogram
-from pipeline.stream.placed import PlacedNetwork, place_as_indexed
-from pipeline.stream.probes import Peaks, Probes
+from pipeline.stream.placed import place_as_indexed
+from pipeline.stream.probes import Peaks
 
 __all__ = ["DissectedLayer", "measure_layers"]
-
-BATCH = 16
-"""Images of a forward pass."""
 
 _UNITS_AT_ONCE = 256
 """Units whose maps are enlarged at once: 13 MB at 112 x 112 places."""
@@ -86,45 +80,18 @@ def measure_layers(
         add_to_histogram(histograms[number], positions)
 
     with reporter.task("finding thresholds", len(every), "images") as task:
-        _run(index, placed, layers, count, every, lambda batch: None, task)
+        for batch in run_indexed(index, placed, layers, count, every):
+            task.advance(len(batch))
     levels = [thresholds(histogram.numpy(), quantile) for histogram in histograms]
     comparer = _Comparer(index, network, layers, masks, images, levels)
     with reporter.task("comparing with masks", len(images), "images") as task:
-        _run(index, placed, layers, comparer.compare, [i.image_id for i in images], comparer.begin, task)
+        masked = [image.image_id for image in images]
+        for batch in run_indexed(index, placed, layers, comparer.compare, masked, comparer.begin):
+            task.advance(len(batch))
     return [
         DissectedLayer(layer, level, sums)
         for layer, level, sums in zip(layers, levels, comparer.sums, strict=True)
     ]
-
-
-def _run(
-    index: Index,
-    placed: PlacedNetwork,
-    layers: Sequence[Layer],
-    watch: Callable[[int, Peaks], None],
-    image_ids: Sequence[int],
-    begin: Callable[[Sequence[int]], None],
-    task: Task,
-) -> None:
-    """Run images through the network; `begin` is called with the numbers of each batch before it runs."""
-    config = index.run["config"]
-    decoded = partial(decode, preprocess=placed.network.preprocess, decoder=config["decoder"])
-    with Probes(placed.module, layers, watch, config["score"]) as probes:
-        for batch in _batches(read_images(index, image_ids, decoded)):
-            begin([number for number, _ in batch])
-            probes(placed.batch(torch.stack([pixels for _, pixels in batch])))
-            task.advance(len(batch))
-
-
-def _batches(images: Iterator[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Tensor]]]:
-    batch: list[tuple[int, Tensor]] = []
-    for item in images:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 class _Comparer:

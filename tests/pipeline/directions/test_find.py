@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.directions import find
+from pipeline import indexed_pass
 from pipeline.directions.find import find_directions
 from pipeline.errors import UsageError
 from pipeline.images.decode import decode
@@ -61,7 +61,7 @@ def test_pca_is_that_of_the_whole_matrix(
         assert abs(row @ axis) == pytest.approx(1, abs=1e-5)
         assert row[np.abs(row).argmax()] > 0
     assert np.array_equal(found["W_enc"], found["W_dec"].T)
-    monkeypatch.setattr(find, "BATCH", 5)
+    monkeypatch.setattr(indexed_pass, "BATCH", 5)
     again = directions(out, tmp_path / "b.safetensors", method="pca", n=3)
     np.testing.assert_allclose(again["W_dec"], found["W_dec"], atol=1e-6)
 
