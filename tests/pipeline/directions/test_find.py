@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline import indexed_pass
+from pipeline.directions import find
 from pipeline.directions.find import find_directions
 from pipeline.errors import UsageError
 from pipeline.images.decode import decode
