@@ -39,9 +39,10 @@ from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter
-from pipeline.query.index import ChangedImage, Index
+from pipeline.query.index import Index
 from pipeline.query.indexed_images import read_images
 from pipeline.query.kept_peaks import KeptPeaks
+from pipeline.query.originals import ChangedImage
 from pipeline.runs.label_names import names_given
 from pipeline.stream.placed import place_as_indexed
 from pipeline.stream.probes import Peaks, Probes

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 import duckdb
 
 from pipeline.choices import Side
-from pipeline.data.content import byte_digest
-from pipeline.errors import LayerError, QueryError, SourceError, StoreError, UsageError, did_you_mean
+from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
 from pipeline.images.preprocess import Preprocess
 from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
@@ -34,6 +33,7 @@ from pipeline.query.peak_methods import PeakMethods
 from pipeline.query.peak_queries import refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
+from pipeline.query.same_images import IMAGES_DIGEST, refuse_other_images
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
 from pipeline.query.top_lists import read_top_lists
@@ -41,33 +41,23 @@ from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
-from pipeline.store.trust import is_own, refuse_links, require_trust
+from pipeline.store.trust import is_own, refuse_links
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.layers.layer import Layer
 
-__all__ = ["ChangedImage", "Index", "QueryResult", "TopImage", "Unit", "open_index"]
+__all__ = ["Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
 _LAYERS = """
 SELECT layer, units, kind, start_y, start_x, stride_y, stride_x, rf_h, rf_w FROM layers ORDER BY ordinal
 """
-
-_PLACES = """
-SELECT image_id, digest, shard, key, "offset", bytes FROM images
-WHERE image_id IN (SELECT unnest($ids)) ORDER BY image_id
-"""
-
 
 _PEAKS = re.compile(r"\bpeaks?\b", re.IGNORECASE)
 """What SQL has that reads the peaks of all images."""
 
 MAX_SECONDS = 1_000_000
 """The longest time limit of a query."""
-
-
-class ChangedImage(StoreError):
-    """An image of the dataset is not the one that was indexed."""
 
 
 def open_index(
@@ -385,35 +375,9 @@ class Index(PeakMethods):
             SourceError: when it is no longer there, or lacks a shard of the index.
             UntrustedIndex: when the index says where it is, and is not trusted.
         """
-        from pipeline.data.dataset import open_dataset
-        from pipeline.data.moved import open_moved
-        from pipeline.data.names import DEMO
+        from pipeline.query.originals import open_indexed_dataset
 
-        cache = self.run.get("config", {}).get("cache") if self.trusted else None
-        cache = None if cache is None else Path(cache)
-        recorded = tuple(self.run["dataset"]["data"])
-        if not self.data:
-            if recorded != (DEMO,):
-                shown = [*map(ascii, recorded[:3]), *(["..."] if len(recorded) > 3 else [])]
-                what = f"its dataset ({', '.join(shown)})"
-                require_trust(self.out, what, trusted=self.trusted, remedy="--data FOLDER (data=...)")
-            try:
-                return open_dataset(recorded, cache=cache)
-            except SourceError as error:
-                raise SourceError(
-                    f"{error}; if the dataset has moved, say where it is now (--data)"
-                ) from error
-        dataset = open_moved(recorded, self.data, cache=cache)
-        rows = self._fetch("SELECT DISTINCT shard FROM images ORDER BY shard", {}).rows
-        there = {shard.name for shard in dataset.shards}
-        missing = [name for (name,) in rows if name not in there]
-        if missing:
-            raise SourceError(
-                f"--data {' '.join(self.data)} has no shard {missing[0]} "
-                f"({len(missing):,} of {len(rows):,} of the index in {self.out} are missing); give the path "
-                f"that corresponds to {', '.join(recorded[:3])}{', ...' if len(recorded) > 3 else ''}"
-            )
-        return dataset
+        return open_indexed_dataset(self)
 
     def image_bytes(self, image_id: int) -> bytes:
         """The encoded bytes of one image, read from the dataset by its offset.
@@ -427,22 +391,9 @@ class Index(PeakMethods):
 
     def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """As `image_bytes`, for several images, in the order of their numbers."""
-        try:
-            wanted = sorted({operator.index(image_id) for image_id in image_ids})
-        except TypeError as error:
-            raise QueryError(f"image_ids must be whole numbers: {error}") from error
-        rows = self._fetch(_PLACES, {"ids": wanted}).rows
-        missing = sorted(set(wanted) - {row[0] for row in rows})
-        if missing:
-            raise QueryError(f"{self.out} has no image with image_id {missing[0]}")
-        for image_id, digest, shard, key, offset, size in rows:
-            data = self.dataset.read(shard, key, offset, size)
-            if byte_digest(data) != digest:
-                raise ChangedImage(
-                    f"image {key!r} of shard {shard}: the bytes read back are not those that were indexed; "
-                    "the dataset has changed since it was indexed, restore it or index again"
-                )
-            yield image_id, data
+        from pipeline.query.originals import read_originals
+
+        return read_originals(self, image_ids)
 
     def _check(self, values: Mapping[str, Value]) -> None:
         """Raise where layer, unit or label does not exist, rather than return no rows."""
@@ -481,14 +432,9 @@ class Index(PeakMethods):
         refuse_damaged_tables(out, run)
         self._create_views(out, run, read_preprocess(run, out), schema=schema)
         ours, theirs = (
-            self._fetch(f'SELECT count(*), bit_xor(hash(image_id, key)) FROM "{name}".images', {}).rows
-            for name in ("main", schema)
+            self._fetch(IMAGES_DIGEST.format(schema=name), {}).dicts()[0] for name in ("main", schema)
         )
-        if ours != theirs:
-            raise StoreError(
-                f"{out} and {self.out} are indexes of different datasets ({theirs[0][0]:,} and "
-                f"{ours[0][0]:,} images); only indexes of one dataset can be compared"
-            )
+        refuse_other_images(self.out, ours, out, theirs)
 
     def _create_views(
         self, out: Path, run: Mapping[str, Any], preprocess: Preprocess, *, schema: str = "main"

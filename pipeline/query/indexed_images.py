@@ -14,7 +14,8 @@ from typing import TypeVar
 from pipeline.errors import BadImage, MaxactError, SourceError, StoreError, UntrustedIndex
 from pipeline.images.preprocess import Preprocess
 from pipeline.progress import Reporter
-from pipeline.query.index import ChangedImage, Index
+from pipeline.query.index import Index
+from pipeline.query.originals import ChangedImage
 
 __all__ = ["ShownImages", "read_images", "sample_image_ids"]
 

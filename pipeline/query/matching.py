@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import StoreError
 from pipeline.query.index import Index
+from pipeline.query.same_images import IMAGES_DIGEST, refuse_other_images
 
 __all__ = ["Match", "TopLists", "find_matches", "images_of", "read_lists"]
 
@@ -21,8 +21,6 @@ _LISTS = """
 SELECT layer, unit, image_id FROM top
 WHERE side = 'high' AND layer = coalesce($wanted, layer) ORDER BY layer, unit, image_id
 """
-
-_DATASET = "SELECT count(*) AS images, bit_xor(hash(image_id, key)) AS digest FROM images"
 
 Numbers = npt.NDArray[np.int64]
 
@@ -62,11 +60,7 @@ def find_matches(
         StoreError: if the other index is of another dataset.
     """
     ours, theirs = images_of(index), images_of(other)
-    if ours != theirs:
-        raise StoreError(
-            f"{other.out} and {index.out} are indexes of different datasets ({theirs['images']:,} and "
-            f"{ours['images']:,} images); only indexes of one dataset can be compared"
-        )
+    refuse_other_images(index.out, ours, other.out, theirs)
     mine, others = read_lists(index), TopLists.of(other)
     found: dict[tuple[str, int], Match] = {}
     for layer, units in chosen.items():
@@ -77,7 +71,7 @@ def find_matches(
 
 def images_of(index: Index) -> dict[str, int]:
     """Number and digest of an index's images: indexes of one dataset have the same."""
-    return index.sql(_DATASET).dicts()[0]
+    return index.sql(IMAGES_DIGEST.format(schema="main")).dicts()[0]
 
 
 def read_lists(index: Index, layer: str | None = None) -> dict[tuple[str, int], Numbers]:

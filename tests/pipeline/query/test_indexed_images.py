@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.errors import BadImage, MaxactError, QueryError, SourceError, StoreError
 from pipeline.images.decode import open_original
-from pipeline.query.index import ChangedImage, Index, open_index
+from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_images import read_images, sample_image_ids
+from pipeline.query.originals import ChangedImage
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import picture, tiny_network
