@@ -56,4 +56,5 @@ def test_the_page_of_a_unit_has_them_with_what_gives_them(tmp_path: Path) -> Non
     part = page.partition('id="h-correlated"')[2].partition("</section>")[0]
     assert f"r = {best.correlation:.2f}" in part
     assert "maxact nearest" in part
+    assert 'class="cards only-patches"' in part  # nothing is rendered
     assert page.index('id="h-similar"') < page.index('id="h-correlated"')

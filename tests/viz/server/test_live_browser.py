@@ -193,6 +193,7 @@ def test_from_the_indexes_to_a_photograph_and_its_label(page: Page, live: Live) 
 def test_sql(page: Page, live: Live) -> None:
     page.goto(f"{live.address}0/index.html")
     page.get_by_role("link", name="SQL", exact=True).click()
+    page.locator("#named button").wait_for(state="hidden")  # the script is there, and shows what is chosen
     page.get_by_label("Named query").select_option("top_images")
     page.wait_for_url("**query=top_images**")
     page.get_by_label("$unit", exact=True).fill("1")
