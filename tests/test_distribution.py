@@ -15,7 +15,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"pipeline": "pipeline", "viz": "viz", "maxact": "viz/public/maxact", "pipeline/queries": "queries"}
+PACKAGES = {
+    "pipeline": "pipeline",
+    "viz": "viz",
+    "maxact": "viz/public/maxact",
+    "pipeline/queries": "queries",
+}
 """Folder of the wheel to folder of the repository."""
 NOT_INSTALLED = (ROOT / "viz/atlas/web", ROOT / "viz/public")
 """The source of the atlas' script, and the folder that is installed under another name."""
@@ -26,7 +31,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 def _build(kind: str, source: Path, folder: Path) -> Path:
     code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
-    made = subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True)
+    made = subprocess.run(
+        [sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True
+    )
     return folder / made.stdout.splitlines()[-1]
 
 
@@ -36,7 +43,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("distribution")
 
     def omit(path: str, names: list[str]) -> set[str]:
-        return {name for name in names if name in NOT_DISTRIBUTED or name.startswith((".mypy", ".pytest", ".ruff"))}
+        return {
+            name
+            for name in names
+            if name in NOT_DISTRIBUTED or name.startswith((".mypy", ".pytest", ".ruff"))
+        }
 
     shutil.copytree(ROOT, folder / "copy", ignore=omit)
     with tarfile.open(_build("sdist", folder / "copy", folder)) as archive:
@@ -94,7 +105,13 @@ def test_the_licences_of_what_is_bundled_are_declared(wheel: Path) -> None:
 
 
 def test_the_source_distribution_has_what_the_tests_need(source: Path) -> None:
-    for name in ("Makefile", "constraints.txt", "tests/fixtures/tiny.py", "docs/tables.md", "bench/README.md"):
+    for name in (
+        "Makefile",
+        "constraints.txt",
+        "tests/fixtures/tiny.py",
+        "docs/tables.md",
+        "bench/README.md",
+    ):
         assert (source / name).is_file(), name
     assert not list(source.rglob("node_modules"))
     assert not list(source.rglob("*.pyc"))
@@ -110,13 +127,21 @@ def test_what_is_installed_indexes_renders_and_draws_elsewhere(installed: Path, 
 
     def maxact(*words: str) -> str:
         ended = subprocess.run(
-            [sys.executable, "-m", "maxact", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "maxact", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
     found = subprocess.run(
-        [sys.executable, "-c", "import maxact, pipeline, viz; print(maxact.__file__, pipeline.__file__, viz.__file__)"],
+        [
+            sys.executable,
+            "-c",
+            "import maxact, pipeline, viz; print(maxact.__file__, pipeline.__file__, viz.__file__)",
+        ],
         cwd=tmp_path,
         env=environment,
         check=True,
