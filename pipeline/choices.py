@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "AskedDecoder",
     "AskedPrecision",
     "Compile",
     "Decoder",
@@ -32,8 +33,11 @@ What is measured on a saved picture is always fp32."""
 MemoryFormat = Literal["channels_last", "contiguous"]
 """Memory format of a network's parameters and inputs."""
 
-Decoder = Literal["pil", "simplejpeg"]
-"""Library that decodes JPEGs."""
+Decoder = Literal["pil", "simplejpeg", "nvjpeg"]
+"""Library that decodes JPEGs; `nvjpeg` does it on the GPU."""
+
+AskedDecoder = Literal["auto", Decoder]
+"""Library that a user asks for; `auto` is the fastest that is there."""
 
 Compile = Literal["auto", "on", "off"]
 """Whether torch.compile is used; `auto` decides from the dataset's size."""
