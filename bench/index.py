@@ -5,9 +5,9 @@
 Every mode runs on the same decoded images with the same batch size, in a process of its own, on one
 thread. Prints process time (user and system, all threads) per image, images/s by that time, the ratio
 to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`, `naive`,
-`crp` and `semanticlens` run with the default settings of torch and the system. maxact's modes keep freed memory, as
-indexing does (`pipeline.stream.memory`); `bare-kept` is the bare pass with the same setting. The first
-batch is not counted (compilation, allocation). Rounds are interleaved and the median is reported.
+`crp` and `semanticlens` run with the default settings of torch and the system. maxact's modes keep freed
+memory, as indexing does (`pipeline.stream.memory`); `bare-kept` is the bare pass with the same setting. The
+first batch is not counted (compilation, allocation). Rounds are interleaved and the median is reported.
 
 Modes: bare, bare-kept, index, index-convs, naive (hooks that keep every map and call torch.topk
 per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,

@@ -2,9 +2,9 @@
 
     python bench/start.py [--rounds 5]
 
-Every command runs in a process of its own, over an index with known answers that is written without a network.
-The time is the median of the rounds, user and system time, in milliseconds; the packages are those of torch,
-torchvision, timm, duckdb, pyarrow, numpy and pandas that are imported when the command has ended.
+Every command runs in a process of its own, over an index with known answers that is written without a
+network. The time is the median of the rounds, user and system time, in milliseconds; the packages are those
+of torch, torchvision, timm, duckdb, pyarrow, numpy and pandas that are imported when the command has ended.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PACKAGES = {
 """Folder of the wheel to folder of the repository."""
 NOT_INSTALLED = (ROOT / "viz/atlas/web", ROOT / "viz/public")
 """The source of the atlas' script, and the folder that is installed under another name."""
-NOT_DISTRIBUTED = {".git", ".venv", "out", "build", "dist", "node_modules"}
+NOT_DISTRIBUTED = {".git", ".venv", ".venv-peers", "out", "build", "dist", "node_modules"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
