@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -16,7 +17,8 @@ from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
 from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
 from pipeline.state.part import Part
-from pipeline.state.part_tables import read_label_sums, read_part, tables_of
+from pipeline.state.part_blocks import read_labels
+from pipeline.state.part_tables import read_part, tables_of
 from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
 
@@ -115,23 +117,23 @@ def test_selectivity_is_that_of_the_paper() -> None:
     peaks = np.array([[4.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 5.0], [-3.0, -2.0, -1.0]])
     labels = ["ant", "bee", "cat"]
     sums = sums_of(peaks.T.astype(np.float32), labels, [0, 1, 0])
-    index, best = selectivity(sums, peaks.min(1).astype(np.float32))
+    index, best = selectivity(sums.means(), peaks.min(1).astype(np.float32))
     # Unit 0: (4 - 1) / (4 + 1). Unit 3, shifted by its minimum: means 0, 1, 2, so (2 - .5) / 2.5.
     np.testing.assert_allclose(index, [0.6, 0.0, 1.0, 0.6], rtol=1e-6)
     assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
 
 
 def test_selectivity_needs_two_labels() -> None:
-    index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2, np.float32))
+    index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3).means(), np.zeros(2, np.float32))
     assert np.isnan(index).all()
 
 
 def test_a_part_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
     part = Part.empty(3, 2)
     for name, table in tables_of(part).items():
-        if name == "labels":
-            table = table.select(["label"])
-        write_table(tmp_path / f"{name}.parquet", table.schema, [table])
-    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: read_label_sums(tmp_path, 3)):
+        schema = pa.schema([table.schema.field("label")]) if name == "labels" else table.schema
+        batches = [] if name == "labels" else table.batches
+        write_table(tmp_path / f"{name}.parquet", schema, batches)
+    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: read_labels(tmp_path)):
         with pytest.raises(StoreError, match=r"earlier version.*--fresh"):
             read()
