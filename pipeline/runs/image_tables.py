@@ -6,7 +6,7 @@ They are as large as the dataset, so rows are streamed shard by shard, and dupli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +40,7 @@ def write_records(
     names: Mapping[str, str],
     classifier: Classifier | None,
     labels: ImageLabels,
+    advance: Callable[[int], object] = int,
 ) -> dict[str, FileDigest]:
     """Write the tables of images, predictions and errors: renumbered, sorted, with duplicates marked.
 
@@ -51,6 +52,7 @@ def write_records(
         names: of labels, where they are to be renamed; otherwise empty.
         classifier: gives the rows of `predictions`; None for none.
         labels: to which the labels of all images are added.
+        advance: called with the number of images that were written.
 
     Returns:
         The digest of each table.
@@ -65,6 +67,7 @@ def write_records(
             numbered = rename_column(numbered, names) if names else numbered
             labels.add(numbered)
             yield numbered
+            advance(numbered.num_rows)
 
     def predictions() -> Iterator[pa.Table]:
         if classifier is not None:

@@ -74,7 +74,10 @@ def write_index(
         classifier = find_classifier(layers, network_classes, merged.labels.labels)
         sums, names = name_labels(merged.labels, class_names, reporter)
         labels = stack.enter_context(ImageLabels(out, sums.labels))
-        digests = write_records(out, merged.commits, shards, footer, names, classifier, labels)
+        with reporter.task("writing images", merged.images, "images") as task:
+            digests = write_records(
+                out, merged.commits, shards, footer, names, classifier, labels, task.advance
+            )
         probed = _layer_table(layers)
         digests["layers"] = store.write_table(
             out / "layers.parquet", probed.schema, [probed], metadata=footer

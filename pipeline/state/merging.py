@@ -20,12 +20,12 @@ from pipeline.image_id import POSITION_BITS
 from pipeline.state import statistics as stats
 from pipeline.state.commit_file import Commit
 from pipeline.state.label_sums import LabelSums
-from pipeline.state.part_blocks import PartBlock, read_block
+from pipeline.state.part_blocks import PartBlock, read_block, read_sample_images
 from pipeline.state.part_tables import UNITS_PER_GROUP
 from pipeline.state.prefetch import prefetch
 from pipeline.state.sample import PeakSample
-from pipeline.state.stored_labels import gather_labels
-from pipeline.state.stored_sample import StoredSample, gather_sample
+from pipeline.state.stored_labels import PartLabels, StoredLabels
+from pipeline.state.stored_sample import SampleChoice, StoredSample
 from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
 from pipeline.state.unit_state import UnitState
 
@@ -106,12 +106,7 @@ class MergedParts:
         self._place = {shard.name: ordinal for ordinal, shard in enumerate(shards)}
         self.images = sum(shard.images for shard in shards)
         with contextlib.ExitStack() as stack:
-            self.labels: LabelSums = gather_labels(
-                [commit.folder for commit in self.commits], units, folder, stack, advance
-            )
-            self._sample: StoredSample = gather_sample(
-                [(commit.folder, self._renumber(commit)) for commit in self.commits], units, folder, stack
-            )
+            self.labels, self._sample = self._gather(folder, stack, advance)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -121,6 +116,23 @@ class MergedParts:
     def __exit__(self, *exception: object) -> None:
         """Close its files."""
         self._stack.close()
+
+    def _gather(
+        self, folder: Path, stack: contextlib.ExitStack, advance: Callable[[], object]
+    ) -> tuple[LabelSums, StoredSample]:
+        """What is over all units at once: the sums per label, without those of squares, and the sample."""
+        labels, choice = StoredLabels(self.units, folder, stack), SampleChoice()
+
+        def read(commit: Commit) -> tuple[PartLabels, tuple[Ids, Ids]]:
+            of_labels = PartLabels.read(commit.folder, self.units, squares=False)
+            return of_labels, read_sample_images(commit.folder)
+
+        with contextlib.closing(prefetch(read, self.commits)) as found:
+            for number, (commit, (of_labels, (hashes, image_id))) in enumerate(found):
+                labels.add(of_labels)
+                choice.add(number, commit.folder, hashes, self._renumber(commit)(image_id))
+                advance()
+        return labels.sums(), choice.read(self.units, folder, stack)
 
     def spans(self) -> list[slice]:
         """The blocks of units."""

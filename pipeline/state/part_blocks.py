@@ -6,10 +6,10 @@ are larger, more is decoded for each block of units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,10 @@ from pipeline.state.topk import Ranked
 from pipeline.store.table_files import TableFile
 
 __all__ = [
+    "LabelTable",
     "PartBlock",
-    "iterate_label_totals",
     "iterate_sample",
     "read_block",
-    "read_labels",
     "read_sample_images",
     "read_squares",
 ]
@@ -94,21 +93,56 @@ def _read_histogram(folder: Path, units: slice) -> tuple[npt.NDArray[np.int64], 
     return bucket, table["images"].to_numpy()[rows]
 
 
-def read_labels(folder: Path) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """The labels of a part's images, sorted, and (half, label) the images of each.
+class LabelTable:
+    """The sums per label of a part; to be closed.
+
+    Args:
+        folder: of the part's tables.
+        units: of all layers together.
 
     Raises:
         StoreError: when the table cannot be read, or is of an earlier version.
     """
-    counts = [f"images_{half}" for half in range(HALVES)]
-    with TableFile(folder / "labels.parquet") as file:
-        if not {*counts} <= {*file.schema.names}:
+
+    def __init__(self, folder: Path, units: int) -> None:
+        self.units = units
+        self._file = TableFile(folder / "labels.parquet")
+        counts = [f"images_{half}" for half in range(HALVES)]
+        if not {*counts} <= {*self._file.schema.names}:
+            self._file.close()
             raise StoreError(
                 f"{folder} was written by an earlier version, without sums per half of the images; index "
                 "again with --fresh, or use the maxact that wrote it"
             )
-        table = file.read(("label", *counts))
-    return tuple(table["label"].to_pylist()), np.stack([table[name].to_numpy() for name in counts])
+        table = self._file.read(("label", *counts))
+        self.labels: tuple[str, ...] = tuple(table["label"].to_pylist())
+        self.images: npt.NDArray[np.int64] = np.stack([table[name].to_numpy() for name in counts])
+
+    def __enter__(self) -> Self:
+        """The open table."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close it."""
+        self._file.close()
+
+    @property
+    def is_small(self) -> bool:
+        """Whether `totals` has them all at once."""
+        return len(self.labels) * 8 * HALVES * self.units <= _PIECE_BYTES
+
+    def totals(self) -> Iterator[tuple[slice, tuple[npt.NDArray[np.float64], ...]]]:
+        """The sums of a span of labels at a time.
+
+        Yields:
+            The span, and of each half (label, unit) float64.
+
+        Raises:
+            StoreError: when the table cannot be read.
+        """
+        columns = [f"total_{half}" for half in range(HALVES)]
+        for span, batch in _pieces(self._file, columns, 8 * HALVES * self.units):
+            yield span, tuple(_matrix(batch[name], batch.num_rows, self.units) for name in columns)
 
 
 def read_squares(folder: Path) -> npt.NDArray[np.float64]:
@@ -121,26 +155,6 @@ def read_squares(folder: Path) -> npt.NDArray[np.float64]:
     with TableFile(folder / "state.parquet") as file:
         table = file.read(columns)
     return np.stack([table[name].to_numpy() for name in columns])
-
-
-def iterate_label_totals(
-    folder: Path, units: int
-) -> Iterator[tuple[slice, tuple[npt.NDArray[np.float64], ...]]]:
-    """The sums per label of a part, a span of labels at a time.
-
-    Args:
-        folder: of the part's tables.
-        units: of all layers together.
-
-    Yields:
-        The span, and of each half (label, unit) float64.
-
-    Raises:
-        StoreError: when the table cannot be read.
-    """
-    columns = [f"total_{half}" for half in range(HALVES)]
-    for span, batch in _pieces(folder / "labels.parquet", columns, 8 * HALVES * units):
-        yield span, tuple(_matrix(batch[name], batch.num_rows, units) for name in columns)
 
 
 def read_sample_images(folder: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -169,19 +183,17 @@ def iterate_sample(
     Raises:
         StoreError: when the table cannot be read.
     """
-    for span, batch in _pieces(folder / "sample.parquet", ("peak", "position"), 8 * units):
-        peak, position = (_matrix(batch[name], batch.num_rows, units) for name in ("peak", "position"))
-        yield span, peak, position
+    with TableFile(folder / "sample.parquet") as file:
+        for span, batch in _pieces(file, ("peak", "position"), 8 * units):
+            peak, position = (_matrix(batch[name], batch.num_rows, units) for name in ("peak", "position"))
+            yield span, peak, position
 
 
-def _pieces(
-    path: Path, columns: tuple[str, ...] | list[str], row_bytes: int
-) -> Iterator[tuple[slice, pa.Table]]:
+def _pieces(file: TableFile, columns: Sequence[str], row_bytes: int) -> Iterator[tuple[slice, pa.Table]]:
     first = 0
-    with TableFile(path) as file:
-        for batch in file.batches(columns, max(1, _PIECE_BYTES // max(row_bytes, 1))):
-            yield slice(first, first + batch.num_rows), pa.Table.from_batches([batch])
-            first += batch.num_rows
+    for batch in file.batches(columns, max(1, _PIECE_BYTES // max(row_bytes, 1))):
+        yield slice(first, first + batch.num_rows), pa.Table.from_batches([batch])
+        first += batch.num_rows
 
 
 def _matrix(column: pa.ChunkedArray, rows: int, columns: int) -> npt.NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.state.part_blocks import iterate_sample, read_sample_images
+from pipeline.state.part_blocks import iterate_sample
 from pipeline.state.sample import SAMPLE_SIZE, PeakSample
 from pipeline.store.rows import Rows
 
-__all__ = ["StoredSample", "gather_sample"]
+__all__ = ["SampleChoice", "StoredSample"]
 
 Ids = npt.NDArray[np.int64]
 
@@ -39,36 +38,53 @@ class StoredSample:
         )
 
 
-def gather_sample(
-    parts: Sequence[tuple[Path, Callable[[Ids], Ids]]], units: int, scratch: Path, stack: ExitStack
-) -> StoredSample:
-    """The images of lowest hash of all parts; peaks are read from the parts that have some of them.
+class SampleChoice:
+    """Chooses the images of lowest hash of all parts."""
 
-    Args:
-        parts: the folder of each part's tables, and what replaces its image_ids by those of the dataset.
-        units: of all layers together.
-        scratch: folder for files without names, where peaks do not fit into memory.
-        stack: closes the sample.
+    def __init__(self) -> None:
+        self._folders: dict[int, Path] = {}
+        # hash, image_id, number of the part, row in its sample
+        self._chosen = np.zeros((0, 4), np.int64)
 
-    Raises:
-        StoreError: when a part cannot be read, or the disk is full.
-    """
-    chosen = np.zeros((0, 4), np.int64)  # hash, image_id, number of the part, row in its sample
-    for number, (folder, renumber) in enumerate(parts):
-        hashes, image_id = read_sample_images(folder)
-        found = [hashes, renumber(image_id), np.full(len(hashes), number), np.arange(len(hashes))]
-        chosen = np.concatenate([chosen, np.stack(found, axis=1)])
-        chosen = chosen[np.lexsort((chosen[:, 1], chosen[:, 0]))[:SAMPLE_SIZE]]
-    peak = stack.enter_context(Rows(scratch, units, np.float32, memory=_MEMORY))
-    position = stack.enter_context(Rows(scratch, units, np.int32, memory=_MEMORY))
-    peak.grow(len(chosen))
-    position.grow(len(chosen))
-    for number in np.unique(chosen[:, 2]).tolist():
-        places = (chosen[:, 2] == number).nonzero()[0]
-        wanted = chosen[places, 3]
-        for span, peaks, positions in iterate_sample(parts[number][0], units):
-            inside = (wanted >= span.start) & (wanted < span.stop)
-            rows = wanted[inside] - span.start
-            peak.write(places[inside], peaks[rows])
-            position.write(places[inside], positions[rows])
-    return StoredSample(chosen[:, 0], chosen[:, 1], peak, position)
+    def add(self, number: int, folder: Path, hashes: Ids, image_id: Ids) -> None:
+        """Add the images in the sample of a part.
+
+        Args:
+            number: of the part, any.
+            folder: of its tables.
+            hashes: of its images.
+            image_id: of the dataset.
+        """
+        rows = [hashes, image_id, np.full(len(hashes), number), np.arange(len(hashes))]
+        chosen = np.concatenate([self._chosen, np.stack(rows, axis=1)])
+        self._chosen = chosen[np.lexsort((chosen[:, 1], chosen[:, 0]))[:SAMPLE_SIZE]]
+        known = {*self._chosen[:, 2].tolist()}
+        self._folders = {each: path for each, path in self._folders.items() if each in known}
+        if number in known:
+            self._folders[number] = folder
+
+    def read(self, units: int, scratch: Path, stack: ExitStack) -> StoredSample:
+        """Read the peaks of the chosen images, from the parts that have some of them.
+
+        Args:
+            units: of all layers together.
+            scratch: folder for files without names, where peaks do not fit into memory.
+            stack: closes the sample.
+
+        Raises:
+            StoreError: when a part cannot be read, or the disk is full.
+        """
+        chosen = self._chosen
+        peak = stack.enter_context(Rows(scratch, units, np.float32, memory=_MEMORY))
+        position = stack.enter_context(Rows(scratch, units, np.int32, memory=_MEMORY))
+        peak.grow(len(chosen))
+        position.grow(len(chosen))
+        for number, folder in self._folders.items():
+            places = (chosen[:, 2] == number).nonzero()[0]
+            wanted = chosen[places, 3]
+            for span, peaks, positions in iterate_sample(folder, units):
+                inside = (wanted >= span.start) & (wanted < span.stop)
+                rows = wanted[inside] - span.start
+                peak.write(places[inside], peaks[rows])
+                position.write(places[inside], positions[rows])
+        return StoredSample(chosen[:, 0], chosen[:, 1], peak, position)

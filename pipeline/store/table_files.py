@@ -33,7 +33,8 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _translated(path):
-            self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+            source = pa.OSFile(str(path))
+            self._file = pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False)
             self.metadata: pq.FileMetaData = self._file.metadata
             self.schema: pa.Schema = self._file.schema_arrow
         try:
@@ -52,7 +53,7 @@ class TableFile:
 
     def close(self) -> None:
         """Close it."""
-        self._file.close()
+        self._file.close(force=True)
 
     @property
     def rows(self) -> int:

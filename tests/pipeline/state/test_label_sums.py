@@ -17,7 +17,7 @@ from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
 from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
 from pipeline.state.part import Part
-from pipeline.state.part_blocks import read_labels
+from pipeline.state.part_blocks import LabelTable
 from pipeline.state.part_tables import read_part, tables_of
 from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
@@ -134,6 +134,6 @@ def test_a_part_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> 
         schema = pa.schema([table.schema.field("label")]) if name == "labels" else table.schema
         batches = [] if name == "labels" else table.batches
         write_table(tmp_path / f"{name}.parquet", schema, batches)
-    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: read_labels(tmp_path)):
+    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: LabelTable(tmp_path, 3)):
         with pytest.raises(StoreError, match=r"earlier version.*--fresh"):
             read()
