@@ -41,6 +41,13 @@ class Rows:
         self._array: Numbers = np.zeros((0, width), self.kind)
         self._file: BinaryIO | None = None
 
+    @classmethod
+    def holding(cls, values: Numbers) -> Self:
+        """The rows of an array (row, column), which stays in memory."""
+        rows = cls(Path(), values.shape[1], values.dtype, memory=values.nbytes)
+        rows.count, rows._array = len(values), values
+        return rows
+
     def __enter__(self) -> Self:
         """The rows."""
         return self
