@@ -38,8 +38,8 @@ class Rows:
     ) -> None:
         self.folder, self.width, self.kind, self.memory = folder, width, np.dtype(kind), memory
         self.count = 0
-        self._array: Numbers = np.zeros((0, width), self.kind)
         self._file: BinaryIO | None = None
+        self._array: Numbers = np.zeros((0, width), self.kind)
 
     @classmethod
     def holding(cls, values: Numbers) -> Self:
@@ -55,6 +55,11 @@ class Rows:
     def __exit__(self, *exception: object) -> None:
         """Forget them."""
         self.close()
+
+    def __del__(self) -> None:
+        """Close the file of rows that are part of a state, which nobody closes."""
+        if self._file is not None:
+            self._file.close()
 
     def close(self) -> None:
         """Free the memory, or close and thereby remove the file."""

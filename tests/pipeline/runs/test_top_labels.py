@@ -24,13 +24,14 @@ def plain_majority(codes: list[int]) -> tuple[int, float | None]:
     return best, known.count(best) / len(known)
 
 
-@given(
-    st.integers(1, 8).flatmap(
-        lambda width: st.lists(
-            st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=6
-        )
+ROWS = st.integers(1, 8).flatmap(
+    lambda width: st.lists(
+        st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=6
     )
 )
+
+
+@given(ROWS)
 def test_the_most_common_label_is_the_first_of_equals(rows: list[list[int]]) -> None:
     best, share = majority(np.array(rows, np.int32))
     for row, code, part in zip(rows, best.tolist(), share.tolist(), strict=True):
