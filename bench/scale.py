@@ -164,6 +164,11 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 def merge_in_child(folder: Path) -> None:
     """Merge all parts of a folder in this process and print a line of JSON."""
     from pipeline.runs.unit_tables import write_index
@@ -171,7 +176,7 @@ def merge_in_child(folder: Path) -> None:
 
     phases = Phases()
     before = peak_mib()
-    started = time.monotonic()
+    started, worked = time.monotonic(), cpu_seconds()
     commits = list_commits(folder / "parts")
     totals = write_index(
         folder,
@@ -185,6 +190,7 @@ def merge_in_child(folder: Path) -> None:
     times = [("listing", started), *((title, begun) for title, begun, _ in phases.found), ("", ended)]
     found = {
         "seconds": ended - started,
+        "cpu": cpu_seconds() - worked,
         "before_mib": before,
         "peak_mib": peak_mib(),
         "images": totals.images,
@@ -204,8 +210,9 @@ def bytes_below(folder: Path) -> int:
 
 
 def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int, scratch: Path) -> None:
-    print("| parts | units | rows of lists | GB of parts | seconds | peak RSS, MiB | where the time goes |")
-    print("|---|---|---|---|---|---|---|")
+    columns = "parts | units | rows of lists | GB of parts | seconds | of CPU | peak RSS, MiB | each step, s"
+    print(f"| {columns} |")
+    print("|---|---|---|---|---|---|---|---|")
     for count, units in cases:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
             folder = Path(name)
@@ -217,14 +224,14 @@ def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int,
         times = ", ".join(f"{title} {taken:.1f}" for title, taken in found["phases"].items())
         print(
             f"| {count:,} | {units:,} | {rows:,} | {size / 1e9:.2f} | {found['seconds']:.1f} "
-            f"| {found['peak_mib']:.0f} | {times} |",
+            f"| {found['cpu']:.1f} | {found['peak_mib']:.0f} | {times} |",
             flush=True,
         )
 
 
 def print_images(cases: list[int], labels: int, scratch: Path) -> None:
-    print("| images | GB of parts | seconds | images/s | peak RSS, MiB |")
-    print("|---|---|---|---|---|")
+    print("| images | GB of parts | seconds | of CPU | images/s | peak RSS, MiB |")
+    print("|---|---|---|---|---|---|")
     for rows in cases:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
             folder = Path(name)
@@ -232,7 +239,7 @@ def print_images(cases: list[int], labels: int, scratch: Path) -> None:
             size = bytes_below(folder)
             found = merge(folder)
         print(
-            f"| {found['images']:,} | {size / 1e9:.2f} | {found['seconds']:.0f} "
+            f"| {found['images']:,} | {size / 1e9:.2f} | {found['seconds']:.0f} | {found['cpu']:.0f} "
             f"| {found['images'] / found['seconds']:,.0f} | {found['peak_mib']:.0f} |",
             flush=True,
         )

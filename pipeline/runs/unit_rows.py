@@ -22,6 +22,8 @@ __all__ = ["UnitRows"]
 
 _LEVELS = (0.5, 0.9, 0.99, 0.999)
 
+_EDGES = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
+
 _LABEL_BYTES = 64 << 20
 """Bytes of the mean peaks per label of the units that are ranked together."""
 
@@ -49,9 +51,12 @@ class UnitRows:
             block: span of the units on the axis of all layers.
             merged: their state, with lists that tell images apart.
         """
+        moments = merged.moments
+        quantiles = stats.quantiles(merged.histogram, (*_LEVELS, *_EDGES), moments.low, moments.high)
+        levels, edges = np.split(quantiles, [len(_LEVELS)], axis=1)
         for layer, first, span in _layer_spans(self.layers, block):
             yield "top", _top_table(layer, first, merged, span)
-            yield "strata", _strata_table(layer, first, merged, span)
+            yield "strata", _strata_table(layer, first, merged, span, edges[span])
             yield "histograms", _histogram_table(layer, first, merged, span)
         # Few units at a time where there are many labels.
         most = _LABEL_BYTES // (8 * max(len(self.labels.labels), 1))
@@ -61,7 +66,8 @@ class UnitRows:
             index, best = selectivity(means, merged.moments.low[part])
             for layer, first, place in _layer_spans(self.layers, units):
                 span = slice(part.start + place.start, part.start + place.stop)
-                yield "units", self._unit_table(layer, first, merged, span, index[place], best[place])
+                found = levels[span], index[place], best[place]
+                yield "units", self._unit_table(layer, first, merged, span, *found)
                 if len(means):
                     yield "classes", self._class_table(layer, first, means[:, place])
 
@@ -71,6 +77,7 @@ class UnitRows:
         first: int,
         merged: UnitState,
         span: slice,
+        levels: npt.NDArray[np.float32],
         index: npt.NDArray[np.float32],
         best: npt.NDArray[np.int64],
     ) -> pa.Table:
@@ -78,7 +85,6 @@ class UnitRows:
         images = max(moments.images, 1)
         low = np.where(moments.images, moments.low[span], np.nan).astype(np.float32)
         high = np.where(moments.images, moments.high[span], np.nan).astype(np.float32)
-        levels = stats.quantiles(merged.histogram[span], _LEVELS, low, high)
         constant = moments.constant[span]
         # The last name is that of a label which does not exist.
         best = np.where(constant, len(self.labels.labels), best)
@@ -167,12 +173,11 @@ def _side(layer: Layer, first: int, side: str, sign: int, lists: Ranked, span: s
     ).cast(TOP)
 
 
-def _strata_table(layer: Layer, first: int, merged: UnitState, span: slice) -> pa.Table:
-    edges = tuple(number / STRATA_COUNT for number in range(1, STRATA_COUNT))
-    sample = merged.sample.columns(span)
-    moments, varies = merged.moments, ~merged.moments.constant[span]
-    cuts = stats.quantiles(merged.histogram[span], edges, moments.low[span], moments.high[span])
-    unit, stratum, row = strata_rows(sample, cuts)
+def _strata_table(
+    layer: Layer, first: int, merged: UnitState, span: slice, edges: npt.NDArray[np.float32]
+) -> pa.Table:
+    sample, varies = merged.sample.columns(span), ~merged.moments.constant[span]
+    unit, stratum, row = strata_rows(sample, edges)
     unit, stratum, row = (column[varies[unit]] for column in (unit, stratum, row))
     return pa.table(
         {

@@ -135,13 +135,18 @@ def quantiles(
     answers = np.empty((histogram.shape[0], len(levels)), np.float32)
     for first in range(0, len(histogram), _RANKED_UNITS):
         span = slice(first, first + _RANKED_UNITS)
-        cumulative = histogram[span].cumsum(axis=1)
-        total = cumulative[:, -1:]
+        cumulative = histogram[span].cumsum(axis=1, dtype=np.int64)
+        total = cumulative[:, -1].copy()
+        # Each unit's counts are put above those of the units before it: all of them rise together.
+        above = np.cumsum(total + 1) - (total + 1)
+        cumulative += above[:, None]
+        starts = np.arange(len(total)) * BUCKETS
         for column, level in enumerate(levels):
-            rank = np.maximum(np.ceil(level * total), 1)
-            bucket = (cumulative >= rank).argmax(axis=1)
-            answers[span, column] = np.clip(middle[bucket], low[span], high[span])
-        answers[span][total[:, 0] == 0] = np.nan
+            rank = np.maximum(np.ceil(level * total), 1).astype(np.int64)
+            bucket = np.searchsorted(cumulative.reshape(-1), rank + above) - starts
+            value = middle[np.where(total > 0, bucket, 0)]
+            answers[span, column] = np.clip(value, low[span], high[span])
+        answers[span][total == 0] = np.nan
     return answers
 
 
