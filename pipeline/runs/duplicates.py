@@ -45,7 +45,7 @@ _MAX_BUCKET = 256
 datasets of very many or very similar images; beyond it only equal hashes are found."""
 
 _FIRSTS = f"""
-    CREATE VIEW numbered AS
+    CREATE TEMP TABLE numbered AS
     SELECT (ordinal << {POSITION_BITS}) | (image_id & {(1 << POSITION_BITS) - 1}) AS image_id,
         digest, phash
     FROM read_parquet(getvariable('files'), filename = true) AS images
