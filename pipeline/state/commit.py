@@ -52,7 +52,12 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
     name = part_name(fingerprint, part.shards)
     with _atomic_folder(parts, name) as temporary:
         tables = {
-            table: store.write_table(temporary / f"{table}.parquet", content.schema, [content]).sha256
+            table: store.write_table(
+                temporary / f"{table}.parquet",
+                content.schema,
+                content.batches,
+                row_group_rows=content.row_group_rows,
+            ).sha256
             for table, content in sorted(tables_of(part).items())
         }
         if part.peaks is not None:

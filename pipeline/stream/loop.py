@@ -180,11 +180,12 @@ def index_shards(
     Raises:
         ShardError: when a shard is damaged.
         ActivationError: on NaN or infinity, or what the number format of kept peaks cannot hold.
-        StoreError: when peaks are kept and the disk is full.
+        StoreError: when the disk is full, where peaks are kept or sums per label are many.
         TooManyBadImages: when more images are bad than the configuration allows.
     """
     records = GroupRecords(shards)
-    accumulator = Accumulator(runner.layers, runner.config.top, runner.device, peaks=peaks)
+    scratch = runner.config.out / "parts"
+    accumulator = Accumulator(runner.layers, runner.config.top, runner.device, peaks=peaks, scratch=scratch)
     batch: list[Sample] = []
     pixels: list[Tensor] = []
     bad = 0
