@@ -1,8 +1,8 @@
 """Progress for programs: one JSON object a line.
 
-    {"event": "note", "text": "network efficientnet_lite0, ..."}
-    {"event": "progress", "task": "indexing", "done": 4096, "total": 50000, "unit": "images",
-     "per_second": 812.4, "seconds": 5.1, "seconds_left": 56.5, "shards": 4, "nodes": 2, "retries": 0}
+{"event": "note", "text": "network efficientnet_lite0, ..."}
+{"event": "progress", "task": "indexing", "done": 4096, "total": 50000, "unit": "images",
+ "per_second": 812.4, "seconds": 5.1, "seconds_left": 56.5, "shards": 4, "nodes": 2, "retries": 0}
 """
 
 from __future__ import annotations
