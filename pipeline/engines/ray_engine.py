@@ -19,7 +19,7 @@ import torch
 from pipeline.config import EngineConfig
 from pipeline.engines.engine import Work
 from pipeline.engines.ray_cluster import Share, cluster_failed, connected, room_of, share_of
-from pipeline.engines.ray_worker import Board, Failure, Transient, ask_here, run_item
+from pipeline.engines.ray_worker import MAX_STARTS, Board, Failure, Order, Transient, ask_here, run_item
 from pipeline.engines.transport import pack
 from pipeline.errors import EngineError
 from pipeline.progress import Task
@@ -68,10 +68,12 @@ class RayEngine:
     Args:
         ray: the module, connected.
         share: what a task takes of its node.
+        max_starts: times that an item is started before it counts as one that ends its process.
     """
 
     ray: Any
     share: Share
+    max_starts: int = MAX_STARTS
 
     @property
     def device(self) -> torch.device:
@@ -186,16 +188,9 @@ class _Running:
         """Submit tasks until enough are under way."""
         wanted = max(MIN_AHEAD, AHEAD * self._slots)
         while len(self.pending) < wanted and (number := next(self._waiting, None)) is not None:
-            share = self._engine.share
-            reference = self._run.remote(
-                self._key,
-                [self._shared],
-                number,
-                self._items[number],
-                self._board,
-                self._engine.device.type,
-                share.cores,
-            )
+            engine = self._engine
+            order = Order(self._key, number, engine.device.type, engine.share.cores, engine.max_starts)
+            reference = self._run.remote(order, [self._shared], self._items[number], self._board)
             self.pending[reference] = number
 
     def _look(self, ended: bool) -> None:

@@ -20,7 +20,7 @@ from pipeline.engines.engine import Place, Work
 from pipeline.engines.transport import portable_error, unpack
 from pipeline.errors import EngineError, MaxactError
 
-__all__ = ["MAX_STARTS", "Board", "Failure", "Transient", "ask_here", "run_item"]
+__all__ = ["MAX_STARTS", "Board", "Failure", "Order", "Transient", "ask_here", "run_item"]
 
 MAX_STARTS = 10
 """Times that an item is started before it counts as one that ends every process it runs in. A node that is
@@ -142,17 +142,33 @@ def _close() -> None:
         _opened.pop().stack.close()
 
 
-def run_item(key: str, shared: list[Any], number: int, item: Any, board: Any, device: str, cores: int) -> Any:
-    """Run one item in this worker process.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One item to run.
 
     Args:
         key: of the work.
-        shared: the reference to the packed work; in a list, so that only the first task fetches it.
         number: of the item.
-        item: itself.
-        board: the actor.
         device: type of device.
         cores: of the task.
+        max_starts: see `MAX_STARTS`.
+    """
+
+    key: str
+    number: int
+    device: str
+    cores: int
+    max_starts: int
+
+
+def run_item(order: Order, shared: list[Any], item: Any, board: Any) -> Any:
+    """Run one item in this worker process.
+
+    Args:
+        order: which, and how.
+        shared: the reference to the packed work; in a list, so that only the first task fetches it.
+        item: itself.
+        board: the actor.
 
     Returns:
         The result, or a `Failure`.
@@ -162,16 +178,16 @@ def run_item(key: str, shared: list[Any], number: int, item: Any, board: Any, de
     """
     import ray
 
-    starts = int(ray.get(board.start.remote(number)))
+    starts = int(ray.get(board.start.remote(order.number)))
     address: Any = ray.util.get_node_ip_address
     node = f"{address()} ({ray.get_runtime_context().get_node_id()[:8]})"
-    place = Place(torch.device(device), cores, node)
-    told = _Told(board, number)
+    place = Place(torch.device(order.device), order.cores, node)
+    told = _Told(board, order.number)
     try:
-        opened = _open(key, shared, place)
-        if starts > MAX_STARTS:
+        opened = _open(order.key, shared, place)
+        if starts > order.max_starts:
             raise EngineError(
-                f"{opened.work.label(item)}: the process that ran it ended {MAX_STARTS} times, "
+                f"{opened.work.label(item)}: the process that ran it ended {order.max_starts} times, "
                 f"at last on node {node} or another; look for a crash or for too little memory there"
             )
         (result,) = opened.run([item], told)
