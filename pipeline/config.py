@@ -84,7 +84,7 @@ class EngineConfig:
             if value is not None:
                 _check_range(name.replace("_", "-"), value, 1, 1 << 20)
         gpus = self.gpus_per_task
-        if gpus is not None and not (0 <= gpus <= 1 or (gpus <= 64 and gpus == int(gpus))):
+        if gpus is not None and not (0 <= gpus <= 1 or (1 < gpus <= 64 and float(gpus).is_integer())):
             raise UsageError(f"--gpus-per-task must be 0..1, or a whole number to 64, got {gpus:g}")
         if self.address is not None and not _ADDRESS.fullmatch(self.address):
             raise UsageError(f"--address must be auto, ray://HOST:PORT or HOST:PORT, got {self.address!r}")

@@ -10,7 +10,9 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +26,15 @@ __all__ = ["Share", "cluster_failed", "connected", "room_of", "share_of"]
 OBJECT_STORE_BYTES = 1 << 28
 """Memory for objects (256 MiB) of a cluster that is started here: the network is one, groups of shards are
 small. Ray puts what does not fit on disk, also where /dev/shm is smaller than this."""
+
+
+CLIENT_PORT = 10001
+"""Port of Ray's client server where an address names none."""
+
+REACH_S = 10.0
+"""Seconds that an address is given to answer."""
+
+_HOST_AND_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+)(:(?P<port>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +87,35 @@ def _connect(ray: Any, address: str | None) -> None:
     known = address or os.environ.get("RAY_ADDRESS")
     try:
         if known:
+            _reach(known)
+        if known:
             ray.init(address=known, **quiet)
         else:
             ray.init(object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **quiet)
-    except ImportError as error:
-        raise UsageError(
-            f"--address {known}: {_line(error)}; run `pip install 'ray[client]'`, or start the command on a "
-            "node of the cluster with --address auto"
-        ) from error
-    except (ConnectionError, ValueError, RuntimeError, AssertionError, OSError) as error:
+    except (ImportError, ValueError, RuntimeError, AssertionError, OSError) as error:
+        if "ray[client]" in str(error):
+            raise UsageError(
+                f"--address {known} needs Ray's client, which is not installed; run `pip install "
+                "'ray[client]'`, or start the command on a node of the cluster with --address auto"
+            ) from error
         where = f"--address {known}" if address else f"RAY_ADDRESS={known}" if known else "--engine ray"
         advice = "start one with `ray start --head`, or leave --address out" if known else ""
         raise UsageError(
             f"{where}: no Ray cluster answers ({_line(error)}){f'; {advice}' if advice else ''}"
         ) from error
+
+
+def _reach(address: str) -> None:
+    """Open a connection to an address and close it: Ray itself tries for many minutes.
+
+    Raises:
+        OSError: when nobody answers.
+    """
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is not None and address != "auto":
+        port = int(found["port"] or CLIENT_PORT)
+        with socket.create_connection((found["host"], port), timeout=REACH_S):
+            pass
 
 
 def _line(error: BaseException) -> str:
