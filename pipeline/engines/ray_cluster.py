@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class Share:
 
 
 @contextlib.contextmanager
-def connected(config: EngineConfig) -> Iterator[Any]:
+def connected(config: EngineConfig) -> Iterator[tuple[Any, bool]]:
     """Connect to the cluster that a configuration names, for the length of the context.
 
     A connection that the process has already is used and kept.
@@ -60,7 +61,7 @@ def connected(config: EngineConfig) -> Iterator[Any]:
         config: of the engine.
 
     Yields:
-        The module `ray`.
+        The module `ray`, and whether the connection ends with the context.
 
     Raises:
         UsageError: when Ray is not installed, or no cluster is at the address.
@@ -71,12 +72,12 @@ def connected(config: EngineConfig) -> Iterator[Any]:
     with _own_signals():
         import ray
     if ray.is_initialized():
-        yield ray
+        yield ray, False
         return
     with _own_signals():
         _connect(ray, config.address)
     try:
-        yield ray
+        yield ray, True
     finally:
         with _own_signals():
             ray.shutdown()
@@ -97,6 +98,11 @@ def _connect(ray: Any, address: str | None) -> None:
             raise UsageError(
                 f"--address {known} needs Ray's client, which is not installed; run `pip install "
                 "'ray[client]'`, or start the command on a node of the cluster with --address auto"
+            ) from error
+        if "InvalidAuthToken" in "".join(traceback.format_exception(error)):
+            raise UsageError(
+                f"{address or 'RAY_ADDRESS'}: this Ray cluster asks for its token; set RAY_AUTH_MODE=token, "
+                "and see Ray's documentation on token authentication"
             ) from error
         where = f"--address {known}" if address else f"RAY_ADDRESS={known}" if known else "--engine ray"
         advice = "start one with `ray start --head`, or leave --address out" if known else ""

@@ -40,7 +40,7 @@ MIN_AHEAD = 64
 """Tasks submitted at least."""
 
 END_S = 10.0
-"""Seconds that cancelled tasks are given to remove what they have half written."""
+"""Seconds that tasks are given to end when the run is over."""
 
 NODELESS_S = 900.0
 """Seconds without any node that has room for a task after which the run ends."""
@@ -57,8 +57,8 @@ def open_ray(config: EngineConfig, device: str) -> Iterator[RayEngine]:
     Raises:
         UsageError: when Ray is not installed, or no cluster or no node with room is there.
     """
-    with connected(config) as ray:
-        yield RayEngine(ray, share_of(ray, config, device))
+    with connected(config) as (ray, is_own):
+        yield RayEngine(ray, share_of(ray, config, device), is_own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,13 @@ class RayEngine:
     Args:
         ray: the module, connected.
         share: what a task takes of its node.
+        is_own: whether the connection ends with the engine.
         max_starts: times that an item is started before it counts as one that ends its process.
     """
 
     ray: Any
     share: Share
+    is_own: bool = False
     max_starts: int = MAX_STARTS
 
     @property
@@ -171,17 +173,15 @@ class _Running:
             yield number, result
 
     def end(self) -> None:
-        """End the tasks that run, first asking them to remove what they have half written."""
-        for force in (False, True):
-            for reference in self.pending:
-                with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
-                    self._ray.cancel(reference, force=force, recursive=False)
+        """End the tasks that run, so that they remove what they have half written."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
             if self.pending:
                 left = list(self.pending)
-                with contextlib.suppress(self._ray.exceptions.RayError):
-                    _, rest = self._ray.wait(left, num_returns=len(left), timeout=END_S)
-                    self.pending = {reference: self.pending[reference] for reference in rest}
-        with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.get(self._board.stop.remote(), timeout=END_S)
+                _, left = self._ray.wait(left, num_returns=len(left), timeout=END_S)
+                # Those of a connection of our own end with it.
+                for reference in () if self._engine.is_own else left:
+                    self._ray.cancel(reference, force=True)
             self._ray.kill(self._board)
 
     def _submit(self) -> None:

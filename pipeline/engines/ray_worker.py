@@ -51,26 +51,40 @@ class Failure:
     error: MaxactError
 
 
+_OVER = Failure(EngineError("the run is over"))
+"""What a task returns when nobody waits for its result."""
+
+
 class Board:
     """An actor that knows how far every item is, in which attempt, and on which nodes.
 
     It is told absolute numbers, so that an item that starts again replaces what its earlier attempt said.
+    Its answers end tasks when the run is over: to have Ray cancel a task that is just ending can abort
+    the process that started it (2.60, "Tried to complete task that was not pending").
     """
 
     def __init__(self) -> None:
+        self._stopped = False
         self._starts: dict[int, int] = {}
         self._done: dict[int, int] = {}
         self._text = ""
 
     def start(self, number: int) -> int:
-        """Count a start of an item; returns how often it was started."""
+        """Count a start of an item; returns how often it was started, 0 when the run is over."""
+        if self._stopped:
+            return 0
         self._starts[number] = self._starts.get(number, 0) + 1
         self._done[number] = 0
         return self._starts[number]
 
-    def tell(self, number: int, done: int, text: str) -> None:
-        """Take how far an item is, and what it works on."""
+    def tell(self, number: int, done: int, text: str) -> bool:
+        """Take how far an item is, and what it works on; returns whether the run is over."""
         self._done[number], self._text = done, text or self._text
+        return self._stopped
+
+    def stop(self) -> None:
+        """End the tasks that run and those that start."""
+        self._stopped = True
 
     def read(self) -> tuple[int, int, str]:
         """Steps of all items, starts beyond the first of each item, and the last text."""
@@ -78,12 +92,17 @@ class Board:
         return sum(self._done.values()), retries, self._text
 
 
+class _Stopped(KeyboardInterrupt):
+    """The run is over; what an item has half written is removed on the way out."""
+
+
 class _Told:
-    """The task of one item, which tells the board."""
+    """The task of one item, which tells the board, and ends the item when the run is over."""
 
     def __init__(self, board: Any, number: int) -> None:
         self._board, self._number = board, number
         self._done, self._text, self._last = 0, "", 0.0
+        self._answer: Any = None
 
     def advance(self, count: int = 1) -> None:
         self._done += count
@@ -98,8 +117,13 @@ class _Told:
     def tell(self, **numbers: int) -> None: ...
 
     def flush(self) -> None:
+        import ray
+
         self._last = time.monotonic()
-        self._board.tell.remote(self._number, self._done, self._text)
+        with contextlib.suppress(ray.exceptions.RayError):  # the board starts again
+            if self._answer and ray.wait([self._answer], timeout=0)[0] and ray.get(self._answer):
+                raise _Stopped
+        self._answer = self._board.tell.remote(self._number, self._done, self._text)
 
 
 @dataclass(slots=True)
@@ -183,6 +207,8 @@ def run_item(order: Order, shared: list[Any], item: Any, board: Any) -> Any:
     node = f"{address()} ({ray.get_runtime_context().get_node_id()[:8]})"
     place = Place(torch.device(order.device), order.cores, node)
     told = _Told(board, order.number)
+    if not starts:
+        return _OVER
     try:
         opened = _open(order.key, shared, place)
         if starts > order.max_starts:
@@ -192,6 +218,9 @@ def run_item(order: Order, shared: list[Any], item: Any, board: Any) -> Any:
             )
         (result,) = opened.run([item], told)
         told.flush()
+    except _Stopped:
+        _close()
+        return _OVER
     except Exception as error:
         _close()
         if starts < MAX_TRANSIENT and _may_pass(error):

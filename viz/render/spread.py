@@ -46,14 +46,38 @@ class Rows:
 
 
 class _Notes(Silent):
-    """A reporter that keeps the notes."""
+    """A reporter that keeps the notes, and shows a task at every step that there is one.
 
-    def __init__(self) -> None:
+    Args:
+        shown: the task of all items, which may end this one.
+    """
+
+    def __init__(self, shown: Task) -> None:
         self.notes: list[str] = []
+        self._shown = shown
 
     def note(self, text: str) -> None:
         """Keep it."""
         self.notes.append(text)
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
+        """A task whose steps are not counted, as units are."""
+        yield _Alive(self._shown)
+
+
+class _Alive:
+    def __init__(self, shown: Task) -> None:
+        self._shown = shown
+
+    def advance(self, count: int = 1) -> None:
+        self._shown.advance(0)
+
+    def describe(self, text: str) -> None: ...
+
+    def expect(self, total: int | None) -> None: ...
+
+    def tell(self, **numbers: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +118,7 @@ class RenderWork:
 
             def run(items: Sequence[Item], task: Task) -> Iterator[Rows]:
                 for layer, units in items:
-                    yield self._render(index, place, layer, units)
+                    yield self._render(index, place, layer, units, task)
                     task.advance(len(units) or 1)
 
             yield run
@@ -104,8 +128,8 @@ class RenderWork:
         layer, units = item
         return f"{layer}, units {units[0]} to {units[-1]}" if units else layer
 
-    def _render(self, index: Index, place: Place, layer: str, units: tuple[int, ...]) -> Rows:
-        reporter = _Notes()
+    def _render(self, index: Index, place: Place, layer: str, units: tuple[int, ...], task: Task) -> Rows:
+        reporter = _Notes(task)
         try:
             rows = self.render(
                 index,
