@@ -12,6 +12,8 @@ __all__ = [
     "Device",
     "DirectionMethod",
     "EmbedOf",
+    "EngineName",
+    "IndexDevice",
     "Keep",
     "Kind",
     "Likeness",
@@ -44,6 +46,12 @@ Compile = Literal["auto", "on", "off"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
+
+IndexDevice = Literal[Device, "cuda:all"]
+"""Where the network of a run runs; `cuda:all` is every CUDA device of the machine, a process each."""
+
+EngineName = Literal["local", "ray"]
+"""What spreads work: this machine, or a Ray cluster."""
 
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""

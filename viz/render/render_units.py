@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from pipeline.choices import AskedPrecision, Score
 from pipeline.devices import resolve_precision, tell_of_bf16
 from pipeline.errors import RenderError, RenderingStopped
@@ -42,7 +44,7 @@ from viz.render.request import RenderRequest, Target, compared_with, targets_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
 
-__all__ = ["render_units"]
+__all__ = ["batch_size", "render_units"]
 
 BATCH_UNITS = 2 * PASS_IMAGES
 """Renderings in a batch on the CPU."""
@@ -101,7 +103,7 @@ def render_units(
         StoreError: when OUT cannot be written.
     """
     reporter = reporter or Silent()
-    size = _batch_size(network, batch, recipe)
+    size = batch_size(device_of(network), batch, recipe)
     if isinstance(objective, str):
         make = parse_objective(objective, layer, module=network.module)
         name = objective_name or objective.strip()
@@ -148,11 +150,20 @@ def _targets(request: RenderRequest, objectives: Mapping[int, Objective], report
     return targets
 
 
-def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:
-    """Renderings in a batch; groups stay together."""
+def batch_size(device: torch.device, batch: int | None, recipe: Recipe) -> int:
+    """Renderings in a batch; groups stay together.
+
+    Args:
+        device: where they are optimised.
+        batch: how many are asked for.
+        recipe: of them.
+
+    Raises:
+        RenderError: for a batch below 1.
+    """
     if batch is not None and batch < 1:
         raise RenderError(f"a batch must be 1 or more units, got {batch}")
-    usual = BATCH_UNITS if device_of(network).type == "cpu" else BATCH_UNITS_CUDA
+    usual = BATCH_UNITS if device.type == "cpu" else BATCH_UNITS_CUDA
     size = usual if batch is None else batch
     return max(recipe.group, size // recipe.group * recipe.group)
 
