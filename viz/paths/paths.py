@@ -24,6 +24,9 @@ __all__ = ["Paths"]
 PATCHES = 9
 """Top patches of a unit, of different photographs, and as many patches of other units."""
 
+STRANGERS = 4 * PATCHES
+"""Units whose strongest images may stand for other units: some share a photograph with the unit."""
+
 LEAST_PATCHES = 3
 """Patches without which nothing is measured: with fewer, nothing can be left out."""
 
@@ -41,6 +44,8 @@ class Paths:
         self.reasons: Counter[str] = Counter()
         self._references: dict[tuple[str, str], Reference | str] = {}
         self._layers: dict[str, tuple[Layer, ...]] = {}
+        self._strangers: dict[tuple[str, Side], list[tuple[int, TopImage]]] = {}
+        self._pixels: dict[int, Tensor] = {}
 
     def measure(self, pictures: Tensor, objectives: Sequence[Objective]) -> list[float | None]:
         """Compare the paths of pictures with those of their units' top patches.
@@ -97,8 +102,7 @@ class Paths:
             if len(own) < LEAST_PATCHES or len(others) < LEAST_PATCHES:
                 return "there are too few top images"
             images = [*own, *others]
-            pixels = self.inputs.pixels(sorted({image.image_id for image in images}))
-            pictures = torch.stack([pixels[image.image_id] for image in images]).float()
+            pictures = torch.stack([*self._read(own, keep=False), *self._read(others, keep=True)]).float()
             placed = [_at(objective, image) for image in images]
             values = contributions(self.inputs.network, before, pictures, placed)
         except (SourceError, StoreError):
@@ -116,19 +120,28 @@ class Paths:
 
     def _others(self, layer: Layer, unit: int, side: Side, own: Sequence[TopImage]) -> list[TopImage]:
         """The strongest images of other units, of photographs that are not among the unit's own."""
-        order = torch.randperm(layer.units, generator=item_generator(0, layer.name, 0)).tolist()
+        if (layer.name, side) not in self._strangers:
+            order = torch.randperm(layer.units, generator=item_generator(0, layer.name, 0)).tolist()
+            self._strangers[layer.name, side] = [
+                (other, image)
+                for other in order[:STRANGERS]
+                for image in self.inputs.chosen_images(layer, other, side, 1)
+            ]
         taken = {image.photograph for image in own}
         found: list[TopImage] = []
-        for other in order:
-            if len(found) == PATCHES:
-                break
-            if other == unit:
-                continue
-            strongest = self.inputs.chosen_images(layer, other, side, 1)
-            if strongest and strongest[0].photograph not in taken:
-                taken.add(strongest[0].photograph)
-                found += strongest
+        for other, image in self._strangers[layer.name, side]:
+            if len(found) < PATCHES and other != unit and image.photograph not in taken:
+                taken.add(image.photograph)
+                found.append(image)
         return found
+
+    def _read(self, images: Sequence[TopImage], *, keep: bool) -> list[Tensor]:
+        """(channel, y, x) uint8 of each image; those that stand for other units are kept."""
+        missing = {image.image_id for image in images} - self._pixels.keys()
+        read = self.inputs.pixels(sorted(missing)) if missing else {}
+        if keep:
+            self._pixels |= read
+        return [(self._pixels | read)[image.image_id] for image in images]
 
 
 def _at(objective: Objective, image: TopImage) -> Objective:
