@@ -32,7 +32,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench clean
+.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench dist try-dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -106,5 +106,11 @@ soak: $(DEVEL) ## Disturb commands with random faults for SECONDS=3600
 bench: $(READY) ## Compare indexing with a bare forward pass
 	@$(BIN)/python bench/index.py
 
+dist: $(DEVEL) ## Build the source distribution and the wheel in dist/
+	@rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null && ls dist
+
+try-dist: ## Install the wheel of dist/ into an empty environment and run the demo with it
+	@PYTHON='$(PYTHON)' .ci/try-packages
+
 clean: ## Remove everything that the targets created, except .venv
-	@rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
