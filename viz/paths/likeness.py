@@ -20,8 +20,8 @@ __all__ = ["UNUSUAL", "Reference", "is_unusual", "make_reference"]
 UNUSUAL = 0.1
 """A rendering below this has an unusual path. It is the lower of two quantiles of real patches: of those left
 out, 1 % were below 0.10 at EfficientNet-Lite0's `blocks.2.1`, 0.13 at `blocks.4.2`, among units
-whose own patches were above others by two standard errors. Among those that `RESOLUTION` leaves it is lenient:
-1 % of their patches are below 0.54 and 0.57. See `bench/README.md`."""
+whose own patches were above others by two standard errors. Among those that `RESOLUTION` leaves it is
+lenient: 1 % of their patches are below 0.54 and 0.57. See `bench/README.md`."""
 
 RESOLUTION = 3.0
 """Standard deviations of a unit's own patches, left out, by which they must be above other units' patches on
