@@ -44,7 +44,7 @@ ORDER = {
         ("atlas", "notebook", "projections", "study"),
         ("sheets",),
         ("render",),
-        ("recipes",),
+        ("paths", "recipes"),
         ("inputs",),
         ("ascent",),
         ("planning", "priors"),

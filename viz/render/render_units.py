@@ -37,6 +37,8 @@ from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
+from viz.paths.likeness import is_unusual
+from viz.paths.paths import Paths
 from viz.recipes.base import Recipe
 from viz.render.batch import render_batch
 from viz.render.checkpoints import remove_checkpoints
@@ -120,8 +122,21 @@ def render_units(
     inputs.require(recipe.source, recipe.name)
     made_from = fingerprint_of_index(out, network.digest)
     with writing(out), Workers(device_of(network)) as workers:
+        paths = Paths(inputs, score)
         request = RenderRequest(
-            inputs, layer, recipe, name, seed, out, resolved, score, references, workers, made_from, observer
+            inputs,
+            layer,
+            recipe,
+            name,
+            seed,
+            out,
+            resolved,
+            score,
+            references,
+            workers,
+            paths,
+            made_from,
+            observer,
         )
         targets = _targets(request, {unit: make(unit) for unit in units}, reporter)
         finished = _finished(request, targets)
@@ -130,7 +145,21 @@ def render_units(
             there = len(targets) - len(missing)
             reporter.note(f"{layer.name}: {there:,} of {len(targets):,} already there")
         finished |= _render_all(request, missing, size, reporter)
+        _note_paths(request, [finished[target.unit, target.facet] for target in missing], reporter)
     return [finished[target.unit, target.facet] for target in targets]
+
+
+def _note_paths(request: RenderRequest, rows: Sequence[Rendered], reporter: Reporter) -> None:
+    """Say of new renderings how many have an unusual path, and of how many none was measured and why."""
+    unusual = sum(is_unusual(row.path) for row in rows)
+    if unusual:
+        of_all = readable_count(len(rows), "rendering")
+        reporter.note(
+            f"{request.layer.name}: {unusual:,} of {of_all} with an unusual path, see docs/rendering.md"
+        )
+    for reason, count in sorted(request.paths.reasons.items()):
+        measured = readable_count(count, "rendering")
+        reporter.note(f"{request.layer.name}: path of {measured} not measured: {reason}")
 
 
 def _targets(request: RenderRequest, objectives: Mapping[int, Objective], reporter: Reporter) -> list[Target]:
@@ -183,7 +212,8 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
         if row.index_fingerprint != request.index_fingerprint:
             if not _has_references(row, request, target):
                 continue
-            row = replace(row, index_fingerprint=request.index_fingerprint)
+            # Its path was measured against the top patches of the other index.
+            row = replace(row, index_fingerprint=request.index_fingerprint, path=None)
             adopted.append(row)
         found[target.unit, target.facet] = row
     if adopted:
