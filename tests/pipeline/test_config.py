@@ -36,7 +36,7 @@ def test_a_config_can_be_compared_hashed_and_written() -> None:
         ({"precision": "fp16"}, "--precision must be auto or fp32 or bf16"),
         ({"memory_format": "x"}, "--memory-format must be channels_last or contiguous"),
         ({"compile": "yes"}, "--compile must be auto or on or off"),
-        ({"decoder": "cv2"}, "--decoder must be pil or simplejpeg"),
+        ({"decoder": "cv2"}, "--decoder must be auto or pil or simplejpeg"),
         ({"device": "tpu"}, "--device must be auto or cpu or cuda or mps"),
         ({"kind": "cube"}, "--kind must be map or map_last or tokens or vector"),
         ({"top": 1025}, "--top must be in 1..1024, got 1025"),
