@@ -10,7 +10,8 @@ each N, with a network of a few units, and prints the peak resident memory of ea
 The exit code is 1 when the ratio of the largest to the smallest is above `--allowed`. With `--units`
 it indexes with networks of that many units, a part for each shard (or `--shards-per-part` of them), and
 prints the memory per unit until the shards are indexed and until the parts are merged. With `--features` it
-indexes dictionaries of that many features of a layer of 768 channels and 14 x 14 positions, as ViT-B has, in batches of 32.
+indexes dictionaries of that many features of a layer of 768 channels and 14 x 14
+positions, as ViT-B has, in batches of 32.
 """
 
 from __future__ import annotations
