@@ -2,14 +2,16 @@
 
     python bench/memory.py [--images 1000,50000] [--allowed 1.05]
     python bench/memory.py --images 4000 --units 10000,40000
+    python bench/memory.py --images 33000 --units 5000,15000 --shards-per-part 33
     python bench/memory.py --images 64 --features 20000,100000
 
 Generates WebDataset shards of tiny JPEGs, indexes the first N of them in a process of its own for
 each N, with a network of a few units, and prints the peak resident memory of each and their ratio.
 The exit code is 1 when the ratio of the largest to the smallest is above `--allowed`. With `--units`
-it indexes with networks of that many units, a part for each shard, and prints the memory per unit
-until the shards are indexed and until the parts are merged. With `--features` it indexes dictionaries of
-that many features of a layer of 768 channels and 14 x 14 positions, as ViT-B has, in batches of 32.
+it indexes with networks of that many units, a part for each shard (or `--shards-per-part` of them), and
+prints the memory per unit until the shards are indexed and until the parts are merged. With `--features` it
+indexes dictionaries of that many features of a layer of 768 channels and 14 x 14
+positions, as ViT-B has, in batches of 32.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_child(data: Path, images: int, units: int | None, features: int | None) -> None:
+def run_child(data: Path, images: int, units: int | None, features: int | None, per_part: int | None) -> None:
     """Index the first so many images in this process and print a line of JSON."""
     from pipeline.config import RunConfig
     from pipeline.progress import Silent
@@ -118,7 +120,7 @@ def run_child(data: Path, images: int, units: int | None, features: int | None) 
             compile="off",
             workers=1,
             threads=1,
-            shards_per_part=1 if units else None,
+            shards_per_part=(per_part or 1) if units else None,
         )
         summary = run_index(config, network=network, reporter=peaks)
     found = {
@@ -132,13 +134,18 @@ def run_child(data: Path, images: int, units: int | None, features: int | None) 
 
 
 def in_child(
-    folder: str, images: int, units: int | None = None, features: int | None = None
+    folder: str,
+    images: int,
+    units: int | None = None,
+    features: int | None = None,
+    per_part: int | None = None,
 ) -> dict[str, float]:
     """Index in a process of its own."""
     print(f"indexing {images:,}", file=sys.stderr, flush=True)
     words = [sys.executable, __file__, "--child", str(images), "--folder", folder]
     words += ["--child-units", str(units)] if units else []
     words += ["--child-features", str(features)] if features else []
+    words += ["--shards-per-part", str(per_part)] if per_part else []
     line = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(line.splitlines()[-1])
 
@@ -159,6 +166,7 @@ def main() -> None:
     parser.add_argument("--images", default="1000,50000", help="numbers of images, rising")
     parser.add_argument("--allowed", type=float, default=1.05, help="ratio of the peaks")
     parser.add_argument("--units", help="two numbers of units, rising")
+    parser.add_argument("--shards-per-part", type=int, help="with --units; 1 by default")
     parser.add_argument("--features", help="two numbers of features of a dictionary, rising")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--child-units", type=int, help=argparse.SUPPRESS)
@@ -166,7 +174,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        run_child(arguments.folder, arguments.child, arguments.child_units, arguments.child_features)
+        run_child(
+            arguments.folder,
+            arguments.child,
+            arguments.child_units,
+            arguments.child_features,
+            arguments.shards_per_part,
+        )
         return
     counts = [int(number) for number in arguments.images.split(",")]
     units = [int(number) for number in (arguments.units or "").split(",") if number]
@@ -175,7 +189,8 @@ def main() -> None:
         print(f"writing {max(counts):,} images", file=sys.stderr, flush=True)
         write_shards(Path(folder), max(counts))
         if units:
-            print_units(units, [in_child(folder, max(counts), number) for number in units])
+            per_part = arguments.shards_per_part
+            print_units(units, [in_child(folder, max(counts), n, per_part=per_part) for n in units])
             return
         if features:
             runs = [in_child(folder, max(counts), features=number) for number in features]

@@ -11,8 +11,8 @@ disk, except in `--commits`), merges them in a process of its own, and prints a 
 - `--merge PARTSxUNITS,...`: all tables of an index from that many parts of so many units, each with
   `--images` images, `--labels` labels and lists of `--top` places. The rows of lists are parts x units x 2 x
   the places that have an image.
-- `--rows N,...`: the tables of images, from parts of 100,000 images each and one unit; one image of a hundred
-  has a copy.
+- `--rows N,...`: the tables of images, from parts of 100,000 images each and one unit; of a hundred images
+  one is a copy, and one nearly.
 - `--commits N`: one part of 1,024 images and of 100 to 10,000 units, committed N times.
 """
 
@@ -82,7 +82,7 @@ def random_part(number: int, units: int, images: int, labels: int, k: int):
 
 
 def image_rows(number: int, images: int, labels: int):
-    """The images of a part; one of a hundred has a copy in the part before."""
+    """The images of a part: of a hundred, one is a copy of one of the part before, and one differs by a bit."""
     import numpy as np
     import pyarrow as pa
 
@@ -90,10 +90,12 @@ def image_rows(number: int, images: int, labels: int):
 
     rng = np.random.default_rng(number)
     place = np.arange(images)
-    digest = rng.integers(-(2**63), 2**63 - 1, images)
-    before = np.random.default_rng(number - 1) if number else rng
-    copied = before.integers(-(2**63), 2**63 - 1, images)
-    digest[::100] = copied[::100] if number else digest[::100]
+    digest, phash = rng.integers(-(2**63), 2**63 - 1, (2, images))
+    if number:
+        before = np.random.default_rng(number - 1).integers(-(2**63), 2**63 - 1, (2, images))
+        for values, old in zip((digest, phash), before, strict=True):
+            values[:-1:100] = old[1::100]
+        phash[50:-1:100] = before[1, 51::100] ^ (1 << number % 63)
     texts = pa.array([f"label {label}" for label in range(labels)], pa.string())
     columns = {
         "image_id": place,
@@ -104,7 +106,7 @@ def image_rows(number: int, images: int, labels: int):
         "width": rng.integers(200, 1000, images),
         "height": rng.integers(200, 1000, images),
         "digest": digest,
-        "phash": np.where(place % 100 == 0, digest, rng.integers(-(2**63), 2**63 - 1, images)),
+        "phash": phash,
     }
     if labels:
         columns["label"] = pa.DictionaryArray.from_arrays(((number + place) % labels).astype(np.int32), texts)

@@ -32,7 +32,7 @@ Pairs = tuple[Ids, Ids]
 
 _BATCH_ROWS = 1 << 16
 
-_MEMORY = "1GB"
+_MEMORY = "500MB"
 """Memory that DuckDB may use before it spills; 1.28 million images need about a third of it."""
 
 _IMAGES_PER_THREAD = 2_000_000

@@ -52,7 +52,7 @@ class UnitRows:
             merged: their state, with lists that tell images apart.
         """
         moments = merged.moments
-        quantiles = stats.quantiles(merged.histogram, (*_LEVELS, *_EDGES), moments.low, moments.high)
+        quantiles = stats.quantiles(merged.histogram[:], (*_LEVELS, *_EDGES), moments.low, moments.high)
         levels, edges = np.split(quantiles, [len(_LEVELS)], axis=1)
         for layer, first, span in _layer_spans(self.layers, block):
             yield "top", _top_table(layer, first, merged, span)

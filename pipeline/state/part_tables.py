@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import StoreError
 from pipeline.state import statistics as stats
+from pipeline.state.histogram import CarriedCounts
 from pipeline.state.label_sums import HALVES, LabelSums
 from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import PeakSample
@@ -50,7 +51,7 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _counts(histogram: stats.Counts) -> PartTable:
+def _counts(histogram: stats.Counts | CarriedCounts) -> PartTable:
     """The buckets that are not empty; found a span of units at a time, with fewer temporary arrays."""
     columns = pa.schema([("unit", pa.int32()), ("bucket", pa.int32()), ("images", pa.int64())])
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.state import statistics as stats
+from pipeline.state.histogram import CarriedCounts, add_counts
 from pipeline.state.label_sums import LabelSums, merge_labels
 from pipeline.state.sample import PeakSample, merge_samples
 from pipeline.state.topk import Ranked, merge_ranked
@@ -24,7 +25,8 @@ class UnitState:
         high: the k highest peaks of each unit.
         low: the k lowest; its scores are negated activations.
         moments: of all peaks.
-        histogram: (unit, bucket) counts, of the type that the number of images needs.
+        histogram: (unit, bucket) counts: an array of the type that the number of images needs, or what
+            gives one for a span of units.
         labels: sums per label.
         sample: the images of lowest hash.
     """
@@ -32,7 +34,7 @@ class UnitState:
     high: Ranked
     low: Ranked
     moments: stats.Moments
-    histogram: stats.Counts
+    histogram: stats.Counts | CarriedCounts
     labels: LabelSums
     sample: PeakSample
 
@@ -55,7 +57,7 @@ class UnitState:
             merge_ranked(self.high, other.high),
             merge_ranked(self.low, other.low),
             moments,
-            np.add(self.histogram, other.histogram, dtype=stats.count_type(moments.images)),
+            add_counts(self.histogram, other.histogram, moments.images),
             merge_labels(self.labels, other.labels),
             merge_samples(self.sample, other.sample),
         )

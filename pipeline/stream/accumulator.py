@@ -26,6 +26,7 @@ from pipeline.errors import ActivationError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
+from pipeline.state.histogram import Histogram
 from pipeline.state.sample import SAMPLE_SIZE, PeakSample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
@@ -42,7 +43,7 @@ BLOCK_IMAGES = 1024
 batch size, so neither do the statistics."""
 
 MAX_GROUP_IMAGES = (1 << 31) - 1
-"""Images that the int32 histograms of one group can count."""
+"""Images that the histograms of one group can count on a GPU."""
 
 
 @dataclass(slots=True)
@@ -101,9 +102,7 @@ class Accumulator:
         self._block = torch.empty((BLOCK_IMAGES, self.units), device=device)
         self._block_samples: list[Sample] = []
         self._moments = stats.Moments.empty(self.units)
-        # A GPU adds to int32 faster, and memory is not short there.
-        counts = torch.int16 if device.type == "cpu" else torch.int32
-        self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=counts, device=device)
+        self._histogram = Histogram(self.units, device)
         self._labels = LabelTotals(self.units, device, scratch or Path(tempfile.gettempdir()))
         self._sample_hashes: list[int] = []
         self._sample_images: list[int] = []
@@ -187,9 +186,7 @@ class Accumulator:
         if self.peaks is not None:
             self._keep(self.peaks, block)
         self._moments = stats.merge_moments(self._moments, stats.block_moments(block))
-        if self._histogram.dtype == torch.int16 and len(self._images) > stats.MAX_INT16_IMAGES:
-            self._histogram = self._histogram.to(torch.int32)
-        stats.add_to_histogram(self._histogram, block)
+        self._histogram.add(block)
         self._labels.add(self._block_samples, block)
         self._block_samples = []
 
@@ -203,7 +200,7 @@ class Accumulator:
             high,
             low,
             self._moments,
-            self._histogram.cpu().numpy(),
+            self._histogram.counts(),
             self._labels.sums(),
             self._sample(),
         )
