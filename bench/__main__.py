@@ -2,9 +2,10 @@
 
     python -m bench [--only index,query] [--out bench/RESULTS.md] [--list]
 
-Every benchmark runs in a process of its own, with this interpreter. One that fails gets the last line that it
-printed instead of a table, and the exit code is 1. Peers (zennit-crp, semanticlens, torch-lucent, Horama) are
-measured where they are installed: `make bench` makes an environment that has them.
+With `--only`, the sections of the others stay as they are in the file. Every benchmark runs in a process of
+its own, with this interpreter. One that fails gets the last line that it printed instead of a table, and the
+exit code is 1. Peers (zennit-crp, semanticlens, torch-lucent, Horama) are measured where they are installed:
+`make bench` makes an environment that has them.
 """
 
 from __future__ import annotations
@@ -139,6 +140,14 @@ def run(benchmark: Benchmark) -> tuple[str, bool]:
     return "\n\n".join(lines) + "\n", not ended.returncode
 
 
+def earlier(path: Path) -> dict[str, str]:
+    """The sections of an earlier run by their questions."""
+    if not path.exists():
+        return {}
+    sections = path.read_text().split("\n## ")[1:]
+    return {section.partition("\n")[0]: f"## {section.rstrip()}\n" for section in sections}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", help="names, separated by commas")
@@ -153,7 +162,7 @@ def main() -> int:
         for benchmark in SUITE:
             print(f"{benchmark.name:12} python {benchmark.words}")
         return 0
-    sections = []
+    sections = earlier(asked.out)
     failed = False
     for number, benchmark in enumerate(SUITE, start=1):
         if benchmark.name not in only:
@@ -162,8 +171,7 @@ def main() -> int:
             print(f"{benchmark.name}: left out, {benchmark.needs} is not installed", file=sys.stderr)
             continue
         print(f"{number} of {len(SUITE)}: {benchmark.name}", file=sys.stderr, flush=True)
-        section, ran = run(benchmark)
-        sections.append(section)
+        sections[benchmark.question], ran = run(benchmark)
         failed |= not ran
     head = (
         "# Results of the benchmarks\n",
@@ -171,7 +179,8 @@ def main() -> int:
         "what was measured at full size. Compare ratios within one table only.\n",
         f"{machine()}.\n",
     )
-    asked.out.write_text("\n".join((*head, *sections)))
+    found = (sections[benchmark.question] for benchmark in SUITE if benchmark.question in sections)
+    asked.out.write_text("\n".join((*head, *found)))
     print(asked.out)
     return int(failed)
 
