@@ -76,7 +76,7 @@ def concept_counts(concepts: Concepts, label_images: npt.NDArray[np.int64]) -> C
     sets, images = concepts.members, int(label_images.sum())
     own = sets.totals(label_images[:, None])[:, 0].astype(np.float64)
     if max(len(sets), sets.labels) * len(sets) * 8 > _MATRIX_BYTES:
-        return ConceptCounts(images, own, SetGram(sets, label_images, images, own))
+        return ConceptCounts(images, own, SetGram(sets, sets.transposed(), label_images, images, own))
     members = sets.matrix().astype(np.float64)
     together = (members * label_images) @ members.T
     return ConceptCounts(images, own, DenseGram(images * together - np.outer(own, own)))

@@ -19,9 +19,6 @@ __all__ = ["DenseGram", "Gram", "SetGram"]
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
-_ROWS_BYTES = 32 << 20
-"""Bytes of the counts of labels that rows are added up from at once, about."""
-
 
 class Gram(Protocol):
     """A symmetric matrix (concept, concept)."""
@@ -66,12 +63,14 @@ class SetGram:
 
     Args:
         sets: the labels of each concept.
+        above: the concepts that have each label.
         label_images: (label,) images of each label.
         images: N, of all labels.
         own: (concept,) float64, n.
     """
 
     sets: LabelSets
+    above: LabelSets
     label_images: npt.NDArray[np.int64]
     images: int
     own: Floats
@@ -84,14 +83,11 @@ class SetGram:
         """See `Gram`."""
         different, place = np.unique(concepts, return_inverse=True)
         together = np.empty((len(different), len(self.sets)))
-        most = max(1, _ROWS_BYTES // (8 * max(self.sets.labels, 1)))
-        for first in range(0, len(different), most):
-            some = different[first : first + most]
-            counts = np.zeros((self.sets.labels, len(some)))
-            for column, concept in enumerate(some.tolist()):
-                members = self.sets.members(concept)
-                counts[members, column] = self.label_images[members]
-            together[first : first + most] = self.sets.totals(counts).T
+        for row, concept in enumerate(different.tolist()):
+            members = self.sets.members(concept)
+            above = self.above.chosen(members)
+            images = np.repeat(self.label_images[members], above.sizes)
+            together[row] = np.bincount(above.member, images, len(self.sets))
         found: Floats = (self.images * together - np.outer(self.own[different], self.own))[place]
         return found
 

@@ -57,7 +57,17 @@ class LabelSets:
 
     def chosen(self, rows: npt.NDArray[np.int64]) -> LabelSets:
         """Some of the sets."""
-        return LabelSets.of([self.members(row) for row in rows.tolist()], self.labels)
+        sizes = self.sizes[rows]
+        start = np.concatenate([[0], sizes.cumsum()]).astype(np.int64)
+        place = np.repeat(self.start[rows] - start[:-1], sizes) + np.arange(start[-1])
+        return LabelSets(start, self.member[place], self.labels)
+
+    def transposed(self) -> LabelSets:
+        """For each label the sets that have it."""
+        order = np.argsort(self.member, kind="stable")
+        start = np.concatenate([[0], np.bincount(self.member, minlength=self.labels).cumsum()])
+        sets = np.repeat(np.arange(len(self), dtype=np.int32), self.sizes)
+        return LabelSets(start.astype(np.int64), sets[order], len(self))
 
     def matrix(self) -> npt.NDArray[np.bool_]:
         """(set, label) whether a set has a label."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.naming import correlation, gram, label_sets, name_units
+from pipeline.naming import correlation, label_sets, name_units
 from pipeline.naming.concepts import Concepts
 from pipeline.naming.gram import DenseGram, SetGram
 from pipeline.naming.label_sets import LabelSets
@@ -24,6 +24,7 @@ def test_sets_are_those_of_the_matrix(labels: int, sets: int, seed: int) -> None
     assert np.array_equal(found.matrix(), matrix)
     assert np.array_equal(LabelSets.of((row.nonzero()[0] for row in matrix), labels).member, found.member)
     rows = rng.integers(0, sets, 5)
+    assert np.array_equal(found.transposed().matrix(), matrix.T)
     assert np.array_equal(found.chosen(rows).matrix(), matrix[rows])
     values = rng.integers(-9, 9, (labels, 3))
     assert np.array_equal(found.totals(values), matrix.astype(np.int64) @ values)
@@ -38,7 +39,7 @@ def test_entries_that_are_asked_for_are_those_of_all_pairs(labels: int, sets: in
     concepts = Concepts(tuple(map(str, range(sets))), ("label",) * sets, LabelSets.of_matrix(matrix))
     dense = correlation.concept_counts(concepts, counts)
     assert isinstance(dense.gram, DenseGram)
-    sparse = SetGram(concepts.members, counts, dense.images, dense.own)
+    sparse = SetGram(concepts.members, concepts.members.transposed(), counts, dense.images, dense.own)
     assert np.array_equal(sparse.diagonal(), dense.gram.diagonal())
     rows = rng.integers(0, sets, 7)
     assert np.array_equal(sparse.rows(rows), dense.gram.rows(rows))
@@ -54,7 +55,6 @@ def test_names_do_not_depend_on_the_form(seed: int, monkeypatch: pytest.MonkeyPa
     wanted = all_names(sums, concepts)
     assert len(wanted.unit)
     monkeypatch.setattr(correlation, "_MATRIX_BYTES", 0)
-    monkeypatch.setattr(gram, "_ROWS_BYTES", 1)
     monkeypatch.setattr(label_sets, "_GATHERED_BYTES", 64)
     monkeypatch.setattr(name_units, "_SPAN_NUMBERS", 60)
     found = all_names(sums, concepts)
