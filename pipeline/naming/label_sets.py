@@ -55,7 +55,7 @@ class LabelSets:
         """The labels of a set, rising."""
         return self.member[self.start[row] : self.start[row + 1]]
 
-    def chosen(self, rows: npt.NDArray[np.int64]) -> LabelSets:
+    def chosen(self, rows: npt.NDArray[np.integer[Any]]) -> LabelSets:
         """Some of the sets."""
         sizes = self.sizes[rows]
         start = np.concatenate([[0], sizes.cumsum()]).astype(np.int64)
