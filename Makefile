@@ -110,11 +110,11 @@ soak: $(DEVEL) ## Disturb commands with random faults for SECONDS=3600
 $(PEERS)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(PEERS) with the libraries that are compared"
 	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,fast,serve,dev]' $(COMPARED)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,fast]' $(COMPARED)
 	@touch $@
 
-bench: $(PEERS)/.ready ## Run the benchmarks at a small size, other libraries beside, and write bench/RESULTS.md
-	@$(PEERS)/bin/python -m bench
+bench: $(DEVEL) $(PEERS)/.ready ## Run the benchmarks at a small size, other libraries beside, and write bench/RESULTS.md
+	@$(BIN)/python -m bench --peers $(CURDIR)/$(PEERS)/bin/python
 
 dist: $(DEVEL) ## Build the source distribution and the wheel in dist/
 	@rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null && ls dist

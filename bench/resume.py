@@ -56,6 +56,8 @@ class _Counting:
 
     def expect(self, total: int | None) -> None: ...
 
+    def tell(self, **facts: int) -> None: ...
+
 
 def process_seconds(work) -> float:
     started = time.process_time()

@@ -82,7 +82,7 @@ def random_part(number: int, units: int, images: int, labels: int, k: int):
 
 
 def image_rows(number: int, images: int, labels: int):
-    """The images of a part: of a hundred, one is a copy of one of the part before, one differs by a bit."""
+    """The images of a part: of a hundred, one is a copy of one in the part before, and one nearly."""
     import numpy as np
     import pyarrow as pa
 

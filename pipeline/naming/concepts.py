@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.errors import UsageError
+from pipeline.naming.label_sets import LabelSets
 
 __all__ = ["Concepts", "Hierarchy", "label_concepts", "refuse_unknown_labels", "with_hierarchy"]
 
@@ -24,12 +22,12 @@ class Concepts:
     Args:
         names: of the concepts.
         sources: where each is from: `label`, `wordnet` or `hierarchy`.
-        members: (concept, label) bool, the labels of each.
+        members: the labels of each.
     """
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
-    members: npt.NDArray[np.bool_]
+    members: LabelSets
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,8 @@ class Hierarchy:
 
 def label_concepts(labels: Sequence[str]) -> Concepts:
     """Each label as a concept."""
-    return Concepts(tuple(labels), ("label",) * len(labels), np.eye(len(labels), dtype=np.bool_))
+    members = LabelSets.of(([place] for place in range(len(labels))), len(labels))
+    return Concepts(tuple(labels), ("label",) * len(labels), members)
 
 
 def with_hierarchy(labels: Sequence[str], hierarchy: Hierarchy) -> Concepts:
@@ -87,10 +86,7 @@ def with_hierarchy(labels: Sequence[str], hierarchy: Hierarchy) -> Concepts:
             names.append(hierarchy.names.get(node, node))
             sources.append(hierarchy.source)
             members.append(found)
-    matrix = np.zeros((len(names), len(labels)), np.bool_)
-    for row, found in enumerate(members):
-        matrix[row, list(found)] = True
-    return Concepts(tuple(names), tuple(sources), matrix)
+    return Concepts(tuple(names), tuple(sources), LabelSets.of(members, len(labels)))
 
 
 def _children_first(hierarchy: Hierarchy) -> list[str]:

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.naming.concepts import Concepts
+from pipeline.naming.gram import DenseGram, Gram, SetGram
+from pipeline.naming.label_sets import LabelSets
 from pipeline.state.label_sums import LabelSums
 
 __all__ = ["ConceptCounts", "PeakSums", "concept_counts", "correlations", "peak_sums", "spread_of"]
@@ -26,6 +28,9 @@ Floats = npt.NDArray[np.float64]
 _CONSTANT = 1e-10
 """A spread below this share of the mean square cannot be told from rounding."""
 
+_MATRIX_BYTES = 256 << 20
+"""Bytes of the largest matrix of concepts and labels, or of concepts and concepts, that is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConceptCounts:
@@ -34,12 +39,12 @@ class ConceptCounts:
     Args:
         images: N, of the half.
         own: (concept,) float64, n.
-        gram: (concept, concept) float64, N times the images of both less the product of their n.
+        gram: N times the images of both less the product of their n, for all pairs of concepts.
     """
 
     images: int
     own: Floats
-    gram: Floats
+    gram: Gram
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,13 @@ def concept_counts(concepts: Concepts, label_images: npt.NDArray[np.int64]) -> C
         concepts: sets of labels.
         label_images: (label,) of the half.
     """
-    members = concepts.members.astype(np.float64)
-    own = members @ label_images
+    sets, images = concepts.members, int(label_images.sum())
+    own = sets.totals(label_images[:, None])[:, 0].astype(np.float64)
+    if max(len(sets), sets.labels) * len(sets) * 8 > _MATRIX_BYTES:
+        return ConceptCounts(images, own, SetGram(sets, sets.transposed(), label_images, images, own))
+    members = sets.matrix().astype(np.float64)
     together = (members * label_images) @ members.T
-    images = int(label_images.sum())
-    return ConceptCounts(images, own, images * together - np.outer(own, own))
+    return ConceptCounts(images, own, DenseGram(images * together - np.outer(own, own)))
 
 
 def peak_sums(
@@ -88,10 +95,7 @@ def peak_sums(
         units: the span.
     """
     total = sums.read(half, units)
-    single = concepts.members.sum(axis=1) == 1
-    inside = np.empty((len(single), total.shape[1]))
-    inside[single] = total[concepts.members[single].argmax(axis=1)]
-    inside[~single] = concepts.members[~single].astype(np.float64) @ total
+    inside = _inside(concepts.members, total)
     whole, squares = total.sum(axis=0), sums.squares[half, units]
     return PeakSums(
         inside,
@@ -100,6 +104,20 @@ def peak_sums(
         spread_of(counts.images, whole, squares),
         squares,
     )
+
+
+def _inside(sets: LabelSets, total: Floats) -> Floats:
+    """(concept, unit) sums of the peaks of each concept's images, from those of each label."""
+    single = sets.sizes == 1
+    several = (~single).nonzero()[0]
+    inside = np.empty((len(single), total.shape[1]))
+    inside[single] = total[sets.member[sets.start[:-1][single]]]
+    larger = sets.chosen(several)
+    if len(several) * sets.labels * 8 > _MATRIX_BYTES:
+        inside[several] = larger.totals(total)
+    else:
+        inside[several] = larger.matrix().astype(np.float64) @ total
+    return inside
 
 
 def spread_of(images: int, total: Floats, squares: Floats) -> Floats:

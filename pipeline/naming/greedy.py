@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.naming.correlation import ConceptCounts, Floats, PeakSums
+from pipeline.naming.gram import Gram
 
 __all__ = ["MAX_TERMS", "Fit", "fit_terms"]
 
@@ -150,10 +151,10 @@ def _weights(
     return np.asarray(solved[..., 0], np.float64)
 
 
-def _take(state: _Progress, gram: Floats, chosen: npt.NDArray[np.int64]) -> None:
+def _take(state: _Progress, gram: Gram, chosen: npt.NDArray[np.int64]) -> None:
     """Take the chosen concept of each row out of what is left."""
     rows = np.arange(len(chosen))
-    factor: Floats = gram[chosen]
+    factor = gram.rows(chosen)
     for earlier in state.factors:
         factor -= earlier * earlier[rows, chosen][:, None]
     deviation = np.sqrt(state.free[rows, chosen])

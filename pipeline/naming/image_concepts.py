@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.naming.correlation import ConceptCounts, Floats, PeakSums, spread_of
+from pipeline.naming.gram import DenseGram
 from pipeline.naming.name_units import MIN_IMAGES
 from pipeline.state.label_sums import HALVES
 
@@ -65,7 +66,7 @@ def _count(rows: Rows, images: npt.NDArray[np.int64]) -> ConceptCounts:
             has[np.searchsorted(chunk, inside), concept] = 1
         together += has.T @ has
     own = together.diagonal().copy()
-    return ConceptCounts(len(images), own, len(images) * together - np.outer(own, own))
+    return ConceptCounts(len(images), own, DenseGram(len(images) * together - np.outer(own, own)))
 
 
 def sum_peaks(

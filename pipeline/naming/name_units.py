@@ -34,6 +34,9 @@ _DEVIATIONS = 4
 
 _UNITS_AT_ONCE = 512
 
+_SPAN_NUMBERS = 1 << 22
+"""Numbers of an array of units and concepts, of which about a dozen are in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnitNames:
@@ -82,7 +85,7 @@ def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:
     kept = Concepts(
         tuple(concepts.names[row] for row in rows),
         tuple(concepts.sources[row] for row in rows),
-        concepts.members[rows],
+        concepts.members.chosen(rows),
     )
     halves = [concept_counts(kept, images) for images in sums.images]
     units = sums.units
@@ -91,6 +94,7 @@ def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:
         halves,
         lambda span: [peak_sums(kept, sums, counts, half, span) for half, counts in enumerate(halves)],
         rows,
+        most=max(1, min(_UNITS_AT_ONCE, _SPAN_NUMBERS // max(len(rows), 1))),
     )
 
 
@@ -120,7 +124,7 @@ def name_spans(
 
 def _eligible(concepts: Concepts, sums: LabelSums) -> npt.NDArray[np.int64]:
     """The rows of concepts with enough images in and out of them, in both halves."""
-    counts = concepts.members @ sums.images.T
+    counts = concepts.members.totals(sums.images.T)
     outside = sums.images.sum(axis=1) - counts
     rows: npt.NDArray[np.int64] = (np.minimum(counts, outside) >= MIN_IMAGES).all(axis=1).nonzero()[0]
     return rows
@@ -142,7 +146,7 @@ def _judge(
     held_out = correlations(covariance, variance, counts.gram.diagonal()[concept])
     holds = (fit.concept >= 0) & (held_out >= least_correlation(counts.images))
     kept = np.logical_and.accumulate(holds, axis=1)
-    gram = counts.gram[concept[:, :, None], concept[:, None]]
+    gram = counts.gram.pairs(concept[:, :, None], concept[:, None])
     combined = correlations(
         np.einsum("urt,ut->ur", fit.weight, covariance),
         variance,

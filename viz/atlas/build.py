@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,18 +120,23 @@ def build_atlas(
         probed = [content.layer for content in contents]
         maker = mask_maker_of(index, probed, reporter, network=network, weights=weights)
     options = PictureOptions(max_side, quality)
-    with writing(index.out), AtlasFiles(index.out, index.run["fingerprint"]) as files:
+    spread = EngineConfig(engine) if isinstance(engine, str) else engine
+    # Photographs are run through the network one by one, on the CPU. The engine comes first: where there is
+    # none, nothing has been written.
+    opened = nullcontext() if spread.name == "local" else open_engine(spread, "cpu")
+    with (
+        opened as found,
+        writing(index.out),
+        AtlasFiles(index.out, index.run["fingerprint"]) as files,
+    ):
         pictures = Pictures(index, files, options, maker)
         copy_renderings(index, files, contents, quality)
         projections = copy_projections(index, files, contents, quality)
-        spread = EngineConfig(engine) if isinstance(engine, str) else engine
-        if spread.name == "local":
+        if found is None:
             drawn = pictures.draw(contents, links.photographs, reporter)
         else:
-            # Photographs are run through the network one by one, on the CPU.
-            with open_engine(spread, "cpu") as found:
-                work = _work(index, options, maker, found.device)
-                drawn = draw_spread(found, work, pictures, files, contents, links.photographs, reporter)
+            work = _work(index, options, maker, found.device)
+            drawn = draw_spread(found, work, pictures, files, contents, links.photographs, reporter)
         if other is not None and comparison is not None:
             known = collect_photographs(index, comparison.image_ids())
             Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)

@@ -18,7 +18,7 @@ ANIMALS = "child,parent\ncat,feline\nlion,feline\nfeline,animal\ndog,canine\ncan
 def sets(concepts: Concepts, labels: tuple[str, ...]) -> dict[str, set[str]]:
     return {
         name: {label for label, member in zip(labels, row, strict=True) if member}
-        for name, row in zip(concepts.names, concepts.members, strict=True)
+        for name, row in zip(concepts.names, concepts.members.matrix(), strict=True)
     }
 
 
@@ -45,7 +45,7 @@ def test_a_label_may_have_labels_below_it(tmp_path: Path) -> None:
     hierarchy = read_hierarchy(write(tmp_path / "h.csv", "terrier,dog\npoodle,dog\n"))
     concepts = with_hierarchy(("cat", "dog", "poodle", "terrier"), hierarchy)
     assert concepts.names[-1] == "dog"
-    assert concepts.members[-1].tolist() == [False, True, True, True]
+    assert concepts.members.matrix()[-1].tolist() == [False, True, True, True]
 
 
 def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:

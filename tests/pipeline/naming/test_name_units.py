@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.naming.concepts import Concepts, label_concepts
 from pipeline.naming.correlation import concept_counts, correlations, peak_sums
 from pipeline.naming.greedy import MAX_TERMS
+from pipeline.naming.label_sets import LabelSets
 from pipeline.naming.name_units import UnitNames, least_correlation, name_units
 from pipeline.state.label_sums import LabelSums
 
@@ -23,7 +24,8 @@ def random_concepts(rng: np.random.Generator, sets: int = 6) -> Concepts:
     own = label_concepts(LABELS)
     drawn = rng.random((sets, len(LABELS))) < 0.4
     names = (*own.names, *(f"set {n}" for n in range(sets)))
-    return Concepts(names, (*own.sources, *(["hierarchy"] * sets)), np.vstack([own.members, drawn]))
+    members = LabelSets.of_matrix(np.vstack([own.members.matrix(), drawn]))
+    return Concepts(names, (*own.sources, *(["hierarchy"] * sets)), members)
 
 
 def sums_over(peaks: np.ndarray, label: np.ndarray, half: np.ndarray, labels: int = len(LABELS)) -> LabelSums:
@@ -71,7 +73,7 @@ def test_correlations_of_integer_peaks_are_those_of_the_whole_matrix_bit_for_bit
     found = peak_sums(concepts, sums, counts, 1, slice(0, 5))
     r = correlations(found.covariance, found.variance, counts.gram.diagonal()[:, None])
     rows = half == 1
-    for row, members in enumerate(concepts.members):
+    for row, members in enumerate(concepts.members.matrix()):
         inside = members[label[rows]].tolist()
         if 0 < sum(inside) < len(inside):
             for unit in range(5):
@@ -84,7 +86,7 @@ def test_correlations_are_those_of_numpy() -> None:
     names = all_names(sums_over(peaks, label, half), concepts)
     assert len(names.unit)
     for row in range(len(names.unit)):
-        inside = concepts.members[names.concept[row]][label]
+        inside = concepts.members.matrix()[names.concept[row]][label]
         column = peaks[:, names.unit[row]].astype(np.float64)
         assert names.images[row] == inside.sum()
         assert names.correlation[row] == pytest.approx(np.corrcoef(column, inside)[0, 1], abs=1e-12)
@@ -106,7 +108,7 @@ def test_terms_are_those_of_least_squares_on_the_whole_matrix(seed: int) -> None
         assert len(rows) <= MAX_TERMS
         assert (names.weight[rows] > 0).all()
         column = peaks[:, unit].astype(np.float64)
-        columns = concepts.members[names.concept[rows]][:, label].T.astype(np.float64)
+        columns = concepts.members.matrix()[names.concept[rows]][:, label].T.astype(np.float64)
         for used in range(1, len(rows) + 1):
             x = np.column_stack([columns[:, :used], np.ones(len(label))])
             solved = np.linalg.lstsq(x[chooses], column[chooses], rcond=None)[0]
@@ -122,7 +124,7 @@ def test_the_first_concept_has_the_highest_correlation_of_the_choosing_half() ->
     chooses = half == 0
     for row in (names.rank == 1).nonzero()[0]:
         column = peaks[chooses, names.unit[row]]
-        each = [np.corrcoef(column, members[label[chooses]])[0, 1] for members in concepts.members]
+        each = [np.corrcoef(column, members[label[chooses]])[0, 1] for members in concepts.members.matrix()]
         assert each[names.concept[row]] == pytest.approx(max(each), abs=1e-9)
 
 
@@ -144,7 +146,7 @@ def test_shuffled_labels_name_nothing() -> None:
     peaks = np.maximum(rng.standard_t(3, (images, units)), 0).astype(np.float32)
     members = np.vstack([np.eye(labels, dtype=bool), rng.random((300, labels)) < 0.2])
     names = tuple(map(str, range(len(members))))
-    concepts = Concepts(names, ("label",) * len(names), members)
+    concepts = Concepts(names, ("label",) * len(names), LabelSets.of_matrix(members))
     sums = sums_over(peaks, label, half, labels)
     assert len(all_names(sums, concepts).unit) <= units * 0.002
 
