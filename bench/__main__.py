@@ -119,7 +119,7 @@ def run(benchmark: Benchmark, python: str) -> tuple[str, bool]:
     environment = os.environ | {"OMP_NUM_THREADS": str(benchmark.threads), "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     minutes = (time.monotonic() - started) / 60
-    said = ended.stdout.strip()
+    said = "\n".join(line.rstrip() for line in ended.stdout.strip().splitlines())
     if ended.returncode:
         last = (ended.stderr.strip() or said).splitlines()[-1:]
         said = f"**failed** with exit code {ended.returncode}: {''.join(last)}"
