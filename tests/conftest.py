@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import typer.testing
+from hypothesis import settings
+
+# A machine that is busy is no failure.
+settings.register_profile("no limit of time", deadline=None)
+settings.load_profile("no limit of time")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One process per core already: more threads in each would only wait for each other.
