@@ -4,6 +4,7 @@
     python bench/scale.py --merge 10000x250,1000x2500,25x100000 --images 64
     python bench/scale.py --rows 1000000,10000000
     python bench/scale.py --commits 50
+    python bench/scale.py --tasks 1000
 
 Makes parts of random peaks with `Accumulator`, commits them as `maxact index` does (without waiting for the
 disk, except in `--commits`), merges them in a process of its own, and prints a table for each question:
@@ -13,6 +14,7 @@ disk, except in `--commits`), merges them in a process of its own, and prints a 
   the places that have an image.
 - `--rows N,...`: the tables of images, from parts of 100,000 images each and one unit; of a hundred images
   one is a copy, and one nearly.
+- `--tasks N`: N items with which nothing is done, by each engine with two processes.
 - `--commits N`: one part of 1,024 images and of 100 to 10,000 units, committed N times.
 """
 
@@ -271,6 +273,7 @@ def options() -> Iterator[tuple[str, dict]]:
     yield "--merge", {"type": pairs, "help": "PARTSxUNITS,..."}
     yield "--rows", {"type": lambda text: [int(number) for number in text.split(",")], "help": "of images"}
     yield "--commits", {"type": int, "help": "repeats"}
+    yield "--tasks", {"type": int, "help": "items"}
     yield "--images", {"type": int, "default": 64, "help": "of a part"}
     yield "--labels", {"type": int, "default": 10, "help": "of all images"}
     yield "--top", {"type": int, "default": 20, "help": "places of a list"}
@@ -291,7 +294,11 @@ def main() -> None:
     elif asked.child:
         merge_in_child(asked.folder)
     else:
-        nothing = not (asked.merge or asked.rows or asked.commits)
+        nothing = not (asked.merge or asked.rows or asked.commits or asked.tasks)
+        if asked.tasks:
+            from bench.engine_tasks import print_tasks
+
+            print_tasks(asked.tasks)
         if asked.commits or nothing:
             print_commits(asked.commits or 10, asked.labels, asked.top, asked.scratch)
         if asked.merge or nothing:

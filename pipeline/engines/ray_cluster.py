@@ -92,7 +92,9 @@ def _connect(ray: Any, address: str | None) -> None:
         if known:
             ray.init(address=known, **quiet)
         else:
-            ray.init(object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **quiet)
+            # Without an address Ray would take a cluster that happens to run on this machine.
+            own = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+            ray.init(address="local", **own, **quiet)
     except (ImportError, ValueError, RuntimeError, AssertionError, OSError) as error:
         if "ray[client]" in str(error):
             raise UsageError(
