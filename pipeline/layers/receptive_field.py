@@ -213,6 +213,18 @@ def _search_both(
     return fields
 
 
+def _search_by_nan(
+    module: nn.Module, blank: Tensor, targets: Sequence[Target]
+) -> dict[Target, tuple[Field, Field]]:
+    """The fields by NaN; none if the network itself gives NaN on an even picture."""
+    try:
+        return _search_both(module, blank, torch.full_like(blank, torch.nan), targets)
+    except LayerError:
+        if is_quantised(module):
+            raise
+        return {}
+
+
 def _spreads_nan(blank: Tensor) -> bool:
     """Whether convolution on this machine propagates a NaN to outputs that do not depend on it."""
     images = torch.zeros(16, 32, 32, 32, dtype=blank.dtype)
@@ -246,7 +258,7 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
     with torch.backends.nnpack.flags(enabled=False):
         if not is_quantised(module) and _spreads_nan(blank):
             module, blank = copy.deepcopy(module).double(), blank.double()
-        fields = _search_both(module, blank, torch.full_like(blank, torch.nan), targets)
+        fields = _search_by_nan(module, blank, targets)
         steady = {target for target, pair in fields.items() if all(field.even for field in pair)}
         uneven = [target for target in targets if target not in steady]
         if uneven and not is_quantised(module):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.errors import LayerError, NetworkError
 from pipeline.images.preprocess import Preprocess
@@ -240,6 +241,23 @@ def test_masks_of_windows_are_not_taken_for_dependence() -> None:
     far = blank.clone()
     far[..., 28:] = torch.nan
     assert module(far)[..., 0].isnan().any()
+
+
+def test_a_network_that_gives_nan_on_an_even_picture_is_measured_with_noise() -> None:
+    class Divides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = conv_stack([Step(3, 2, 1, 1, False), Step(3, 1, 1, 1, False)])
+
+        def forward(self, images: Tensor) -> Tensor:
+            deviation = functional.avg_pool2d(images.square(), 3, 1, 1) - images.square()
+            return self.stack(torch.where(deviation.abs().amax() > 0, images, torch.nan))
+
+    module = Divides()
+    assert module(torch.zeros(1, 3, 32, 32)).isnan().all()
+    name = f"stack.{len(module.stack) - 1}"
+    (layer,) = choose_layers(network(module, 32), [name])
+    assert along_x(layer) == along_y(layer) == (7, 2, -3)
 
 
 def test_nan_weights_are_named() -> None:
