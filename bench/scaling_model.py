@@ -42,6 +42,13 @@ ADVICE = {
 }
 
 
+COMMIT_S, COMMIT_UNIT_S = 0.11, 0.00032
+"""Seconds of a commit, and further ones for each unit: `bench/scale.py --commits`, on a busy machine."""
+
+PART_S, PART_UNIT_S = 0.006, 0.00001
+"""Seconds of CPU of the merge for a part, and for each unit of a part: `bench/scale.py --merge`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What a run is made of.
@@ -188,9 +195,13 @@ def main() -> None:
     add("--decode", type=float, default=7800, help="images/s that are decoded for a GPU; not measured")
     add("--per-task", type=int, default=64_000, help="images of a task")
     add("--task-ms", type=float, default=5, help="of the dispatching process, each task")
-    add("--commit-s", type=float, default=3.3, help="of a part")
+    add(
+        "--units",
+        type=int,
+        default=3000,
+        help="of all layers; a commit and a part to merge take time for each",
+    )
     add("--start-s", type=float, default=60, help="until workers compute; not measured with GPUs")
-    add("--part-ms", type=float, default=6, help="of the merge, each part")
     add("--merged", type=float, default=130_000, help="images/s of the merge")
     add("--price", type=float, default=3, help="of a GPU for an hour; an assumption")
     add("--check", type=int, help="images, to compare the model with a cluster of this machine")
@@ -203,9 +214,9 @@ def main() -> None:
         asked.decode,
         asked.per_task,
         asked.task_ms / 1000,
-        asked.commit_s,
+        COMMIT_S + COMMIT_UNIT_S * asked.units,
         asked.start_s,
-        asked.part_ms / 1000,
+        PART_S + PART_UNIT_S * asked.units,
         asked.merged,
         asked.price,
     )
