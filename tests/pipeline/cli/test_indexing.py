@@ -198,7 +198,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
         (
             ("{data}", "-o", "{tmp}/out", "--decoder", "cv2"),
             2,
-            "--decoder: 'cv2' is not one of 'pil'",
+            "--decoder: 'cv2' is not one of 'auto', 'pil'",
         ),
         (
             ("{data}", "-o", "{tmp}/out", "--device", "tpu"),
