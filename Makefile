@@ -20,6 +20,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEVEL  := $(VENV)/.ready-for-development
 MAXACT := $(BIN)/maxact
+PEERS  := .venv-peers
+
+# What `make bench` compares maxact with, in an environment of its own.
+COMPARED := zennit-crp==0.6.0 semanticlens==0.2.1 torch-lucent==0.1.8 horama==0.3.0
 
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
@@ -32,7 +36,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench clean
+.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench dist try-dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -103,8 +107,20 @@ golden: $(DEVEL) ## Redraw the golden pictures of the tests
 soak: $(DEVEL) ## Disturb commands with random faults for SECONDS=3600
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
-bench: $(READY) ## Compare indexing with a bare forward pass
-	@$(BIN)/python bench/index.py
+$(PEERS)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(PEERS) with the libraries that are compared"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,fast,serve,dev]' $(COMPARED)
+	@touch $@
 
-clean: ## Remove everything that the targets created, except .venv
-	@rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+bench: $(PEERS)/.ready ## Run the benchmarks at a small size, other libraries beside, and write bench/RESULTS.md
+	@$(PEERS)/bin/python -m bench
+
+dist: $(DEVEL) ## Build the source distribution and the wheel in dist/
+	@rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null && ls dist
+
+try-dist: ## Install the wheel of dist/ into an empty environment and run the demo with it
+	@PYTHON='$(PYTHON)' .ci/try-packages
+
+clean: ## Remove everything that the targets created, except .venv and .venv-peers
+	@rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,15 +4,16 @@
 
 Every mode runs on the same decoded images with the same batch size, in a process of its own, on one
 thread. Prints process time (user and system, all threads) per image, images/s by that time, the ratio
-to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`, `naive` and
-`crp` run with the default settings of torch and the system. maxact's modes keep freed memory, as
-indexing does (`pipeline.stream.memory`); `bare-kept` is the bare pass with the same setting. The first
-batch is not counted (compilation, allocation). Rounds are interleaved and the median is reported.
+to the bare eager forward pass in channels-last fp32, and peak resident memory. `bare`, `naive`,
+`crp` and `semanticlens` run with the default settings of torch and the system. maxact's modes keep freed
+memory, as indexing does (`pipeline.stream.memory`); `bare-kept` is the bare pass with the same setting. The
+first batch is not counted (compilation, allocation). Rounds are interleaved and the median is reported.
 
 Modes: bare, bare-kept, index, index-convs, naive (hooks that keep every map and call torch.topk
 per layer at the end of a batch), compiled, compiled-convs, bare-bf16, compiled-bf16,
 compiled-convs-bf16, crp (zennit-crp's `Maximization` in activation mode on the same forward passes,
-without the relevance pass that its own loop adds; `pip install zennit-crp`).
+without the relevance pass that its own loop adds; `pip install zennit-crp`), semanticlens (its
+`ActMaxCache` with maxima over positions; `pip install semanticlens`).
 """
 
 from __future__ import annotations
@@ -197,12 +198,45 @@ def crp_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
     return step, len(layers), sum(layer.units for layer in layers)
 
 
+def semanticlens_step(arguments) -> tuple[Callable[[int, int], None], int, int]:
+    """Return a step that runs semanticlens' cache of highest activations on the same batches."""
+    import torch
+
+    from pipeline.layers.choose import choose_layers
+    from pipeline.networks.network import load_network
+    from pipeline.vision_libraries import torchvision
+
+    torchvision()  # which semanticlens imports, with the operators that a build without CUDA lacks
+    from semanticlens.component_visualization.activation_caching import ActMaxCache
+
+    network = load_network(arguments.network, weights=arguments.weights)
+    layers = choose_layers(network, receptive_fields=False)
+    pixels = load_pixels(network, arguments.images, arguments.data)
+    module = network.module.to(memory_format=torch.channels_last)
+
+    def maxima(output: torch.Tensor) -> torch.Tensor:
+        return output.flatten(2).amax(2) if output.dim() == 4 else output
+
+    cache = ActMaxCache([layer.name for layer in layers], n_collect=K, aggregation_fn=maxima)
+    OPEN.enter_context(cache.hook_context(module))
+
+    def step(first: int, last: int) -> None:
+        batch = network.normalise(torch.stack(pixels[first:last]))
+        with torch.no_grad():
+            module(batch.contiguous(memory_format=torch.channels_last))
+
+    return step, len(layers), sum(layer.units for layer in layers)
+
+
+PEERS = {"crp": crp_step, "semanticlens": semanticlens_step}
+
+
 def run_mode(arguments) -> None:
     """Measure one mode in this process and print a line of JSON."""
     import torch
 
     torch.set_num_threads(1)
-    step, layers, units = crp_step(arguments) if arguments.mode == "crp" else prepare(arguments)
+    step, layers, units = PEERS.get(arguments.mode, prepare)(arguments)
     size = arguments.batch
     step(0, size)
     started, wall = time.process_time(), time.monotonic()

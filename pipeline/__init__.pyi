@@ -1,4 +1,5 @@
 from pipeline.check.audit import check_index as check_index
+from pipeline.config import EngineConfig as EngineConfig
 from pipeline.config import RunConfig as RunConfig
 from pipeline.data.dataset import open_dataset as open_dataset
 from pipeline.directions.find import find_directions as find_directions

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "AskedDecoder",
     "AskedPrecision",
     "Compile",
     "Decoder",
     "Device",
     "DirectionMethod",
     "EmbedOf",
+    "EngineName",
+    "IndexDevice",
     "Keep",
     "Kind",
     "Likeness",
@@ -32,14 +35,23 @@ What is measured on a saved picture is always fp32."""
 MemoryFormat = Literal["channels_last", "contiguous"]
 """Memory format of a network's parameters and inputs."""
 
-Decoder = Literal["pil", "simplejpeg"]
-"""Library that decodes JPEGs."""
+Decoder = Literal["pil", "simplejpeg", "nvjpeg"]
+"""Library that decodes JPEGs; `nvjpeg` does it on the GPU."""
+
+AskedDecoder = Literal["auto", Decoder]
+"""Library that a user asks for; `auto` is the fastest that is there."""
 
 Compile = Literal["auto", "on", "off"]
 """Whether torch.compile is used; `auto` decides from the dataset's size."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where a network runs; `auto` is CUDA where there is a CUDA device, the CPU elsewhere."""
+
+IndexDevice = Literal[Device, "cuda:all"]
+"""Where the network of a run runs; `cuda:all` is every CUDA device of the machine, a process each."""
+
+EngineName = Literal["local", "ray"]
+"""What spreads work: this machine, or a Ray cluster."""
 
 DirectionMethod = Literal["pca", "nmf", "kmeans"]
 """How directions of a layer are found on the indexed images."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.choices import (
+    AskedDecoder,
     AskedPrecision,
     Compile,
-    Decoder,
-    Device,
+    EngineName,
+    IndexDevice,
     Keep,
     Kind,
     MemoryFormat,
@@ -21,9 +22,11 @@ from pipeline.choices import (
 )
 from pipeline.errors import UsageError
 
-__all__ = ["RunConfig", "read_range"]
+__all__ = ["EngineConfig", "RunConfig", "read_range"]
 
 _MAX_TOP = 1024
+
+_ADDRESS = re.compile(r"auto|ray://[^\s/:]+(:\d{1,5})?|[^\s/:]+:\d{1,5}", re.ASCII)
 
 _WORDS = {
     "kind": Kind,
@@ -31,10 +34,60 @@ _WORDS = {
     "precision": AskedPrecision,
     "memory_format": MemoryFormat,
     "compile": Compile,
-    "decoder": Decoder,
-    "device": Device,
+    "decoder": AskedDecoder,
+    "device": IndexDevice,
 }
 """Fields to the words that they take."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What spreads work over processes and machines.
+
+    All but the name are for `ray`.
+
+    Args:
+        name: `local` is this machine, `ray` a Ray cluster.
+        address: `auto` is the cluster that runs on this machine, `ray://HOST:PORT` a remote one through its
+            client server, `HOST:PORT` the head node of one; None for the one that `RAY_ADDRESS` names,
+            else a new one on this machine, which ends with the command.
+        gpus_per_task: GPUs of a task; a fraction lets several tasks share one. None for 1 on clusters with
+            GPUs, else 0.
+        cpus_per_task: cores of a task; None for an equal share of the cores of its node for each GPU
+            task, or 1.
+        shards_per_task: shards that one task indexes and commits; None for a number that gives every task
+            slot four of them or more, at most 64.
+
+    Raises:
+        UsageError: when a value is out of range, or given without `ray`.
+    """
+
+    name: EngineName = "local"
+    address: str | None = None
+    gpus_per_task: float | None = None
+    cpus_per_task: int | None = None
+    shards_per_task: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(EngineName):
+            known = " or ".join(get_args(EngineName))
+            raise UsageError(f"--engine must be {known}, got {self.name!r}")
+        given = [
+            name
+            for name in ("address", "gpus_per_task", "cpus_per_task", "shards_per_task")
+            if getattr(self, name) is not None
+        ]
+        if self.name != "ray" and given:
+            raise UsageError(f"--{given[0].replace('_', '-')} is for --engine ray; add it, or leave this out")
+        for name in ("cpus_per_task", "shards_per_task"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_range(name.replace("_", "-"), value, 1, 1 << 20)
+        gpus = self.gpus_per_task
+        if gpus is not None and not (0 <= gpus <= 1 or (1 < gpus <= 64 and float(gpus).is_integer())):
+            raise UsageError(f"--gpus-per-task must be 0..1, or a whole number to 64, got {gpus:g}")
+        if self.address is not None and not _ADDRESS.fullmatch(self.address):
+            raise UsageError(f"--address must be auto, ray://HOST:PORT or HOST:PORT, got {self.address!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +113,9 @@ class RunConfig:
             computes in it, else fp32.
         memory_format: memory format of the network and its input.
         compile: whether torch.compile is used; `auto` decides from the dataset's size.
-        decoder: library that decodes JPEGs.
-        device: where the network runs.
+        decoder: library that decodes JPEGs: pil, simplejpeg, nvjpeg on a GPU, or auto, the fastest that is
+            installed.
+        device: where the network runs; `cuda:all` is every CUDA device of this machine, a process each.
         workers: decoding threads; None for one per core.
         threads: torch's own threads on a CPU; None leaves torch's choice.
         classes: labels kept per unit in `classes.parquet`; None keeps all.
@@ -78,6 +132,8 @@ class RunConfig:
         fresh: remove the index that OUT holds and start over.
         cache: folder of the demo data, of downloaded datasets and of receptive fields; None for
             `~/.cache/maxact`.
+        engine: what spreads the shards; a string is the name of one, with its defaults. Not recorded in
+            run.json, as it changes no result.
 
     Raises:
         UsageError: when a value is out of range, or not one of the words that its field takes.
@@ -97,8 +153,8 @@ class RunConfig:
     precision: AskedPrecision = "fp32"
     memory_format: MemoryFormat = "channels_last"
     compile: Compile = "auto"
-    decoder: Decoder = "pil"
-    device: Device = "auto"
+    decoder: AskedDecoder = "pil"
+    device: IndexDevice = "auto"
     workers: int | None = None
     threads: int | None = None
     classes: int | None = 20
@@ -109,8 +165,11 @@ class RunConfig:
     keep: Sequence[str] = ()
     fresh: bool = False
     cache: Path | None = None
+    engine: EngineConfig | EngineName = EngineConfig()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.engine, EngineConfig):
+            object.__setattr__(self, "engine", EngineConfig(self.engine))
         for name in ("data", "input", "directions", "layers", "keep"):
             object.__setattr__(self, name, _texts(getattr(self, name)))
         if str(self.out) == "":
@@ -133,6 +192,31 @@ class RunConfig:
                 known = " or ".join(get_args(words))
                 raise UsageError(f"--{name.replace('_', '-')} must be {known}, got {value!r}")
         object.__setattr__(self, "keep", _kept(self.keep))
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        """Refuse options that contradict those of the engine."""
+        engine = self.spread
+        if engine.name == "ray" and self.device in ("cuda:all", "mps"):
+            raise UsageError(
+                f"--device {self.device} is not for --engine ray, which gives every task its own devices; "
+                "give --device cuda or cpu, and --gpus-per-task"
+            )
+        if engine.gpus_per_task == 0 and self.device == "cuda":
+            raise UsageError("--device cuda needs --gpus-per-task above 0, or leave that out")
+        if engine.gpus_per_task and self.device == "cpu":
+            raise UsageError(f"--device cpu needs no GPU, got --gpus-per-task {engine.gpus_per_task:g}")
+        if engine.shards_per_task is not None and self.shards_per_part is not None:
+            raise UsageError(
+                "--shards-per-task and --shards-per-part both say how many shards are committed together; "
+                "give one"
+            )
+
+    @property
+    def spread(self) -> EngineConfig:
+        """What spreads the shards."""
+        assert isinstance(self.engine, EngineConfig)
+        return self.engine
 
     @property
     def range(self) -> tuple[int, int] | None:
@@ -152,7 +236,9 @@ class RunConfig:
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain values, for run.json."""
         cache = None if self.cache is None else str(self.cache)
-        return {**asdict(self), "out": str(self.out), "cache": cache}
+        recorded = {**asdict(self), "out": str(self.out), "cache": cache}
+        del recorded["engine"]
+        return recorded
 
 
 def read_range(text: str | None) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@
     ├── EncoderError            a dual encoder that cannot be loaded or run
     │   └── UnknownEncoder (2)  the call names an encoder or a factory that does not exist
     ├── DeviceError (2)         a device that this machine does not have
+    ├── EngineError             a process, a node or a cluster that cannot do its work
     ├── ActivationError         NaN or infinity in an activation
     ├── StoreError              a table or an output folder that cannot be read or written
     │   ├── WrongFolder (2)     the call names a folder that does not exist or holds no index
@@ -48,6 +49,7 @@ __all__ = [
     "DamagedFile",
     "DeviceError",
     "EncoderError",
+    "EngineError",
     "FingerprintMismatch",
     "LayerError",
     "MaxactError",
@@ -102,6 +104,9 @@ class ShardError(SourceError):
         self.shard = shard
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[ShardError], tuple[str, str]]:
+        return type(self), (self.shard, self.reason)
+
 
 class BadImage(MaxactError):
     """One sample cannot be used; `kind` is a short stable word for the reason."""
@@ -109,6 +114,9 @@ class BadImage(MaxactError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
+        return type(self), (self.kind, self.args[0])
 
 
 class TooManyBadImages(MaxactError):
@@ -145,6 +153,10 @@ class UnknownEncoder(EncoderError, UsageError):
 
 class DeviceError(UsageError):
     """A device that this machine does not have."""
+
+
+class EngineError(MaxactError):
+    """A process that ended, a node that does not fit the run, or a cluster that has no room for it."""
 
 
 class ActivationError(MaxactError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 from pipeline.progress_notebook import NotebookLine, in_notebook
@@ -18,12 +18,14 @@ from pipeline.visible import visible
 
 __all__ = [
     "ConsoleReporter",
+    "LogTask",
     "Reporter",
     "Silent",
     "Task",
     "readable_bytes",
     "readable_count",
     "readable_duration",
+    "readable_numbers",
 ]
 
 LOG_INTERVAL_S = 5.0
@@ -42,6 +44,9 @@ class Task(Protocol):
     def expect(self, total: int | None) -> None:
         """Report the number of units that the task is now expected to have; None when not known."""
 
+    def tell(self, **numbers: int) -> None:
+        """Report other numbers by name, such as `shards=3` that are done or `nodes=2` at work."""
+
 
 class Reporter(Protocol):
     """Receives the progress of work."""
@@ -59,6 +64,8 @@ class _SilentTask:
     def describe(self, text: str) -> None: ...
 
     def expect(self, total: int | None) -> None: ...
+
+    def tell(self, **numbers: int) -> None: ...
 
 
 class Silent:
@@ -93,8 +100,18 @@ def readable_count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def readable_numbers(numbers: Mapping[str, int]) -> str:
+    """`{"shards": 1, "nodes": 2}` becomes `1 shard, 2 nodes`; names are plurals."""
+    return ", ".join(
+        readable_count(number, "retry" if number == 1 and name == "retries" else name.removesuffix("s"))
+        if number == 1
+        else f"{number:,} {name}"
+        for name, number in numbers.items()
+    )
+
+
 @dataclass(slots=True)
-class _LogTask:
+class LogTask:
     """Writes a line every `LOG_INTERVAL_S` seconds.
 
     The time left follows from the rate since the first step, which is slower than the others: it
@@ -110,29 +127,47 @@ class _LogTask:
     done: int = 0
     text: str = ""
     first: tuple[float, int] | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def advance(self, count: int = 1) -> None:
+        """Count, and write a line if the last one is long ago."""
         self.done += count
         now = time.monotonic()
-        self.first = self.first or (now, self.done)
+        if self.done:
+            self.first = self.first or (now, self.done)
         if now - self.last >= LOG_INTERVAL_S:
             self.last = now
             self.write(now)
 
     def describe(self, text: str) -> None:
+        """Keep the text for the next line."""
         self.text = text
 
     def expect(self, total: int | None) -> None:
+        """Keep the total for the next line."""
         self.total = total
 
+    def tell(self, **numbers: int) -> None:
+        """Keep the numbers for the next line."""
+        self.numbers |= numbers
+
     def write(self, now: float) -> None:
+        """Write a line."""
         print(self.line(now), file=self.stream, flush=True)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the total is known and not reached."""
+        return self.total is not None and self.done < self.total
+
+    def rate(self, now: float) -> float:
+        """Units per second since the first step; at the end, since the start."""
+        since, before = self.first if self.unfinished and self.first else (self.started, 0)
+        return (self.done - before) / max(now - since, 1e-9)
 
     def line(self, now: float) -> str:
         """The progress in one line, without invisible characters."""
-        unfinished = self.total is not None and self.done < self.total
-        since, before = self.first if unfinished and self.first else (self.started, 0)
-        rate = (self.done - before) / max(now - since, 1e-9)
+        unfinished, rate = self.unfinished, self.rate(now)
         line = f"{self.title}: {self.done:,}"
         if self.total is not None:
             line += f" of {self.total:,}"
@@ -143,13 +178,13 @@ class _LogTask:
             line += f", {readable_duration((self.total - self.done) / rate)} left"
         elif not unfinished:
             line += f", {readable_duration(now - self.started)}"
-        if self.text:
-            line += f" ({self.text})"
+        if told := ", ".join(filter(None, (readable_numbers(self.numbers), self.text))):
+            line += f" ({told})"
         return visible(line)
 
 
 @dataclass(slots=True)
-class _NotebookTask(_LogTask):
+class _NotebookTask(LogTask):
     """Replaces one line under the cell of a notebook."""
 
     shown: NotebookLine | None = None
@@ -191,7 +226,7 @@ class ConsoleReporter:
                 yield task
             return
         now = time.monotonic()
-        log = _LogTask(title, total, unit, self.stream, now, now)
+        log = LogTask(title, total, unit, self.stream, now, now)
         if self._notebook:
             log = _NotebookTask(title, total, unit, self.stream, now, now, shown=NotebookLine())
         yield log

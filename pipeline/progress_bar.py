@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
@@ -33,12 +33,14 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BarTask:
     """Moves one bar; see `pipeline.progress.Task`."""
 
     bar: Progress
     number: TaskID
+    numbers: dict[str, int] = field(default_factory=dict)
+    text: str = ""
 
     def advance(self, count: int = 1) -> None:
         """Move the bar by `count` units of work."""
@@ -46,11 +48,21 @@ class BarTask:
 
     def describe(self, text: str) -> None:
         """Show a few words behind the bar."""
-        self.bar.update(self.number, text=visible(text))
+        self.text = text
+        self._show()
 
     def expect(self, total: int | None) -> None:
         """Set the number of units at which the bar is full; None when that is not known."""
         self.bar.update(self.number, total=total)
+
+    def tell(self, **numbers: int) -> None:
+        """Show numbers behind the bar, before the words."""
+        self.numbers |= numbers
+        self._show()
+
+    def _show(self) -> None:
+        told = [f"{number:,} {name}" for name, number in self.numbers.items()]
+        self.bar.update(self.number, text=visible(", ".join(filter(None, (*told, self.text)))))
 
 
 @contextmanager

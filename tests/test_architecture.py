@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for name in ("pipeline", "viz") for path in (ROOT / name).rglob("*.py"))
 SPEAKING = {
     "pipeline/progress.py": "the reporter that the command line hands to the library",
+    "pipeline/engines/ray_cluster.py": "looks for RAY_ADDRESS, turns off Ray's reports of usage",
     "pipeline/stream/compiled_probes.py": "looks for the compiler, CXX, that torch's inductor will look for",
 }
 """Modules beside the command line that print or read the environment, and why."""
@@ -31,7 +32,7 @@ ORDER = {
         ("naming", "query", "stream"),
         ("encoders", "layers", "state"),
         ("networks", "data"),
-        ("images", "store", "config", "devices"),
+        ("images", "store", "config", "devices", "progress_json"),
         ("assignments", "choices", "image_id", "lazy", "progress", "version", "vision_libraries"),
         ("errors", "progress_bar", "progress_notebook"),
         ("file_names", "visible"),
@@ -43,7 +44,7 @@ ORDER = {
         ("atlas", "notebook", "projections", "study"),
         ("sheets",),
         ("render",),
-        ("recipes",),
+        ("paths", "recipes"),
         ("inputs",),
         ("ascent",),
         ("planning", "priors"),

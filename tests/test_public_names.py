@@ -23,7 +23,7 @@ PROMISED = {
     *("open_index", "run_index", "check_index", "merge_runs", "open_dataset", "load_network"),
     *("Network", "Preprocess", "Layer", "choose_layers", "objectives", "get_recipe", "RECIPES"),
     *("render_index", "render_units", "draw_sheets", "build_atlas", "RunConfig"),
-    "dissect_index",
+    *("dissect_index", "EngineConfig"),
     *("explain_photographs", "find_directions", "name_in_words", "name_index"),
     *("ConsoleReporter", "Silent", "Reporter", "MaxactError", "errors"),
 }

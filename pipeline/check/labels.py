@@ -31,7 +31,7 @@ def labels_by_name(run: Mapping[str, Any], commits: Sequence[Commit]) -> dict[st
     if names is None:
         return {}
     try:
-        tables = [pq.read_table(commit.folder / "labels.parquet") for commit in commits]
+        tables = [pq.read_table(commit.folder / "labels.parquet", columns=["label"]) for commit in commits]
         read = [str(label) for table in tables for label in table["label"].to_pylist()]
     except (pa.ArrowException, OSError, KeyError):
         read = []  # another step of the check names the file

@@ -89,6 +89,12 @@ class Dataset:
         """Total size of all shards in bytes."""
         return sum(shard.size for shard in self.shards)
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The local files and folders that hold the shards; those at URLs have none."""
+        found = (getattr(shard, "root", "") or getattr(shard, "url", "") for shard in self.shards)
+        return tuple(Path(place) for place in dict.fromkeys(found) if place and not is_url(place))
+
     @functools.cached_property
     def listing(self) -> str:
         """SHA-256 of the names, sizes and digests of all shards; it changes when the files change."""

@@ -13,7 +13,7 @@ from pipeline.errors import LayerError
 from pipeline.layers.layer import Layer, unit_view
 from pipeline.networks.addresses import RunCounter, find_tensor
 from pipeline.networks.extra_modules import find_module
-from pipeline.networks.hooks import add_hooks
+from pipeline.networks.hooks import StopForward, add_hooks, run_until_stopped
 
 __all__ = ["forward_with_graph", "tensor_view"]
 
@@ -21,8 +21,8 @@ __all__ = ["forward_with_graph", "tensor_view"]
 def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor) -> list[Tensor]:
     """Run a network whose weights are frozen; returns the probed tensors, as parts of the graph.
 
-    The graph starts at the input. What follows a layer reads a copy of its output: an in-place ReLU would
-    otherwise change what the gradient belongs to.
+    The pass ends at the last of the layers. The graph starts at the input. What follows a layer reads a copy
+    of its output: an in-place ReLU would otherwise change what the gradient belongs to.
 
     Args:
         module: in evaluation mode; not changed.
@@ -40,13 +40,15 @@ def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor
             if not runs.is_meant(layer.name, layer.run):
                 return None
             kept[place] = _probed(layer, output)
+            if len(kept) == len(layers):
+                raise StopForward
             return output.clone() if isinstance(output, Tensor) else None
 
         return keep
 
     hooks = [(find_module(module, layer.module), hook(place, layer)) for place, layer in enumerate(layers)]
     with torch.enable_grad(), add_hooks(forward=hooks):
-        module(batch.detach().requires_grad_(True))
+        run_until_stopped(module, batch.detach().requires_grad_(True))
     for place, layer in enumerate(layers):
         if place not in kept:
             raise LayerError(f"{layer.name} did not run in a forward pass")

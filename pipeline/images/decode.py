@@ -23,7 +23,7 @@ from torch.nn import functional
 from pipeline.choices import Decoder
 from pipeline.errors import BadImage, MaxactError, UsageError
 from pipeline.images.jpeg import exif_orientation, is_jpeg, read_jpeg
-from pipeline.images.preprocess import Channels, Preprocess
+from pipeline.images.preprocess import Channels, Interpolation, Preprocess
 
 __all__ = ["MAX_PIXELS", "decode", "decode_original", "open_original", "to_network"]
 
@@ -72,7 +72,8 @@ def decode(data: bytes, preprocess: Preprocess, *, decoder: Decoder = "pil") -> 
     Args:
         data: an encoded image.
         preprocess: the network's geometry; `channels="grey"` asks for one channel.
-        decoder: `simplejpeg` is faster for JPEG and leaves everything else to PIL.
+        decoder: `simplejpeg` is faster for JPEG and leaves everything else to PIL. `nvjpeg` decodes batches
+            (`pipeline.images.nvjpeg`); single images are left to PIL, whose pixels differ by little.
 
     Returns:
         (channel, preprocess.height, preprocess.width) uint8, channels-last in memory.
@@ -130,17 +131,25 @@ def to_network(pixels: Tensor, preprocess: Preprocess) -> Tensor:
             f"than {MAX_RESIZED_PIXELS:,} pixels",
         )
     if (resized_width, resized_height) != (width, height):
-        pixels = functional.interpolate(
-            pixels[None],
-            size=(resized_height, resized_width),
-            mode=preprocess.interpolation,
-            antialias=True,
-            align_corners=False,
-        )[0]
+        # On a CPU torch resizes bytes themselves; elsewhere it only has floating point.
+        resize = _resize if pixels.device.type == "cpu" else _resize_in_float
+        pixels = resize(pixels, (resized_height, resized_width), preprocess.interpolation)
     if preprocess.fit != "squash":
         left, top = preprocess.crop_offset(width, height)
         pixels = pixels[:, top : top + preprocess.height, left : left + preprocess.width]
     return pixels.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+def _resize(pixels: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    """(channel, y, x) with antialiasing, in the type of the pixels."""
+    return functional.interpolate(
+        pixels[None], size=size, mode=interpolation, antialias=True, align_corners=False
+    )[0]
+
+
+def _resize_in_float(pixels: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    """As `_resize` of uint8, computed in float32: some values differ by 1."""
+    return _resize(pixels.float(), size, interpolation).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:

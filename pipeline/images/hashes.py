@@ -71,7 +71,7 @@ def _reduce(pixels: Tensor, boxes: npt.NDArray[np.float64]) -> None:
 
     The sums are of integers, so they are the same on every machine.
     """
-    lines = pixels.permute(1, 2, 0).contiguous().numpy()
+    lines = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
     for axis in (0, 1):
         if lines.shape[axis] < _SIDE:
             lines = lines.repeat(-(-_SIDE // lines.shape[axis]), axis)

@@ -49,11 +49,19 @@ class JpegFile:
         data: to be decoded; fails where the original file would give a partly grey image.
         orientation: 1 to 8, the EXIF tag.
         missing: what a progressive file lacks, or an empty string.
+        height: rows as they are stored; 0 if the markers are damaged.
+        width: columns likewise.
+        components: number of colour components; 0 if the markers are damaged.
+        ends: whether a marker follows the last scan, so that the file is not cut off in it.
     """
 
     data: bytes
     orientation: int
     missing: str
+    height: int = 0
+    width: int = 0
+    components: int = 0
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ def read_jpeg(data: bytes) -> JpegFile:
     orientation, frame, scans = 1, None, []
     exif = slice(0)
     components = b""
+    height = width = 0
     end = len(data)
     markers = _markers(data)
     try:
@@ -84,6 +93,8 @@ def read_jpeg(data: bytes) -> JpegFile:
             elif marker in FRAMES:
                 frame = marker
                 components = data[start + 6 : stop : 3]
+                height = int.from_bytes(data[start + 1 : start + 3], "big")
+                width = int.from_bytes(data[start + 3 : start + 5], "big")
             elif marker == SCAN:
                 count = data[start]
                 first, last, bits = data[start + 1 + 2 * count : start + 4 + 2 * count]
@@ -91,15 +102,15 @@ def read_jpeg(data: bytes) -> JpegFile:
                 scans.append(_Scan(chosen, first, last, bits & 15))
                 end = stop
     except (IndexError, ValueError):
-        frame = None
-    if frame in BASELINE and len(scans) == 1 and len(scans[0].components) == len(components):
-        ends = _marker_from(markers, end)
-        if ends is not None:
-            data = data[:ends] + PADDING
+        frame, height, width, components = None, 0, 0, b""
+    ends = _marker_from(markers, end) if frame is not None and scans else None
+    single = len(scans) == 1 and len(scans[0].components) == len(components)
+    if frame in BASELINE and single and ends is not None:
+        data = data[:ends] + PADDING
     if exif.stop:  # Pillow reads a resolution from it and fails on invalid values
         data = data[: exif.start] + data[exif.stop :]
     missing = _missing(components, scans) if frame in PROGRESSIVE else ""
-    return JpegFile(data, orientation, missing)
+    return JpegFile(data, orientation, missing, height, width, len(components), ends is not None)
 
 
 def _segments(data: bytes, markers: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:

@@ -8,7 +8,7 @@ when the results have been recorded in its edges, and returns a field. The calle
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -35,8 +35,9 @@ class Field:
         size: in pixels.
         stride: pixels from one position to the next.
         start: first pixel of position 0; negative inside padding.
-        even: whether this holds for all positions whose edges are inside the input; if not, it holds for
-            the middle one, and the stride is the mean.
+        even: whether this is exact for all positions whose edges are inside the input; if not (windowed
+            attention), the stride is the mean, and the size is the smallest with which every position's field
+            is inside.
     """
 
     size: int
@@ -114,6 +115,18 @@ class Edge:
                 margins = {(low + high) // 2}
             yield {(self.side, margin) for margin in margins}
 
+    def lowest(self, stride: int) -> Generator[Wanted, None, int]:
+        """Find the least of all positions' edges, each less `stride` for every position before it."""
+        seeing = np.flatnonzero(self.at_least < self.length)
+        places = seeing * stride
+        while True:
+            low, high = self.at_least[seeing], self.less_than[seeing] - 1
+            candidates = np.flatnonzero((low - places < (high - places).min()) & (low < high))
+            if not len(candidates):
+                return int((high - places).min())
+            first = candidates[np.argmin((low - places)[candidates])]
+            yield {(self.side, int(low[first] + high[first] + 1) // 2)}
+
     def rises_by(self, stride: int, first: int) -> bool:
         """Whether the bounds of all edges inside allow a constant stride from position `first` on."""
         edges = self.at_least[first] + (self.inside - first) * stride
@@ -180,9 +193,9 @@ def search_field(near: Edge, far: Edge) -> Search[Field]:
         start = int(near.at_least[first]) - first * stride
         end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
         return Field(end - start, stride, start) if end > start else whole
-    middle = (positions - 1) // 2
-    top, bottom = yield from _together([near.settle(middle), far.settle(positions - 1 - middle)])
     stride = max(1, round(length / positions))
-    size = length - bottom - top
-    # A middle position that sees only padding has no field.
-    return whole if size == length or size < 1 else Field(size, stride, top - middle * stride, False)
+    first_edge, last_edge = yield from _together([near.lowest(stride), far.lowest(stride)])
+    start, end = first_edge, length - last_edge - (positions - 1) * stride
+    if end <= start or (start + (positions - 1) * stride <= 0 and end >= length):
+        return replace(whole, even=False)
+    return Field(end - start, stride, start, False)

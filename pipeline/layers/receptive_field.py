@@ -8,6 +8,10 @@ or global pooling gives a field that is the whole input.
 
 The edges are found by bisection of margins, for all layers, both axes and both sides at once:
 layers share the forward passes, and each pass ends at the last layer that is not finished.
+
+Where fields do not have a constant stride, a NaN may reach too far: shifted windows mask what is beyond an
+edge by a weight of e^-100, and 0 times NaN is NaN. Such layers are measured again with finite noise in the
+place of NaN, in float64: a position is clean if its output stays the same.
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ __all__ = ["Field", "Target", "find_fields"]
 
 BATCH = 8
 """Margins tested per forward pass."""
+
+SAME = 1e-12
+"""Relative difference of outputs in float64 up to which they are the same: rounding of other sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class _Layer:
     wanted: Wanted = field(default_factory=set)
     found: Field | None = None
     uneven: bool = False
+    plain: Tensor | None = None
+    by_nan: bool = True
     sighted: tuple[Tensor, Tensor] = field(init=False)
 
     @classmethod
@@ -92,13 +101,25 @@ class _Layer:
         assert self.found is not None
         return self.found
 
-    def exclude(self, plain: Tensor, all_nan: Tensor, axes: tuple[int, ...]) -> None:
-        """Exclude positions (y, x) that see nothing of the input: clean even if all of it is NaN."""
-        if not plain.all():
+    def begin_with(self, plain: Tensor, by_nan: bool) -> None:
+        """Keep the output (unit, y, x) of an undisturbed image; and whether others are disturbed by NaN."""
+        if plain.isnan().any():
             raise LayerError(f"layer {self.target.module} outputs NaN on a trial image; check the weights")
-        if all_nan.all():
+        self.plain, self.by_nan = plain, by_nan
+
+    def clean(self, outputs: Tensor) -> Tensor:
+        """Which positions (image, y, x) do not depend on what is disturbed."""
+        if self.by_nan:
+            return ~outputs.isnan().any(1)
+        assert self.plain is not None
+        tolerance = SAME * self.plain.abs().max()
+        return ((outputs - self.plain).abs() <= tolerance).all(1)
+
+    def exclude(self, disturbed: Tensor, axes: tuple[int, ...]) -> None:
+        """Exclude positions (y, x) that see nothing of the input: clean even if all of it is disturbed."""
+        if disturbed.all():
             self.found = Field(self.near.length, 0, 0)
-        self.sighted = ~all_nan.all(1), ~all_nan.all(0)
+        self.sighted = ~disturbed.all(1), ~disturbed.all(0)
         blind = (~self.sighted[axes[0]]).numpy()
         self.near.exclude(blind)
         self.far.exclude(blind[::-1])
@@ -116,18 +137,20 @@ class _Layer:
                 self.far.learn(margin, positions[::-1])
 
 
-def _overwrite(blank: Tensor, margins: Sequence[tuple[Side, int]], axes: tuple[int, ...]) -> Tensor:
-    """One image per margin, which is NaN along the given axes (0: rows, 1: columns)."""
+def _overwrite(
+    blank: Tensor, other: Tensor, margins: Sequence[tuple[Side, int]], axes: tuple[int, ...]
+) -> Tensor:
+    """One image per margin, which is that of another image along the given axes (0: rows, 1: columns)."""
     images = blank.expand(len(margins), *blank.shape[1:]).clone()
     for image, (side, margin) in zip(images, margins, strict=True):
         for axis in axes:
-            length = image.shape[1 + axis]
-            image.narrow(1 + axis, 0 if side == "near" else length - margin, margin).fill_(torch.nan)
+            first = 0 if side == "near" else image.shape[1 + axis] - margin
+            image.narrow(1 + axis, first, margin).copy_(other[0].narrow(1 + axis, first, margin))
     return images
 
 
 def _run(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tuple[_Layer, Tensor]]:
-    """Run the module up to the last of the layers; returns their clean positions (image, y, x)."""
+    """Run the module up to the last of the layers; returns their outputs (image, unit, y, x)."""
     seen: list[tuple[_Layer, Tensor]] = []
     runs = RunCounter()
 
@@ -135,7 +158,7 @@ def _run(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tu
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not runs.is_meant(layer.target.name, layer.target.run):
                 return
-            seen.append((layer, ~layer.target.view(output).amax(1).isnan()))
+            seen.append((layer, layer.target.view(output).detach()))
             if len(seen) == len(layers):
                 raise StopForward
 
@@ -148,23 +171,46 @@ def _run(module: nn.Module, layers: Sequence[_Layer], images: Tensor) -> list[tu
 
 
 def _search(
-    module: nn.Module, blank: Tensor, targets: Sequence[Target], axes: tuple[int, ...]
+    module: nn.Module, blank: Tensor, other: Tensor, targets: Sequence[Target], axes: tuple[int, ...]
 ) -> list[_Layer]:
-    """Search all layers along one axis, or along both at once as long as both give the same."""
+    """Search all layers along one axis, or along both at once as long as both give the same.
+
+    Args:
+        module: to run.
+        blank: (1, channel, y, x).
+        other: likewise, what margins are overwritten with.
+        targets: in forward order.
+        axes: 0 for rows, 1 for columns.
+    """
     length = blank.shape[2 + axes[0]]
     layers = [_Layer.begin(target, length, axes[0]) for target in targets]
-    images = torch.cat([blank, torch.full_like(blank, torch.nan)])
-    for layer, clean in _run(module, layers, images):
-        layer.exclude(clean[0], clean[1], axes)
+    for layer, outputs in _run(module, layers, torch.cat([blank, other])):
+        layer.begin_with(outputs[0], bool(other.isnan().all()))
+        layer.exclude(layer.clean(outputs[1:])[0], axes)
     while open_layers := [layer for layer in layers if layer.found is None and not layer.uneven]:
         wanted = sorted(set().union(*(layer.wanted for layer in open_layers)))
         for offset in range(0, len(wanted), BATCH):
             margins = wanted[offset : offset + BATCH]
-            for layer, clean in _run(module, open_layers, _overwrite(blank, margins, axes)):
-                layer.learn(margins, clean, axes)
+            for layer, outputs in _run(module, open_layers, _overwrite(blank, other, margins, axes)):
+                layer.learn(margins, layer.clean(outputs), axes)
         for layer in open_layers:
             layer.resume()
     return layers
+
+
+def _search_both(
+    module: nn.Module, blank: Tensor, other: Tensor, targets: Sequence[Target]
+) -> dict[Target, tuple[Field, Field]]:
+    """The fields along y and x, for which one search is enough where both are the same."""
+    square = blank.shape[2] == blank.shape[3]
+    joint = _search(module, blank, other, targets, (0, 1)) if square else []
+    fields = {layer.target: (layer.result, layer.result) for layer in joint if not layer.uneven}
+    rest = [target for target in targets if target not in fields]
+    if rest:
+        rows, columns = (_search(module, blank, other, rest, (axis,)) for axis in (0, 1))
+        for row, column in zip(rows, columns, strict=True):
+            fields[row.target] = (row.result, column.result)
+    return fields
 
 
 def _spreads_nan(blank: Tensor) -> bool:
@@ -180,8 +226,8 @@ def _spreads_nan(blank: Tensor) -> bool:
 def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> list[tuple[Field, Field]]:
     """Measure the fields of every target along y and along x.
 
-    If the fields of a grid do not have a constant stride (windowed attention), the field of its
-    middle position and the mean stride are used.
+    If the fields of a grid do not have a constant stride (windowed attention), the mean stride is used,
+    and fields that contain those of all positions.
 
     Args:
         module: in eval mode; run on the CPU, in float64 if float32 convolution spreads a NaN
@@ -200,12 +246,13 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
     with torch.backends.nnpack.flags(enabled=False):
         if not is_quantised(module) and _spreads_nan(blank):
             module, blank = copy.deepcopy(module).double(), blank.double()
-        even = blank.shape[2] == blank.shape[3]
-        joint = _search(module, blank, targets, (0, 1)) if even else []
-        fields = {layer.target: (layer.result, layer.result) for layer in joint if not layer.uneven}
-        rest = [target for target in targets if target not in fields]
-        if rest:
-            rows, columns = (_search(module, blank, rest, (axis,)) for axis in (0, 1))
-            for row, column in zip(rows, columns, strict=True):
-                fields[row.target] = (row.result, column.result)
+        fields = _search_both(module, blank, torch.full_like(blank, torch.nan), targets)
+        steady = {target for target, pair in fields.items() if all(field.even for field in pair)}
+        uneven = [target for target in targets if target not in steady]
+        if uneven and not is_quantised(module):
+            if blank.dtype != torch.float64:
+                module, blank = copy.deepcopy(module).double(), blank.double()
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn((2, *blank.shape[1:]), generator=generator, dtype=torch.float64)
+            fields |= _search_both(module, noise[:1], noise[1:], uneven)
     return [fields[target] for target in targets]

@@ -29,7 +29,7 @@ from pipeline.store.files import atomic_path
 
 __all__ = ["architecture_key", "cached_fields", "cached_placings"]
 
-VERSION = 1
+VERSION = 2
 """To be increased when `pipeline.layers.receptive_field` gives other results than before."""
 
 

@@ -87,7 +87,7 @@ def peak_sums(
         half: 0 or 1.
         units: the span.
     """
-    total = sums.total[half, :, units]
+    total = sums.read(half, units)
     single = concepts.members.sum(axis=1) == 1
     inside = np.empty((len(single), total.shape[1]))
     inside[single] = total[concepts.members[single].argmax(axis=1)]

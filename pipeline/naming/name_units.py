@@ -85,7 +85,7 @@ def name_units(sums: LabelSums, concepts: Concepts) -> Iterator[UnitNames]:
         concepts.members[rows],
     )
     halves = [concept_counts(kept, images) for images in sums.images]
-    units = sums.total.shape[2]
+    units = sums.units
     yield from name_spans(
         units if len(rows) else 0,
         halves,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import MaxactError
 
-__all__ = ["call_factory", "describe_failure", "find_factory"]
+__all__ = ["call_factory", "describe_failure", "find_factory", "is_users_module"]
 
 MAX_REASON = 300
 """Characters of a user's message that are repeated in ours."""
@@ -111,6 +112,19 @@ def _is_users(path: Path) -> bool:
         return False
     resolved = path.resolve()
     return not any(resolved.is_relative_to(folder) for folder in (OURS, OURS.parent / "viz", *LIBRARIES))
+
+
+def is_users_module(module: ModuleType) -> bool:
+    """Whether a module is neither maxact's nor an installed package's nor the program that runs."""
+    file = getattr(module, "__file__", None)
+    if not file or module.__name__ in ("__main__", "__mp_main__"):
+        return False
+    return _is_users_file(file)
+
+
+@functools.cache
+def _is_users_file(file: str) -> bool:
+    return _is_users(Path(file))
 
 
 def _short(path: Path) -> Path:

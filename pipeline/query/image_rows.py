@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.errors import DamagedFile
+from pipeline.query.row_groups import RowGroups
 
 __all__ = ["ImageRows"]
 
 _KEY = "image_id"
+_KEPT = 64
+"""Row groups in memory: of the 8,192 images that maxact writes, about a megabyte each."""
 
 
 class ImageRows:
@@ -30,12 +31,8 @@ class ImageRows:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = pq.ParquetFile(path)
-            self._groups, self._firsts = _first_ids(self._file)
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedFile(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        self._groups = RowGroups(path, _KEPT)
+        self._firsts = [first for first, _ in self._groups.bounds(_KEY)]
 
     def read(self, image_ids: Iterable[int], columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
         """The rows of some images.
@@ -50,17 +47,13 @@ class ImageRows:
         Raises:
             DamagedFile: when the table cannot be read.
         """
-        wanted = sorted(set(image_ids))
-        places = sorted({bisect_right(self._firsts, number) - 1 for number in wanted} - {-1})
-        if not places:
-            return {}
-        try:
-            table = self._file.read_row_groups([self._groups[place] for place in places], [_KEY, *columns])
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedFile(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
-        ids = _numbers(table[_KEY])
         found = {}
-        for number in wanted:
+        for number in sorted(set(image_ids)):
+            place = bisect_right(self._firsts, number) - 1
+            if place < 0:
+                continue
+            table = self._groups.read(self._groups.numbers[place], [_KEY, *columns])
+            ids = _numbers(table[_KEY])
             row = bisect_left(ids, number)
             if row < len(ids) and ids[row] == number:
                 found[number] = tuple(table[name][row].as_py() for name in columns)
@@ -68,7 +61,7 @@ class ImageRows:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._groups.close()
 
 
 def _numbers(column: pa.ChunkedArray) -> Sequence[int]:
@@ -80,17 +73,3 @@ def _numbers(column: pa.ChunkedArray) -> Sequence[int]:
     if not len(chunk):
         return ()
     return memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)]
-
-
-def _first_ids(file: pq.ParquetFile) -> tuple[list[int], list[int]]:
-    """The row groups that have rows, and the first image_id of each."""
-    column = file.schema_arrow.get_field_index(_KEY)
-    groups = [number for number in range(file.num_row_groups) if file.metadata.row_group(number).num_rows]
-    firsts = []
-    for number in groups:
-        statistics = file.metadata.row_group(number).column(column).statistics
-        if statistics is not None and statistics.has_min_max:
-            firsts.append(statistics.min)
-        else:  # another program wrote the table
-            firsts.append(file.read_row_group(number, columns=[_KEY])[_KEY][0].as_py())
-    return groups, firsts

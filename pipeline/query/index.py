@@ -27,6 +27,7 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
+from pipeline.query.list_rows import ListRows
 from pipeline.query.named_queries import Value, load_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
@@ -112,6 +113,7 @@ class Index(PeakMethods):
         if not _is_texts(data):
             raise UsageError(f"the data must be paths or URLs, got {data!r}")
         self.out = out
+        self._closed = False
         self.data = (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
         self.run: dict[str, Any] = read_finished_run(out)
         self.trusted = trust or is_own(self.run)
@@ -146,10 +148,12 @@ class Index(PeakMethods):
         self.close()
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database and the tables."""
+        self._closed = True
         self._connection.close()
-        if "image_rows" in self.__dict__:
-            self.image_rows.close()
+        for rows in ("image_rows", "list_rows"):
+            if rows in self.__dict__:
+                getattr(self, rows).close()
 
     @property
     def keeps_peaks(self) -> bool:
@@ -360,12 +364,19 @@ class Index(PeakMethods):
         """
         chosen = self.units(layer, units)
         refuse_top(n, side)
+        if self._closed:
+            raise QueryError(f"{self.out} is closed; open it again")
         return read_top_lists(self, layer, chosen, n, side)
 
     @cached_property
     def image_rows(self) -> ImageRows:
         """Looks up rows of `images` by number."""
         return ImageRows(self.out / "images.parquet")
+
+    @cached_property
+    def list_rows(self) -> ListRows:
+        """Looks up the lists of units in `top`."""
+        return ListRows(self.out / "top.parquet")
 
     @cached_property
     def dataset(self) -> Dataset:

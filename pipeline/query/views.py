@@ -163,9 +163,10 @@ def _table_body(
             remedy = "write it again with `maxact dissect`"
         raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
     present = {column[0] for column in found}
-    # Renderings of older versions do not say from which index they were made.
-    if columns is RENDERS and "index_fingerprint" not in present:
-        return f"SELECT * FROM (SELECT *, NULL::VARCHAR AS index_fingerprint FROM {source})"
+    if columns is RENDERS:  # those of earlier versions lack some of the last columns
+        later = [field for field in columns if field.name not in present]
+        nulls = "".join(f", NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in later)
+        return f"SELECT * FROM (SELECT *{nulls} FROM {source})"
     missing = [f"{value} AS {_quote_name(name)}" for name, value in defaults.items() if name not in present]
     return f"SELECT {', '.join(['*', *missing])} FROM {source}"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.progress import Reporter
-from pipeline.state.unit_state import UnitState
+from pipeline.state.label_sums import LabelSums
 
 __all__ = ["name_labels", "names_by_label", "names_given", "rename_column"]
 
@@ -48,35 +47,27 @@ def names_given(run: Mapping[str, Any]) -> Sequence[str] | None:
 
 
 def name_labels(
-    state: UnitState, names: Sequence[str] | None, reporter: Reporter
-) -> tuple[UnitState, dict[str, str]]:
-    """Name the labels of a merged state, if the names are those of the labels.
+    sums: LabelSums, names: Sequence[str] | None, reporter: Reporter
+) -> tuple[LabelSums, dict[str, str]]:
+    """Name the labels of all images, if the names are those of the labels.
 
     Args:
-        state: of all shards.
+        sums: of all shards.
         names: that the user gave; None for none.
         reporter: told what is done.
 
     Returns:
-        The state, and the names by label; empty where labels stay as they are.
+        The sums, and the names by label; empty where labels stay as they are.
     """
-    labels = state.labels.labels
-    if names is None or not labels:
-        return state, {}
-    found = names_by_label(labels, names)
+    if names is None or not sums.labels:
+        return sums, {}
+    found = names_by_label(sums.labels, names)
     if found is None:
         last = len(names) - 1
         reporter.note(f"labels are kept: they are not whole numbers up to {last}, the last class name's")
-        return state, {}
+        return sums, {}
     reporter.note(f"labels are numbers up to {len(names) - 1}: the class names are used for them")
-    order = sorted(range(len(labels)), key=lambda row: found[labels[row]])
-    named = replace(
-        state.labels,
-        labels=tuple(found[labels[row]] for row in order),
-        images=state.labels.images[:, order],
-        total=state.labels.total[:, order],
-    )
-    return replace(state, labels=named), found
+    return sums.renamed(found), found
 
 
 def rename_column(table: pa.Table, names: Mapping[str, str]) -> pa.Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import DamagedFile, StoreError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.naming.concepts import (
+    Concepts,
     Hierarchy,
     label_concepts,
     refuse_unknown_labels,
@@ -34,7 +36,9 @@ from pipeline.runs.name_rows import (
 from pipeline.runs.named_units import Naming, name_tables
 from pipeline.runs.out_folder import remove_stale_names
 from pipeline.state.commit import Commit, list_commits
-from pipeline.state.label_sums import LabelSums, merge_labels
+from pipeline.state.label_sums import LabelSums
+from pipeline.state.merging import by_first_shard
+from pipeline.state.stored_labels import gather_labels
 from pipeline.store.layout import NAMES_TABLE, holds_embeddings
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import locked, read_finished_run
@@ -155,35 +159,38 @@ def write_names(
         UsageError: when the hierarchy has a cycle or labels that no image has.
     """
     reporter, started = reporter or Silent(), time.monotonic()
-    sums = LabelSums.empty(sum(layer.units for layer in layers))
-    for commit in commits:
-        sums = merge_labels(sums, commit.load_label_sums())
-    remove_stale_names(out, index_fingerprint)
-    if not sums.labels:
-        return None
-    given = names_by_label(sums.labels, class_names) if class_names is not None else None
-    labels = tuple(given[label] for label in sums.labels) if given else sums.labels
-    if hierarchy is not None:
-        refuse_unknown_labels(labels, hierarchy)
-    above = hierarchy or imagenet_hierarchy(labels)
-    concepts = label_concepts(labels) if above is None else with_hierarchy(labels, above)
-    named: list[int] = []
-    units = sums.total.shape[2]
-
-    def tables() -> Iterator[pa.Table]:
-        with reporter.task("naming units", units, "units") as task:
-            done = 0
-            for found in name_units(sums, concepts):
-                named.append(len(np.unique(found.unit)))
-                yield from name_tables(layers, concepts.names, concepts.sources, found)
-                task.advance(found.units - done)
-                done = found.units
-
-    rows = list(tables())
+    with contextlib.ExitStack() as stack:
+        folders = [commit.folder for commit in by_first_shard(commits)]
+        sums = gather_labels(folders, sum(layer.units for layer in layers), out, stack)
+        remove_stale_names(out, index_fingerprint)
+        if not sums.labels:
+            return None
+        given = names_by_label(sums.labels, class_names) if class_names is not None else None
+        labels = tuple(given[label] for label in sums.labels) if given else sums.labels
+        if hierarchy is not None:
+            refuse_unknown_labels(labels, hierarchy)
+        above = hierarchy or imagenet_hierarchy(labels)
+        concepts = label_concepts(labels) if above is None else with_hierarchy(labels, above)
+        rows, named = _named(layers, sums, concepts, reporter)
     others, encoder = _others(out, index_fingerprint, reporter)
     write_name_rows(out, layers, [*rows, others], index_fingerprint=index_fingerprint, encoder=encoder)
     source = "label" if above is None else above.source
-    return Naming(out, units, sum(named), len(concepts.names), source, time.monotonic() - started)
+    return Naming(out, sums.units, named, len(concepts.names), source, time.monotonic() - started)
+
+
+def _named(
+    layers: Sequence[Layer], sums: LabelSums, concepts: Concepts, reporter: Reporter
+) -> tuple[list[pa.Table], int]:
+    """The rows of names, and the number of units that have one."""
+    rows: list[pa.Table] = []
+    named = done = 0
+    with reporter.task("naming units", sums.units, "units") as task:
+        for found in name_units(sums, concepts):
+            named += len(np.unique(found.unit))
+            rows += name_tables(layers, concepts.names, concepts.sources, found)
+            task.advance(found.units - done)
+            done = found.units
+    return rows, named
 
 
 def _others(out: Path, index_fingerprint: str, reporter: Reporter) -> tuple[pa.Table, str]:

@@ -11,6 +11,7 @@ import importlib.metadata
 import platform
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ import torch
 from pipeline.choices import PeakFormat
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import find_device, resolve_precision, tell_of_bf16
-from pipeline.engines.local import run_groups
+from pipeline.devices import resolve_precision, tell_of_bf16
+from pipeline.engines.engine import Engine
+from pipeline.engines.index_work import IndexWork, index_groups
+from pipeline.engines.open_engine import open_engine
+from pipeline.engines.sameness import identify
 from pipeline.errors import MissingSource, ShardError
+from pipeline.images.nvjpeg import resolve_decoder
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
@@ -68,7 +73,7 @@ class _Plan:
     dataset: Dataset
     network: Network
     layers: tuple[Layer, ...]
-    device: torch.device
+    engine: Engine
     compiled: bool
     fields: dict[str, Any]
     given: bool
@@ -85,6 +90,7 @@ def run_index(
     network: Network | None = None,
     dataset: Dataset | None = None,
     reporter: Reporter | None = None,
+    engine: Engine | None = None,
 ) -> RunSummary:
     """Index a dataset, or finish an interrupted run of the same configuration.
 
@@ -93,6 +99,7 @@ def run_index(
         network: used instead of loading `config.network`; run.json then has its own name.
         dataset: used instead of opening `config.data`.
         reporter: shows the progress.
+        engine: used instead of opening the one that the configuration names.
 
     Raises:
         MaxactError: see `pipeline.errors`; parts committed so far are kept.
@@ -102,16 +109,24 @@ def run_index(
     data = config.as_json()["data"] if dataset is None else dataset.data
     refuse_data_folder(config.out, data, config.cache)
     refuse_foreign_files(config.out)
-    plan = _plan(config, network, dataset, reporter)
-    with locked(config.out):
-        if config.fresh:
-            with writing(config.out, alone=True):
-                remove_index(config.out, keep=fingerprint(plan.identity))
-        with writing(config.out):
-            return _run(plan, reporter, started)
+    opened = open_engine(config.spread, config.device) if engine is None else nullcontext(engine)
+    with opened as found:
+        plan = _plan(config, network, dataset, found, reporter)
+        with locked(config.out):
+            if config.fresh:
+                with writing(config.out, alone=True):
+                    remove_index(config.out, keep=fingerprint(plan.identity))
+            with writing(config.out):
+                return _run(plan, reporter, started)
 
 
-def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, reporter: Reporter) -> _Plan:
+def _plan(
+    config: RunConfig,
+    network: Network | None,
+    dataset: Dataset | None,
+    engine: Engine,
+    reporter: Reporter,
+) -> _Plan:
     names = None if config.class_names is None else read_class_names(Path(config.class_names))
     dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
     _check_shards(dataset)
@@ -135,19 +150,23 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
     layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
     if names is not None:
         network = _named(network, names, layers[-1], reporter)
-    device = find_device(config.device)
+    device = engine.device
     if config.threads:
         torch.set_num_threads(config.threads)
     # From the whole dataset, so that the runs over its ranges decide alike and can be merged.
-    compiled, why = _decide_compile(config, whole, device.type)
+    compiled, why = _decide_compile(config, whole, engine)
     units = readable_count(sum(layer.units for layer in layers), "unit")
     reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
     if config.kept_peaks is not None:
         reporter.note(_size_of_peaks(dataset, sum(layer.units for layer in layers), config.kept_peaks))
-    if told := tell_of_bf16(config.precision, device):
-        reporter.note(told)
-    # What is recorded and hashed is the number format that is computed in.
-    config = replace(config, precision=resolve_precision(config.precision, device))
+    if config.precision != "fp32":
+        if told := engine.ask(tell_of_bf16, config.precision, device):
+            reporter.note(told)
+        # What is recorded and hashed is the number format that is computed in.
+        config = replace(config, precision=engine.ask(resolve_precision, config.precision, device))
+    if config.decoder in ("auto", "nvjpeg"):
+        config = replace(config, decoder=engine.ask(resolve_decoder, config.decoder, device))
+        reporter.note(f"decoder {config.decoder}")
     fields = fingerprint_fields(
         replace(config, network=network.name) if given else config,
         digest=network.digest,
@@ -156,7 +175,7 @@ def _plan(config: RunConfig, network: Network | None, dataset: Dataset | None, r
         compiled=compiled,
         device=device.type,
     )
-    return _Plan(config, dataset, network, layers, device, compiled, fields, given)
+    return _Plan(config, dataset, network, layers, engine, compiled, fields, given)
 
 
 def _size_of_peaks(dataset: Dataset, units: int, kept: PeakFormat) -> str:
@@ -215,15 +234,10 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         )
     groups = _groups(plan, done)
     if groups:
-        run_groups(
-            config,
-            plan.network,
-            plan.layers,
+        index_groups(
+            plan.engine,
+            _work(plan, parts, wanted),
             groups,
-            parts,
-            wanted,
-            device=plan.device,
-            compiled=plan.compiled,
             images_per_byte=_images_per_byte(plan.dataset),
             reporter=reporter,
         )
@@ -264,6 +278,15 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 
+def _work(plan: _Plan, parts: Path, wanted: str) -> IndexWork:
+    """What is done with every group of shards."""
+    work = IndexWork(plan.config, plan.network, plan.layers, parts, wanted, plan.compiled)
+    if not plan.engine.is_apart:
+        return work
+    identity = identify(plan.network.module, plan.engine.device)
+    return replace(work, identity=identity, places=plan.dataset.places, parts=parts.absolute())
+
+
 def _sign_again(plan: _Plan, previous: dict[str, Any], reporter: Reporter) -> None:
     """Sign a complete run of another user, or of before there were signatures: its names are given again."""
     if is_own(previous):
@@ -290,7 +313,7 @@ def _check_shards(dataset: Dataset) -> None:
 def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
     """The shards still to index, in the groups that an uninterrupted run would commit."""
     shards = plan.dataset.shards
-    groups = divide(shards, shards_per_part(plan.dataset, plan.config))
+    groups = divide(shards, shards_per_part(plan.dataset, plan.config, plan.engine.slots))
     waiting = [[shard for shard in group if shard.name not in done] for group in groups]
     return [group for group in waiting if group]
 
@@ -329,14 +352,14 @@ def _run_content(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _decide_compile(config: RunConfig, dataset: Dataset, device: str) -> tuple[bool, str]:
+def _decide_compile(config: RunConfig, dataset: Dataset, engine: Engine) -> tuple[bool, str]:
     """Whether to compile, and a message with the reason."""
     if config.compile != "auto":
         return config.compile == "on", f"compile {config.compile}, as requested"
     decided = None if config.fresh else recorded_compile(config.out)
     if decided is not None:
         return decided, f"compile {'on' if decided else 'off'}, as in the run in {config.out}"
-    if not can_compile(device):
+    if not engine.ask(can_compile, engine.device.type):
         return False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found"
     images = dataset.estimated_images
     if images is None:

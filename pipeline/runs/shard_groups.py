@@ -22,12 +22,23 @@ __all__ = ["divide", "in_range", "indexed_range", "shards_per_part"]
 _PARTS_PER_RUN = 32
 _MAX_SHARDS_PER_PART = 64
 
+_PARTS_PER_SLOT = 4
+"""Parts for each slot of an engine, at least: the last ones of a run then keep all slots busy."""
 
-def shards_per_part(dataset: Dataset, config: RunConfig) -> int:
-    """The number of shards that are committed together."""
-    if config.shards_per_part is not None:
-        return config.shards_per_part
-    return min(_MAX_SHARDS_PER_PART, math.ceil(len(dataset.shards) / _PARTS_PER_RUN))
+
+def shards_per_part(dataset: Dataset, config: RunConfig, slots: int = 1) -> int:
+    """The number of shards that are committed together.
+
+    Args:
+        dataset: the complete one.
+        config: the run.
+        slots: groups that are indexed at the same time.
+    """
+    asked = config.shards_per_part or config.spread.shards_per_task
+    if asked is not None:
+        return asked
+    parts = max(_PARTS_PER_RUN, _PARTS_PER_SLOT * slots)
+    return min(_MAX_SHARDS_PER_PART, math.ceil(len(dataset.shards) / parts))
 
 
 def divide(shards: Sequence[Shard], size: int) -> list[Sequence[Shard]]:

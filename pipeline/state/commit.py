@@ -8,6 +8,9 @@
 A part without its commit file does not exist. NAME is derived from the fingerprint and the names
 and sizes of the shards, so the same work has the same name on every machine. Inside a part,
 image_id counts the part's own shards from 0; they get the dataset's ordinals when parts meet.
+
+Two processes may commit the same part at once, as when a cluster takes one for lost: each writes into a
+folder of its own (`pipeline.state.part_folder`), and the part that is there first stays.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
 from pipeline.state.commit_file import Commit, part_name, read_commit, write_commit
 from pipeline.state.part import Part
+from pipeline.state.part_folder import clear_abandoned, place_folder, temporary_folder
 from pipeline.state.part_tables import tables_of
 from pipeline.store import tables as store
 from pipeline.store.files import sync_file, sync_folder
@@ -50,22 +54,26 @@ def commit_part(parts: Path, part: Part, fingerprint: str) -> Commit:
         StoreError: when it cannot be written.
     """
     name = part_name(fingerprint, part.shards)
-    with _atomic_folder(parts, name) as temporary:
+    with temporary_folder(parts, name) as temporary:
         tables = {
-            table: store.write_table(temporary / f"{table}.parquet", content.schema, [content]).sha256
+            table: store.write_table(
+                temporary / f"{table}.parquet",
+                content.schema,
+                content.batches,
+                row_group_rows=content.row_group_rows,
+            ).sha256
             for table, content in sorted(tables_of(part).items())
         }
         if part.peaks is not None:
             tables[PEAKS] = part.peaks.write(temporary / PEAKS_FILE)
-    commit = Commit(
-        parts / f"{name}.json",
-        fingerprint,
-        part.shards,
-        tables,
-        *part.state.high.score.shape,
-    )
-    write_commit(commit)
-    return commit
+        commit = Commit(
+            parts / f"{name}.json",
+            fingerprint,
+            part.shards,
+            tables,
+            *part.state.high.score.shape,
+        )
+        return _settle(temporary, commit)
 
 
 def copy_part(commit: Commit, parts: Path) -> Commit:
@@ -75,13 +83,12 @@ def copy_part(commit: Commit, parts: Path) -> Commit:
         StoreError: when it cannot be read or written.
     """
     copy = replace(commit, path=parts / commit.path.name, sealed=True)
-    with _atomic_folder(parts, commit.folder.name) as temporary:
+    with temporary_folder(parts, commit.folder.name) as temporary:
         for source in commit.files:
             path = temporary / source.name
             shutil.copyfile(source, path)
             sync_file(path)
-    write_commit(copy)
-    return copy
+        return _settle(temporary, copy)
 
 
 def move_part(commit: Commit, parts: Path) -> Commit:
@@ -117,27 +124,31 @@ def remove_part(path: Path) -> None:
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _atomic_folder(parts: Path, name: str) -> Iterator[Path]:
-    """A temporary folder that is renamed to `parts/name` on success and removed on failure."""
-    folder, temporary = parts / name, parts / f".{name}.tmp"
+def _settle(temporary: Path, commit: Commit) -> Commit:
+    """Give a finished folder its final name and commit it; a part that is committed already stays.
+
+    Raises:
+        StoreError: when something was removed from the folder while it was written.
+    """
+    if (there := _intact(commit.path)) is not None:
+        return there
+    commit.path.unlink(missing_ok=True)  # of a damaged part
+    place_folder(temporary, commit.folder, commit.files)
+    for path in commit.files:
+        if not path.is_file():
+            raise StoreError(f"{path} was removed while its part was written; run the same command again")
+    write_commit(commit)
+    return commit
+
+
+def _intact(path: Path) -> Commit | None:
+    """The part that a commit file describes, if it is there and as it was written."""
     try:
-        parts.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        sync_folder(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-        sync_folder(parts)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(
-            f"cannot write {folder}: {reason}; parts committed earlier are intact. Free some space "
-            "or fix the permissions, and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        commit = read_commit(path)
+        commit.verify()
+    except StoreError:
+        return None
+    return commit
 
 
 def list_commits(
@@ -152,17 +163,15 @@ def list_commits(
     Args:
         parts: the folder of all parts.
         fingerprint: that all of them must have.
-        clear: remove what interrupted commits have left; not safe while another process commits.
+        clear: remove what interrupted commits have left.
         damaged: called with each commit file that is damaged, instead of raising.
 
     Raises:
         DamagedFile: when a commit file cannot be read or is not as it was written.
         FingerprintMismatch: when a part belongs to another run.
     """
-    for leftover in parts.glob(".*.tmp") if clear else ():
-        shutil.rmtree(leftover, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            leftover.unlink(missing_ok=True)
+    if clear:
+        clear_abandoned(parts)
     commits = []
     for path in sorted(parts.glob("*.json")):
         try:

@@ -17,9 +17,8 @@ import numpy as np
 
 from pipeline.errors import DamagedFile, StoreError, UnreadableFile
 from pipeline.image_id import POSITION_BITS
-from pipeline.state.label_sums import LabelSums
 from pipeline.state.part import Part, ShardRecord
-from pipeline.state.part_tables import read_label_sums, read_part
+from pipeline.state.part_tables import read_part
 from pipeline.store import tables as store
 from pipeline.store.files import atomic_path, sha256_file
 from pipeline.store.peak_files import PEAKS, PEAKS_FILE
@@ -109,14 +108,6 @@ class Commit:
         """
         return read_part(self.folder, self.shards, self.units, self.k, records=records)
 
-    def load_label_sums(self) -> LabelSums:
-        """Read only the sums per label.
-
-        Raises:
-            StoreError: when a table cannot be read.
-        """
-        return read_label_sums(self.folder, self.units)
-
 
 def part_name(fingerprint: str, shards: Iterable[ShardRecord]) -> str:
     """A name derived from the fingerprint and the names and sizes of the shards."""
@@ -177,9 +168,9 @@ def write_commit(commit: Commit) -> None:
 
 def _counts_agree(commit: Commit) -> bool:
     """Whether each shard has as many rows of images and errors as the commit file says."""
-    ids = store.read_table(commit.folder / "images.parquet")["image_id"].to_numpy()
+    ids = store.read_table(commit.folder / "images.parquet", columns=["image_id"])["image_id"].to_numpy()
     images = np.bincount(ids >> POSITION_BITS, minlength=len(commit.shards)).tolist()
-    names = store.read_table(commit.folder / "errors.parquet")["shard"].to_pylist()
+    names = store.read_table(commit.folder / "errors.parquet", columns=["shard"])["shard"].to_pylist()
     counts = Counter(names)
     return images == [shard.images for shard in commit.shards] and counts == Counter(
         {shard.name: shard.errors for shard in commit.shards if shard.errors}

@@ -8,16 +8,19 @@ grouping of images gives the same bits, and another grouping agrees to about 1e-
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.store.rows import Rows
+
 if TYPE_CHECKING:
     from pipeline.data.shard import Sample
 
-__all__ = ["HALVES", "LabelSums", "half_by", "half_of", "merge_labels", "selectivity"]
+__all__ = ["HALVES", "LabelSums", "StoredTotals", "half_by", "half_of", "merge_labels", "selectivity"]
 
 HALVES = 2
 """Names are chosen on the images of half 0, and judged on those of half 1."""
@@ -44,19 +47,43 @@ def half_by(origin: str | None, digest: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredTotals:
+    """Sums of peaks per half and label that may not fit into memory.
+
+    Args:
+        rows: sums over the units, one row for each half and label that occur together, in any order.
+        place: (half, label) int64, the row of each; -1 where it has no image.
+    """
+
+    rows: Rows
+    place: npt.NDArray[np.int64]
+
+    def read(self, half: int, labels: slice, units: slice) -> npt.NDArray[np.float64]:
+        """(label, unit) float64, the sums of spans of both over a half."""
+        place = self.place[half, labels]
+        known = (place >= 0).nonzero()[0]
+        if len(known) == len(place):
+            return self.rows.read(place, units)
+        first, last, _ = units.indices(self.rows.width)
+        answer = np.zeros((len(place), last - first))
+        answer[known] = self.rows.read(place[known], units)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSums:
     """Sums of peaks per label, over the images that have one.
 
     Args:
         labels: sorted names.
         images: (half, label) int64.
-        total: (half, label, unit) float64, sums of peaks.
+        total: (half, label, unit) float64, sums of peaks; an array, or in a file.
         squares: (half, unit) float64, sums of squared peaks over all labels.
     """
 
     labels: tuple[str, ...]
     images: npt.NDArray[np.int64]
-    total: npt.NDArray[np.float64]
+    total: npt.NDArray[np.float64] | StoredTotals
     squares: npt.NDArray[np.float64]
 
     @classmethod
@@ -70,10 +97,24 @@ class LabelSums:
         )
 
     @property
+    def units(self) -> int:
+        """The number of units."""
+        return int(self.squares.shape[1])
+
+    @property
     def label_images(self) -> npt.NDArray[np.int64]:
         """(label,) int64, the images of each label, of both halves."""
         counts: npt.NDArray[np.int64] = self.images.sum(axis=0)
         return counts
+
+    def read(
+        self, half: int, units: slice = slice(None), *, labels: slice = slice(None)
+    ) -> npt.NDArray[np.float64]:
+        """(label, unit) float64, the sums of spans of labels and units over a half."""
+        if isinstance(self.total, StoredTotals):
+            return self.total.read(half, labels, units)
+        found: npt.NDArray[np.float64] = self.total[half, labels, units]
+        return found
 
     def means(self, units: slice = slice(None)) -> npt.NDArray[np.float64]:
         """(label, unit) float64, the mean peak over each label's images, of both halves.
@@ -81,26 +122,42 @@ class LabelSums:
         Args:
             units: a span of units; all by default.
         """
-        total = self.total[0, :, units] + self.total[1, :, units]
+        total = self.read(0, units) + self.read(1, units)
         mean: npt.NDArray[np.float64] = total / self.label_images[:, None]
         return mean
 
+    def renamed(self, names: Mapping[str, str]) -> LabelSums:
+        """The same sums of labels with other names, sorted by these.
+
+        Args:
+            names: by label; all of them different.
+        """
+        order = sorted(range(len(self.labels)), key=lambda row: names[self.labels[row]])
+        total = self.total
+        if isinstance(total, StoredTotals):
+            total = replace(total, place=total.place[:, order])
+        else:
+            total = total[:, order]
+        labels = tuple(names[self.labels[row]] for row in order)
+        return replace(self, labels=labels, images=self.images[:, order], total=total)
+
 
 def merge_labels(first: LabelSums, second: LabelSums) -> LabelSums:
-    """Sums over the union of two disjoint sets of images."""
+    """Sums over the union of two disjoint sets of images, in memory."""
     labels = tuple(sorted({*first.labels, *second.labels}))
     row = {label: number for number, label in enumerate(labels)}
     images = np.zeros((HALVES, len(labels)), np.int64)
-    total = np.zeros((HALVES, len(labels), first.total.shape[2]))
+    total = np.zeros((HALVES, len(labels), first.units))
     for part in (first, second):
         rows = np.array([row[label] for label in part.labels], np.int64)
         images[:, rows] += part.images
-        total[:, rows] += part.total
+        for half in range(HALVES):
+            total[half, rows] += part.read(half)
     return LabelSums(labels, images, total, first.squares + second.squares)
 
 
 def selectivity(
-    sums: LabelSums, low: npt.NDArray[np.float32]
+    means: npt.NDArray[np.float64], low: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Class selectivity of every unit (Morcos et al. 2018, arXiv:1803.06959).
 
@@ -109,19 +166,19 @@ def selectivity(
     whose minimum is negative are first shifted up by that minimum.
 
     Args:
-        sums: over the indexed images that have a label.
+        means: (label, unit) mean peaks over the images of each label.
         low: (unit,) the minimum peak.
 
     Returns:
         (unit,) float32 in 0..1, NaN with fewer than two labels; and (unit,) the row of the label a.
     """
-    units = sums.total.shape[2]
-    if len(sums.labels) < 2:
+    labels, units = means.shape
+    if labels < 2:
         return np.full(units, np.nan, np.float32), np.zeros(units, np.int64)
-    mean = sums.means() - np.minimum(low, 0)
+    mean = means - np.minimum(low, 0)
     best = mean.argmax(axis=0)
     top = mean[best, np.arange(units)]
-    rest = (mean.sum(axis=0) - top) / (len(sums.labels) - 1)
+    rest = (mean.sum(axis=0) - top) / (labels - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         index = np.where(top + rest > 0, (top - rest) / (top + rest), 0)
     return index.astype(np.float32), best

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,28 @@ from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, PART_IMAGES
 
-__all__ = ["read_label_sums", "read_part", "tables_of"]
+__all__ = ["UNITS_PER_GROUP", "PartTable", "read_part", "tables_of"]
+
+UNITS_PER_GROUP = 1 << 12
+"""Units of a row group of `state`; parts of earlier versions have up to 100,000."""
+
+_GROUP_BYTES = 64 << 20
+"""Bytes of a row group of tables with a list over all units in each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartTable:
+    """A table of a part as it is written.
+
+    Args:
+        schema: of the table.
+        batches: its rows, in order; they can be taken once.
+        row_group_rows: rows of a row group; of these a merge reads few at a time.
+    """
+
+    schema: pa.Schema
+    batches: Iterable[pa.Table]
+    row_group_rows: int = store.ROW_GROUP_ROWS
 
 
 def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
@@ -27,55 +50,77 @@ def _lists(array: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _counts(histogram: stats.Counts) -> pa.Table:
+def _counts(histogram: stats.Counts) -> PartTable:
     """The buckets that are not empty; found a span of units at a time, with fewer temporary arrays."""
     columns = pa.schema([("unit", pa.int32()), ("bucket", pa.int32()), ("images", pa.int64())])
-    pieces = [columns.empty_table()]
-    for span in stats.column_spans(len(histogram)):
-        counts = histogram[span]
-        unit, bucket = counts.nonzero()
-        found = [(unit + span.start).astype(np.int32), bucket.astype(np.int32)]
-        pieces.append(pa.table([*found, counts[unit, bucket].astype(np.int64)], columns))
-    return pa.concat_tables(pieces)
+
+    def pieces() -> Iterator[pa.Table]:
+        for span in stats.column_spans(len(histogram)):
+            counts = histogram[span]
+            unit, bucket = counts.nonzero()
+            found = [(unit + span.start).astype(np.int32), bucket.astype(np.int32)]
+            yield pa.table([*found, counts[unit, bucket].astype(np.int64)], columns)
+
+    return PartTable(columns, pieces())
 
 
-def tables_of(part: Part) -> dict[str, pa.Table]:
+def _labels(sums: LabelSums) -> PartTable:
+    """The sums per label, a few labels at a time."""
+    halves, row_bytes = range(HALVES), 8 * HALVES * sums.units
+    most = _rows_of(row_bytes)
+
+    def piece(labels: slice) -> pa.Table:
+        return pa.table(
+            {
+                "label": pa.array(sums.labels[labels], pa.string()),
+                **{f"images_{half}": sums.images[half, labels] for half in halves},
+                **{f"total_{half}": _lists(sums.read(half, labels=labels)) for half in halves},
+            }
+        )
+
+    spans = (slice(first, first + most) for first in range(0, len(sums.labels), most))
+    return PartTable(piece(slice(0, 0)).schema, map(piece, spans), most)
+
+
+def _rows_of(row_bytes: int) -> int:
+    """Rows of a row group whose columns are lists over all units."""
+    return max(1, min(store.ROW_GROUP_ROWS, _GROUP_BYTES // max(row_bytes, 1)))
+
+
+def tables_of(part: Part) -> dict[str, PartTable]:
     """The tables of a part, by name."""
     state = part.state
+    units = pa.table(
+        {
+            **{
+                f"{side}_{field}": _lists(getattr(getattr(state, side), field))
+                for side in ("high", "low")
+                for field in ("score", "image_id", "position")
+            },
+            "mean": state.moments.mean,
+            "m2": state.moments.m2,
+            "low": state.moments.low,
+            "high": state.moments.high,
+            "active": state.moments.active,
+            **{f"squares_{half}": state.labels.squares[half] for half in range(HALVES)},
+        }
+    )
+    sample = pa.table(
+        {
+            "hash": state.sample.hashes,
+            "image_id": state.sample.image_id,
+            "peak": _lists(state.sample.peak),
+            "position": _lists(state.sample.position),
+        }
+    )
+    sample_rows = _rows_of(8 * len(state.histogram))
     return {
-        "state": pa.table(
-            {
-                **{
-                    f"{side}_{field}": _lists(getattr(getattr(state, side), field))
-                    for side in ("high", "low")
-                    for field in ("score", "image_id", "position")
-                },
-                "mean": state.moments.mean,
-                "m2": state.moments.m2,
-                "low": state.moments.low,
-                "high": state.moments.high,
-                "active": state.moments.active,
-                **{f"squares_{half}": state.labels.squares[half] for half in range(HALVES)},
-            }
-        ),
+        "state": PartTable(units.schema, [units], UNITS_PER_GROUP),
         "histogram": _counts(state.histogram),
-        "labels": pa.table(
-            {
-                "label": pa.array(state.labels.labels, pa.string()),
-                **{f"images_{half}": state.labels.images[half] for half in range(HALVES)},
-                **{f"total_{half}": _lists(state.labels.total[half]) for half in range(HALVES)},
-            }
-        ),
-        "sample": pa.table(
-            {
-                "hash": state.sample.hashes,
-                "image_id": state.sample.image_id,
-                "peak": _lists(state.sample.peak),
-                "position": _lists(state.sample.position),
-            }
-        ),
-        "images": part.images,
-        "errors": part.errors,
+        "labels": _labels(state.labels),
+        "sample": PartTable(sample.schema, [sample], sample_rows),
+        "images": PartTable(part.images.schema, [part.images]),
+        "errors": PartTable(part.errors.schema, [part.errors]),
     }
 
 
@@ -107,21 +152,6 @@ def _label_sums(labels: pa.Table, state: pa.Table, units: int) -> LabelSums:
         np.stack([_matrix(labels[f"total_{half}"], labels.num_rows, units) for half in halves]),
         np.stack([state[f"squares_{half}"].to_numpy() for half in halves]),
     )
-
-
-def read_label_sums(folder: Path, units: int) -> LabelSums:
-    """Read only the sums per label of a part.
-
-    Args:
-        folder: with a file for each of `tables_of`.
-        units: of all layers together.
-
-    Raises:
-        StoreError: when a table cannot be read, or is of an earlier version.
-    """
-    labels = _label_table(folder)
-    columns = [f"squares_{half}" for half in range(HALVES)]
-    return _label_sums(labels, store.read_table(folder / "state.parquet", columns=columns), units)
 
 
 def read_part(

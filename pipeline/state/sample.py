@@ -33,6 +33,8 @@ STRATA_COUNT = 10
 PER_STRATUM = 4
 """Images shown per stratum."""
 
+_UNITS_AT_ONCE = 1024
+
 
 def image_hash(shard: str, position: int) -> int:
     """A 63-bit hash of an image's place in its dataset, the same on every machine."""
@@ -93,22 +95,36 @@ def strata_rows(
         unit, stratum and row of the sample, one entry per kept image, sorted by unit and stratum;
         within a stratum highest peak first. Which images are kept is decided by hash.
     """
-    units: list[npt.NDArray[np.int32]] = []
-    strata: list[npt.NDArray[np.int32]] = []
-    rows: list[npt.NDArray[np.int32]] = []
-    for unit in range(edges.shape[0]):
-        peak = sample.peak[:, unit]
-        stratum = np.searchsorted(edges[unit], peak, side="left")
-        # A stable sort keeps the rising order of hash inside a stratum.
-        order = np.argsort(stratum, kind="stable")
-        sorted_strata = stratum[order]
-        first = np.searchsorted(sorted_strata, sorted_strata, side="left")
-        chosen = order[np.arange(len(order)) - first < PER_STRATUM]
-        chosen = chosen[np.lexsort((chosen, -peak[chosen], stratum[chosen]))]
-        units.append(np.full(len(chosen), unit, np.int32))
-        strata.append(stratum[chosen].astype(np.int32))
-        rows.append(chosen.astype(np.int32))
-    if not units:
-        none = np.zeros(0, np.int32)
-        return none, none, none
-    return np.concatenate(units), np.concatenate(strata), np.concatenate(rows)
+    found = [np.zeros((3, 0), np.int32)]
+    for first in range(0, len(edges), _UNITS_AT_ONCE):
+        span = slice(first, first + _UNITS_AT_ONCE)
+        found.append(_rows_of(sample.peak[:, span].T, edges[span], first))
+    unit, stratum, row = np.concatenate(found, axis=1)
+    return unit, stratum, row
+
+
+def _rows_of(
+    peak: npt.NDArray[np.float32], edges: npt.NDArray[np.float32], first: int
+) -> npt.NDArray[np.int32]:
+    """(unit, stratum and row, entry) of a span of units.
+
+    Args:
+        peak: (unit, image), by rising hash.
+        edges: (unit, STRATA_COUNT - 1).
+        first: number of the first unit.
+    """
+    stratum = np.zeros(peak.shape, np.int8)
+    for edge in edges.T:
+        stratum += peak > edge[:, None]
+    # A stable sort keeps the rising order of hash inside a stratum.
+    order = np.argsort(stratum, axis=1, kind="stable")
+    ranked = np.take_along_axis(stratum, order, 1)
+    place = np.arange(peak.shape[1])
+    starts = np.ones(peak.shape, bool)
+    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    since = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    unit, chosen = (since < PER_STRATUM).nonzero()
+    row = order[unit, chosen]
+    stratum_of = stratum[unit, row]
+    order_of = np.lexsort((row, -peak[unit, row], stratum_of, unit))
+    return np.stack([unit[order_of] + first, stratum_of[order_of], row[order_of]]).astype(np.int32)

@@ -141,7 +141,12 @@ def merge_ranked(first: Ranked, second: Ranked) -> Ranked:
     score = np.concatenate([first.score, second.score], axis=1)
     image_id = np.concatenate([first.image_id, second.image_id], axis=1)
     position = np.concatenate([first.position, second.position], axis=1)
-    order = np.lexsort((image_id, -score), axis=-1)[:, :k]
+    order = np.argsort(-score, axis=1, kind="stable")
+    # The second key costs six times as much, so it is used for lists with equal scores only.
+    ranked = np.take_along_axis(score, order, 1)
+    tied = ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > -np.inf)).any(axis=1)
+    order[tied] = np.lexsort((image_id[tied], -score[tied]), axis=-1)
+    order = order[:, :k]
     return Ranked(
         np.take_along_axis(score, order, 1),
         np.take_along_axis(image_id, order, 1),

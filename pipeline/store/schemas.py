@@ -293,7 +293,8 @@ RENDERS = pa.schema(
         pa.field("trace", pa.list_(pa.float32())),
         pa.field("index_fingerprint", pa.string()),
         pa.field("sha256", pa.string()),
+        pa.field("path", pa.float32()),
     ]
 )
 """One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`. Tables of earlier
-versions have no `sha256`."""
+versions lack some of the last columns."""

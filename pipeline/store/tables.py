@@ -6,6 +6,7 @@ with its final name is complete. The footer has the schema version and the finge
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,15 @@ from pipeline.store.files import atomic_path
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.seals import BLANK, PARQUET, PARQUET_KEY, seal
 
-__all__ = ["ROW_GROUP_ROWS", "read_sealed_table", "read_table", "write_table"]
+__all__ = [
+    "ROW_GROUP_ROWS",
+    "TableWriter",
+    "read_sealed_table",
+    "read_table",
+    "refuse_other_schema",
+    "write_table",
+    "writing_table",
+]
 
 ROW_GROUP_ROWS = 100_000
 """Rows per row group: one unit's images are selected from 5 million rows in 5 ms; groups of 10,000
@@ -36,6 +45,93 @@ _UNIQUE = frozenset({"key", "digest", "phash", "jpeg"})
 _FALSE_POSITIVES = 0.2
 """Share of the row groups that a Bloom filter does not exclude although it could: for `top` with 100,000
 rows a group, 0.2 takes 64 KiB each, 0.1 twice as much for the same time of a query."""
+
+
+class TableWriter:
+    """A table that is being written; see `writing_table`.
+
+    Args:
+        writer: of the file.
+        schema: to which rows are cast.
+        row_group_rows: rows of a row group.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, row_group_rows: int) -> None:
+        self._writer, self._schema, self._size = writer, schema, row_group_rows
+        self._waiting = schema.empty_table()
+        self._digest: FileDigest | None = None
+
+    @property
+    def digest(self) -> FileDigest:
+        """The digest of the file, once it is written."""
+        assert self._digest is not None, "the table is not written yet"
+        return self._digest
+
+    def write(self, rows: pa.RecordBatch | pa.Table) -> None:
+        """Append rows; they are written when they fill a row group."""
+        table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        waiting = pa.concat_tables([self._waiting, table.cast(self._schema)])
+        while waiting.num_rows >= self._size:
+            self._write_group(waiting.slice(0, self._size))
+            waiting = waiting.slice(self._size)
+        self._waiting = waiting
+
+    def finish(self) -> None:
+        """Write the rows that are left."""
+        self._write_group(self._waiting)
+        self._waiting = self._schema.empty_table()
+
+    def close(self, path: Path) -> None:
+        """Take the digest of the complete file."""
+        self._digest = digest_file(path)
+
+    def _write_group(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.unify_dictionaries(), row_group_size=self._size)
+
+
+@contextlib.contextmanager
+def writing_table(
+    path: Path,
+    schema: pa.Schema,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    row_group_rows: int = ROW_GROUP_ROWS,
+    sealed: bool = False,
+    sought: str | None = None,
+) -> Iterator[TableWriter]:
+    """Write one Parquet file, atomically, from rows that come bit by bit; arguments as of `write_table`.
+
+    Raises:
+        StoreError: when it cannot be written.
+    """
+    footer = {"maxact.schema_version": str(SCHEMA_VERSION), **(metadata or {})}
+    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+    encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
+    encodings |= {
+        field.name: "DELTA_BINARY_PACKED"
+        for field in schema
+        if field.name in _DELTA and pa.types.is_integer(field.type)
+    }
+    dictionaries = [
+        field.name for field in schema if field.name not in encodings and field.name not in _UNIQUE
+    ]
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(
+            temporary,
+            schema.with_metadata(footer),
+            compression="zstd",
+            use_dictionary=dictionaries,
+            column_encoding=encodings,
+            **_bloom_filters(sought, row_group_rows),
+        ) as writer:
+            table = TableWriter(writer, schema, row_group_rows)
+            yield table
+            table.finish()
+            if sealed:
+                writer.add_key_value_metadata({PARQUET_KEY: BLANK})
+        if sealed:
+            temporary.write_bytes(seal(temporary.read_bytes(), PARQUET))
+        table.close(temporary)
 
 
 def write_table(
@@ -66,33 +162,12 @@ def write_table(
     Raises:
         StoreError: when it cannot be written.
     """
-    footer = {"maxact.schema_version": str(SCHEMA_VERSION), **(metadata or {})}
-    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-    encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
-    encodings |= {
-        field.name: "DELTA_BINARY_PACKED"
-        for field in schema
-        if field.name in _DELTA and pa.types.is_integer(field.type)
-    }
-    dictionaries = [
-        field.name for field in schema if field.name not in encodings and field.name not in _UNIQUE
-    ]
-    with atomic_path(path) as temporary:
-        with pq.ParquetWriter(
-            temporary,
-            schema.with_metadata(footer),
-            compression="zstd",
-            use_dictionary=dictionaries,
-            column_encoding=encodings,
-            **_bloom_filters(sought, row_group_rows),
-        ) as writer:
-            for group in _row_groups(batches, schema, row_group_rows):
-                writer.write_table(group, row_group_size=row_group_rows)
-            if sealed:
-                writer.add_key_value_metadata({PARQUET_KEY: BLANK})
-        if sealed:
-            temporary.write_bytes(seal(temporary.read_bytes(), PARQUET))
-        return digest_file(temporary)
+    with writing_table(
+        path, schema, metadata=metadata, row_group_rows=row_group_rows, sealed=sealed, sought=sought
+    ) as table:
+        for batch in batches:
+            table.write(batch)
+    return table.digest
 
 
 def _bloom_filters(column: str | None, rows: int) -> dict[str, Any]:
@@ -101,20 +176,6 @@ def _bloom_filters(column: str | None, rows: int) -> dict[str, Any]:
     if column is None or name not in inspect.signature(pq.ParquetWriter.__init__).parameters:
         return {}
     return {name: {column: {"ndv": rows, "fpp": _FALSE_POSITIVES}}}
-
-
-def _row_groups(
-    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, size: int
-) -> Iterator[pa.Table]:
-    """The rows in tables of `size` rows, the last one smaller."""
-    waiting = schema.empty_table()
-    for batch in batches:
-        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-        waiting = pa.concat_tables([waiting, table.cast(schema)])
-        while waiting.num_rows >= size:
-            yield waiting.slice(0, size).unify_dictionaries()
-            waiting = waiting.slice(size)
-    yield waiting.unify_dictionaries()
 
 
 def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -133,13 +194,26 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
         raise StoreError(f"{path} is missing; run `maxact index` into {path.parent}") from error
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
-    found = (table.schema.metadata or {}).get(b"maxact.schema_version", b"none").decode()
+    refuse_other_schema(path, table.schema)
+    return table
+
+
+def refuse_other_schema(path: Path, schema: pa.Schema) -> None:
+    """Refuse a table of another schema version.
+
+    Args:
+        path: of its file.
+        schema: as read, with the metadata of the footer.
+
+    Raises:
+        StoreError: when it is one.
+    """
+    found = (schema.metadata or {}).get(b"maxact.schema_version", b"none").decode()
     if found != str(SCHEMA_VERSION):
         raise StoreError(
             f"{path} has schema version {found}, this maxact reads {SCHEMA_VERSION}; "
             "index again, or use the maxact that wrote it"
         )
-    return table
 
 
 def read_sealed_table(path: Path, schema: pa.Schema) -> pa.Table:

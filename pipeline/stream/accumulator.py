@@ -11,8 +11,10 @@ that enter a list are located, and only the lists that change are updated.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +26,11 @@ from pipeline.errors import ActivationError, UsageError
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state import topk
-from pipeline.state.label_sums import HALVES, LabelSums, half_of
 from pipeline.state.sample import SAMPLE_SIZE, PeakSample, image_hash
 from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
 from pipeline.store.peak_files import PEAK_TYPES, PeakSpill
+from pipeline.stream.label_totals import LabelTotals
 from pipeline.stream.memory import move
 from pipeline.stream.predictions import Predictions
 from pipeline.stream.probes import Peaks
@@ -68,10 +70,17 @@ class Accumulator:
         k: images kept per unit and side.
         device: where the network runs.
         peaks: to which the peaks of every image are added, in the order of images.
+        scratch: folder for sums that do not fit into memory; the system's by default.
     """
 
     def __init__(
-        self, layers: Sequence[Layer], k: int, device: torch.device, *, peaks: PeakSpill | None = None
+        self,
+        layers: Sequence[Layer],
+        k: int,
+        device: torch.device,
+        *,
+        peaks: PeakSpill | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.layers = tuple(layers)
         self.peaks = peaks
@@ -95,10 +104,7 @@ class Accumulator:
         # A GPU adds to int32 faster, and memory is not short there.
         counts = torch.int16 if device.type == "cpu" else torch.int32
         self._histogram = torch.zeros((self.units, stats.BUCKETS), dtype=counts, device=device)
-        self._label_rows: dict[tuple[str, int], int] = {}
-        self._label_images: list[int] = []
-        self._label_total = torch.zeros((0, self.units), dtype=torch.float64, device=device)
-        self._label_squares = torch.zeros((HALVES, self.units), dtype=torch.float64, device=device)
+        self._labels = LabelTotals(self.units, device, scratch or Path(tempfile.gettempdir()))
         self._sample_hashes: list[int] = []
         self._sample_images: list[int] = []
         self._sample_peak = torch.empty((SAMPLE_SIZE, self.units), device=device)
@@ -184,7 +190,7 @@ class Accumulator:
         if self._histogram.dtype == torch.int16 and len(self._images) > stats.MAX_INT16_IMAGES:
             self._histogram = self._histogram.to(torch.int32)
         stats.add_to_histogram(self._histogram, block)
-        self._add_labels(block)
+        self._labels.add(self._block_samples, block)
         self._block_samples = []
 
     def finish(self) -> UnitState:
@@ -198,7 +204,7 @@ class Accumulator:
             low,
             self._moments,
             self._histogram.cpu().numpy(),
-            self._labels(),
+            self._labels.sums(),
             self._sample(),
         )
 
@@ -291,42 +297,6 @@ class Accumulator:
             f"layer {self.layers[layer].name} unit {column - int(self.offsets[layer])} gives "
             f"{float(block[row, column])} for image {image.key!r} of shard {image.shard}; {remedy}"
         )
-
-    def _add_labels(self, block: Tensor) -> None:
-        rows, halves, images = [], [], []
-        for number, image in enumerate(self._block_samples):
-            if image.label is None:
-                continue
-            half = half_of(image)
-            if (image.label, half) not in self._label_rows:
-                self._label_rows[image.label, half] = len(self._label_rows)
-                self._label_images.append(0)
-            rows.append(self._label_rows[image.label, half])
-            halves.append(half)
-            images.append(number)
-            self._label_images[rows[-1]] += 1
-        missing = len(self._label_rows) - self._label_total.shape[0]
-        if missing:
-            fresh = self._label_total.new_zeros((missing, self.units))
-            self._label_total = torch.cat([self._label_total, fresh])
-        if rows:
-            labelled = block if len(images) == len(block) else block[images]
-            index, half_index = (torch.tensor(each, device=self.device) for each in (rows, halves))
-            for span in stats.column_spans(self.units):
-                peaks = labelled[:, span].double()
-                self._label_total[:, span].index_add_(0, index, peaks)
-                self._label_squares[:, span].index_add_(0, half_index, peaks.square_())
-
-    def _labels(self) -> LabelSums:
-        labels = sorted({label for label, _ in self._label_rows})
-        images = np.zeros((HALVES, len(labels)), np.int64)
-        total = np.zeros((HALVES, len(labels), self.units))
-        found = self._label_total.cpu().numpy()
-        place = {label: number for number, label in enumerate(labels)}
-        for (label, half), row in self._label_rows.items():
-            images[half, place[label]] = self._label_images[row]
-            total[half, place[label]] = found[row]
-        return LabelSums(tuple(labels), images, total, self._label_squares.cpu().numpy())
 
     def _sample(self) -> PeakSample:
         order = np.argsort(np.array(self._sample_hashes, np.int64), kind="stable")

@@ -59,6 +59,12 @@ class Runner:
             raw, values = self._buffers(len(lines), lines[0].shape)
             batch = torch.stack(lines, out=raw).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch, out=values)
+        elif any(line.device == self.device for line in lines):  # decoded there, but for those left to PIL
+            here = [line if line.device == self.device else move(line, self.device) for line in lines]
+            for line in here:
+                line.record_stream(torch.cuda.current_stream(self.device))
+            batch = torch.stack(here).permute(0, 3, 1, 2)
+            normal = self.network.normalise(batch)
         else:
             batch = move(torch.stack(lines), self.device).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch)
@@ -174,11 +180,12 @@ def index_shards(
     Raises:
         ShardError: when a shard is damaged.
         ActivationError: on NaN or infinity, or what the number format of kept peaks cannot hold.
-        StoreError: when peaks are kept and the disk is full.
+        StoreError: when the disk is full, where peaks are kept or sums per label are many.
         TooManyBadImages: when more images are bad than the configuration allows.
     """
     records = GroupRecords(shards)
-    accumulator = Accumulator(runner.layers, runner.config.top, runner.device, peaks=peaks)
+    scratch = runner.config.out / "parts"
+    accumulator = Accumulator(runner.layers, runner.config.top, runner.device, peaks=peaks, scratch=scratch)
     batch: list[Sample] = []
     pixels: list[Tensor] = []
     bad = 0

@@ -6,6 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from pipeline.choices import EngineName
+from pipeline.config import EngineConfig
+from pipeline.engines.open_engine import open_engine
+from pipeline.engines.sameness import identify
 from pipeline.errors import UsageError
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
@@ -24,9 +30,11 @@ from viz.atlas.export import TABLE_ENDING, export_units
 from viz.atlas.files import AtlasFiles
 from viz.atlas.from_index import TOP, mask_maker_of, renders_of, site_of
 from viz.atlas.links import Links, link_up
+from viz.atlas.maps import MaskMaker
 from viz.atlas.overview import summarise
 from viz.atlas.pages import Around, Pages
 from viz.atlas.photographs import PictureOptions, Pictures
+from viz.atlas.spread import DrawWork, draw_spread
 from viz.atlas.static import write_static
 from viz.render.table import note_hidden
 
@@ -68,6 +76,7 @@ def build_atlas(
     archive: Path | None = None,
     export: Path | None = None,
     reporter: Reporter | None = None,
+    engine: EngineConfig | EngineName = "local",
 ) -> AtlasSummary:
     """Build a static web site of an index in OUT/atlas.
 
@@ -88,6 +97,7 @@ def build_atlas(
         archive: a ZIP file into which the atlas is written as well.
         export: a Parquet file of the units, which the program `embedding-atlas` opens.
         reporter: shows the progress.
+        engine: what spreads the layers whose pictures are drawn.
 
     Raises:
         LayerError: if the index has no such layer.
@@ -113,7 +123,14 @@ def build_atlas(
         pictures = Pictures(index, files, options, maker)
         copy_renderings(index, files, contents, quality)
         projections = copy_projections(index, files, contents, quality)
-        drawn = pictures.draw(contents, links.photographs, reporter)
+        spread = EngineConfig(engine) if isinstance(engine, str) else engine
+        if spread.name == "local":
+            drawn = pictures.draw(contents, links.photographs, reporter)
+        else:
+            # Photographs are run through the network one by one, on the CPU.
+            with open_engine(spread, "cpu") as found:
+                work = _work(index, options, maker, found.device)
+                drawn = draw_spread(found, work, pictures, files, contents, links.photographs, reporter)
         if other is not None and comparison is not None:
             known = collect_photographs(index, comparison.image_ids())
             Pictures(other, files, options, source=index).draw(comparison.contents, known, reporter)
@@ -128,6 +145,14 @@ def build_atlas(
             export_units(index, files.folder, contents, export)
     counted = sum(len(content.units) for content in contents)
     return AtlasSummary(files.folder / FRONT, len(contents), counted, len(shown), drawn, size)
+
+
+def _work(index: Index, options: PictureOptions, maker: MaskMaker | None, device: torch.device) -> DrawWork:
+    """What is done with every layer where an engine leaves this process."""
+    network, layers = (None, ()) if maker is None else (maker.network, maker.layers)
+    identity = {} if network is None else identify(network.module, device)
+    out = index.out.absolute()
+    return DrawWork(out, index.data, index.trusted, options, network, layers, identity)
 
 
 def _check(out: Path, max_side: int, quality: int, archive: Path | None, export: Path | None) -> None:

@@ -29,7 +29,7 @@ __all__ = [
     "read_projections",
 ]
 
-VERSION = 5
+VERSION = 6
 """Increased when pictures are drawn in another way, so that those of earlier builds are replaced."""
 
 MAX_SIDE = 2000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image
@@ -43,6 +45,8 @@ def cut_patch(
 ) -> Image.Image:
     """Cut a patch out of its photograph, see `viz.sheets.patches.crop_patch`.
 
+    For a network that takes grey images it is cut from what that network was given, as on sheets.
+
     Args:
         photograph: RGB, upright.
         seen: the layer, with the receptive field that patches show.
@@ -50,7 +54,11 @@ def cut_patch(
         preprocess: from the photograph to the network's input.
         size: side of the patch, in pixels.
     """
-    return crop_patch(photograph, seen_window(seen, patch.y, patch.x, preprocess), preprocess, size)
+    window = seen_window(seen, patch.y, patch.x, preprocess)
+    if preprocess.channels == "grey":
+        photograph = Image.fromarray(input_pixels(photograph, preprocess)[0].numpy()).convert("RGB")
+        preprocess = replace(preprocess, fit="squash")
+    return crop_patch(photograph, window, preprocess, size)
 
 
 def input_pixels(photograph: Image.Image, preprocess: Preprocess) -> Tensor:

@@ -12,8 +12,9 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Protocol, Self, TextIO
 
 from pipeline.errors import StoreError
 from pipeline.store.atlas_record import (
@@ -29,7 +30,7 @@ from pipeline.store.atlas_record import (
 from pipeline.store.files import make_folder
 from pipeline.store.inside import inside
 
-__all__ = ["AtlasFiles", "digest_of"]
+__all__ = ["AtlasFiles", "FileSink", "digest_of", "write_file"]
 
 LOCK = ".atlas.lock"
 """Name of the lock in OUT that keeps two builds apart."""
@@ -38,6 +39,18 @@ LOCK = ".atlas.lock"
 def digest_of(*parts: object) -> str:
     """A digest of values with a stable `repr`, 32 hexadecimal digits."""
     return hashlib.blake2b(repr(parts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+class FileSink(Protocol):
+    """What pictures need of the files of an atlas."""
+
+    folder: Path
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether the file need not be written."""
+
+    def write(self, name: str, key: str, data: bytes) -> None:
+        """Write a file."""
 
 
 class AtlasFiles:
@@ -126,22 +139,15 @@ class AtlasFiles:
         Raises:
             StoreError: when it cannot be written, or a link leads out of the index.
         """
-        path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            if path.parent not in self._made:
-                inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._made.add(path.parent)
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-        self._recorded[name] = (key, len(data))
+        write_file(self._out, name, data, self._made)
+        self.record(name, key, len(data))
+
+    def record(self, name: str, key: str, size: int) -> None:
+        """Record a file that is written, here or by another process."""
+        self._recorded[name] = (key, size)
         self._used.add(name)
         if self._record is not None:
-            self._record.write(record_line(name, (key, len(data))))
+            self._record.write(record_line(name, (key, size)))
             self._record.flush()
 
     def write_text(self, name: str, text: str) -> bool:
@@ -162,6 +168,32 @@ class AtlasFiles:
                 self._remove_empty(path.parent)
         write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
         return sum(size for _, size in self._recorded.values())
+
+
+def write_file(out: Path, name: str, data: bytes, made: set[Path]) -> None:
+    """Write a file of an atlas.
+
+    Args:
+        out: folder of the index.
+        name: relative to the folder of the atlas.
+        data: the content.
+        made: folders that are known to be there and inside; extended.
+
+    Raises:
+        StoreError: when it cannot be written, or a link leads out of the index.
+    """
+    path = out / ATLAS_FOLDER / name
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09}.tmp")
+    try:
+        if path.parent not in made:
+            inside(out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _size(path: Path) -> int:

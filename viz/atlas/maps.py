@@ -45,6 +45,7 @@ class MaskMaker:
     """
 
     def __init__(self, network: Network, layers: Sequence[Layer]) -> None:
+        self.network, self.layers = network, tuple(layers)
         self._network = network
         self._maps = [layer for layer in layers if layer.grid_h * layer.grid_w > 1]
         found = [(layer, find_grid(network, layer)) for layer in layers if layer not in self._maps]

@@ -24,6 +24,7 @@ from viz.atlas.maps import GUTTER
 from viz.atlas.overview import LayerSummary
 from viz.atlas.pictures import on_card
 from viz.atlas.spots import spot_of
+from viz.paths.likeness import is_unusual
 from viz.sheets.typography import REPLACEMENT, readable_label, readable_number
 
 __all__ = ["MOST_IMAGES", "MOST_UNITS", "Around", "Pages", "Site"]
@@ -199,6 +200,7 @@ class Pages:
             comparison=self.comparison,
             match=self.comparison.match(unit) if self.comparison else None,
             status_words=STATUS_WORDS,
+            unusual=is_unusual,
             regions_address=around.regions_address,
             masks=f"{grid[1]} {grid[0]} {len(unit.high)} {GUTTER}" if grid else "",
             **more,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PIL import Image
@@ -22,7 +22,7 @@ from viz.atlas import addresses
 from viz.atlas.content import LayerContent, Patch, Photograph, UnitContent
 from viz.atlas.copies import VERSION
 from viz.atlas.cuts import cut_patch, input_pixels, open_photograph, put_in_place
-from viz.atlas.files import AtlasFiles, digest_of
+from viz.atlas.files import FileSink, digest_of
 from viz.atlas.maps import Mask, MaskMaker, encode_masks, regions_of
 from viz.atlas.pictures import CARD_TILES, SMALL, TILE, Card, encode_webp, shrink
 from viz.sheets.cells import open_rendering
@@ -98,7 +98,7 @@ class Pictures:
     def __init__(
         self,
         index: Index,
-        files: AtlasFiles,
+        files: FileSink,
         options: PictureOptions,
         maker: MaskMaker | None = None,
         source: Index | None = None,
@@ -121,18 +121,8 @@ class Pictures:
             SourceError: if the dataset cannot be found.
             StoreError: if an image or a rendering cannot be read, or a file cannot be written.
         """
-        waiting = [
-            (content, unit)
-            for content in contents
-            for unit in content.units
-            if not self._is_drawn(content, unit)
-        ]
-        photographs = {
-            image_id
-            for image_id in known
-            if not self._cards_only
-            and not self._files.has(addresses.photograph_file(image_id), self._photograph_key(image_id))
-        }
+        waiting = [(content, unit) for content in self.missing(contents) for unit in content.units]
+        photographs = set() if self._cards_only else self.missing_photographs(known)
         passes = [waiting[first : first + PASS_UNITS] for first in range(0, len(waiting), PASS_UNITS)]
         with ThreadPoolExecutor(THREADS) as pool:
             for number, chunk in enumerate(passes or [[]], start=1):
@@ -141,6 +131,23 @@ class Pictures:
                 self._draw_pass(units, photographs, known, pool, reporter, title)
                 photographs = set()
         return len(waiting)
+
+    def missing(self, contents: Sequence[LayerContent]) -> list[LayerContent]:
+        """The layers with those of their units whose pictures are not there yet."""
+        left = (
+            replace(content, units=tuple(u for u in content.units if not self._is_drawn(content, u)))
+            for content in contents
+        )
+        return [content for content in left if content.units]
+
+    def missing_photographs(self, known: Mapping[int, Photograph]) -> set[int]:
+        """Those of the images whose whole photographs are not there yet, by image_id."""
+        names = {image_id: addresses.photograph_file(image_id) for image_id in known}
+        return {
+            image_id
+            for image_id, name in names.items()
+            if not self._files.has(name, self._photograph_key(image_id))
+        }
 
     def grid(self, layer: Layer) -> tuple[int, int] | None:
         """Height and width of a layer's masks; None if it has none."""

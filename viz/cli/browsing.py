@@ -10,6 +10,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.engine_options import (
+    Address,
+    CpusPerTask,
+    JsonProgress,
+    SpreadBy,
+    reporter_of,
+)
 from pipeline.cli.options import (
     DRAW,
     MAX_COUNT,
@@ -69,6 +76,10 @@ def atlas(
             show_default=False,
         ),
     ] = None,
+    engine: SpreadBy = "local",
+    address: Address = None,
+    cpus_per_task: CpusPerTask = None,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Build a web site of an index in OUT/atlas, to browse from a file or a static host.
 
@@ -81,7 +92,9 @@ def atlas(
       maxact atlas out/demo --layer 'blocks.4.*' --units 0-99
       maxact atlas out/demo --with out/other
       maxact atlas out/demo --zip demo.zip --export embedding-atlas units.parquet
+      maxact atlas out/demo --engine ray --address auto
     """
+    from pipeline.config import EngineConfig
     from pipeline.query.index import open_index
     from viz.atlas.build import build_atlas
     from viz.atlas.export import check_format
@@ -102,7 +115,8 @@ def atlas(
             other=stack.enter_context(open_index(other, trust=trust)) if other else None,
             archive=zip_file,
             export=export[1] if export else None,
-            reporter=ConsoleReporter(),
+            reporter=reporter_of(as_json=json_progress),
+            engine=EngineConfig(engine, address, None, cpus_per_task),
         )
     megabytes = summary.size / 1e6
     print_line(

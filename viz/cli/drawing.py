@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from pipeline.choices import AskedPrecision
+from pipeline.cli.engine_options import (
+    Address,
+    CpusPerTask,
+    GpusPerTask,
+    JsonProgress,
+    SpreadBy,
+    reporter_of,
+)
 from pipeline.cli.options import (
     DRAW,
     LOOK,
@@ -215,6 +223,11 @@ def render(
     weights: MovedWeights = None,
     data: MovedData = None,
     trust: Trust = False,
+    engine: SpreadBy = "local",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = None,
+    cpus_per_task: CpusPerTask = None,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Render synthetic images that activate units, by gradient ascent.
 
@@ -227,8 +240,10 @@ def render(
       maxact render out/demo --layer 'blocks.*' --units 0-7 --recipe octaves --seed 1
       maxact render out/demo --layer classifier --units leopard --objective logit
       maxact render out/demo --layer blocks.4.2 --units 7 --recipe dream --photo cat.jpg
+      maxact render out/demo --layer 'blocks.*' --engine ray --address auto
     """
     from pipeline.assignments import parse_assignments
+    from pipeline.config import EngineConfig
     from pipeline.query.index import open_index
     from viz.recipes.catalog import default_recipe, get_recipe
     from viz.render.render_index import render_index
@@ -253,7 +268,8 @@ def render(
             generator_weights=generator_weights,
             generator_code=generator_code,
             device=device,
-            reporter=ConsoleReporter(),
+            reporter=reporter_of(as_json=json_progress),
+            engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),
         )
     print_files(out / row.file for row in rows)
 

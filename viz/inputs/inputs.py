@@ -92,6 +92,11 @@ class Inputs:
         return self.generator.digest if source == "generator" else ""
 
     @property
+    def has_index(self) -> bool:
+        """Whether there is an index."""
+        return self._index is not None
+
+    @property
     def index(self) -> Index:
         """The index; a recipe that uses it says so in its `source`."""
         if self._index is None:
@@ -171,7 +176,7 @@ class Inputs:
 
     def count_top_images(self, layer: Layer, unit: int, objective: Objective, count: int | None) -> int:
         """How many of a unit's top images there are, of so many wanted; None: of all."""
-        return len(self._choose_top(layer, *_listed(unit, objective), count))
+        return len(self.chosen_images(layer, *_listed(unit, objective), count))
 
     def top_images(
         self, layer: Layer, unit: int, objective: Objective, canvas: Canvas, count: int | None
@@ -190,9 +195,9 @@ class Inputs:
             centre(layer.grid_h) if term.y is None else term.y,
             centre(layer.grid_w) if term.x is None else term.x,
         )
-        top = self._choose_top(layer, *_listed(unit, objective), count)
+        top = self.chosen_images(layer, *_listed(unit, objective), count)
         images = [image.image_id for image in top]
-        pixels = self._pixels(images)
+        pixels = self.pixels(images)
         pictures = [pixels[image].float() for image in images]
         if term.kind == "point":
             pictures = [
@@ -205,7 +210,8 @@ class Inputs:
 
         return TopImages(tuple(images), pictures, features, item_generator(0, layer.name, unit))
 
-    def _choose_top(self, layer: Layer, unit: int, side: Side, count: int | None) -> list[TopImage]:
+    def chosen_images(self, layer: Layer, unit: int, side: Side, count: int | None) -> list[TopImage]:
+        """A unit's top images that are different photographs, the strongest first; None: all there are."""
         found = self.index.tops(layer.name, [unit], n=TOP_IMAGES, side=side)[unit]
         if count is None:
             return choose_images(found, TOP_IMAGES, per_origin=TOP_IMAGES)
@@ -214,10 +220,10 @@ class Inputs:
     @functools.cached_property
     def _usual_pictures(self) -> Tensor:
         """(image, channel, y, x) uint8: photographs of the index, chosen by hash."""
-        pixels = self._pixels(sample_image_ids(self.index, USUAL_IMAGES))
+        pixels = self.pixels(sample_image_ids(self.index, USUAL_IMAGES))
         return torch.stack([pixels[image_id] for image_id in sorted(pixels)])
 
-    def _pixels(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
+    def pixels(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Images in network geometry: (channel, y, x) uint8 by image_id."""
         decoder = functools.partial(decode, preprocess=self.network.preprocess)
         return dict(read_images(self.index, image_ids, decoder))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.store.files import atomic_path
 from pipeline.visible import visible
+from viz.paths.likeness import is_unusual
 from viz.render.table import Rendered
 from viz.sheets.content import Cell
 from viz.sheets.palette import PAPER
@@ -102,6 +103,8 @@ class Rendering:
             parts.append(f"{self.row.ratio:.2g} of the best real image")
         if self.row.status != "ok":
             parts.append(self.row.status)
+        if is_unusual(self.row.path):
+            parts.append(f"unusual path {self.row.path:.2f}")
         return ", ".join(parts)
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from viz.passes.watch import Watch
 from viz.pixels import to_bytes
 from viz.render.checkpoints import checkpoint_of
 from viz.render.files import picture_name, save_picture
-from viz.render.measure import Measured, measure, open_picture
+from viz.render.measure import Measured, measure, on_input, open_picture
 from viz.render.request import RenderRequest, Target, compared_with, is_lowest
 from viz.render.table import Rendered
 from viz.render.verdict import Reference, judge, ratio_of
@@ -43,10 +43,12 @@ def render_batch(
     measured = measure(
         request.inputs.network, pictures, batch.objectives, canvas, request.score, request.recipe.zoom
     )
+    whole = on_input(request.inputs.network, pictures, canvas, request.recipe.zoom)
+    paths = request.paths.measure(whole, batch.objectives)
     images = [top.images for top in batch.top_images] or [()] * len(targets)
     return [
         _row(request, canvas, *each)
-        for each in zip(targets, files, pictures, measured, result.traces, images, strict=True)
+        for each in zip(targets, files, pictures, measured, paths, result.traces, images, strict=True)
     ]
 
 
@@ -117,6 +119,7 @@ def _row(
     file: str,
     picture: Tensor,
     measured: Measured,
+    path: float | None,
     trace: tuple[float, ...],
     images: tuple[int, ...],
 ) -> Rendered:
@@ -158,4 +161,5 @@ def _row(
         images=images,
         trace=trace,
         index_fingerprint=request.index_fingerprint,
+        path=path,
     )

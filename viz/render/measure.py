@@ -18,7 +18,7 @@ from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.watch import PASS_IMAGES, Watch
 from viz.pixels import shrink, to_bytes
 
-__all__ = ["Measured", "measure", "open_picture"]
+__all__ = ["Measured", "measure", "on_input", "open_picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,19 @@ def measure(
     """
     layers = {layer.name: layer for objective in objectives for layer in objective.layers}
     ordered = sorted(layers.values(), key=lambda layer: layer.ordinal)
-    surroundings = mean_colour(network)
     found: list[Measured] = []
     with Watch(network, ordered, None) as watch, torch.no_grad():
         for first in range(0, len(pictures), PASS_IMAGES):
-            chunk = [_fit(picture, zoom) for picture in pictures[first : first + PASS_IMAGES]]
-            whole = torch.cat([place(picture, canvas, surroundings) for picture in chunk])
+            whole = on_input(network, pictures[first : first + PASS_IMAGES], canvas, zoom)
             views = watch(whole.to(device_of(network)))
             found += _read(objectives[first : first + PASS_IMAGES], views, score)
     return found
+
+
+def on_input(network: Network, pictures: Sequence[Tensor], canvas: Canvas, zoom: float = 1.0) -> Tensor:
+    """(image, channel, y, x) uint8: pictures on the whole input, as `measure` shows them to the network."""
+    surroundings = mean_colour(network)
+    return torch.cat([place(_fit(picture, zoom), canvas, surroundings) for picture in pictures])
 
 
 def _fit(picture: Tensor, zoom: float) -> Tensor:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.choices import AskedPrecision, Device
-from pipeline.devices import find_device
+from pipeline.choices import AskedPrecision, Device, EngineName
+from pipeline.config import EngineConfig
+from pipeline.devices import find_device, resolve_precision
+from pipeline.engines.open_engine import open_engine
+from pipeline.engines.sameness import identify
 from pipeline.errors import RenderError
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
+from pipeline.store.leftovers import writing
 from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
 from viz.inputs.top_images import NoTopImages
 from viz.objectives.text import WHOLE_LAYER, parse_objective, read_objective
 from viz.priors.prior import Prior, load_prior, parse_code_shape, priors_of
 from viz.recipes.base import Recipe
-from viz.render.render_units import render_units
+from viz.render.render_units import batch_size, render_units
 from viz.render.source_options import check_source_options
+from viz.render.spread import RenderWork, render_spread
 from viz.render.table import Rendered, note_hidden
 
 __all__ = ["render_index"]
@@ -44,6 +51,7 @@ def render_index(
     device: Device = "auto",
     reporter: Reporter | None = None,
     observer: Observer | None = None,
+    engine: EngineConfig | EngineName = "local",
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
 
@@ -61,7 +69,8 @@ def render_index(
         generator_code: shape of the generator's codes, such as `256x6x6`, where it does not say.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
-        observer: see `viz.render.render_units.render_units`.
+        observer: see `viz.render.render_units.render_units`; not for an engine other than `local`.
+        engine: what spreads the units.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
@@ -78,7 +87,9 @@ def render_index(
     last = index.layers[-1].name if index.layers else ""
     classes = ClassUnits(index.class_names(last) or ())
     network = index_network(index, network=network, weights=weights)
-    network.module.to(find_device(device))
+    spread = EngineConfig(engine) if isinstance(engine, str) else engine
+    if spread.name == "local":
+        network.module.to(find_device(device))
     prior = None
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
@@ -88,6 +99,21 @@ def render_index(
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(read, layer, index.layers, classes, network.module) for layer, _ in chosen]
+    if spread.name != "local":
+        if observer is not None:
+            raise RenderError("an observer sees renderings of this process only; use the engine local")
+        options = {
+            "recipe": recipe,
+            "seed": seed,
+            "objective": objective,
+            "batch": batch,
+            "photograph": None if photograph is None else photograph.absolute(),
+            "generator": generator,
+            "generator_weights": generator_weights,
+            "generator_code": generator_code,
+        }
+        layer_units = [(layer.name, () if whole else wanted) for layer, wanted in chosen]
+        return _spread(index, network, spread, device, layer_units, precision, options, reporter)
     rows: list[Rendered] = []
     empty: list[NoTopImages] = []
     for (layer, wanted), make in zip(chosen, makers, strict=True):
@@ -116,6 +142,34 @@ def render_index(
         reporter.note(f"skipped: {each}")
     note_hidden(index.out, index.run["fingerprint"], reporter)
     return rows
+
+
+def _spread(
+    index: Index,
+    network: Network,
+    spread: EngineConfig,
+    device: Device,
+    chosen: Sequence[tuple[str, Sequence[int]]],
+    precision: AskedPrecision,
+    options: Mapping[str, Any],
+    reporter: Reporter,
+) -> list[Rendered]:
+    """Render on an engine that leaves this process; each process there renders some units of a layer."""
+    with open_engine(spread, device) as engine:
+        # The format that is computed in decides pictures, and is that of the processes that render.
+        resolved = engine.ask(resolve_precision, precision, engine.device)
+        work = RenderWork(
+            index.out.absolute(),
+            index.data,
+            index.trusted,
+            network,
+            render_index,
+            {**options, "precision": resolved},
+            identify(network.module, engine.device),
+        )
+        size = batch_size(engine.device, options["batch"], options["recipe"])
+        with writing(index.out):
+            return render_spread(engine, work, chosen, size, reporter)
 
 
 def _prior(

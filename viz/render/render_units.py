@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from pipeline.choices import AskedPrecision, Score
 from pipeline.devices import resolve_precision, tell_of_bf16
 from pipeline.errors import RenderError, RenderingStopped
@@ -35,6 +37,8 @@ from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
+from viz.paths.likeness import is_unusual
+from viz.paths.paths import Paths
 from viz.recipes.base import Recipe
 from viz.render.batch import render_batch
 from viz.render.checkpoints import remove_checkpoints
@@ -42,7 +46,7 @@ from viz.render.request import RenderRequest, Target, compared_with, targets_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
 
-__all__ = ["render_units"]
+__all__ = ["batch_size", "render_units"]
 
 BATCH_UNITS = 2 * PASS_IMAGES
 """Renderings in a batch on the CPU."""
@@ -101,7 +105,7 @@ def render_units(
         StoreError: when OUT cannot be written.
     """
     reporter = reporter or Silent()
-    size = _batch_size(network, batch, recipe)
+    size = batch_size(device_of(network), batch, recipe)
     if isinstance(objective, str):
         make = parse_objective(objective, layer, module=network.module)
         name = objective_name or objective.strip()
@@ -118,8 +122,21 @@ def render_units(
     inputs.require(recipe.source, recipe.name)
     made_from = fingerprint_of_index(out, network.digest)
     with writing(out), Workers(device_of(network)) as workers:
+        paths = Paths(inputs, score)
         request = RenderRequest(
-            inputs, layer, recipe, name, seed, out, resolved, score, references, workers, made_from, observer
+            inputs,
+            layer,
+            recipe,
+            name,
+            seed,
+            out,
+            resolved,
+            score,
+            references,
+            workers,
+            paths,
+            made_from,
+            observer,
         )
         targets = _targets(request, {unit: make(unit) for unit in units}, reporter)
         finished = _finished(request, targets)
@@ -128,7 +145,21 @@ def render_units(
             there = len(targets) - len(missing)
             reporter.note(f"{layer.name}: {there:,} of {len(targets):,} already there")
         finished |= _render_all(request, missing, size, reporter)
+        _note_paths(request, [finished[target.unit, target.facet] for target in missing], reporter)
     return [finished[target.unit, target.facet] for target in targets]
+
+
+def _note_paths(request: RenderRequest, rows: Sequence[Rendered], reporter: Reporter) -> None:
+    """Say of new renderings how many have an unusual path, and of how many none was measured and why."""
+    unusual = sum(is_unusual(row.path) for row in rows)
+    if unusual:
+        of_all = readable_count(len(rows), "rendering")
+        reporter.note(
+            f"{request.layer.name}: {unusual:,} of {of_all} with an unusual path, see docs/rendering.md"
+        )
+    for reason, count in sorted(request.paths.reasons.items()):
+        measured = readable_count(count, "rendering")
+        reporter.note(f"{request.layer.name}: path of {measured} not measured: {reason}")
 
 
 def _targets(request: RenderRequest, objectives: Mapping[int, Objective], reporter: Reporter) -> list[Target]:
@@ -148,11 +179,20 @@ def _targets(request: RenderRequest, objectives: Mapping[int, Objective], report
     return targets
 
 
-def _batch_size(network: Network, batch: int | None, recipe: Recipe) -> int:
-    """Renderings in a batch; groups stay together."""
+def batch_size(device: torch.device, batch: int | None, recipe: Recipe) -> int:
+    """Renderings in a batch; groups stay together.
+
+    Args:
+        device: where they are optimised.
+        batch: how many are asked for.
+        recipe: of them.
+
+    Raises:
+        RenderError: for a batch below 1.
+    """
     if batch is not None and batch < 1:
         raise RenderError(f"a batch must be 1 or more units, got {batch}")
-    usual = BATCH_UNITS if device_of(network).type == "cpu" else BATCH_UNITS_CUDA
+    usual = BATCH_UNITS if device.type == "cpu" else BATCH_UNITS_CUDA
     size = usual if batch is None else batch
     return max(recipe.group, size // recipe.group * recipe.group)
 
@@ -172,7 +212,8 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
         if row.index_fingerprint != request.index_fingerprint:
             if not _has_references(row, request, target):
                 continue
-            row = replace(row, index_fingerprint=request.index_fingerprint)
+            # Its path was measured against the top patches of the other index.
+            row = replace(row, index_fingerprint=request.index_fingerprint, path=None)
             adopted.append(row)
         found[target.unit, target.facet] = row
     if adopted:

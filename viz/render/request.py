@@ -12,6 +12,7 @@ from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
 from viz.passes.workers import Workers
+from viz.paths.paths import Paths
 from viz.recipes.base import Recipe
 from viz.recipes.catalog import recipe_fingerprint
 from viz.render.verdict import Reference
@@ -34,6 +35,7 @@ class RenderRequest:
         score: what the index in `out` keeps of a unit's positions.
         references: what the dataset reached, by unit.
         workers: open.
+        paths: measures how like the path of a picture is to that of top patches.
         index_fingerprint: of the index in `out`, if the network made it.
         observer: is shown every step.
     """
@@ -48,6 +50,7 @@ class RenderRequest:
     score: Score
     references: Mapping[int, Reference]
     workers: Workers
+    paths: Paths
     index_fingerprint: str | None = None
     observer: Observer | None = None
 

@@ -59,6 +59,9 @@ class Rendered:
         trace: (step,) the score of each step.
         index_fingerprint: of the index that best_real and p999 are from; None without one.
         sha256: of the PNG; None for renderings of earlier versions.
+        path: how like the contributions behind the picture are to those behind the unit's top patches: 1 as
+            these are to each other, 0 as other units' patches are; None where it was not measured. See
+            `viz.paths`.
     """
 
     layer: str
@@ -89,6 +92,7 @@ class Rendered:
     trace: tuple[float, ...] = ()
     index_fingerprint: str | None = None
     sha256: str | None = None
+    path: float | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:

@@ -16,6 +16,7 @@ from pipeline.progress import Silent
 from pipeline.query.index import Index, TopImage
 from pipeline.query.indexed_images import ShownImages
 from viz.inputs.top_images import choose_images
+from viz.paths.likeness import is_unusual
 from viz.render.table import Rendered
 from viz.sheets.content import FACET_LETTERS, Bucket, Cell, Synthetic, Tile
 from viz.sheets.layout import TILE, TILES
@@ -31,6 +32,9 @@ ALL_RANKS = 1 << 30
 
 GOOD = {"ok": "", "retried": "second attempt"}
 """Statuses of successful renderings, with the mark shown on a sheet."""
+
+UNUSUAL_PATH = "unusual path"
+"""The mark of a rendering that reaches its unit by another path than the unit's top patches."""
 
 MAX_FACETS = 4
 """Maximum number of renderings shown for a unit."""
@@ -239,7 +243,10 @@ def _open_synthetic(out: Path, shown: Sequence[Rendered]) -> Synthetic | None:
         return None
     pictures = tuple(open_rendering(out, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
-    return Synthetic(pictures, best.activation, GOOD.get(best.status, f"failed: {best.status}"))
+    mark = GOOD.get(best.status, f"failed: {best.status}")
+    if is_unusual(best.path):
+        mark = f"{mark}, {UNUSUAL_PATH}" if mark else UNUSUAL_PATH
+    return Synthetic(pictures, best.activation, mark)
 
 
 def open_rendering(out: Path, row: Rendered) -> Image.Image:

@@ -82,6 +82,7 @@ OWN_MEANING = {
     "--batch": "renderings, or images",
     "--batch-size": "images of a network, or patches of an encoder",
     "--top": "images kept, or shown",
+    "--device": "one, or all GPUs of this machine as well",
     "--precision": "of the network, or of gradient ascent",
     "--method": "to find directions, or to project images",
 }

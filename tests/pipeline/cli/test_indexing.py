@@ -71,9 +71,9 @@ def test_a_finished_index_is_left_alone(tars: list[Path], indexed: Path) -> None
 def test_an_interrupted_run_says_what_it_skips(
     tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.engines import local
+    from pipeline.engines import index_work
 
-    commit_part, done = local.commit_part, []
+    commit_part, done = index_work.commit_part, []
 
     def interrupted(*arguments: Any) -> object:
         if len(done) == 2:
@@ -83,7 +83,7 @@ def test_an_interrupted_run_says_what_it_skips(
 
     words = ("index", *tars, "-o", tmp_path / "out", *OPTIONS)
     with monkeypatch.context() as patch:
-        patch.setattr(local, "commit_part", interrupted)
+        patch.setattr(index_work, "commit_part", interrupted)
         result = run(*words)
     assert result.exit_code == 130
     assert result.stdout == ""

@@ -18,7 +18,7 @@ from pipeline.data.content import byte_digest
 from pipeline.images.decode import decode
 from pipeline.images.hashes import NEAR_BITS, perceptual_hash, perceptual_hashes
 from pipeline.images.preprocess import Preprocess
-from pipeline.runs.image_tables import follow_roots
+from pipeline.runs.duplicates import follow_roots
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config, rows
 from tests.fixtures.tiny import tiny_network

@@ -203,19 +203,43 @@ class _Windows(nn.Module):
         return grid + windows.sum((4, 5)).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
-def test_windows_get_the_field_of_the_middle_position() -> None:
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.windows = _Windows()
+class _Wrapped(nn.Module):
+    def __init__(self, windows: nn.Module) -> None:
+        super().__init__()
+        self.windows = windows
 
-        def forward(self, images: Tensor) -> Tensor:
-            return self.windows(images).mean((2, 3))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.windows(images).mean((2, 3))
 
-    (layer,) = choose_layers(network(Wrapped(), 32), ["windows"])
-    middle = layer.box((layer.grid_h - 1) // 2, (layer.grid_w - 1) // 2)
-    assert (middle.left, middle.right) == (8, 16)
-    assert along_x(layer)[:2] == (8, 2)
+
+def test_fields_of_windows_contain_those_of_all_positions() -> None:
+    """Of 4 positions in a window of 8 pixels, the first sees 6 pixels further on, the last 6 further back."""
+    (layer,) = choose_layers(network(_Wrapped(_Windows()), 32), ["windows"])
+    assert along_x(layer) == along_y(layer) == (14, 2, -6)
+
+
+class _Shifted(_Windows):
+    """Shifted windows, with what wraps around masked as Swin masks it: by a weight that is nearly 0."""
+
+    def tail(self, grid: Tensor) -> Tensor:
+        rolled = grid.roll((-2, -2), (2, 3)).unflatten(3, (-1, 4)).unflatten(2, (-1, 4))
+        side = grid.shape[2] // 4
+        group = torch.arange(side)[:, None].expand(side, 4).clone()
+        group[-1, 2:] = -1  # of the last window, half came from the other side
+        weights = ((group[:, :, None] != group[:, None]) * -100.0).to(grid.dtype).softmax(2)
+        attended = torch.einsum("wij,zkl,nuwjzl->nuwizk", weights, weights, rolled)
+        return attended.flatten(4).flatten(2, 3).roll((2, 2), (2, 3))
+
+
+def test_masks_of_windows_are_not_taken_for_dependence() -> None:
+    """0 times NaN is NaN: by NaN alone the first positions would depend on the last ones."""
+    module = _Shifted()
+    (layer,) = choose_layers(network(_Wrapped(module), 32), ["windows"])
+    assert along_x(layer) == along_y(layer) == (14, 2, -6)
+    blank = torch.zeros(1, 3, 32, 32)
+    far = blank.clone()
+    far[..., 28:] = torch.nan
+    assert module(far)[..., 0].isnan().any()
 
 
 def test_nan_weights_are_named() -> None:

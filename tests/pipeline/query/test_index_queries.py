@@ -435,12 +435,9 @@ def test_a_box_is_what_pillow_crops(index: Index) -> None:
 
 
 def test_many_units_at_once_are_as_one_by_one(index: Index) -> None:
-    """The numbers of few units are written into the query, those of many are bound."""
-    few = index.tops("blocks.1", range(12), n=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.query.top_lists._FEW_UNITS", 2)
-        assert index.tops("blocks.1", range(12), n=3) == few
-    assert few == {unit: index.top("blocks.1", unit, n=3) for unit in range(12)}
+    assert index.tops("blocks.1", range(12), n=3) == {
+        unit: index.top("blocks.1", unit, n=3) for unit in range(12)
+    }
 
 
 def test_the_units_of_an_image(index: Index) -> None:

@@ -27,7 +27,6 @@ from pipeline.runs.merge import merge_runs
 from pipeline.runs.repair import repair_index
 from pipeline.runs.run import run_index
 from pipeline.state.label_sums import LabelSums
-from pipeline.state.unit_state import UnitState
 from tests.fixtures.runs import config, hashes, rows
 from tests.fixtures.tables import rewrite
 from tests.fixtures.tiny import picture, tiny_network
@@ -226,8 +225,7 @@ def test_sums_of_named_labels_are_in_the_order_of_names() -> None:
     sums = LabelSums(
         ("0", "1"), np.array([[2, 3], [1, 0]]), np.array([[[1.0], [5.0]], [[2.0], [0.0]]]), np.ones((2, 1))
     )
-    state = replace(UnitState.empty(1, 2), labels=sums)
-    named, _ = name_labels(state, ["tench", "kite"], Silent())
-    assert named.labels.labels == ("kite", "tench")
-    assert named.labels.images.tolist() == [[3, 2], [0, 1]]
-    assert named.labels.total.tolist() == [[[5.0], [1.0]], [[0.0], [2.0]]]
+    named, _ = name_labels(sums, ["tench", "kite"], Silent())
+    assert named.labels == ("kite", "tench")
+    assert named.images.tolist() == [[3, 2], [0, 1]]
+    assert [named.read(half).tolist() for half in (0, 1)] == [[[5.0], [1.0]], [[0.0], [2.0]]]

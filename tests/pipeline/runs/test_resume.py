@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engines import local
+from pipeline.engines import index_work
 from pipeline.errors import StoreError
 from pipeline.runs.run import run_index
 from pipeline.state import commit_file
@@ -86,7 +86,7 @@ def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
     moment: int,
 ) -> None:
-    commit_part = local.commit_part
+    commit_part = index_work.commit_part
     done: list[object] = []
 
     def interrupted(*arguments: object) -> object:
@@ -97,7 +97,7 @@ def test_failing_at_every_commit_it_resumes_to_the_same_bytes(
 
     if moment < len(SIZES) // 2:
         with monkeypatch.context() as patch:
-            patch.setattr(local, "commit_part", interrupted)
+            patch.setattr(index_work, "commit_part", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run_index(resumable(tars, tmp_path), network=tiny_network())
     summary = run_index(resumable(tars, tmp_path), network=tiny_network())

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config import RunConfig
 from pipeline.data import content as contents
-from pipeline.engines import local
+from pipeline.engines import index_work
 from pipeline.errors import FingerprintMismatch, ShardError, StoreError
 from pipeline.runs import same_data
 from pipeline.runs.merge import merge_runs
@@ -89,14 +89,14 @@ def interrupted(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> RunCo
     (second,) = write_tars(data.parent / "second", [COUNT])
     second = second.rename(second.with_name("zz.tar"))
     run = config([data, second], out, shards_per_part=1)
-    commit_part = local.commit_part
+    commit_part = index_work.commit_part
 
     def stop(*arguments: object) -> object:
         commit = commit_part(*arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt(commit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "commit_part", stop)
+        patch.setattr(index_work, "commit_part", stop)
         with pytest.raises(KeyboardInterrupt):
             run_index(run, network=tiny_network())
     return run

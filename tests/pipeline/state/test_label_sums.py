@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -16,9 +17,11 @@ from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
 from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
 from pipeline.state.part import Part
-from pipeline.state.part_tables import read_label_sums, read_part, tables_of
+from pipeline.state.part_blocks import LabelTable
+from pipeline.state.part_tables import read_part, tables_of
 from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
+from pipeline.stream.label_totals import LabelTotals
 
 
 def sums_of(peaks: np.ndarray, labels: list[str], halves: list[int] | None = None) -> LabelSums:
@@ -42,8 +45,10 @@ def sums_of(peaks: np.ndarray, labels: list[str], halves: list[int] | None = Non
 
 def assert_equal(found: LabelSums, expected: LabelSums) -> None:
     assert found.labels == expected.labels
-    for field in ("images", "total", "squares"):
+    for field in ("images", "squares"):
         np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    for half in (0, 1):
+        np.testing.assert_array_equal(found.read(half), expected.read(half))
 
 
 @given(st.data())
@@ -115,23 +120,46 @@ def test_selectivity_is_that_of_the_paper() -> None:
     peaks = np.array([[4.0, 1.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 5.0], [-3.0, -2.0, -1.0]])
     labels = ["ant", "bee", "cat"]
     sums = sums_of(peaks.T.astype(np.float32), labels, [0, 1, 0])
-    index, best = selectivity(sums, peaks.min(1).astype(np.float32))
+    index, best = selectivity(sums.means(), peaks.min(1).astype(np.float32))
     # Unit 0: (4 - 1) / (4 + 1). Unit 3, shifted by its minimum: means 0, 1, 2, so (2 - .5) / 2.5.
     np.testing.assert_allclose(index, [0.6, 0.0, 1.0, 0.6], rtol=1e-6)
     assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
 
 
 def test_selectivity_needs_two_labels() -> None:
-    index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3), np.zeros(2, np.float32))
+    index, _ = selectivity(sums_of(np.ones((3, 2), np.float32), ["a"] * 3).means(), np.zeros(2, np.float32))
     assert np.isnan(index).all()
 
 
 def test_a_part_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
     part = Part.empty(3, 2)
     for name, table in tables_of(part).items():
-        if name == "labels":
-            table = table.select(["label"])
-        write_table(tmp_path / f"{name}.parquet", table.schema, [table])
-    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: read_label_sums(tmp_path, 3)):
+        schema = pa.schema([table.schema.field("label")]) if name == "labels" else table.schema
+        batches = [] if name == "labels" else table.batches
+        write_table(tmp_path / f"{name}.parquet", schema, batches)
+    for read in (lambda: read_part(tmp_path, (), 3, 2), lambda: LabelTable(tmp_path, 3)):
         with pytest.raises(StoreError, match=r"earlier version.*--fresh"):
             read()
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 20])
+def test_sums_are_the_same_bits_in_memory_and_in_a_file(tmp_path: Path, memory: int) -> None:
+    rng = np.random.default_rng(1)
+    peaks = torch.from_numpy(rng.normal(size=(60, 7)).astype(np.float32))
+    samples = [
+        Sample(f"{n}", f"label {n % 11}", n, 0, b"", digest=int(rng.integers(0, 99))) for n in range(60)
+    ]
+    expected = torch.zeros((2, 11, 7), dtype=torch.float64)
+    labels = sorted({str(sample.label) for sample in samples})
+    for number, sample in enumerate(samples):
+        expected[half_of(sample), labels.index(str(sample.label))] += peaks[number].double()
+    totals = LabelTotals(7, torch.device("cpu"), tmp_path, memory=memory)
+    for first in range(0, 60, 20):
+        totals.add(samples[first : first + 20], peaks[first : first + 20])
+    sums = totals.sums()
+    assert sums.labels == tuple(labels)
+    for half in (0, 1):
+        np.testing.assert_array_equal(sums.read(half), expected[half].numpy())
+        np.testing.assert_array_equal(
+            sums.read(half, slice(2, 5), labels=slice(3, 9)), expected[half, 3:9, 2:5].numpy()
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -9,10 +10,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
 
 from pipeline.data.content import byte_digest
 from pipeline.data.shard import BadSample, Sample, Shard
 from pipeline.errors import BadImage, ShardError, UsageError
+from pipeline.images.decode import decode_original
+from pipeline.images.nvjpeg import BatchDecoder
 from pipeline.stream import feed as feed_module
 from pipeline.stream.feed import Event, ShardEnd, feed
 from tests.fixtures.tiny import PREPROCESS, picture
@@ -187,3 +193,33 @@ def test_reading_goes_on_while_the_consumer_works() -> None:
         while len(source.taken) < 15 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(source.taken) >= 15
+
+
+def test_a_gpu_gives_the_same_events_in_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Pillow on the CPU in the place of nvJPEG; every second file is PNG, which it is not asked for."""
+    monkeypatch.setitem(globals(), "PICTURES", [as_jpeg(picture(0)), picture(1)])
+    sizes: list[int] = []
+
+    def decode_all(files: list[Tensor], device: torch.device) -> list[Tensor]:
+        sizes.append(len(files))
+        return [decode_original(file.numpy().tobytes()) for file in files]
+
+    batches = BatchDecoder(PREPROCESS, torch.device("cpu"), decode_all)
+    shards = [shard("a", 150, bad=(3, 149)), shard("b", 0), shard("c", 1)]
+    found = list(feed(shards, PREPROCESS, workers=2, batches=batches))
+    wanted = list(feed(shards, PREPROCESS, workers=2))
+    assert found == wanted
+    for one, other in zip(found, wanted, strict=True):
+        if isinstance(one, Sample) and isinstance(other, Sample):
+            assert one.pixels is not None
+            assert other.pixels is not None
+            assert torch.equal(one.pixels, other.pixels)
+    assert sum(sizes) == 75 + 1
+    assert max(sizes) > feed_module.CHUNK
+
+
+def as_jpeg(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(stream, "JPEG")
+    return stream.getvalue()

@@ -1,0 +1,58 @@
+"""Rows hold the same numbers in memory and in a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import StoreError
+from pipeline.store.rows import Rows
+
+WIDTH = 5
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data(), st.sampled_from([0, 200, 1 << 20]))
+def test_rows_are_those_of_an_array(tmp_path: Path, data: st.DataObject, memory: int) -> None:
+    expected = np.zeros((0, WIDTH))
+    with Rows(tmp_path, WIDTH, memory=memory) as rows:
+        for _ in range(data.draw(st.integers(1, 8))):
+            count = max(len(expected), data.draw(st.integers(1, 12)))
+            expected = np.pad(expected, ((0, count - len(expected)), (0, 0)))
+            rows.grow(count)
+            chosen = np.array(data.draw(st.lists(st.integers(0, count - 1), unique=True)), np.int64)
+            first = data.draw(st.integers(0, WIDTH))
+            columns = slice(first, data.draw(st.integers(first, WIDTH)))
+            values = np.random.default_rng(count).normal(size=(len(chosen), columns.stop - first))
+            if data.draw(st.booleans()):
+                rows.add(chosen, values, columns)
+                expected[chosen, columns] += values
+            else:
+                rows.write(chosen, values, columns)
+                expected[chosen, columns] = values
+            np.testing.assert_array_equal(rows.read(np.arange(count)[::-1]), expected[::-1])
+        assert rows.on_disk == (len(expected) * WIDTH * 8 > memory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rows = Rows(tmp_path, WIDTH, memory=0)
+    rows.grow(2)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*Free some space"):
+        rows.write(np.array([1]), np.ones((1, WIDTH)))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot hold what does not fit into memory"):
+        Rows(tmp_path / "file", WIDTH, memory=0).grow(1)

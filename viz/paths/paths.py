@@ -1,0 +1,152 @@
+"""Measures the paths of renderings against a unit's top patches in an index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pipeline.choices import Score, Side
+from pipeline.errors import LayerError, SourceError, StoreError
+from pipeline.layers.layer import Layer
+from pipeline.query.index import TopImage
+from viz.inputs.inputs import Inputs
+from viz.objectives.objective import Objective
+from viz.paths.contributions import contributions, layers_before
+from viz.paths.likeness import Reference, make_reference
+from viz.seeds import item_generator
+
+__all__ = ["Paths"]
+
+PATCHES = 9
+"""Top patches of a unit, of different photographs, and as many patches of other units."""
+
+STRANGERS = 4 * PATCHES
+"""Units whose strongest images may stand for other units: some share a photograph with the unit."""
+
+LEAST_PATCHES = 3
+"""Patches without which nothing is measured: with fewer, nothing can be left out."""
+
+
+class Paths:
+    """Measures pictures of units; what is found of a unit's patches is kept for its other renderings.
+
+    Args:
+        inputs: of the network; only with an index anything is measured.
+        score: what the index keeps of a unit's positions.
+    """
+
+    def __init__(self, inputs: Inputs, score: Score = "max") -> None:
+        self.inputs, self.score = inputs, score
+        self.reasons: Counter[str] = Counter()
+        self._references: dict[tuple[str, str], Reference | str] = {}
+        self._layers: dict[str, tuple[Layer, ...]] = {}
+        self._strangers: dict[tuple[str, Side], list[tuple[int, TopImage]]] = {}
+        self._pixels: dict[int, Tensor] = {}
+
+    def measure(self, pictures: Tensor, objectives: Sequence[Objective]) -> list[float | None]:
+        """Compare the paths of pictures with those of their units' top patches.
+
+        Args:
+            pictures: (image, channel, y, x) uint8, whole inputs.
+            objectives: one per picture.
+
+        Returns:
+            See `Reference.path`; None where it cannot be measured, for a reason that `reasons` counts.
+        """
+        found: list[float | None] = []
+        for picture, objective in zip(pictures, objectives, strict=True):
+            reference = self.reference(objective)
+            if isinstance(reference, str):
+                if self.inputs.has_index:  # of a folder without an index nobody expects it
+                    self.reasons[reference] += 1
+                found.append(None)
+            else:
+                before = self._before(objective.terms[0].layer)
+                values = contributions(self.inputs.network, before, picture[None].float(), [objective])
+                found += reference.path(values)
+        return found
+
+    def reference(self, objective: Objective) -> Reference | str:
+        """What a unit's patches have in common, or why it is not known."""
+        term = objective.terms[0]
+        key = (term.layer.name, str(objective))
+        if key not in self._references:
+            self._references[key] = self._unmeasurable(objective) or self._measure(objective)
+        return self._references[key]
+
+    def _unmeasurable(self, objective: Objective) -> str:
+        term = objective.terms[0]
+        if not self.inputs.has_index:
+            return "no index is given"
+        if len(objective.terms) != 1 or term.kind not in ("point", "channel") or term.unit < 0:
+            return "the objective is not a single unit"
+        if term.layer.name not in {layer.name for layer in self.inputs.index.layers}:
+            return "the layer is not in the index"
+        if term.kind == "point" and self.score == "mean" and term.layer.grid_h * term.layer.grid_w > 1:
+            return "the index keeps means, which are at no position"
+        return ""
+
+    def _measure(self, objective: Objective) -> Reference | str:
+        term = objective.terms[0]
+        side: Side = "low" if term.weight < 0 else "high"
+        try:
+            before = self._before(term.layer)
+            if not before:
+                return "no layer with enough units is before the layer"
+            own = self.inputs.chosen_images(term.layer, term.unit, side, PATCHES)
+            others = self._others(term.layer, term.unit, side, own)
+            if len(own) < LEAST_PATCHES or len(others) < LEAST_PATCHES:
+                return "there are too few top images"
+            images = [*own, *others]
+            pictures = torch.stack([*self._read(own, keep=False), *self._read(others, keep=True)]).float()
+            placed = [_at(objective, image) for image in images]
+            values = contributions(self.inputs.network, before, pictures, placed)
+        except (SourceError, StoreError):
+            return "the images cannot be read"
+        except LayerError:
+            return "no gradient flows through the layers before"
+        count = len(own)
+        found = make_reference([each[:count] for each in values], [each[count:] for each in values])
+        return found or "the top patches have no path in common"
+
+    def _before(self, layer: Layer) -> tuple[Layer, ...]:
+        if layer.name not in self._layers:
+            self._layers[layer.name] = layers_before(self.inputs.network, layer)
+        return self._layers[layer.name]
+
+    def _others(self, layer: Layer, unit: int, side: Side, own: Sequence[TopImage]) -> list[TopImage]:
+        """The strongest images of other units, of photographs that are not among the unit's own."""
+        if (layer.name, side) not in self._strangers:
+            order = torch.randperm(layer.units, generator=item_generator(0, layer.name, 0)).tolist()
+            self._strangers[layer.name, side] = [
+                (other, image)
+                for other in order[:STRANGERS]
+                for image in self.inputs.chosen_images(layer, other, side, 1)
+            ]
+        taken = {image.photograph for image in own}
+        found: list[TopImage] = []
+        for other, image in self._strangers[layer.name, side]:
+            if len(found) < PATCHES and other != unit and image.photograph not in taken:
+                taken.add(image.photograph)
+                found.append(image)
+        return found
+
+    def _read(self, images: Sequence[TopImage], *, keep: bool) -> list[Tensor]:
+        """(channel, y, x) uint8 of each image; those that stand for other units are kept."""
+        missing = {image.image_id for image in images} - self._pixels.keys()
+        read = self.inputs.pixels(sorted(missing)) if missing else {}
+        if keep:
+            self._pixels |= read
+        return [(self._pixels | read)[image.image_id] for image in images]
+
+
+def _at(objective: Objective, image: TopImage) -> Objective:
+    """The objective at the position of an image's peak, if it is of a position."""
+    term = objective.terms[0]
+    if term.kind != "point":
+        return objective
+    return Objective((replace(term, y=image.y, x=image.x),))
