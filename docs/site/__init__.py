@@ -1,0 +1,1 @@
+"""What `make docs` makes of the documents: figures by running their commands, generated pages, a web site."""
