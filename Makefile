@@ -36,7 +36,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench dist try-dist clean
+.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench docs dist try-dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -115,6 +115,10 @@ $(PEERS)/.ready: pyproject.toml constraints.txt
 
 bench: $(DEVEL) $(PEERS)/.ready ## Run the benchmarks at a small size, other libraries beside, and write bench/RESULTS.md
 	@$(BIN)/python -m bench --peers $(CURDIR)/$(PEERS)/bin/python
+
+docs: $(DEVEL) ## Build the documentation site in out/site; the first time it draws its figures (minutes)
+	@$(BIN)/python -m docs.site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml && echo out/site/index.html
 
 dist: $(DEVEL) ## Build the source distribution and the wheel in dist/
 	@rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null && ls dist

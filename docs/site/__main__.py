@@ -1,4 +1,4 @@
-"""Makes the figures of the documents: `python -m docs.site`, which `make docs` runs before MkDocs."""
+"""Makes the figures and the pages of the site: `python -m docs.site`; then `make docs` runs MkDocs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import sys
 
 from docs.site.blocks import ROOT
 from docs.site.figures import make_figures
+from docs.site.stage import stage
 
 if __name__ == "__main__":
     made = make_figures(ROOT / "out/docs-work")
     print(f"docs: {len(made)} figures made", file=sys.stderr)
+    stage(ROOT / "out/docs-source")
