@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.choices import (
+    AskedDecoder,
     AskedPrecision,
     Compile,
-    Decoder,
     EngineName,
     IndexDevice,
     Keep,
@@ -34,7 +34,7 @@ _WORDS = {
     "precision": AskedPrecision,
     "memory_format": MemoryFormat,
     "compile": Compile,
-    "decoder": Decoder,
+    "decoder": AskedDecoder,
     "device": IndexDevice,
 }
 """Fields to the words that they take."""
@@ -113,7 +113,8 @@ class RunConfig:
             computes in it, else fp32.
         memory_format: memory format of the network and its input.
         compile: whether torch.compile is used; `auto` decides from the dataset's size.
-        decoder: library that decodes JPEGs.
+        decoder: library that decodes JPEGs: pil, simplejpeg, nvjpeg on a GPU, or auto, the fastest that is
+            installed.
         device: where the network runs; `cuda:all` is every CUDA device of this machine, a process each.
         workers: decoding threads; None for one per core.
         threads: torch's own threads on a CPU; None leaves torch's choice.
@@ -152,7 +153,7 @@ class RunConfig:
     precision: AskedPrecision = "fp32"
     memory_format: MemoryFormat = "channels_last"
     compile: Compile = "auto"
-    decoder: Decoder = "pil"
+    decoder: AskedDecoder = "pil"
     device: IndexDevice = "auto"
     workers: int | None = None
     threads: int | None = None

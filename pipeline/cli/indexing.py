@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import AskedPrecision, Compile, Decoder, IndexDevice, MemoryFormat, Score
+from pipeline.choices import AskedDecoder, AskedPrecision, Compile, IndexDevice, MemoryFormat, Score
 from pipeline.cli.engine_options import (
     Address,
     CpusPerTask,
@@ -86,7 +86,11 @@ def index(
         Compile, typer.Option(help="Use torch.compile; auto turns it on for long runs.")
     ] = "auto",
     decoder: Annotated[
-        Decoder, typer.Option(help="JPEG decoder; simplejpeg is faster and needs the extra `fast`.")
+        AskedDecoder,
+        typer.Option(
+            help="JPEG decoder: pil; simplejpeg, which is faster (extra `fast`); nvjpeg, on the GPU (extra "
+            "`gpu`); auto, the fastest that is installed. Other pixels, other peaks, by little."
+        ),
     ] = "pil",
     device: Annotated[
         IndexDevice,

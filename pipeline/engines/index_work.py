@@ -14,6 +14,7 @@ from pipeline.data.dataset import Shard
 from pipeline.engines.engine import Calls, Engine, Place
 from pipeline.engines.sameness import identify, refuse_other
 from pipeline.errors import EngineError
+from pipeline.images.nvjpeg import find_batches, resolve_decoder
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Task
@@ -92,8 +93,14 @@ class IndexWork:
         """
         config, expected, images, size = self.config, self.expected, 0, 0
         shards = [shard for group in groups for shard in group]
-        workers = config.workers or cores
-        events = feed(shards, self.network.preprocess, decoder=config.decoder, workers=workers)
+        preprocess = self.network.preprocess
+        events = feed(
+            shards,
+            preprocess,
+            decoder=resolve_decoder(config.decoder, runner.device),
+            workers=config.workers or cores,
+            batches=find_batches(config.decoder, preprocess, runner.device),
+        )
         try:
             for group in groups:
                 with self._spill() as spill:

@@ -10,16 +10,26 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from pipeline.choices import AskedDecoder, Decoder
 from pipeline.errors import BadImage, UsageError
 from pipeline.images.decode import MAX_PIXELS, to_network
 from pipeline.images.jpeg import is_jpeg, read_jpeg
 from pipeline.images.preprocess import Preprocess
 
-__all__ = ["BatchDecoder", "BatchImage", "find_nvjpeg", "has_nvjpeg", "make_upright"]
+__all__ = [
+    "BatchDecoder",
+    "BatchImage",
+    "find_batches",
+    "find_nvjpeg",
+    "has_nvjpeg",
+    "make_upright",
+    "resolve_decoder",
+]
 
 Decode = Callable[[list[Tensor], torch.device], list[Tensor]]
 """From encoded files, (byte) uint8 each, to (channel, y, x) uint8 RGB each, as they are stored."""
@@ -110,6 +120,36 @@ def make_upright(pixels: Tensor, orientation: int) -> Tensor:
         pixels = pixels.transpose(1, 2)
     flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
     return pixels if flips is None else pixels.flip(flips)
+
+
+def find_batches(decoder: AskedDecoder, preprocess: Preprocess, device: torch.device) -> BatchDecoder | None:
+    """What decodes batches on the device; None where images are decoded one by one on the CPU.
+
+    Raises:
+        UsageError: when `nvjpeg` is asked for without a GPU of NVIDIA, or without a library for it.
+    """
+    if decoder != "nvjpeg":
+        return None
+    if device.type != "cuda":
+        raise UsageError(
+            f"--decoder nvjpeg decodes on a GPU of NVIDIA, and the network runs on {device.type}"
+        )
+    return BatchDecoder(preprocess, device, find_nvjpeg())
+
+
+def resolve_decoder(decoder: AskedDecoder, device: torch.device) -> Decoder:
+    """The decoder that is used; `auto` is nvJPEG on a GPU, else simplejpeg, if they are installed, else PIL.
+
+    Raises:
+        UsageError: as `find_batches`.
+    """
+    if decoder == "nvjpeg":
+        find_batches(decoder, Preprocess(), device)
+    if decoder != "auto":
+        return decoder
+    if device.type == "cuda" and has_nvjpeg():
+        return "nvjpeg"
+    return "pil" if find_spec("simplejpeg") is None else "simplejpeg"
 
 
 def has_nvjpeg() -> bool:

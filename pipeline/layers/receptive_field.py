@@ -76,6 +76,7 @@ class _Layer:
     found: Field | None = None
     uneven: bool = False
     plain: Tensor | None = None
+    by_nan: bool = True
     sighted: tuple[Tensor, Tensor] = field(init=False)
 
     @classmethod
@@ -100,14 +101,16 @@ class _Layer:
         assert self.found is not None
         return self.found
 
-    def begin_with(self, plain: Tensor) -> None:
-        """Keep the output (unit, y, x) of an undisturbed image."""
+    def begin_with(self, plain: Tensor, by_nan: bool) -> None:
+        """Keep the output (unit, y, x) of an undisturbed image; and whether others are disturbed by NaN."""
         if plain.isnan().any():
             raise LayerError(f"layer {self.target.module} outputs NaN on a trial image; check the weights")
-        self.plain = plain
+        self.plain, self.by_nan = plain, by_nan
 
     def clean(self, outputs: Tensor) -> Tensor:
-        """Which positions (image, y, x) of disturbed images are as they were."""
+        """Which positions (image, y, x) do not depend on what is disturbed."""
+        if self.by_nan:
+            return ~outputs.isnan().any(1)
         assert self.plain is not None
         tolerance = SAME * self.plain.abs().max()
         return ((outputs - self.plain).abs() <= tolerance).all(1)
@@ -182,7 +185,7 @@ def _search(
     length = blank.shape[2 + axes[0]]
     layers = [_Layer.begin(target, length, axes[0]) for target in targets]
     for layer, outputs in _run(module, layers, torch.cat([blank, other])):
-        layer.begin_with(outputs[0])
+        layer.begin_with(outputs[0], bool(other.isnan().all()))
         layer.exclude(layer.clean(outputs[1:])[0], axes)
     while open_layers := [layer for layer in layers if layer.found is None and not layer.uneven]:
         wanted = sorted(set().union(*(layer.wanted for layer in open_layers)))
@@ -245,7 +248,8 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
             module, blank = copy.deepcopy(module).double(), blank.double()
         fields = _search_both(module, blank, torch.full_like(blank, torch.nan), targets)
         steady = {target for target, pair in fields.items() if all(field.even for field in pair)}
-        if uneven := [target for target in targets if target not in steady]:
+        uneven = [target for target in targets if target not in steady]
+        if uneven and not is_quantised(module):
             if blank.dtype != torch.float64:
                 module, blank = copy.deepcopy(module).double(), blank.double()
             generator = torch.Generator().manual_seed(0)

@@ -27,6 +27,7 @@ from pipeline.engines.index_work import IndexWork, index_groups
 from pipeline.engines.open_engine import open_engine
 from pipeline.engines.sameness import identify
 from pipeline.errors import MissingSource, ShardError
+from pipeline.images.nvjpeg import resolve_decoder
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
@@ -163,6 +164,9 @@ def _plan(
             reporter.note(told)
         # What is recorded and hashed is the number format that is computed in.
         config = replace(config, precision=engine.ask(resolve_precision, config.precision, device))
+    if config.decoder in ("auto", "nvjpeg"):
+        config = replace(config, decoder=engine.ask(resolve_decoder, config.decoder, device))
+        reporter.note(f"decoder {config.decoder}")
     fields = fingerprint_fields(
         replace(config, network=network.name) if given else config,
         digest=network.digest,

@@ -138,3 +138,30 @@ def test_the_library_on_the_cpu_decodes_as_pil() -> None:
     (found,) = BatchDecoder(PREPROCESS, CPU, nvjpeg.find_nvjpeg()).decode([encoded(picture())])
     assert isinstance(found, BatchImage)
     assert torch.equal(found.pixels, decode(encoded(picture()), PREPROCESS))
+
+
+def test_which_decoder_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is imagined: nothing is decoded."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(nvjpeg, "find_nvjpeg", lambda: as_stored)
+    assert nvjpeg.resolve_decoder("auto", gpu) == nvjpeg.resolve_decoder("nvjpeg", gpu) == "nvjpeg"
+    assert nvjpeg.resolve_decoder("pil", gpu) == "pil"
+    assert nvjpeg.resolve_decoder("auto", CPU) == "simplejpeg"
+    found = nvjpeg.find_batches("nvjpeg", PREPROCESS, gpu)
+    assert found is not None
+    assert found.device == gpu
+    assert nvjpeg.find_batches("simplejpeg", PREPROCESS, gpu) is None
+    for resolve in (
+        nvjpeg.resolve_decoder,
+        lambda name, device: nvjpeg.find_batches(name, PREPROCESS, device),
+    ):
+        with pytest.raises(UsageError, match="GPU of NVIDIA, and the network runs on cpu"):
+            resolve("nvjpeg", CPU)
+
+
+def test_auto_without_libraries_is_pil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvjpeg, "find_spec", lambda name: None)
+    monkeypatch.setattr(nvjpeg, "has_nvjpeg", lambda: False)
+    assert (
+        nvjpeg.resolve_decoder("auto", CPU) == nvjpeg.resolve_decoder("auto", torch.device("cuda")) == "pil"
+    )

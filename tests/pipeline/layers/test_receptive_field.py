@@ -222,16 +222,13 @@ class _Shifted(_Windows):
     """Shifted windows, with what wraps around masked as Swin masks it: by a weight that is nearly 0."""
 
     def tail(self, grid: Tensor) -> Tensor:
-        rolled = grid.roll((-2, -2), (2, 3))
-        ordinal = torch.arange(grid.shape[2])
-        group = torch.where(ordinal < len(ordinal) - 2, ordinal // 4, -1)
-        mask = torch.where(group[:, None] == group, 0.0, -100.0).to(grid.dtype)
-        window = torch.where(ordinal[:, None] // 4 == ordinal // 4, mask, -torch.inf).to(grid.dtype)
-        weights = window.softmax(1)
-        weights = torch.where(ordinal[:, None] // 4 == ordinal // 4, weights, 0)
-        rows = torch.einsum("ij,nuj...->nui...", weights, rolled)
-        both = torch.einsum("ij,nuyj->nuyi", weights, rows)
-        return both.roll((2, 2), (2, 3))
+        rolled = grid.roll((-2, -2), (2, 3)).unflatten(3, (-1, 4)).unflatten(2, (-1, 4))
+        side = grid.shape[2] // 4
+        group = torch.arange(side)[:, None].expand(side, 4).clone()
+        group[-1, 2:] = -1  # of the last window, half came from the other side
+        weights = ((group[:, :, None] != group[:, None]) * -100.0).to(grid.dtype).softmax(2)
+        attended = torch.einsum("wij,zkl,nuwjzl->nuwizk", weights, weights, rolled)
+        return attended.flatten(4).flatten(2, 3).roll((2, 2), (2, 3))
 
 
 def test_masks_of_windows_are_not_taken_for_dependence() -> None:
