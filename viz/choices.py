@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["RULES", "Paper", "ReluRule", "Source"]
+__all__ = ["RULES", "Match", "Paper", "ReluRule", "Source"]
 
 ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
 """What every ReLU does in a forward and backward pass; see `viz.passes.relu`."""
@@ -14,6 +14,9 @@ RULES: tuple[ReluRule, ...] = get_args(ReluRule)
 
 Source = Literal["index", "photograph", "generator"]
 """What a recipe needs besides the network: an indexed dataset, a file, a generator of images."""
+
+Match = Literal["moments", "sorted"]
+"""What recipe `typical` compares of a channel: mean and deviation, or sorted values."""
 
 Paper = Literal["a4", "letter"]
 """Sizes of printed pages."""

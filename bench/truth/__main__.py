@@ -46,8 +46,19 @@ patch. The two are not independent, because they belong to the same unit. The in
 computed over units, with one value per unit. `activation` and `fine` then cover the renderings of both
 halves, each relative to the half that it was made from. The last table has the means of all layers.
 
-`--json` writes the accuracies of every unit: `rows`, as in the tables, and with `--swap`, where those are
-means, also `directions`: the rows of each direction, by the half that provides the explanations.
+`--judge` takes several names, in one or several options: a network, of which the inputs of the last linear
+layer are the features; `handmade`, a judge by features that nobody trained (`bench.truth.handmade`);
+`self:LAYER`, the measured network itself, by the means of a layer over positions, a control that is not
+independent; and `dreamsim:FOLDER`, the package dreamsim with weights from a folder. All judge the same
+pictures. Each then has its own tables, and at the end there are tables of the differences from one real patch
+by judge, and of the agreement of every two judges: the share of questions that they answer alike, and the
+rank correlation of the accuracies over units. Two judges that are right independently of one another, in
+shares p and q of the cases, agree in p q + (1 - p)(1 - q). A gain counts where the interval of every
+independent judge lies above 0.
+
+`--json` writes the accuracies of every unit: `rows`, as in the tables, with every answer, and with `--swap`,
+where those are means, also `directions`: the rows of each direction, by the half that provides the
+explanations.
 
 Given files that end in `.json`, the command scores the answers of people, which pages of `maxact study`
 save. The questions are the same. `correct` is the mean over units of the share of right answers, with an
@@ -68,12 +79,16 @@ from pathlib import Path
 import torch
 
 from bench.truth.choices import chosen_recipes, read_part
+from bench.truth.judges import read_judges
 from bench.truth.measure import run
 from bench.truth.people import read_answers
 from bench.truth.people_tables import people_tables, score_people
 from pipeline.errors import MaxactError
 from pipeline.progress import ConsoleReporter
 from viz.recipes.catalog import describe_recipe
+
+JUDGE = "efficientnet_lite2"
+"""The judge if none is named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _score_people(given)
         return
     options = _parser().parse_args(given)
+    options.judge = options.judge or [JUDGE]
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:
@@ -98,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MaxactError as error:
         sys.exit(f"error: {error}")
     if options.json is not None:
-        settings = {key: str(getattr(options, key)) for key in ("network", "judge", "part", "seed")}
+        settings = {key: str(getattr(options, key)) for key in ("network", "part", "seed")}
+        settings["judge"] = ", ".join(read_judges(options.judge))
         found = asdict(measured)
         if not options.swap:
             del found["directions"]
@@ -127,7 +144,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.truth", description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="a folder of photographs, or any other dataset")
     parser.add_argument("--network", default="efficientnet_lite0")
-    parser.add_argument("--judge", default="efficientnet_lite2")
+    parser.add_argument(
+        "--judge",
+        action="append",
+        help="networks, handmade, self:LAYER or dreamsim:FOLDER, separated by commas or given "
+        f"several times (default: {JUDGE})",
+    )
     parser.add_argument(
         "--layers",
         nargs="+",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.truth.judge import accuracy
+from bench.truth.judge import answer
 
 NORMAL_95 = 1.96
 """Half-width of a 95 % interval of a normal distribution, in standard errors."""
@@ -23,6 +23,8 @@ class Told:
         units: in order.
         common, own: accuracy of a unit's own explanation.
         other_common, other_own: accuracy of the next unit's explanation, the control.
+        common_answers, own_answers: of each unit, the answers that `common` and `own` are means of:
+            1 for a right one, 0.5 for a tie.
     """
 
     units: tuple[int, ...]
@@ -30,6 +32,8 @@ class Told:
     own: tuple[float, ...]
     other_common: tuple[float, ...]
     other_own: tuple[float, ...]
+    common_answers: tuple[tuple[float, ...], ...] = ()
+    own_answers: tuple[tuple[float, ...], ...] = ()
 
 
 def tell(
@@ -44,15 +48,16 @@ def tell(
     """
     units = [unit for unit in questions if unit in features]
     own = torch.cat([features[unit] for unit in units]).mean(0)
-    columns: list[list[float]] = [[], [], [], []]
+    columns: list[list[tuple[float, ...]]] = [[], [], [], []]
     for number, unit in enumerate(units):
         top, low = (each - common for each in questions[unit])
         neighbour = units[(number + 1) % len(units)]
         for place, (explaining, mean) in enumerate(
             ((unit, common), (unit, own), (neighbour, common), (neighbour, own))
         ):
-            columns[place].append(accuracy(top, low, features[explaining] - mean))
-    return Told(tuple(units), *(tuple(column) for column in columns))
+            columns[place].append(answer(top, low, features[explaining] - mean))
+    accuracies = [tuple(sum(each) / len(each) for each in column) for column in columns]
+    return Told(tuple(units), *accuracies, *(tuple(column) for column in columns[:2]))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What the judge sees of a layer: questions about its units, and explanations of them."""
+"""What judges are shown of a layer: questions about its units, and explanations of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,37 @@ class Explained:
 
     Args:
         kind: `real 4`, or a recipe.
-        features: by unit, (picture, feature) of the judge.
+        pictures: by unit, each (channel, y, x) uint8.
         rows: the renderings' rows of the table.
     """
 
     kind: str
-    features: Mapping[int, Tensor]
+    pictures: Mapping[int, Sequence[Tensor]]
     rows: tuple[Rendered, ...] = ()
 
+    def seen(self, judge: Judge) -> dict[int, Tensor]:
+        """Compute by unit the judge's features of its explanation, (picture, feature)."""
+        return {unit: judge(pictures) for unit, pictures in self.pictures.items()}
 
-def ask(patches: Patches, units: Sequence[int], judge: Judge) -> dict[int, tuple[Tensor, Tensor]]:
-    """Compute the questions about each unit: the judge's features of its top and lowest patches.
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The questions about the units of a layer.
+
+    Args:
+        patches: by unit, its `ASKED` top patches, then its lowest.
+    """
+
+    patches: Mapping[int, Sequence[Tensor]]
+
+    def seen(self, judge: Judge) -> dict[int, tuple[Tensor, Tensor]]:
+        """Compute by unit the judge's features of its top and of its lowest patches."""
+        found = {unit: judge(patches) for unit, patches in self.patches.items()}
+        return {unit: (features[:ASKED], features[ASKED:]) for unit, features in found.items()}
+
+
+def ask(patches: Patches, units: Sequence[int]) -> Asked:
+    """Choose the questions about each unit.
 
     Raises:
         UsageError: if the index has fewer than twelve different photographs for a unit.
@@ -41,26 +61,20 @@ def ask(patches: Patches, units: Sequence[int], judge: Judge) -> dict[int, tuple
     asked = {}
     for unit in units:
         questions = choose_questions(patches, unit)
-        features = judge(patches.at_peaks([*questions.high, *questions.low]))
-        asked[unit] = (features[:ASKED], features[ASKED:])
-    return asked
+        asked[unit] = patches.at_peaks([*questions.high, *questions.low])
+    return Asked(asked)
 
 
 def explain(
-    patches: Patches,
-    units: Sequence[int],
-    judge: Judge,
-    rendered: Mapping[Recipe, list[Rendered]],
+    patches: Patches, units: Sequence[int], rendered: Mapping[Recipe, list[Rendered]]
 ) -> Iterator[Explained]:
     """Yield all explanations of a layer's units: real patches, then the renderings of each recipe."""
     most = max(REAL)
-    real = {unit: judge(patches.at_peaks(patches.strongest(unit, most))) for unit in units}
+    real = {unit: patches.at_peaks(patches.strongest(unit, most)) for unit in units}
     for count in REAL:
         yield Explained(f"real {count}", {unit: found[:count] for unit, found in real.items()})
     for recipe, rows in rendered.items():
-        features = judge([patches.of_rendering(row, recipe) for row in rows])
-        by_unit = {
-            unit: features[[row.unit == unit for row in rows]]
-            for unit in dict.fromkeys(row.unit for row in rows)
-        }
+        by_unit: dict[int, list[Tensor]] = {}
+        for row in rows:
+            by_unit.setdefault(row.unit, []).append(patches.of_rendering(row, recipe))
         yield Explained(recipe.name, by_unit, tuple(rows))

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from bench.truth.agreement import comparison
 from bench.truth.answers import tell
 from bench.truth.choices import chosen_recipes, chosen_units
-from bench.truth.explanations import ask, explain
+from bench.truth.explanations import Asked, Explained, ask, explain
 from bench.truth.halves import index_halves
 from bench.truth.judge import Judge
+from bench.truth.judges import load_judges, read_judges
 from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
-from pipeline.networks.network import load_network
+from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_images import sample_image_ids
@@ -39,7 +42,7 @@ class Measured:
     """The result of a measurement.
 
     Args:
-        rows: one per layer and kind of explanation; with `--swap`, means of both directions.
+        rows: one per layer, judge and kind of explanation; with `--swap`, means of both directions.
         directions: the rows of each direction, by the half that provides the explanations,
             `first` or `second`.
     """
@@ -53,7 +56,7 @@ def measure_layer(
     asking: Index,
     name: str,
     recipes: Sequence[Recipe],
-    judge: Judge,
+    judges: Sequence[Judge],
     options: argparse.Namespace,
     reporter: Reporter,
 ) -> list[Row]:
@@ -64,7 +67,7 @@ def measure_layer(
         asking: index of the half that provides the questions.
         name: name of the layer.
         recipes: recipes to measure, in addition to real patches.
-        judge: sees all patches; saved after each row.
+        judges: each sees all patches; saved after each row.
         options: the command's options.
         reporter: shown progress.
     """
@@ -91,13 +94,34 @@ def measure_layer(
     title = f"{name}, {explaining.out.name} half explains" if options.swap else name
     side = window.right - window.left
     print(f"\n{title}: patches of {side:.0f} px, units {units[0]}-{units[-1]}")
-    print(f"\n{HEADER}", flush=True)
-    common = judge(shown.anywhere(RANDOM_PATCHES, options.seed)).mean(0)
-    questions = ask(asked, units, judge)
+    anywhere = shown.anywhere(RANDOM_PATCHES, options.seed)
+    questions, explanations = ask(asked, units), list(explain(shown, units, rendered))
     rows: list[Row] = []
-    for explained in explain(shown, units, judge, rendered):
-        told = tell(questions, explained.features, common)
-        rows.append(row_of(layer, explained, told, rows[0].told if rows else None))
+    for judge in judges:
+        print(f"\n{_by(judge.name, judges)}{HEADER}", flush=True)
+        rows.extend(_judged(judge, layer, anywhere, questions, explanations))
+    return rows
+
+
+def _by(judge: str, judges: Sequence[object]) -> str:
+    """The line above a judge's table, if there are several judges."""
+    return f"judge {judge}\n\n" if len(judges) > 1 else ""
+
+
+def _judged(
+    judge: Judge,
+    layer: Layer,
+    anywhere: Sequence[Tensor],
+    questions: Asked,
+    explanations: Sequence[Explained],
+) -> list[Row]:
+    """Have one judge answer all questions about a layer, and print its rows."""
+    common = judge(anywhere).mean(0)
+    asked = questions.seen(judge)
+    rows: list[Row] = []
+    for explained in explanations:
+        told = tell(asked, explained.seen(judge), common)
+        rows.append(row_of(layer, explained, told, rows[0].told if rows else None, judge.name))
         print(table_row(rows[-1]), flush=True)
         judge.save()
     return rows
@@ -112,27 +136,29 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
     """
     reporter = reporter or Silent()
     recipes = chosen_recipes(options.recipes, options.set)
+    read_judges(options.judge)
     if options.units < 2:
         raise UsageError("--units must be 2 or more: the control is another unit's explanation")
     for recipe in recipes:
         if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
     folders = index_halves(options, reporter)
-    network = load_network(options.judge)
-    judge = Judge(network, options.out / f"judge-{network.digest[:12]}.pt")
+    judges = load_judges(options.judge, options.network, options.out)
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
         ways = {"first": (first, second)} | ({"second": (second, first)} if options.swap else {})
         measured = Measured([], {half: [] for half in ways})
         for layer in (each.name for each in first.layers):
-            here = [measure_layer(*pair, layer, recipes, judge, options, reporter) for pair in ways.values()]
+            here = [measure_layer(*pair, layer, recipes, judges, options, reporter) for pair in ways.values()]
             for direction, rows in zip(measured.directions.values(), here, strict=True):
                 direction.extend(rows)
             measured.rows.extend(here[0] if len(here) == 1 else _mean_of(layer, *here))
-    kinds = dict.fromkeys(row.explanation for row in measured.rows)
-    _print_table(
-        f"all layers{BOTH if options.swap else ''}",
-        [pooled([row for row in measured.rows if row.explanation == kind]) for kind in kinds],
-    )
+    total = [
+        pooled([row for row in measured.rows if (row.judge, row.explanation) == key])
+        for key in dict.fromkeys((row.judge, row.explanation) for row in measured.rows)
+    ]
+    _print_table(f"all layers{BOTH if options.swap else ''}", total)
+    if len(judges) > 1:
+        print(f"\n{comparison(total)}", flush=True)
     return measured
 
 
@@ -143,6 +169,10 @@ def _mean_of(layer: str, forth: Sequence[Row], back: Sequence[Row]) -> list[Row]
 
 
 def _print_table(title: str, rows: Sequence[Row]) -> None:
-    print(f"\n{title}\n\n{HEADER}")
-    for row in rows:
-        print(table_row(row), flush=True)
+    print(f"\n{title}")
+    judges = list(dict.fromkeys(row.judge for row in rows))
+    for judge in judges:
+        print(f"\n{_by(judge, judges)}{HEADER}")
+        for row in rows:
+            if row.judge == judge:
+                print(table_row(row), flush=True)

@@ -28,6 +28,7 @@ class Row:
         common_gain, own_gain: accuracy of each unit minus that of `real 1`.
         ratios: activation of each rendering relative to the dataset's best.
         statuses: status of each rendering.
+        judge: its name.
     """
 
     layer: str
@@ -38,9 +39,10 @@ class Row:
     own_gain: tuple[float, ...]
     ratios: tuple[float | None, ...]
     statuses: tuple[str, ...]
+    judge: str = ""
 
 
-def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) -> Row:
+def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None, judge: str = "") -> Row:
     """Build the row for one kind of explanation in one layer.
 
     Args:
@@ -48,6 +50,7 @@ def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) ->
         explained: the explanations.
         told: their accuracies.
         real: the accuracies of `real 1`; None if `told` is that.
+        judge: name of the judge.
     """
     number = {unit: place for place, unit in enumerate((real or told).units)}
     places = [number[unit] for unit in told.units]
@@ -61,12 +64,13 @@ def row_of(layer: Layer, explained: Explained, told: Told, real: Told | None) ->
     return Row(
         layer.name,
         explained.kind,
-        sum(len(explained.features[unit]) for unit in told.units) / len(told.units),
+        sum(len(explained.pictures[unit]) for unit in told.units) / len(told.units),
         told,
         common,
         own,
         tuple(row.ratio for row in explained.rows),
         tuple(row.status for row in explained.rows),
+        judge,
     )
 
 
@@ -82,12 +86,17 @@ def both_ways(forth: Row, back: Row) -> Row:
         explanation in only one direction are omitted. Ratios and statuses are those of all
         renderings, first those of `forth`.
     """
-    assert (forth.layer, forth.explanation) == (back.layer, back.explanation)
+    assert (forth.layer, forth.explanation, forth.judge) == (back.layer, back.explanation, back.judge)
     number = {unit: place for place, unit in enumerate(back.told.units)}
     places = [(place, number[unit]) for place, unit in enumerate(forth.told.units) if unit in number]
 
     def means(there: Sequence[float], here: Sequence[float]) -> tuple[float, ...]:
         return tuple((there[one] + here[other]) / 2 for one, other in places)
+
+    def joined(
+        there: Sequence[tuple[float, ...]], here: Sequence[tuple[float, ...]]
+    ) -> tuple[tuple[float, ...], ...]:
+        return tuple(there[one] + here[other] for one, other in places) if there and here else ()
 
     return Row(
         forth.layer,
@@ -99,11 +108,14 @@ def both_ways(forth: Row, back: Row) -> Row:
             means(forth.told.own, back.told.own),
             means(forth.told.other_common, back.told.other_common),
             means(forth.told.other_own, back.told.other_own),
+            joined(forth.told.common_answers, back.told.common_answers),
+            joined(forth.told.own_answers, back.told.own_answers),
         ),
         means(forth.common_gain, back.common_gain),
         means(forth.own_gain, back.own_gain),
         forth.ratios + back.ratios,
         forth.statuses + back.statuses,
+        forth.judge,
     )
 
 
@@ -120,7 +132,7 @@ def pooled(rows: Sequence[Row]) -> Row:
     count = sum(len(row.told.units) for row in rows)
     pictures = sum(row.pictures * len(row.told.units) for row in rows) / count
     kind = rows[0].explanation
-    return Row("all layers", kind, pictures, Told(**joined), common, own, ratios, statuses)
+    return Row("all layers", kind, pictures, Told(**joined), common, own, ratios, statuses, rows[0].judge)
 
 
 def table_row(row: Row) -> str:

@@ -116,7 +116,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
     return argparse.Namespace(
         data=str(folder / "data"),
         network="tests.fixtures.tiny:factory",
-        judge="tests.fixtures.tiny:factory",
+        judge=["tests.fixtures.tiny:factory"],
         layers=["first"],
         recipes=["fourier", "accentuate"],
         set=["fourier.steps=2", "accentuate.steps=2", "accentuate.images=2"],
@@ -200,7 +200,7 @@ def test_the_json_has_the_directions_where_there_are_two(tiny: argparse.Namespac
         "--network",
         tiny.network,
         "--judge",
-        tiny.judge,
+        *tiny.judge,
         "--layers",
         *tiny.layers,
         "--recipes",

@@ -6,5 +6,5 @@ of a batch, except for score terms that say so, and every draw comes from an ima
 so that a rendering does not depend on what else is rendered beside it.
 
 Goes in: an `Ascent`, a scorer, objectives. Comes out: pictures on 0..255 and traces of scores.
-Imports: canvas, objectives, passes, pixels, priors, tensor_files.
+Imports: canvas, choices, objectives, passes, pixels, priors, tensor_files.
 """

