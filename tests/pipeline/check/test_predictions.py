@@ -14,7 +14,7 @@ import pytest
 from pipeline.check.audit import check_index
 from pipeline.networks.network import Network
 from pipeline.runs.run import run_index
-from pipeline.state.commit import commit_part, list_commits
+from pipeline.state.commit import commit_part, list_commits, remove_part
 from tests.fixtures.forgeries import merge_again
 from tests.fixtures.runs import config
 from tests.fixtures.tables import chosen, rewrite
@@ -94,5 +94,6 @@ def test_a_forged_part_is_found_when_its_image_is_run_again(true: Path, tmp_path
     rows = part.images.to_pylist()
     rows[IMAGE]["scores"][2] -= 0.25
     forged = replace(part, images=pa.Table.from_pylist(rows, part.images.schema))
+    remove_part(commit.path)
     merge_again(out, (commit_part(out / "parts", forged, commit.fingerprint),))
     assert "predicted with" in found(out)
