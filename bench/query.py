@@ -132,6 +132,9 @@ def questions(units: int, images: int) -> dict[str, Callable[[Index, int], objec
     """What is asked, of another layer and unit each time."""
     return {
         "Index.top, 9 images": lambda index, n: index.top(f"blocks.{n % LAYERS}", 37 * n % units, n=9),
+        "Index.top, one unit of a layer after another": lambda index, n: index.top(
+            "blocks.3", n % units, n=9
+        ),
         "query top_images": lambda index, n: index.query(
             "top_images", layer=f"blocks.{n % LAYERS}", unit=37 * n % units
         ),

@@ -47,12 +47,15 @@ class ImageRows:
         Raises:
             DamagedFile: when the table cannot be read.
         """
+        places = {number: bisect_right(self._firsts, number) - 1 for number in sorted(set(image_ids))}
+        groups = sorted({place for place in places.values() if place >= 0})
+        numbers = [self._groups.numbers[place] for place in groups]
+        tables = dict(zip(groups, self._groups.read_all(numbers, [_KEY, *columns]), strict=True))
         found = {}
-        for number in sorted(set(image_ids)):
-            place = bisect_right(self._firsts, number) - 1
+        for number, place in places.items():
             if place < 0:
                 continue
-            table = self._groups.read(self._groups.numbers[place], [_KEY, *columns])
+            table = tables[place]
             ids = _numbers(table[_KEY])
             row = bisect_left(ids, number)
             if row < len(ids) and ids[row] == number:

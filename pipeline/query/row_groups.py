@@ -54,6 +54,26 @@ class RowGroups:
             self._read.move_to_end(wanted)
             return self._read[wanted]
 
+    def read_all(self, numbers: Sequence[int], columns: Sequence[str]) -> list[pa.Table]:
+        """Columns of several row groups; those that are not in memory are decoded together, in threads.
+
+        Raises:
+            DamagedFile: when one cannot be read.
+        """
+        with self._lock, self._readable():
+            found = {number: self._read.get((number, tuple(columns))) for number in numbers}
+            missing = sorted(number for number, table in found.items() if table is None)
+            read = self._file.read_row_groups(missing, columns=list(columns)) if missing else None
+            first = 0
+            for number in missing:
+                rows = self._file.metadata.row_group(number).num_rows
+                assert read is not None
+                found[number] = self._read[number, tuple(columns)] = read.slice(first, rows)
+                first += rows
+            while len(self._read) > self._kept:
+                self._read.popitem(last=False)
+        return [found[number] for number in numbers]
+
     def bounds(self, column: str) -> list[tuple[Any, Any]]:
         """The least and the greatest value of a column in each of `numbers`.
 
