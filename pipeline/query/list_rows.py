@@ -50,6 +50,7 @@ class ListRows:
         self._groups = RowGroups(path, _KEPT)
         layers, units = self._groups.bounds("layer"), self._groups.bounds("unit")
         self._bounds = list(zip(self._groups.numbers, layers, units, strict=True))
+        self._parts: dict[int, dict[str, tuple[int, int]]] = {}
 
     def read(self, layer: str, unit: int, side: Side, n: int) -> list[ListedRow]:
         """The first `n` rows of a unit's list, strongest first; fewer where the list is shorter.
@@ -69,8 +70,25 @@ class ListRows:
     def _holding(self, layer: str, unit: int) -> Iterator[int]:
         """The row groups that may have rows of the unit."""
         for number, layers, units in self._bounds:
-            if layers[0] <= layer <= layers[1] and units[0] <= unit <= units[1]:
-                yield number
+            if not (layers[0] <= layer <= layers[1] and units[0] <= unit <= units[1]):
+                continue
+            if layers[0] != layers[1]:
+                first, last = self._units_of(number).get(layer, (0, -1))
+                if not first <= unit <= last:
+                    continue
+            yield number
+
+    def _units_of(self, number: int) -> dict[str, tuple[int, int]]:
+        """Of a row group with several layers, the first and the last unit of each."""
+        if number not in self._parts:
+            table = self._groups.read(number, ("layer", "unit"))
+            units, found = _values(table["unit"]), {}
+            for layer in table["layer"].combine_chunks().dictionary.to_pylist():
+                first, last = _bounds_of(_codes(table["layer"], layer))
+                if last > first:
+                    found[layer] = (int(units[first]), int(units[last - 1]))
+            self._parts[number] = found
+        return self._parts[number]
 
     def _rows(self, number: int, layer: str, unit: int, side: Side, n: int) -> Iterator[ListedRow]:
         table = self._groups.read(number, _COLUMNS)
