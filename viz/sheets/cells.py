@@ -243,7 +243,7 @@ def _open_synthetic(out: Path, shown: Sequence[Rendered]) -> Synthetic | None:
         return None
     pictures = tuple(open_rendering(out, row) for row in shown)
     best = max(shown, key=lambda row: (row.status in GOOD, row.activation))
-    # A weak picture may well show the unit, when much of what drives it lies outside the picture.
+    # No failure: `typical` limits the activation on purpose, and such a picture may well show the unit.
     mark = "weak" if best.status == "weak" else GOOD.get(best.status, f"failed: {best.status}")
     if is_unusual(best.path):
         mark = f"{mark}, {UNUSUAL_PATH}" if mark else UNUSUAL_PATH

@@ -204,8 +204,9 @@ def test_a_rendering_is_cropped_to_the_receptive_field(copy: Path) -> None:
     with open_index(copy) as index:
         rows = {1: [_rendered(1)], 2: [_rendered(2, status="grey")]}
         rows[3] = [_rendered(3, status="grey"), _rendered(3, facet=1, activation=2.0)]
-        whole = gather_cells(index, index.layer("blocks.1"), [1, 2, 3, 4], rows)
-    one, grey, two, none = (cell.synthetic for cell in whole)
+        rows[5] = [_rendered(5, status="weak")]
+        whole = gather_cells(index, index.layer("blocks.1"), [1, 2, 3, 4, 5], rows)
+    one, grey, two, none, weak = (cell.synthetic for cell in whole)
     assert one is not None
     assert one.pictures[0].size == (40, 40)
     assert one.pictures[0].getcolors() == [(1600, (255, 0, 0))]
@@ -215,6 +216,8 @@ def test_a_rendering_is_cropped_to_the_receptive_field(copy: Path) -> None:
     assert two is not None
     assert (len(two.pictures), two.activation, two.mark) == (2, 2.0, "")
     assert none is None
+    assert weak is not None
+    assert weak.mark == "weak"
 
 
 def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
