@@ -20,9 +20,9 @@ __all__ = ["UNUSUAL", "Reference", "is_unusual", "make_reference"]
 UNUSUAL = 0.1
 """A rendering below this has an unusual path. Chosen with 16 units of each of two layers of
 EfficientNet-Lite0 and their honest renderings in view, as about the 1 % quantile of their left-out patches
-before `RESOLUTION` was introduced; among the units that it leaves, 1 % of the patches are below 0.54. On 19 other
-units no honest rendering was below it, which bounds the rate of false marks at 15 % (95 % confidence); see
-`bench/README.md`."""
+before `RESOLUTION` was introduced; among the units that it leaves, 1 % of the patches are below 0.54.
+On 19 other units no honest rendering was below it, which bounds the rate of false marks at 15 % (95 %
+confidence); see `bench/README.md`."""
 
 RESOLUTION = 3.0
 """Standard deviations of a unit's own patches, left out, by which they must be above other units' patches on
