@@ -19,10 +19,8 @@ __all__ = ["UNUSUAL", "Reference", "is_unusual", "make_reference"]
 
 UNUSUAL = 0.1
 """A rendering below this has an unusual path. Chosen with 16 units of each of two layers of
-EfficientNet-Lite0 and their honest renderings in view, as about the 1 % quantile of their left-out patches
-before `RESOLUTION` was introduced; among the units that it leaves, 1 % of the patches are below 0.54.
-On 19 other units no honest rendering was below it, which bounds the rate of false marks at 15 % (95 %
-confidence); see `bench/README.md`."""
+EfficientNet-Lite0 and their honest renderings in view, for an earlier likeness; of the top patches that are
+left out, 1 % are below 0.7 there. What it does on other units is in `bench/README.md`."""
 
 RESOLUTION = 3.0
 """Standard deviations of a unit's own patches, left out, by which they must be above other units' patches on
@@ -59,7 +57,7 @@ class Reference:
 
 
 def is_unusual(path: float | None) -> bool:
-    """Whether a path is known, and less like the top patches' than 99 % of left-out patches are."""
+    """Whether a path is known, and below `UNUSUAL`."""
     return path is not None and path < UNUSUAL
 
 
@@ -93,11 +91,12 @@ def make_reference(own: Sequence[Tensor], others: Sequence[Tensor]) -> Reference
 
 
 def _likeness(found: Sequence[Tensor], means: Sequence[Tensor]) -> Tensor:
-    """(image,) Pearson correlation with the means over units, averaged over layers."""
-    each = [
-        _standardised(values) @ _standardised(mean[None])[0]
-        for values, mean in zip(found, means, strict=True)
-    ]
+    """(image,) Pearson correlation over units with each patch, averaged over patches and layers.
+
+    The mean of the standardised patches is not standardised again: it is short in a layer where they have
+    nothing in common, so that such a layer says little.
+    """
+    each = [_standardised(values) @ mean for values, mean in zip(found, means, strict=True)]
     return torch.stack(each).mean(0)
 
 

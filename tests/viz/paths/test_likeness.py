@@ -27,12 +27,9 @@ def test_the_scale_is_that_of_its_definition() -> None:
     reference = make_reference(own, others)
     assert reference is not None
 
-    def standard(values: np.ndarray) -> np.ndarray:
-        return (values - values.mean()) / (values.std() * len(values) ** 0.5)
-
     def likeness(found: list[np.ndarray], to: list[list[np.ndarray]]) -> float:
-        means = [np.mean([standard(each) for each in layer], 0) for layer in to]
-        return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(found, means, strict=True)]))
+        each = [np.corrcoef(a, b)[0, 1] for a, patches in zip(found, to, strict=True) for b in patches]
+        return float(np.mean(each))
 
     rows = [layer.numpy() for layer in own]
     left_out = [
