@@ -22,7 +22,7 @@ UNUSUAL = 0.1
 EfficientNet-Lite0 and their honest renderings in view, for an earlier likeness; of the top patches that are
 left out, 1 % are below 0.7 there. What it does on other units is in `bench/README.md`."""
 
-RESOLUTION = 4.0
+RESOLUTION = 3.0
 """Standard deviations of a unit's own patches, left out, by which they must be above other units' patches on
 average. Where they are not, a path like theirs cannot be told from another one."""
 
