@@ -234,7 +234,9 @@ listing.register(app)
 @app.command(rich_help_panel=ASK)
 def query(
     out: Out,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists, or a .sql file of your own.")
+    ],
     values: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
@@ -252,6 +254,7 @@ def query(
       maxact query out/demo layer_overview
       maxact query out/demo unit_card layer=blocks.4.2 unit=17
       maxact query out/demo label_units label=checks n=5 --csv
+      maxact query out/demo wide.sql n=5
     """
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
@@ -264,7 +267,10 @@ def query(
 @app.command(rich_help_panel=ASK)
 def queries(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Query to show in full.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Query, or a .sql file, to show in full.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -277,10 +283,10 @@ def queries(
       maxact queries
       maxact queries unit_card
     """
-    from pipeline.query.named_queries import describe_query, load_query, query_names
+    from pipeline.query.named_queries import describe_query, find_query, load_query, query_names
 
     if name is not None:
-        print_page(describe_query(load_query(name)))
+        print_page(describe_query(find_query(name)))
         return
     found = [load_query(each) for each in query_names()]
     rows = [(each.name, each.signature, each.purpose) for each in found]

@@ -28,7 +28,7 @@ from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.list_rows import ListRows
-from pipeline.query.named_queries import Value, load_query
+from pipeline.query.named_queries import Value, find_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
 from pipeline.query.peak_queries import refuse_top, top_within
@@ -299,18 +299,24 @@ class Index(PeakMethods):
         return replace(found, rows=found.rows[:count]), len(found.rows) > count
 
     def query(self, name: str, **params: object) -> QueryResult:
-        """Run a named query (see `pipeline.query.named_queries`).
+        """Run a named query, or that of your own file (see `pipeline.query.named_queries`).
 
         Its `layer`, `unit` and `label` must exist in the index.
 
+        Args:
+            name: that `maxact queries` lists, or the path of a file that ends with .sql.
+            params: values of the query's parameters.
+
         Raises:
-            QueryError: when there is no such query.
+            QueryError: when there is no such query, or its SQL does not run.
             UsageError: for a missing, unknown or ill-typed parameter, or a unit out of range.
             LayerError: for a layer that is not in the index.
         """
         if not isinstance(name, str):
             raise QueryError(f"the name of a query must be text, got {name!r}")
-        query = load_query(name)
+        query = find_query(name)
+        if self._limits is not None and name.endswith(".sql"):
+            refuse_unsafe(self._connection, query.sql)
         values = query.values({key: _number(value) for key, value in params.items()})
         self._check(values)
         if _PEAKS.search(query.sql) and not self.keeps_peaks:
