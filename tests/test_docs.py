@@ -20,9 +20,8 @@ from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted(
-    path for folder in (".", "docs", "docs/gallery", "bench") for path in (ROOT / folder).glob("*.md")
-)
+FOLDERS = (".", "docs", "docs/gallery", "docs/howto", "docs/explanation", "bench", "examples")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_WORDS = 900
 TABLES = {**SCHEMAS, "names": NAMES, "renders": RENDERS, "thumbnails": THUMBNAILS, "dissection": DISSECTION}

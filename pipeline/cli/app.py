@@ -235,7 +235,7 @@ listing.register(app)
 def query(
     out: Out,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists, or a .sql file of your own.")
+        str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists, or your own .sql file.")
     ],
     values: Annotated[
         list[str] | None,
@@ -268,9 +268,7 @@ def query(
 def queries(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[NAME]", help="Query, or a .sql file, to show in full.", show_default=False
-        ),
+        typer.Argument(metavar="[NAME]", help="Query, or a .sql file, to show in full.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,

@@ -1,4 +1,4 @@
-"""Named queries: the files of `queries/` and the user's own, their headers, and the values of their parameters.
+"""Named queries: the files of `queries/` and of users, their headers, and the values of their parameters.
 
 A file is one SELECT under a header of comments:
 

@@ -1,7 +1,7 @@
 """Runs the code blocks of a page one after another, as a reader would who types all of them.
 
-A block with a title is a file of that name. `sh` blocks are run line by line, `python` blocks in one namespace,
-`text` blocks are output. A block is left out only where the line before it says to the reader that it is not run.
+A block with a title is a file of that name. `sh` blocks are run line by line, `python` blocks in one
+namespace, `text` blocks are output. A block is left out only where the line before it says so.
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ SMALL = "--input size=64"
 """Makes the default network a twelfth of its size."""
 
 STAND_INS: dict[str, dict[str, str]] = {
-    "own-network": {"vit_small_patch16_224": "test_vit", "height=224, width=224, resize=256": "160, 160, 160"},
+    "own-network": {
+        "vit_small_patch16_224": "test_vit",
+        "height=224, width=224, resize=256": "160, 160, 160",
+    },
     "own-data": {"--layers 'blocks.4.2'": f"--layers 'blocks.4.2' {SMALL}"},
     "vit": {"timm:vit_small_patch16_224": "timm:test_vit --weights random", "fourier": "fourier --steps 4"},
     "sparse-autoencoder": {
