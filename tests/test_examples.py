@@ -42,7 +42,7 @@ def test_every_example_is_listed_and_tested() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert names == {*re.findall(r"\]\((\w+\.py)\)", listed)}
     tested = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'run("{name}"' in tested for name in names)
+    assert all(f'"{name}"' in tested for name in names)
 
 
 def test_first_unit(run: Run, tmp_path: Path) -> None:

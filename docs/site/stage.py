@@ -33,7 +33,12 @@ def stage(folder: Path) -> None:
         FileNotFoundError: when a figure was not made, or a link leads nowhere.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "bench").glob("*.md")]
+    documents = [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *(ROOT / "bench").glob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+    ]
     for path in documents:
         text = path.read_text(encoding="utf-8")
         place = folder / path.relative_to(ROOT)
