@@ -14,6 +14,7 @@ from pathlib import Path
 from docs.site.blocks import ANY, DOCS, ROOT
 from docs.site.records import Drawn, Picture, pictures_folder, read_record
 from docs.site.reference import command_line_page, python_page
+from docs.site.truth import MARK, read_truth, truth_table
 
 __all__ = ["stage"]
 
@@ -65,6 +66,8 @@ def _copy_linked(text: str, path: Path, folder: Path) -> None:
 
 
 def _with_figures(text: str, path: Path) -> str:
+    """The text with figures, outputs and tables in the place of the comments that ask for them."""
+
     def drawn(found: re.Match[str]) -> str:
         record = read_record(pictures_folder(), found["name"])
         if record is None:
@@ -76,7 +79,7 @@ def _with_figures(text: str, path: Path) -> str:
         caption = " ".join((found["caption"] or "").split())
         return block + _figure(record.drawn, caption, path)
 
-    return ANY.sub(drawn, text)
+    return MARK.sub(lambda found: truth_table(read_truth(), found["recipe"]), ANY.sub(drawn, text))
 
 
 def _figure(drawn: tuple[Drawn, ...], caption: str, path: Path) -> str:
