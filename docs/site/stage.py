@@ -47,7 +47,8 @@ def stage(folder: Path) -> None:
         place.write_text(_with_figures(text, path), encoding="utf-8")
         _copy_linked(text, path, folder)
     shutil.copytree(pictures_folder(), folder / PICTURES, ignore=shutil.ignore_patterns("*.json", "*.tmp"))
-    shutil.copyfile(Path(__file__).parent / "site.css", folder / "docs/site.css")
+    for name in ("site.css", "iframe-worker.js"):
+        shutil.copyfile(Path(__file__).parent / name, folder / "docs" / name)
     for name, text in (("command-line-help", command_line_page()), ("python", python_page())):
         (folder / f"docs/{name}.md").write_text(text, encoding="utf-8")
 
