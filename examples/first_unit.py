@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with open_index(options.out) as index:
         print(f"\nThe strongest images of unit {options.unit} of {options.layer}:")
         for image in index.top(options.layer, options.unit, n=9):
-            print(f"{image.rank:3}. {image.activation:8.2f}  {image.label}  {image.key}  {image.box}")
+            edges = [round(edge) for edge in image.box]  # of the patch, in pixels of the original
+            print(f"{image.rank:3}. {image.activation:8.2f}  {image.label}  {image.key}  {edges}")
 
         (card,) = index.query("unit_card", layer=options.layer, unit=options.unit).dicts()
         print("\nThe peaks of all images:")
