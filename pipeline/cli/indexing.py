@@ -15,7 +15,6 @@ from pipeline.cli.engine_options import (
     GpusPerTask,
     JsonProgress,
     SpreadBy,
-    reporter_of,
 )
 from pipeline.cli.options import (
     INDEX,
@@ -39,7 +38,8 @@ from pipeline.cli.options import (
     cache_folder,
 )
 from pipeline.cli.output import print_line, write_rows
-from pipeline.progress import ConsoleReporter, readable_count, readable_duration
+from pipeline.cli.reporting import console_reporter
+from pipeline.progress import readable_count, readable_duration
 
 if TYPE_CHECKING:
     from pipeline.store.run_file import RunSummary
@@ -201,7 +201,7 @@ def index(
         cache=cache_folder(),
         engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task, shards_per_task),
     )
-    _summarise(run_index(config, reporter=reporter_of(as_json=json_progress)))
+    _summarise(run_index(config, reporter=console_reporter(as_json=json_progress)))
 
 
 def merge(
@@ -218,7 +218,7 @@ def merge(
     """
     from pipeline.runs.merge import merge_runs
 
-    _summarise(merge_runs(out, sources, reporter=ConsoleReporter()))
+    _summarise(merge_runs(out, sources, reporter=console_reporter()))
 
 
 def check(
@@ -269,7 +269,7 @@ def check(
         data=data or (),
         trust=trust,
         cache=cache_folder(),
-        reporter=ConsoleReporter(),
+        reporter=console_reporter(),
     )
     if as_json:
         fields = ("layer", "unit", "image_id", "what")
@@ -303,7 +303,7 @@ def _check_files(out: Path) -> None:
     """Print what is wrong with the files of an index, and what else is in its folder."""
     from pipeline.check.files import check_files
 
-    report = check_files(out, reporter=ConsoleReporter())
+    report = check_files(out, reporter=console_reporter())
     for name, what in report.damaged.items():
         print_line(f"{out}/{_readable(name)} {what}")
     for name in report.foreign:
@@ -328,7 +328,7 @@ def repair(out: Out) -> None:
     """
     from pipeline.runs.repair import repair_index
 
-    done = repair_index(out, reporter=ConsoleReporter())
+    done = repair_index(out, reporter=console_reporter())
     for name, what in done.rebuilt.items():
         print_line(f"{out / name}.parquet {what}: rebuilt")
     if done.rebuilt:
