@@ -1,8 +1,8 @@
 """Committed parts merged out of core: a block of units of one part after another is in memory.
 
-The blocks have the bits that `merge_parts` of whole parts gives: every sum is over the parts in the order of
-their first shards. What is over all units at once, the sums per label and the sample of images, is gathered
-first, in files without names where it does not fit into memory.
+The blocks have the bits that a merge of whole parts in memory would give: every sum is over the parts in the
+order of their first shards. What is over all units at once, the sums per label and the sample of images, is
+gathered first, in files without names where it does not fit into memory.
 """
 
 from __future__ import annotations
