@@ -209,16 +209,27 @@ def merge(
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
     ],
+    engine: SpreadBy = "local",
+    address: Address = None,
+    cpus_per_task: CpusPerTask = None,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Merge indexes that were made on several machines; a shard in two of them counts once.
+
+    With --engine ray blocks of 4,096 units are merged as tasks of a cluster whose nodes see OUT.
 
     \b
     Examples:
       maxact merge out/all out/machine-a out/machine-b
+      maxact merge out/all out/range-* --engine ray --address auto
     """
+    from pipeline.config import EngineConfig
     from pipeline.runs.merge import merge_runs
 
-    _summarise(merge_runs(out, sources, reporter=console_reporter()))
+    gpus = 0.0 if engine == "ray" else None
+    spread = EngineConfig(engine, address, gpus_per_task=gpus, cpus_per_task=cpus_per_task)
+    reporter = console_reporter(as_json=json_progress)
+    _summarise(merge_runs(out, sources, reporter=reporter, engine=spread))
 
 
 def check(

@@ -57,6 +57,12 @@ class PeakSample:
     peak: npt.NDArray[np.float32]
     position: npt.NDArray[np.int32]
 
+    @classmethod
+    def empty(cls, units: int) -> PeakSample:
+        """A sample of no images."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, np.zeros((0, units), np.float32), np.zeros((0, units), np.int32))
+
     def columns(self, units: slice) -> PeakSample:
         """The same images, some of the units."""
         return PeakSample(self.hashes, self.image_id, self.peak[:, units], self.position[:, units])
