@@ -104,7 +104,7 @@ def _make(asked: Asked, key: str, work: Path, folder: Path) -> Record:
 
 
 def run_command(command: list[str], folder: Path) -> tuple[float, str]:
-    """Run one command of maxact in a folder; returns its processor time in seconds, and its standard output."""
+    """Run one command of maxact in a folder; its processor time in seconds, and its standard output."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "viz/public"))),
         "OMP_NUM_THREADS": "1",

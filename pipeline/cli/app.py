@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli import directions as finding
-from pipeline.cli import dissecting, indexing, naming, peaks
+from pipeline.cli import dissecting, indexing, keeping, naming, peaks
 from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
@@ -152,6 +152,7 @@ def maxact(
 
 
 indexing.register(app)
+keeping.register(app)
 naming.register(app)
 finding.register(app)
 peaks.register(app)
