@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli import directions as finding
-from pipeline.cli import dissecting, indexing, naming, peaks
+from pipeline.cli import dissecting, indexing, keeping, naming, peaks
 from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
@@ -152,6 +152,7 @@ def maxact(
 
 
 indexing.register(app)
+keeping.register(app)
 naming.register(app)
 finding.register(app)
 peaks.register(app)
@@ -302,6 +303,14 @@ def sql(
             help="Confine the query to SELECTs that read OUT only, with limits of memory, threads and time.",
         ),
     ] = False,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME=OTHER",
+            help="Another index of the same images, whose views are NAME.top and so on. Can be given again.",
+        ),
+    ] = None,
     timeout: TimeLimit = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -318,11 +327,16 @@ def sql(
       maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
       maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
       maxact sql out/demo 'SELECT count(*) FROM images' --safe --timeout 5
+      maxact sql out/a 'SELECT * FROM units JOIN b.units USING (layer, unit)' --with b=out/b
     """
+    from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
     from pipeline.query.safe import Limits
 
+    indexes = parse_assignments(others or (), "--with")
     with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
+        for name, other in indexes.items():
+            index.attach(name, other)
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
