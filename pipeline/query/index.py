@@ -327,6 +327,10 @@ class Index(PeakMethods):
         if self._limits is not None:
             raise QueryError("a second index cannot be attached to a confined one")
         refuse_schema(name)
+        if not isinstance(out, str | Path):
+            raise UsageError(f"the folder of an index must be a path, got {out!r}")
+        if self._closed:
+            raise QueryError(f"{self.out} is closed; open it again")
         self._second.attach(name, Path(out))
 
     def query(self, name: str, **params: object) -> QueryResult:
