@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_blocks_may_be_merged_in_any_order(parts: tuple[Path, list[Part]]) -> No
 
     def backwards(merge: BlockMerge, blocks: Sequence[slice]) -> Iterator[tuple[int, UnitState]]:
         for number in reversed(range(len(blocks))):
-            yield number, merge(blocks[number], lambda: steps.append(number))
+            yield number, merge(blocks[number], partial(steps.append, number))
 
     with small_pieces(2, 2, 1 << 20), MergedParts(commits, UNITS, folder) as merged:
         forth, back = list(merged.blocks()), list(merged.blocks(backwards))
