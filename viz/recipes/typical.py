@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.errors import RenderError
-from viz.choices import Match, ReluRule, Source
+from viz.choices import Match, Relevance, ReluRule, Source
 from viz.recipes.fourier import Fourier
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Typical(Fourier):
             photographs; 1 does not exaggerate.
         match: what is compared of a channel: `moments`, its mean and deviation over positions, or
             `sorted`, its sorted values, as in VITAL (Gorgun et al. 2025).
+        relevance: `on` weights the channels of the layers before the unit's own by what drives the
+            unit in its top patches, as VITAL does; not those of the close-up.
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
@@ -76,6 +79,7 @@ class Typical(Fourier):
     close_side: int = 112
     caricature: float = 2.0
     match: Match = "moments"
+    relevance: Relevance = "off"
     contrast: float = 2.0
     smooth: float = 0.5
 
@@ -140,7 +144,7 @@ class Typical(Fourier):
             *inputs.statistics_layers(batch.layer),
             canvas,
             [_windows(top, canvas) for top in batch.top_images],
-            inputs.usual_windows(canvas),
+            partial(inputs.usual_windows, canvas),
             activation_weight=self.drive,
             reach=self.reach_whole if canvas.field_is_whole else self.reach,
             weight=self.likeness,
@@ -149,6 +153,8 @@ class Typical(Fourier):
             caricature=self.caricature,
             whole=(preprocess.height, preprocess.width),
             match=self.match,
+            relevance=self.relevance,
+            keep=inputs.keep,
         )
 
     def finish(self, result: AscentResult, batch: Batch) -> AscentResult:

@@ -121,7 +121,7 @@ def test_real_patches_are_more_like_their_mean_than_noise_is(network, inputs):
 
     def noise(patches):
         generator = torch.Generator().manual_seed(0)
-        return 255 * torch.rand((len(units), *patches.usual.shape[1:]), generator=generator)
+        return 255 * torch.rand((len(units), *patches.top[0].shape[1:]), generator=generator)
 
     real, _ = drawn(network, inputs, RECIPE, units, lambda patches: torch.stack([t[0] for t in patches.top]))
     wrong, _ = drawn(network, inputs, RECIPE, units, noise)
