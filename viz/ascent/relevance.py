@@ -19,7 +19,7 @@ from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective, View, evaluate
 
-__all__ = ["contributions", "mean_one", "relevances"]
+__all__ = ["contribution_maps", "mean_one", "relevances"]
 
 
 def relevances(
@@ -44,15 +44,15 @@ def relevances(
     """
     target = objective.layers[0]
     before = [layer for layer in layers if layer.name != target.name]
-    found = contributions(network, canvas, before, patches, objective) if before else {}
-    weights = {name: mean_one(values.clamp(min=0).mean(0)) for name, values in found.items()}
+    maps = contribution_maps(network, canvas, before, patches, objective) if before else {}
+    weights = {name: mean_one(each.sum((2, 3)).clamp(min=0).mean(0)) for name, each in maps.items()}
     return {layer.name: _or_ones(weights, layer, patches) for layer in layers}
 
 
-def contributions(
+def contribution_maps(
     network: Network, canvas: Canvas, layers: Sequence[Layer], pictures: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
-    """Compute by layer the contribution of every channel to an objective in each picture, (image, unit).
+    """Compute by layer what every position contributes to an objective, (image, unit, y, x).
 
     Arguments as of `relevances`; all layers are before the objective's.
     """
@@ -67,7 +67,7 @@ def contributions(
     for layer, tensor, slope in zip(layers, tensors, slopes, strict=True):
         values = tensor_view(layer, tensor).detach().float()
         gradient = torch.zeros_like(values) if slope is None else tensor_view(layer, slope).float()
-        found[layer.name] = (values * gradient).sum((2, 3))
+        found[layer.name] = values * gradient
     return found
 
 

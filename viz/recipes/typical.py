@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.errors import RenderError
 from viz.choices import Match, Relevance, ReluRule, Source
 from viz.recipes.fourier import Fourier
+from viz.recipes.patches import field_canvas, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,16 +111,7 @@ class Typical(Fourier):
         Raises:
             RenderError: for an objective without top images in the index.
         """
-        from viz.planning.plan import plan_field
-
-        term = objective.terms[0]
-        one = len(objective.terms) == 1 and term.layer.name == layer.name
-        if not one or term.kind not in ("point", "channel"):
-            raise RenderError(
-                f"recipe {self.name} renders units, whose top images the index has; "
-                f"for {objective} choose another, such as --recipe fourier"
-            )
-        return self._with_margin(plan_field(inputs.network, objective, inputs.effective_field(layer)))
+        return self._with_margin(field_canvas(self.name, inputs, layer, objective))
 
     def start(self, batch: Batch) -> Tensor:
         """The spectra of mean patches of raised contrast, and noise."""
@@ -143,7 +134,7 @@ class Typical(Fourier):
             batch.layer,
             *inputs.statistics_layers(batch.layer),
             canvas,
-            [_windows(top, canvas) for top in batch.top_images],
+            [windows(top, canvas) for top in batch.top_images],
             partial(inputs.usual_windows, canvas),
             activation_weight=self.drive,
             reach=self.reach_whole if canvas.field_is_whole else self.reach,
@@ -166,12 +157,3 @@ class Typical(Fourier):
 
 
 RECIPES = (Typical(),)
-
-
-def _windows(top: TopImages, canvas: Canvas) -> Tensor:
-    """(patch, channel, y, x) float: what top images show in the canvas's window."""
-    import torch
-
-    pictures = torch.stack(list(top.pictures)).float()
-    first, left = canvas.window_in(pictures.shape[2], pictures.shape[3])
-    return pictures[:, :, first : first + canvas.height, left : left + canvas.width]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.fixtures.convnets import convnet, layer_of
 from viz.ascent.moments import Moments
-from viz.ascent.relevance import contributions, mean_one, relevances
+from viz.ascent.relevance import contribution_maps, mean_one, relevances
 from viz.ascent.sorted_features import SortedFeatures
 from viz.canvas import whole_canvas
 from viz.objectives.objective import evaluate, point
@@ -25,6 +25,10 @@ def network():
 def patches(network, count=3):
     shape = (count, *network.input_shape)
     return 255 * torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+def contributions(*arguments):
+    return {name: maps.sum((2, 3)) for name, maps in contribution_maps(*arguments).items()}
 
 
 def scaled(channel: int, factor: float) -> Callable[..., Tensor]:
