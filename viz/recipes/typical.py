@@ -67,7 +67,7 @@ class Typical(Fourier):
     name: str = "typical"
     relu: ReluRule = "plain"
     relu_steps: int = 0
-    steps: int = 96
+    steps: int = 48
     rate: float = 0.03
     images: int = 9
     clusters: int = 1
