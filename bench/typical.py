@@ -24,11 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 NETWORKS = (
-    ("efficientnet_lite0", None, ("blocks.2.1", "blocks.4.2", "blocks.6.0"), 8),
-    ("torchvision:resnet50", "random", ("layer3.1",), 4),
-    ("timm:vit_base_patch16_224", "random", ("blocks.6",), 2),
+    ("efficientnet_lite0", None, ("blocks.2.1", "blocks.4.2", "blocks.6.0")),
+    ("torchvision:resnet50", "random", ("layer3.1",)),
+    ("timm:vit_base_patch16_224", "random", ("blocks.6",)),
 )
-"""Networks, their weights, layers, and units per call."""
+"""Networks, their weights and layers."""
 
 
 def render(out: Path, name: str, units: int) -> list[float]:
@@ -97,22 +97,24 @@ def main() -> None:
     parser.add_argument("data", help="a folder of photographs, or any other dataset")
     parser.add_argument("--before", type=Path, help="checkout of an earlier version")
     parser.add_argument("--images", type=int, default=96, help="photographs that are indexed")
+    parser.add_argument("--units", type=int, default=8, help="units per call")
     parser.add_argument("--network", action="append", help="only these networks")
+    parser.add_argument("--layer", action="append", help="only these layers")
     given = parser.parse_args()
     checkouts = {"now": ROOT} | ({"before": given.before.resolve()} if given.before else {})
     titles = [f"{version}, {call}" for version in reversed(checkouts) for call in ("first", "more")]
     print(f"| network | layer | {' | '.join(titles)} |\n|{'---|' * (2 + len(titles))}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for network, weights, layers, units in NETWORKS:
+        for network, weights, layers in NETWORKS:
             if given.network and network not in given.network:
                 continue
             out = index(given.data, network, weights, layers, given.images, work)
-            for layer in layers:
+            for layer in given.layer or layers:
                 found = [
                     f"{seconds:.2f}"
                     for version in reversed(checkouts)
-                    for seconds in measure(checkouts[version], out, layer, units, work / "cache")
+                    for seconds in measure(checkouts[version], out, layer, given.units, work / "cache")
                 ]
                 print(f"| {network} | `{layer}` | {' | '.join(found)} |", flush=True)
 
