@@ -12,8 +12,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
 from pipeline.engines.engine import Calls, Engine, Place
-from pipeline.engines.sameness import identify, refuse_other
-from pipeline.errors import EngineError
+from pipeline.engines.sameness import identify, refuse_blind, refuse_other
 from pipeline.images.nvjpeg import find_batches, resolve_decoder
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
@@ -67,7 +66,7 @@ class IndexWork:
         """
         if self.identity:
             refuse_other(self.identity, identify(self.network.module, place.device), place.node)
-            self._refuse_blind(place.node)
+            refuse_blind((self.parts.parent / RUN_FILE, *self.places), place.node)
         if threads := self.config.threads or place.cores:
             torch.set_num_threads(threads)
         with open_runner(
@@ -94,12 +93,13 @@ class IndexWork:
         config, expected, images, size = self.config, self.expected, 0, 0
         shards = [shard for group in groups for shard in group]
         preprocess = self.network.preprocess
+        decoder = resolve_decoder(config.decoder, runner.device)
         events = feed(
             shards,
             preprocess,
-            decoder=resolve_decoder(config.decoder, runner.device),
+            decoder=decoder,
             workers=config.workers or cores,
-            batches=find_batches(config.decoder, preprocess, runner.device),
+            batches=find_batches(decoder, preprocess, runner.device),
         )
         try:
             for group in groups:
@@ -123,15 +123,6 @@ class IndexWork:
         if self.config.kept_peaks is None:
             return contextlib.nullcontext()
         return PeakSpill(self.parts, sum(layer.units for layer in self.layers), self.config.kept_peaks)
-
-    def _refuse_blind(self, node: str) -> None:
-        """Refuse a machine without OUT or the dataset: its images would all count as missing."""
-        for path in (self.parts.parent / RUN_FILE, *self.places):
-            if not path.exists():
-                raise EngineError(
-                    f"node {node} does not see {path}; OUT and the dataset must have the same paths on all "
-                    "nodes, as on a shared file system"
-                )
 
 
 def index_groups(

@@ -90,8 +90,11 @@ def render_index(
     classes = ClassUnits(index.class_names(last) or ())
     network = index_network(index, network=network, weights=weights)
     spread = EngineConfig(engine) if isinstance(engine, str) else engine
-    if spread.name == "local":
+    is_local = spread.name == "local"
+    if is_local:
         network.module.to(find_device(device))
+    elif observer is not None:
+        raise RenderError("an observer sees renderings of this process only; use the engine local")
     prior = None
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
@@ -101,9 +104,7 @@ def render_index(
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(read, layer, index.layers, classes, network.module) for layer, _ in chosen]
-    if spread.name != "local":
-        if observer is not None:
-            raise RenderError("an observer sees renderings of this process only; use the engine local")
+    if not is_local:
         options = {
             "recipe": recipe,
             "seed": seed,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.state import statistics as stats
-from pipeline.state.histogram import CarriedCounts, Histogram, add_counts
+from pipeline.state.histogram import CarriedCounts, Histogram
+from tests.fixtures.whole_parts import add_counts
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,7 @@ def histogram_of(peaks: torch.Tensor, sizes: list[int], most: int) -> stats.Coun
     histogram = Histogram(peaks.shape[1], CPU, most=most)
     for block in peaks.split(sizes):
         histogram.add(block)
+        assert histogram._table.max() <= most
     return histogram.counts()
 
 
