@@ -2,14 +2,14 @@
 
     python -m bench.small_vit FOLDER
 
-Trains a vision transformer on the demo's textures (4 blocks of 96 channels, 64 pixels, patches of 8; seeded, a
-few minutes on one core), indexes drawn textures, and renders hidden neurons of an MLP and channels of the
+Trains a vision transformer on the demo's textures (4 blocks of 96 channels, 64 pixels, patches of 8; seeded,
+a few minutes on one core), indexes drawn textures, and renders hidden neurons of an MLP and channels of the
 residual stream with variants of `fourier`, `maco` and `typical`. Prints for each the median of three numbers,
 and writes the pictures side by side to FOLDER to be looked at:
 
 - ratio: activation over that of the best texture;
-- moved: the activation averaged over shifts by 0, 2, 4 and 6 pixels both ways, over the unmoved: what does not
-  depend on where the patches are;
+- moved: the activation averaged over shifts by 0, 2, 4 and 6 pixels both ways, over the unmoved: what does
+  not depend on where the patches are;
 - grid: mean difference of neighbouring pixels across the borders of patches, over that within patches.
 """
 
