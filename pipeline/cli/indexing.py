@@ -37,6 +37,7 @@ from pipeline.cli.options import (
     Trust,
     all_directions,
     cache_folder,
+    index_folder,
 )
 from pipeline.cli.output import print_line, write_rows
 from pipeline.progress import ConsoleReporter, readable_count, readable_duration
@@ -207,7 +208,10 @@ def index(
 def merge(
     out: MergedOut,
     sources: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", parser=index_folder, help="Indexes of different shards of one dataset."
+        ),
     ],
 ) -> None:
     """Merge indexes that were made on several machines; a shard in two of them counts once.

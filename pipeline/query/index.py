@@ -40,9 +40,11 @@ from pipeline.query.statements import one_line, run_statement
 from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, create_views, read_preprocess
+from pipeline.remote.local import local_folder
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links
+from pipeline.working_copies import pull
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -72,7 +74,8 @@ def open_index(
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
-        out: folder of the index.
+        out: folder of the index, or its address, such as `s3://bucket/run`, whose files are fetched into the
+            cache.
         trust: load what the index names although another user made it: its network's code, its
             weights and directions, its dataset; and follow links out of its folder.
         data: where the indexed dataset is, if it has moved or the index is not trusted; see
@@ -89,7 +92,7 @@ def open_index(
     """
     if not isinstance(out, str | Path):
         raise UsageError(f"the folder of an index must be a path, got {out!r}")
-    return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
+    return Index(local_folder(out, "*"), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
 class Index(PeakMethods):
@@ -169,6 +172,7 @@ class Index(PeakMethods):
             DamagedFile: when a file of a part is missing, or is not what it must be.
             UnreadableFile: when one cannot be read, which may pass.
         """
+        pull(self.out, "parts/*.json", "parts/*/peaks.npy")
         return KeptPeaks(self.out, self.run, self._units)
 
     @cached_property
@@ -317,7 +321,7 @@ class Index(PeakMethods):
             raise StoreError(f"query {name} needs the peaks of all images, but {no_peaks(self.out)}")
         for parameter in query.parameters:
             if parameter.kind == "index":
-                self._attach(parameter.name, Path(str(values.pop(parameter.name))))
+                self._attach(parameter.name, local_folder(str(values.pop(parameter.name)), "*"))
         return self._fetch(query.sql, values)
 
     def top(

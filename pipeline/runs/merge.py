@@ -12,6 +12,7 @@ from pipeline.data.shard import listing_digest
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
+from pipeline.remote.local import local_folder
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import write_names
@@ -60,8 +61,9 @@ def merge_runs(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
-    out = Path(out)
-    named = {source.resolve(): source for source in map(Path, sources)}
+    out = local_folder(out, "*", "parts/*")
+    given = [local_folder(source, RUN_FILE, "parts/*") for source in sources]
+    named = {source.resolve(): source for source in given}
     refuse_foreign_files(out)
     refuse_nested_indexes(out, list(named.values()))
     with contextlib.ExitStack() as stack:

@@ -1,0 +1,127 @@
+"""Requests that fail are repeated if the reason may pass; every other failure becomes one line.
+
+Pauses double and are drawn at random from their upper half, so that machines that were refused at the same
+time do not come back at the same time (Brooker 2015, Exponential backoff and jitter, AWS Architecture Blog).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.data.retry import is_transient
+from pipeline.errors import MaxactError, StoreError, UnreadableFile, WrongFolder
+
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TRIES", "attempt", "describe"]
+
+T = TypeVar("T")
+
+TRIES = 6
+"""Attempts before a request counts as failed; the libraries below repeat some by themselves."""
+
+FIRST_PAUSE_S = 0.5
+"""Longest pause in seconds before the second attempt; doubled before each further one."""
+
+LONGEST_PAUSE_S = 20.0
+"""Bound of the pauses in seconds."""
+
+_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of this machine's disk, which do not pass with time."""
+
+_LASTING = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG)
+"""Errors by which fsspec's file systems report a request that is refused for good."""
+
+_SECRETS = re.compile(
+    r"(://)[^/@\s]+@"
+    r"|((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|sig|token|access_token|password|secret)=)[^&\s'\"]+"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b",
+    re.IGNORECASE,
+)
+"""What a message of a library may hold of credentials: users in addresses, signatures, key names."""
+
+_DENIED = "; check the credentials of this machine and what they permit"
+
+_AGAIN = "run the same command again when the storage answers, which goes on after what is stored"
+
+
+def attempt(action: Callable[[], T], what: str, *, verb: str) -> T:
+    """Call `action` until it succeeds, at most `TRIES` times.
+
+    Args:
+        action: one request; called again after a failure that may pass.
+        what: the address, for messages.
+        verb: what is done with it: `read`, `written`, `listed`, `removed`.
+
+    Raises:
+        FileNotFoundError: when there is no such object.
+        StoreError: when the last attempt fails, or the failure does not pass.
+    """
+    for number in range(1, TRIES + 1):
+        try:
+            return action()
+        except (MaxactError, MemoryError):
+            raise
+        except Exception as error:
+            if not _may_pass(error):
+                raise _lasting(error, what, verb) from error
+            if number == TRIES:
+                raise UnreadableFile(
+                    f"{what} cannot be {verb}, tried {TRIES} times: {describe(error)}; {_AGAIN}"
+                ) from error
+            pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))
+            time.sleep(pause * (0.5 + secrets.randbelow(1 << 20) / (1 << 21)))
+    raise AssertionError("unreachable")
+
+
+def describe(error: BaseException) -> str:
+    """An error of a library on one line, without credentials."""
+    cause = error.__cause__ or error
+    text = " ".join(str(cause).split()) or " ".join(str(error).split()) or type(cause).__name__
+    return _SECRETS.sub(lambda match: f"{match[1] or match[2] or ''}...{'@' if match[1] else ''}", text)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, OSError) and error.errno in (*_LOCAL, *_LASTING):
+        return False
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in (408, 425, 429)
+    return is_transient(error)
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status of an error of botocore or gcsfs, or of the one that caused it."""
+    for each in (error, error.__cause__):
+        response = getattr(each, "response", None)
+        found = (
+            response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        )
+        code = getattr(each, "code", None)
+        for status in (found, code):
+            if isinstance(status, int) and 300 <= status < 600:
+                return status
+    return None
+
+
+def _lasting(error: Exception, what: str, verb: str) -> Exception:
+    """What to raise for a failure that does not pass."""
+    name = type(error).__name__
+    said = describe(error)
+    if isinstance(error, PermissionError) or "credential" in f"{name} {said}".lower():
+        return StoreError(f"{what} cannot be {verb}: {said.rstrip('.')}{_DENIED}")
+    if isinstance(error, FileNotFoundError):
+        if "bucket" in said.lower():
+            return WrongFolder(
+                f"{what} cannot be {verb}: {said.rstrip('.')}; give a bucket that exists, maxact creates none"
+            )
+        return error
+    if isinstance(error, OSError) and error.errno in _LOCAL:
+        return StoreError(
+            f"{what} cannot be {verb}: {error.strerror}; free some space on this machine ({said})"
+        )
+    return StoreError(f"{what} cannot be {verb}: {said}")
