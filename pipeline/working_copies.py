@@ -19,6 +19,7 @@ __all__ = [
     "pull",
     "register",
     "shown",
+    "unregister",
     "withdraw",
 ]
 
@@ -51,6 +52,11 @@ def is_address(text: object) -> bool:
 def register(folder: Path, copy: WorkingCopy) -> None:
     """Note that a folder, given by its absolute path, is a working copy."""
     _COPIES[folder] = copy
+
+
+def unregister(folder: Path) -> None:
+    """Note that a folder is a working copy no more."""
+    _COPIES.pop(folder, None)
 
 
 def copy_of(out: Path) -> WorkingCopy | None:

@@ -83,8 +83,8 @@ def refuse_typo(path: Path | str) -> None:
     if found is not None and not Path(text.partition("/")[0]).exists():
         rest = text.partition(":")[2].lstrip("/")
         raise WrongFolder(
-            f"{text!a} is neither a path nor an address; write {found['protocol']}://{rest or 'bucket/run'} (in "
-            "Python as a text, as a Path loses a slash)"
+            f"{text!a} is neither a path nor an address; write {found['protocol']}://{rest or 'bucket/run'}"
+            " (in Python as a text, as a Path loses a slash)"
         )
 
 

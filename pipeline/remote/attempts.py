@@ -43,6 +43,9 @@ _SECRETS = re.compile(
 )
 """What a message of a library may hold of credentials: users in addresses, signatures, key names."""
 
+_NO_BUCKET = re.compile(r"NoSuchBucket|(bucket|container)\b.* (does|did|do)( not|n't) exist", re.IGNORECASE)
+"""What the storage says when not only an object is missing."""
+
 _DENIED = "; check the credentials of this machine and what they permit"
 
 _AGAIN = "run the same command again when the storage answers, which goes on after what is stored"
@@ -115,7 +118,7 @@ def _lasting(error: Exception, what: str, verb: str) -> Exception:
     if isinstance(error, PermissionError) or "credential" in f"{name} {said}".lower():
         return StoreError(f"{what} cannot be {verb}: {said.rstrip('.')}{_DENIED}")
     if isinstance(error, FileNotFoundError):
-        if "bucket" in said.lower():
+        if _NO_BUCKET.search(said):
             return WrongFolder(
                 f"{what} cannot be {verb}: {said.rstrip('.')}; give a bucket that exists, maxact creates none"
             )

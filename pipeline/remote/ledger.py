@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from pipeline.remote.objects import ObjectInfo
 
@@ -46,7 +45,7 @@ class Ledger:
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(_line(name, entry) for name, entry in self._entries.items())
         os.replace(temporary, path)
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._path = path
 
     def __getitem__(self, name: str) -> Entry | None:
         """The entry of a name, if there is one."""
@@ -80,8 +79,8 @@ class Ledger:
             del self._entries[name]
         else:
             self._entries[name] = entry
-        self._file.write(_line(name, entry))
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(name, entry))
 
 
 def _line(name: str, entry: Entry | None) -> str:

@@ -20,9 +20,9 @@ from pipeline.remote.address import Address, open_address, refuse_typo
 from pipeline.remote.mirror import Mirror
 from pipeline.remote.objects import Objects
 from pipeline.store.files import make_folder
-from pipeline.working_copies import is_address, pull, register
+from pipeline.working_copies import is_address, pull, register, unregister
 
-__all__ = ["local_folder", "refuse_data_address"]
+__all__ = ["local_folder", "refuse_data_address", "release"]
 
 _held: dict[str, tuple[Path, int]] = {}
 """By address, the folder and the descriptor that holds its lock until the process ends."""
@@ -57,6 +57,15 @@ def local_folder(out: Path | str, *patterns: str, cache: Path | None = None) -> 
     if patterns:
         pull(folder, *patterns)
     return folder
+
+
+def release() -> None:
+    """Give up the working copies of this process; other processes may then use what was fetched."""
+    with _guard:
+        for folder, lock in _held.values():
+            unregister(folder)
+            os.close(lock)
+        _held.clear()
 
 
 def refuse_data_address(out: str, data: str) -> None:
