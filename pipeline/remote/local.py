@@ -15,14 +15,14 @@ import threading
 from pathlib import Path
 
 from pipeline.data.dataset import default_cache
-from pipeline.errors import StoreError, WrongFolder
+from pipeline.errors import StoreError, UsageError, WrongFolder
 from pipeline.remote.address import Address, open_address, refuse_typo
 from pipeline.remote.mirror import Mirror
 from pipeline.remote.objects import Objects
 from pipeline.store.files import make_folder
-from pipeline.working_copies import is_address, pull, register, unregister
+from pipeline.working_copies import address_of, copy_of, is_address, pull, register, unregister
 
-__all__ = ["local_folder", "refuse_data_address", "release"]
+__all__ = ["local_folder", "refuse_data_address", "refuse_spread", "release"]
 
 _held: dict[str, tuple[Path, int]] = {}
 """By address, the folder and the descriptor that holds its lock until the process ends."""
@@ -66,6 +66,19 @@ def release() -> None:
             unregister(folder)
             os.close(lock)
         _held.clear()
+
+
+def refuse_spread(out: Path, engine: str) -> None:
+    """Refuse an engine whose processes write pictures into the folder of OUT, if that is a working copy.
+
+    Raises:
+        UsageError: names what works.
+    """
+    if engine != "local" and copy_of(out) is not None:
+        raise UsageError(
+            f"pictures of {address_of(out)} are drawn by --engine local; --engine {engine} needs an "
+            "OUT that all nodes have as a folder (`maxact index` takes any)"
+        )
 
 
 def refuse_data_address(out: str, data: str) -> None:

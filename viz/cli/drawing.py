@@ -29,6 +29,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    index_folder,
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.progress import ConsoleReporter
@@ -42,6 +43,7 @@ Beside = Annotated[
     typer.Option(
         "--with",
         metavar="OTHER",
+        parser=index_folder,
         help="Index of the same dataset; each unit is shown beside its nearest there.",
         show_default=False,
     ),
