@@ -35,6 +35,16 @@ _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LASTING = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG)
 """Errors by which fsspec's file systems report a request that is refused for good."""
 
+_PASSING = (
+    "BadDigest",
+    "IncompleteBody",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+)
+"""What S3 answers, with a status of 400, to a request that was cut or changed on its way
+(https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
+
 _SECRETS = re.compile(
     r"(://)[^/@\s]+@"
     r"|((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|sig|token|access_token|password|secret)=)[^&\s'\"]+"
@@ -89,25 +99,25 @@ def describe(error: BaseException) -> str:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
-    if isinstance(error, OSError) and error.errno in (*_LOCAL, *_LASTING):
+    if isinstance(error, OSError) and error.errno in _LOCAL:
         return False
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in (408, 425, 429)
-    return is_transient(error)
+    answer = _answer(error)
+    if answer is not None:
+        code, status = answer
+        return code in _PASSING or status >= 500 or status in (408, 409, 425, 429)
+    return not (isinstance(error, OSError) and error.errno in _LASTING) and is_transient(error)
 
 
-def _status(error: BaseException) -> int | None:
-    """The HTTP status of an error of botocore or gcsfs, or of the one that caused it."""
-    for each in (error, error.__cause__):
+def _answer(error: BaseException) -> tuple[str, int] | None:
+    """Code and HTTP status of an answer of the storage that an error, or what caused it, is made of."""
+    for each in filter(None, (error, error.__cause__)):
         response = getattr(each, "response", None)
-        found = (
-            response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-        )
-        code = getattr(each, "code", None)
-        for status in (found, code):
-            if isinstance(status, int) and 300 <= status < 600:
-                return status
+        if isinstance(response, dict):  # of botocore
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if isinstance(status, int):
+                return str(response.get("Error", {}).get("Code", "")), status
+        if type(each).__module__.startswith("gcsfs") and str(getattr(each, "code", "")).isdecimal():
+            return "", int(each.code)  # type: ignore[attr-defined]
     return None
 
 
