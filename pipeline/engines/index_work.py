@@ -149,7 +149,13 @@ class IndexWork:
 
     def _refuse_blind(self, node: str) -> None:
         """Refuse a machine without OUT or the dataset: its images would all count as missing."""
-        for path in (self.parts.parent / RUN_FILE, *self.places):
+        run = self.parts.parent / RUN_FILE
+        if self.address and not run.exists():
+            raise EngineError(
+                f"node {node} does not see {self.address}/{RUN_FILE}; every node must reach the same storage "
+                "with credentials and endpoint of its own"
+            )
+        for path in (run, *self.places):
             if not path.exists():
                 raise EngineError(
                     f"node {node} does not see {path}; OUT and the dataset must have the same paths on all "
