@@ -182,7 +182,7 @@ def remove_stale_names(out: Path, fingerprint: str) -> int:
     return len(stale)
 
 
-def clean_index(out: Path) -> int:
+def clean_index(out: Path | str) -> int:
     """Remove what was made from another index than the one in OUT: names, embeddings, renderings, pages.
 
     Those of older versions, which do not say from which index they were made, are removed as well.

@@ -299,7 +299,7 @@ def test_clean_removes_at_the_address(machines: Machines, tars: list[Path]) -> N
     index(tars, fresh=True)
     MemoryFileSystem().pipe_file("/bucket/run/names.parquet", names)
     machines.change()
-    assert clean_index(RUN) == 1  # type: ignore[arg-type]
+    assert clean_index(RUN) == 1
     assert "names.parquet" not in contents("bucket/run")
 
 
