@@ -15,6 +15,7 @@ __all__ = [
     "address_of",
     "copy_of",
     "is_address",
+    "names_at",
     "publish",
     "pull",
     "register",
@@ -33,6 +34,9 @@ class WorkingCopy(Protocol):
 
     def pull(self, patterns: tuple[str, ...]) -> None:
         """Make the files that match patterns in the folder those at the address."""
+
+    def names(self, patterns: tuple[str, ...]) -> set[str]:
+        """Names of the files at the address that match patterns."""
 
     def publish(self, patterns: tuple[str, ...]) -> None:
         """Write what was written into the folder to the address, and remove what was withdrawn."""
@@ -83,6 +87,16 @@ def pull(out: Path, *patterns: str) -> None:
     """
     if (copy := _COPIES.get(out)) is not None:
         copy.pull(patterns)
+
+
+def names_at(out: Path, *patterns: str) -> set[str]:
+    """Names of the files at the address of a working copy that match patterns, as for `pull`.
+
+    Raises:
+        StoreError: when they cannot be listed.
+    """
+    copy = _COPIES.get(out)
+    return set() if copy is None else copy.names(patterns)
 
 
 def publish(out: Path, *patterns: str) -> None:

@@ -40,6 +40,8 @@ _RECORD = "atlas/.files"
 _ROUNDS = 4
 """Listings of a pull at most; it ends as soon as one shows nothing new."""
 
+_PART_FOLDER = re.compile(r"parts(/[0-9a-f]{16})?")
+
 _OWN_PART = re.compile(r"parts/[0-9a-f]{16}(\.json|/[\w.]+)")
 
 
@@ -79,6 +81,10 @@ class Mirror:
                 if not stale:
                     return
                 together(lambda item: self._fetch(*item), [(name, listed[name]) for name in stale])
+
+    def names(self, patterns: Sequence[str]) -> set[str]:
+        """Names of the files at the address that match; see `pipeline.working_copies.names_at`."""
+        return set(self._listed(patterns))
 
     def withdraw(self, name: str) -> None:
         """Note that a file or folder was removed; see `pipeline.working_copies.withdraw`."""
@@ -190,8 +196,9 @@ class Mirror:
         """The objects that were withdrawn and not written again; commit files first, run.json last."""
         names = {name for name in self._ledger.names() if self._is_withdrawn(name)}
         names |= {name for name in self._withdrawn if _is_file_of_index(name) and "." in name}
-        if "parts" in self._withdrawn:
-            names |= {name for name in self._objects.list("parts", deep=True) if _OWN_PART.fullmatch(name)}
+        # Of a part that was never fetched, the ledger has no file.
+        for folder in (each for each in self._withdrawn if _PART_FOLDER.fullmatch(each)):
+            names |= {name for name in self._objects.list(folder, deep=True) if _OWN_PART.fullmatch(name)}
         gone = [name for name in names if not (self._folder / name).exists()]
         return sorted(gone, key=lambda name: (not is_commit(name), name == _RUN, name))
 

@@ -43,6 +43,7 @@ from pipeline.runs.out_folder import (
     remove_stale_thumbnails,
 )
 from pipeline.runs.resume import (
+    fetch_parts,
     is_finished,
     previous_run,
     recorded_compile,
@@ -61,7 +62,7 @@ from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.trust import SIGNATURE, is_own, sign_run
 from pipeline.stream.compiled_probes import can_compile
-from pipeline.working_copies import address_of, copy_of, publish, pull
+from pipeline.working_copies import address_of, copy_of, publish
 
 __all__ = ["run_index"]
 
@@ -116,7 +117,7 @@ def run_index(
     for each in data:
         refuse_data_address(address_of(config.out), each)
     # A run that starts over reads no part, but what may be of another index.
-    wanted = ("*", *_MADE_FILES) if config.fresh else ("*", "parts/*")
+    wanted = ("*", *_MADE_FILES) if config.fresh else ("*", "parts/*.json")
     config = replace(config, out=local_folder(config.out, *wanted, cache=config.cache))
     refuse_data_folder(config.out, data, config.cache)
     refuse_foreign_files(config.out)
@@ -253,7 +254,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             images_per_byte=_images_per_byte(plan.dataset),
             reporter=reporter,
         )
-    pull(out, "parts/*")  # other processes may have written them
+    fetch_parts(out, wanted)
     committed = list_commits(parts, fingerprint=wanted)
     totals = write_index(
         out,

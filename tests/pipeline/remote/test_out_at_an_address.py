@@ -18,6 +18,7 @@ from pipeline.runs.merge import merge_runs
 from pipeline.runs.names import name_index
 from pipeline.runs.out_folder import clean_index
 from pipeline.runs.repair import repair_index
+from pipeline.runs.resume import fetch_parts
 from pipeline.runs.run import run_index
 from pipeline.store.run_file import RunSummary
 from pipeline.store.schemas import SCHEMAS
@@ -228,14 +229,39 @@ def test_repair_writes_a_damaged_table_again(
 def test_a_part_of_which_a_file_was_changed_is_indexed_again(
     stored: MemoryFileSystem, machines: Machines, tars: list[Path], at_home: Path
 ) -> None:
-    storage = MemoryFileSystem()
     name = next(name for name in remote_parts() if name.endswith("state.parquet"))
-    storage.pipe_file(f"/bucket/run/{name}", b"something else")
-    storage.rm_file("/bucket/run/top.parquet")
+    stored.pipe_file(f"/bucket/run/{name}", b"something else")
+    stored.rm_file("/bucket/run/top.parquet")
+    with pytest.raises(
+        DamagedFile, match=rf"{RUN}/{name} .* was changed after it was committed; run the same"
+    ):
+        index(tars)
+    assert f"{name.rpartition('/')[0]}.json" not in contents("bucket/run")
     machines.change()
     assert index(tars).resumed_shards == len(SIZES) - 1
     assert tables() == local_tables(at_home)
     assert remote_parts() == local_parts(at_home)
+
+
+def test_parts_are_fetched_when_they_are_merged(
+    stored: MemoryFileSystem,
+    machines: Machines,
+    tars: list[Path],
+    at_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored.rm_file("/bucket/run/top.parquet")
+    seen: list[int] = []
+
+    def look(*arguments: Any) -> None:
+        seen.append(len(list((machines.cache / "remote").rglob("state.parquet"))))
+        fetch_parts(*arguments)
+        seen.append(len(list((machines.cache / "remote").rglob("state.parquet"))))
+
+    monkeypatch.setattr("pipeline.runs.run.fetch_parts", look)
+    assert index(tars).resumed_shards == len(SIZES)
+    assert seen == [0, len(SIZES)]
+    assert tables() == local_tables(at_home)
 
 
 @pytest.mark.parametrize("lost", ["commit", "tables"])
