@@ -31,6 +31,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pipeline.progress import SilentTask
+
 SIZE = (500, 375)
 """Width and height of most of ImageNet's photographs, in pixels."""
 
@@ -39,7 +41,7 @@ SIDE = 224
 TARGET = 0.9
 
 
-class Stopwatch:
+class Stopwatch(SilentTask):
     """A reporter that records the number of finished images over time."""
 
     def __init__(self) -> None:
@@ -51,10 +53,6 @@ class Stopwatch:
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Stopwatch]:
         self.title = title
         yield self
-
-    def describe(self, text: str) -> None: ...
-
-    def expect(self, total: int | None) -> None: ...
 
     def advance(self, count: int = 1) -> None:
         if self.title == "indexing":

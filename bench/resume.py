@@ -23,7 +23,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.networks.network import Network, load_network
-from pipeline.progress import Silent, Task
+from pipeline.progress import Silent, SilentTask, Task
 from pipeline.runs.run import run_index
 from pipeline.state.commit import commit_part, list_commits
 
@@ -43,7 +43,7 @@ class Interrupting(Silent):
                 yield task
 
 
-class _Counting:
+class _Counting(SilentTask):
     def __init__(self, left: int) -> None:
         self.left = left
 
@@ -51,12 +51,6 @@ class _Counting:
         self.left -= count
         if self.left <= 0:
             raise KeyboardInterrupt
-
-    def describe(self, text: str) -> None: ...
-
-    def expect(self, total: int | None) -> None: ...
-
-    def tell(self, **facts: int) -> None: ...
 
 
 def process_seconds(work) -> float:

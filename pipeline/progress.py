@@ -22,6 +22,7 @@ __all__ = [
     "LogTask",
     "Reporter",
     "Silent",
+    "SilentTask",
     "Task",
     "readable_bytes",
     "readable_count",
@@ -59,14 +60,20 @@ class Reporter(Protocol):
         """Report a message of one line."""
 
 
-class _SilentTask:
-    def advance(self, count: int = 1) -> None: ...
+class SilentTask:
+    """A task that discards its progress; those that need a part of it override that method."""
 
-    def describe(self, text: str) -> None: ...
+    def advance(self, count: int = 1) -> None:
+        """Discard the count."""
 
-    def expect(self, total: int | None) -> None: ...
+    def describe(self, text: str) -> None:
+        """Discard the text."""
 
-    def tell(self, **numbers: int) -> None: ...
+    def expect(self, total: int | None) -> None:
+        """Discard the total."""
+
+    def tell(self, **numbers: int) -> None:
+        """Discard the numbers."""
 
 
 class Silent:
@@ -75,7 +82,7 @@ class Silent:
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
         """A task that discards its progress."""
-        yield _SilentTask()
+        yield SilentTask()
 
     def note(self, text: str) -> None:
         """Discard the message."""

@@ -111,6 +111,7 @@ def test_the_source_distribution_has_what_the_tests_need(source: Path) -> None:
         "tests/fixtures/tiny.py",
         "docs/tables.md",
         "bench/README.md",
+        "examples/first_unit.py",
     ):
         assert (source / name).is_file(), name
     assert not list(source.rglob("node_modules"))

@@ -20,11 +20,11 @@ from viz.cli import app
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted(
-    path for folder in (".", "docs", "docs/gallery", "bench") for path in (ROOT / folder).glob("*.md")
-)
+FOLDERS = (".", "docs", "docs/gallery", "docs/howto", "docs/explanation", "bench", "examples")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-README_WORDS = 900
+README_WORDS = 600
+LISTS = ("howto", "explanation", "gallery")
 TABLES = {**SCHEMAS, "names": NAMES, "renders": RENDERS, "thumbnails": THUMBNAILS, "dissection": DISSECTION}
 
 STAND_INS = {
@@ -58,6 +58,11 @@ def read_doc(name: str) -> str:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def has_python(path: Path) -> bool:
+    """Whether a document has code to run here; `tests/docs/test_howto.py` runs the how-to pages."""
+    return path.parent.name != "howto" and "```python" in path.read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -99,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if "```python" in path.read_text()], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if has_python(path)], ids=name_of)
 def test_the_python_of_a_document_runs(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,9 +246,14 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_readme_leads_to_every_document() -> None:
-    linked = set(re.findall(r"\]\(([^)\s#]+\.md)\)", README))
-    pages = {name_of(path) for path in DOCUMENTS if path.parent.name != "gallery"}
-    assert pages - {"README.md"} <= linked
+    """By way of the pages that list others."""
+    found = {"README.md"}
+    for page in ("README.md", "docs/index.md", *(f"docs/{part}/index.md" for part in LISTS)):
+        assert page in found, f"{page} is not linked by the README or a list before it"
+        folder = (ROOT / page).parent
+        links = re.findall(r"\]\(([^)\s#]+\.md)\)", (ROOT / page).read_text(encoding="utf-8"))
+        found |= {name_of((folder / link).resolve()) for link in links}
+    assert {name_of(path) for path in DOCUMENTS} - found == set()
 
 
 def test_the_functions_that_the_map_of_the_code_names_exist() -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 from docs.site.blocks import ROOT, Asked, asked_in_documents, commands_of
 from docs.site.records import Drawn, Picture, Record, pictures_folder, read_record, write_record
 
-__all__ = ["INDEX", "make_figures"]
+__all__ = ["INDEX", "SHEET_WIDTH", "make_figures", "run_command"]
 
 INDEX = "maxact index demo --out out/demo"
 """What a reader has done before any block of a page with figures."""
@@ -67,7 +67,7 @@ def make_figures(work: Path) -> list[str]:
 def _prepare(work: Path) -> None:
     """Index the demo data, unless that was done, and write the photograph of a cat."""
     for command in commands_of(INDEX):
-        _run(command, work)
+        run_command(command, work)
     photograph = work / "cat.jpg"
     if not photograph.exists():
         from skimage.data import chelsea
@@ -93,7 +93,7 @@ def _make(asked: Asked, key: str, work: Path, folder: Path) -> Record:
         shutil.copytree(work / "out", scratch / "out")
         shutil.copy(work / "cat.jpg", scratch)
         for row, command in enumerate(commands_of(asked.block)):
-            seconds, printed = _run(command, scratch)
+            seconds, printed = run_command(command, scratch)
             files = [scratch / line for line in printed.splitlines() if line.endswith(".png")]
             pictures = [
                 _keep(file, folder / f"{asked.name}-{row}-{column}.webp", scratch)
@@ -103,8 +103,8 @@ def _make(asked: Asked, key: str, work: Path, folder: Path) -> Record:
     return Record(key, tuple(drawn))
 
 
-def _run(command: list[str], folder: Path) -> tuple[float, str]:
-    """Run one command; returns its processor time in seconds, and its standard output."""
+def run_command(command: list[str], folder: Path) -> tuple[float, str]:
+    """Run one command of maxact in a folder; returns its processor time in seconds, and what it printed."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "viz/public"))),
         "OMP_NUM_THREADS": "1",

@@ -14,6 +14,7 @@ from pathlib import Path
 from docs.site.blocks import ANY, DOCS, ROOT
 from docs.site.records import Drawn, Picture, pictures_folder, read_record
 from docs.site.reference import command_line_page, python_page
+from docs.site.truth import MARK, read_truth, truth_table
 
 __all__ = ["stage"]
 
@@ -33,7 +34,12 @@ def stage(folder: Path) -> None:
         FileNotFoundError: when a figure was not made, or a link leads nowhere.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "bench").glob("*.md")]
+    documents = [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *(ROOT / "bench").glob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+    ]
     for path in documents:
         text = path.read_text(encoding="utf-8")
         place = folder / path.relative_to(ROOT)
@@ -41,7 +47,8 @@ def stage(folder: Path) -> None:
         place.write_text(_with_figures(text, path), encoding="utf-8")
         _copy_linked(text, path, folder)
     shutil.copytree(pictures_folder(), folder / PICTURES, ignore=shutil.ignore_patterns("*.json", "*.tmp"))
-    shutil.copyfile(Path(__file__).parent / "site.css", folder / "docs/site.css")
+    for name in ("site.css", "iframe-worker.js"):
+        shutil.copyfile(Path(__file__).parent / name, folder / "docs" / name)
     for name, text in (("command-line-help", command_line_page()), ("python", python_page())):
         (folder / f"docs/{name}.md").write_text(text, encoding="utf-8")
 
@@ -60,6 +67,8 @@ def _copy_linked(text: str, path: Path, folder: Path) -> None:
 
 
 def _with_figures(text: str, path: Path) -> str:
+    """The text with figures, outputs and tables in the place of the comments that ask for them."""
+
     def drawn(found: re.Match[str]) -> str:
         record = read_record(pictures_folder(), found["name"])
         if record is None:
@@ -71,7 +80,7 @@ def _with_figures(text: str, path: Path) -> str:
         caption = " ".join((found["caption"] or "").split())
         return block + _figure(record.drawn, caption, path)
 
-    return ANY.sub(drawn, text)
+    return MARK.sub(lambda found: truth_table(read_truth(), found["recipe"]), ANY.sub(drawn, text))
 
 
 def _figure(drawn: tuple[Drawn, ...], caption: str, path: Path) -> str:

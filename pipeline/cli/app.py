@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli import directions as finding
-from pipeline.cli import dissecting, indexing, naming, peaks
+from pipeline.cli import dissecting, indexing, keeping, naming, peaks
 from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
@@ -39,6 +39,7 @@ from pipeline.cli.options import (
     Trust,
     all_directions,
     cache_folder,
+    index_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
 from pipeline.cli.output import NO_ROWS, choose_form, print_line, print_page, write_rows
@@ -152,6 +153,7 @@ def maxact(
 
 
 indexing.register(app)
+keeping.register(app)
 naming.register(app)
 finding.register(app)
 peaks.register(app)
@@ -234,7 +236,9 @@ listing.register(app)
 @app.command(rich_help_panel=ASK)
 def query(
     out: Out,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name that `maxact queries` lists, or your own .sql file.")
+    ],
     values: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the query.", show_default=False),
@@ -252,19 +256,26 @@ def query(
       maxact query out/demo layer_overview
       maxact query out/demo unit_card layer=blocks.4.2 unit=17
       maxact query out/demo label_units label=checks n=5 --csv
+      maxact query out/demo wide.sql n=5
     """
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
+    from pipeline.query.named_queries import load_query
 
+    given = parse_assignments(values or [], "maxact query")
     with open_index(out, timeout=timeout, trust=trust) as index:
-        result = index.query(name, **parse_assignments(values or [], "maxact query"))
+        for parameter in load_query(name).parameters:
+            if parameter.kind == "index" and parameter.name in given:
+                given[parameter.name] = str(index_folder(str(given[parameter.name])))
+        result = index.query(name, **given)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
 @app.command(rich_help_panel=ASK)
 def queries(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Query to show in full.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Query, or a .sql file, to show in full.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -277,10 +288,10 @@ def queries(
       maxact queries
       maxact queries unit_card
     """
-    from pipeline.query.named_queries import describe_query, load_query, query_names
+    from pipeline.query.named_queries import describe_query, find_query, load_query, query_names
 
     if name is not None:
-        print_page(describe_query(load_query(name)))
+        print_page(describe_query(find_query(name)))
         return
     found = [load_query(each) for each in query_names()]
     rows = [(each.name, each.signature, each.purpose) for each in found]
@@ -298,6 +309,14 @@ def sql(
             help="Confine the query to SELECTs that read OUT only, with limits of memory, threads and time.",
         ),
     ] = False,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME=OTHER",
+            help="Another index of the same images, whose views are NAME.top and so on. Can be given again.",
+        ),
+    ] = None,
     timeout: TimeLimit = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -314,11 +333,16 @@ def sql(
       maxact sql out/demo 'SELECT layer, count(*) FROM units GROUP BY layer'
       maxact sql out/demo 'SELECT * FROM patches WHERE rank = 1 LIMIT 10' --json
       maxact sql out/demo 'SELECT count(*) FROM images' --safe --timeout 5
+      maxact sql out/a 'SELECT * FROM units JOIN b.units USING (layer, unit)' --with b=out/b
     """
+    from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
     from pipeline.query.safe import Limits
 
+    indexes = parse_assignments(others or (), "--with")
     with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
+        for name, other in indexes.items():
+            index.attach(name, index_folder(str(other)))
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 

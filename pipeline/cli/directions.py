@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     Trust,
 )
 from pipeline.cli.output import print_files
+from pipeline.cli.reporting import console_reporter
 
 __all__ = ["register"]
 
@@ -52,7 +53,6 @@ def directions(
     """
     from pipeline.directions.find import find_directions
     from pipeline.errors import UsageError
-    from pipeline.progress import ConsoleReporter
     from pipeline.query.index import open_index
 
     path = output or Path(f"{layer.replace('/', '_')}-{method}.safetensors")
@@ -69,7 +69,7 @@ def directions(
             network=network,
             weights=weights,
             device=device,
-            reporter=ConsoleReporter(),
+            reporter=console_reporter(),
         )
     print_files([path])
 

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     Trust,
 )
 from pipeline.cli.output import print_line
+from pipeline.cli.reporting import console_reporter
 
 __all__ = ["register"]
 
@@ -60,7 +61,6 @@ def dissect(
       maxact dissect out/ade --masks ade/annotations
       maxact dissect out/ade --masks ade/annotations --layer 'layer4*' --quantile 0.99
     """
-    from pipeline.progress import ConsoleReporter
     from pipeline.runs.dissect import dissect_index
 
     done = dissect_index(
@@ -74,7 +74,7 @@ def dissect(
         data=data or (),
         device=device,
         trust=trust,
-        reporter=ConsoleReporter(),
+        reporter=console_reporter(),
     )
     print_line(f"{done.out}: {done}")
 

@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from pipeline.choices import EngineName
-from pipeline.progress import ConsoleReporter, Reporter
-from pipeline.progress_json import JsonReporter
 
 __all__ = [
     "Address",
@@ -16,7 +14,6 @@ __all__ = [
     "GpusPerTask",
     "JsonProgress",
     "SpreadBy",
-    "reporter_of",
 ]
 
 SpreadBy = Annotated[
@@ -47,8 +44,3 @@ JsonProgress = Annotated[
         "--json-progress", help="Write progress and notes for programs: one JSON object a line, on stderr."
     ),
 ]
-
-
-def reporter_of(*, as_json: bool) -> Reporter:
-    """The reporter that the options ask for."""
-    return JsonReporter() if as_json else ConsoleReporter()

@@ -1,10 +1,8 @@
-"""The commands that write or check an index: `index`, `merge`, `check`, `repair`, `clean`."""
+"""The command `index`."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,35 +13,21 @@ from pipeline.cli.engine_options import (
     GpusPerTask,
     JsonProgress,
     SpreadBy,
-    reporter_of,
 )
 from pipeline.cli.options import (
     INDEX,
-    MAX_COUNT,
-    AsJson,
     At,
     Dictionary,
     Directions,
-    IndexedNetwork,
     Input,
     Kind,
     LayerGlobs,
-    MergedOut,
-    MovedData,
-    MovedWeights,
     NewOut,
-    Out,
-    Seed,
-    Trust,
     all_directions,
     cache_folder,
-    index_folder,
 )
-from pipeline.cli.output import print_line, write_rows
-from pipeline.progress import ConsoleReporter, readable_count, readable_duration
-
-if TYPE_CHECKING:
-    from pipeline.store.run_file import RunSummary
+from pipeline.cli.reporting import console_reporter
+from pipeline.cli.run_summary import print_summary
 
 __all__ = ["register"]
 
@@ -202,151 +186,12 @@ def index(
         cache=cache_folder(),
         engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task, shards_per_task),
     )
-    _summarise(run_index(config, reporter=reporter_of(as_json=json_progress)))
-
-
-def merge(
-    out: MergedOut,
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN...", parser=index_folder, help="Indexes of different shards of one dataset."
-        ),
-    ],
-) -> None:
-    """Merge indexes that were made on several machines; a shard in two of them counts once.
-
-    \b
-    Examples:
-      maxact merge out/all out/machine-a out/machine-b
-    """
-    from pipeline.runs.merge import merge_runs
-
-    _summarise(merge_runs(out, sources, reporter=ConsoleReporter()))
-
-
-def check(
-    out: Out,
-    sample: Annotated[
-        int,
-        typer.Option(
-            min=0, max=MAX_COUNT, help="Images to run again; 0 compares only the tables and the parts."
-        ),
-    ] = 128,
-    every: Annotated[
-        bool,
-        typer.Option("--all", help="Run all images again, and read all shards of the dataset, local or not."),
-    ] = False,
-    seed: Seed = 0,
-    data: MovedData = None,
-    files: Annotated[
-        bool,
-        typer.Option("--files", help="Only verify every file by its digest, without network and dataset."),
-    ] = False,
-    as_json: AsJson = False,
-    network: IndexedNetwork = None,
-    weights: MovedWeights = None,
-    trust: Trust = False,
-) -> None:
-    """Compare an index with its parts, its dataset and its network; exits with 1 on a difference.
-
-    \b
-    Examples:
-      maxact check out/demo
-      maxact check out/demo --sample 1000 --seed 7
-      maxact check out/demo --sample 0      # needs neither dataset nor network
-      maxact check out/demo --all
-      maxact check out/demo --files
-    """
-    if files:
-        _check_files(out)
-        return
-    from pipeline.check.audit import MAX_SHOWN, check_index
-    from pipeline.check.report import describe
-
-    audit = check_index(
-        out,
-        sample=None if every else sample,
-        seed=seed,
-        network=network,
-        weights=weights,
-        data=data or (),
-        trust=trust,
-        cache=cache_folder(),
-        reporter=ConsoleReporter(),
-    )
-    if as_json:
-        fields = ("layer", "unit", "image_id", "what")
-        rows = [[getattr(found, name) for name in fields] for found in audit.discrepancies]
-        write_rows(sys.stdout, fields, rows, "json")
-    else:
-        for discrepancy in audit.discrepancies[:MAX_SHOWN]:
-            print_line(str(discrepancy))
-    for line in describe(audit):
-        print_line(line, error=as_json)
-    if audit.found:
-        raise typer.Exit(1)
-
-
-def clean(out: Out) -> None:
-    """Remove renderings, sheets, projections and priors that were made from another index.
-
-    They are left when OUT is indexed again; they are not shown until they are removed or rendered again.
-    Files that maxact did not write stay.
-
-    \b
-    Examples:
-      maxact clean out/demo
-    """
-    from pipeline.runs.out_folder import clean_index
-
-    print_line(f"{out}: {readable_count(clean_index(out), 'file')} of other indexes removed")
-
-
-def _check_files(out: Path) -> None:
-    """Print what is wrong with the files of an index, and what else is in its folder."""
-    from pipeline.check.files import check_files
-
-    report = check_files(out, reporter=ConsoleReporter())
-    for name, what in report.damaged.items():
-        print_line(f"{out}/{_readable(name)} {what}")
-    for name in report.foreign:
-        print_line(f"{out}/{_readable(name)} is not part of the index", error=True)
-    without = ""
-    if report.unrecorded:
-        without = f", {len(report.unrecorded):,} without a digest, such as {_readable(report.unrecorded[0])}"
-    verified = readable_count(report.verified, "file")
-    print_line(f"{verified} verified, {len(report.damaged):,} damaged or missing{without}")
-    if report.damaged:
-        raise typer.Exit(1)
-
-
-def repair(out: Out) -> None:
-    """Rebuild damaged or missing tables from the parts of an index, without network and dataset.
-
-    An index that has no digests of its tables gets them.
-
-    \b
-    Examples:
-      maxact repair out/demo
-    """
-    from pipeline.runs.repair import repair_index
-
-    done = repair_index(out, reporter=ConsoleReporter())
-    for name, what in done.rebuilt.items():
-        print_line(f"{out / name}.parquet {what}: rebuilt")
-    if done.rebuilt:
-        same = {True: " with the recorded bytes", False: " with other bytes than recorded", None: ""}
-        summary = f"{readable_count(len(done.rebuilt), 'table')} rebuilt{same[done.identical]}"
-    else:
-        summary = "all tables are intact"
-    print_line(f"{out}: {summary}{'; digests recorded' if done.recorded else ''}")
+    print_summary(run_index(config, reporter=console_reporter(as_json=json_progress)))
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
-    for command in (index, merge, check, repair, clean):
-        app.command(rich_help_panel=INDEX)(command)
+    """Add the command to the app."""
+    app.command(rich_help_panel=INDEX)(index)
 
 
 def _classes(text: str) -> int | None:
@@ -357,23 +202,3 @@ def _classes(text: str) -> int | None:
     if not text.isdecimal():
         raise UsageError(f"--classes must be a number or `all`, got {text!r}")
     return int(text)
-
-
-def _readable(name: str) -> str:
-    """A file name that cannot control a terminal."""
-    return name if name.isprintable() else ascii(name)
-
-
-def _summarise(summary: RunSummary) -> None:
-    resumed = readable_count(summary.resumed_shards, "shard")
-    print_line(
-        f"{summary.out}: {readable_count(summary.images, 'image')}, "
-        f"{readable_count(summary.units, 'unit')} in {readable_count(summary.layers, 'layer')}, "
-        f"{readable_duration(summary.seconds)}"
-        f"{f', {resumed} from an earlier run' if summary.resumed_shards else ''}"
-    )
-    if summary.errors:
-        print_line(
-            f"{readable_count(summary.errors, 'image')} could not be used: "
-            f"maxact sql {summary.out} 'SELECT * FROM errors'"
-        )

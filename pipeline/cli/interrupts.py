@@ -43,6 +43,7 @@ def ends_by_signals() -> Iterator[None]:
         # A shell's background job ignores Ctrl-C, and goes on doing so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _drop_own
     try:
         yield
     finally:
@@ -51,6 +52,12 @@ def ends_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         if was_interrupted():
             _end()
+
+
+def _drop_own(lost: sys.UnraisableHookArgs) -> None:
+    """Say nothing of an interruption that came in a finaliser: the work ends at its next step."""
+    if not (was_interrupted() and issubclass(lost.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

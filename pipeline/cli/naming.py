@@ -25,6 +25,7 @@ from pipeline.cli.options import (
     Trust,
 )
 from pipeline.cli.output import choose_form, print_line, write_rows
+from pipeline.cli.reporting import console_reporter
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +107,6 @@ def name(
       maxact name out/demo --concepts attributes.parquet
       maxact name out/demo --encoder open_clip:ViT-B-32/laion2b_s34b_b79k --vocabulary words.txt
     """
-    from pipeline.progress import ConsoleReporter
 
     if encoder is None:
         given = {"--vocabulary": vocabulary, "--layer": layer, "--data": data}
@@ -114,7 +114,7 @@ def name(
         from pipeline.runs.names import name_index
 
         by_labels = name_index(
-            out, hierarchy=hierarchy, concepts=concepts, trust=trust, reporter=ConsoleReporter()
+            out, hierarchy=hierarchy, concepts=concepts, trust=trust, reporter=console_reporter()
         )
         print_line(f"{by_labels.out}: {by_labels}")
         return
@@ -134,7 +134,7 @@ def name(
         device=device,
         data=data or (),
         trust=trust,
-        reporter=ConsoleReporter(),
+        reporter=console_reporter(),
     )
     print_line(f"{done.out}: {done}")
 

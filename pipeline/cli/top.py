@@ -25,7 +25,7 @@ from pipeline.cli.options import (
     new_folder,
 )
 from pipeline.cli.output import NO_ROWS, choose_form, print_line, write_rows
-from pipeline.progress import ConsoleReporter
+from pipeline.cli.reporting import console_reporter
 
 if TYPE_CHECKING:
     from pipeline.query.index import Index, TopImage
@@ -103,7 +103,7 @@ def _print_names(index: Index, layer: str, unit: int) -> None:
 def _save(index: Index, images: list[TopImage], folder: Path, side: Side) -> None:
     from pipeline.query.saved_patches import save_patches
 
-    files = save_patches(index, images, folder, side=side, reporter=ConsoleReporter())
+    files = save_patches(index, images, folder, side=side, reporter=console_reporter())
     print_line(f"{len(files):,} patch{'' if len(files) == 1 else 'es'} in {folder}", error=True)
 
 

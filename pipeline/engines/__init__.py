@@ -6,6 +6,7 @@ results, in any order. Nothing else knows which engine runs.
     engine.py       what work and an engine are; the engine of this process
     open_engine.py  the engine that a configuration asks for
     index_work.py   indexing as work, with committed parts as results
+    merge_work.py   merging blocks of units as work
     processes.py    a process for each device of this machine
     ray_engine.py   tasks on a Ray cluster; ray_cluster.py connects, ray_worker.py is what a task runs
     transport.py    work as bytes, for other processes

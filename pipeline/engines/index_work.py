@@ -13,7 +13,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
 from pipeline.engines.engine import Calls, Engine, Place
-from pipeline.engines.sameness import identify, refuse_other
+from pipeline.engines.sameness import identify, refuse_blind, refuse_other
 from pipeline.errors import EngineError
 from pipeline.images.nvjpeg import find_batches, resolve_decoder
 from pipeline.layers.layer import Layer
@@ -101,12 +101,13 @@ class IndexWork:
         config, expected, images, size = self.config, self.expected, 0, 0
         shards = [shard for group in groups for shard in group]
         preprocess = self.network.preprocess
+        decoder = resolve_decoder(config.decoder, runner.device)
         events = feed(
             shards,
             preprocess,
-            decoder=resolve_decoder(config.decoder, runner.device),
+            decoder=decoder,
             workers=config.workers or cores,
-            batches=find_batches(config.decoder, preprocess, runner.device),
+            batches=find_batches(decoder, preprocess, runner.device),
         )
         try:
             for group in groups:
@@ -148,19 +149,14 @@ class IndexWork:
             shutil.rmtree(commit.folder, ignore_errors=True)
 
     def _refuse_blind(self, node: str) -> None:
-        """Refuse a machine without OUT or the dataset: its images would all count as missing."""
+        """Refuse a machine that does not see OUT or the dataset."""
         run = self.parts.parent / RUN_FILE
         if self.address and not run.exists():
             raise EngineError(
                 f"node {node} does not see {self.address}/{RUN_FILE}; every node must reach the same storage "
                 "with credentials and endpoint of its own"
             )
-        for path in (run, *self.places):
-            if not path.exists():
-                raise EngineError(
-                    f"node {node} does not see {path}; OUT and the dataset must have the same paths on all "
-                    "nodes, as on a shared file system"
-                )
+        refuse_blind((run, *self.places), node)
 
 
 def index_groups(

@@ -21,7 +21,7 @@ import torch
 from pipeline.engines.engine import Place, Work
 from pipeline.engines.transport import pack, portable_error, unpack
 from pipeline.errors import EngineError
-from pipeline.progress import Task
+from pipeline.progress import SilentTask, Task
 
 __all__ = ["ProcessesEngine"]
 
@@ -182,7 +182,7 @@ def _ending(code: int | None) -> str:
     return f"ended with exit code {code}"
 
 
-class _Sent:
+class _Sent(SilentTask):
     """The task of a process: what it is told goes through the pipe."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -193,10 +193,6 @@ class _Sent:
 
     def describe(self, text: str) -> None:
         self._pipe.send(("describe", text))
-
-    def expect(self, total: int | None) -> None: ...
-
-    def tell(self, **numbers: int) -> None: ...
 
 
 def _serve(pipe: Connection, place: Place) -> None:

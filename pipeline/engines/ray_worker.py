@@ -19,6 +19,7 @@ from pipeline.data.retry import is_transient
 from pipeline.engines.engine import Place, Work
 from pipeline.engines.transport import portable_error, unpack
 from pipeline.errors import EngineError, MaxactError
+from pipeline.progress import SilentTask
 
 __all__ = ["MAX_STARTS", "Board", "Failure", "Order", "Transient", "ask_here", "run_item"]
 
@@ -96,7 +97,7 @@ class _Stopped(KeyboardInterrupt):
     """The run is over; what an item has half written is removed on the way out."""
 
 
-class _Told:
+class _Told(SilentTask):
     """The task of one item, which tells the board, and ends the item when the run is over."""
 
     def __init__(self, board: Any, number: int) -> None:
@@ -111,10 +112,6 @@ class _Told:
 
     def describe(self, text: str) -> None:
         self._text = text
-
-    def expect(self, total: int | None) -> None: ...
-
-    def tell(self, **numbers: int) -> None: ...
 
     def flush(self) -> None:
         import ray

@@ -1,10 +1,10 @@
-"""Refuse a process that would compute something else: other code, other libraries, other weights."""
+"""Refuse a process with other code, libraries, weights or files than the one that started the run."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipeline.errors import EngineError
 from pipeline.networks.state_digest import state_digest
 from pipeline.version import installed_version
 
-__all__ = ["identify", "refuse_other"]
+__all__ = ["identify", "refuse_blind", "refuse_other"]
 
 _PACKAGES = ("torch", "numpy", "pillow", "simplejpeg")
 """Packages whose versions decide results; simplejpeg only where it is installed."""
@@ -64,6 +64,24 @@ def refuse_other(wanted: Mapping[str, str], found: Mapping[str, str], node: str)
             f"node {node or 'of this machine'} would compute something else: {different}. Install the same "
             "packages there, and run the same command again"
         )
+
+
+def refuse_blind(paths: Iterable[Path], node: str) -> None:
+    """Refuse a machine without OUT or the dataset: its images would all count as missing.
+
+    Args:
+        paths: that must exist.
+        node: name of this machine.
+
+    Raises:
+        EngineError: names the machine and the first path that it does not see.
+    """
+    for path in paths:
+        if not path.exists():
+            raise EngineError(
+                f"node {node} does not see {path}; OUT and the dataset must have the same paths on all "
+                "nodes, as on a shared file system"
+            )
 
 
 @cache

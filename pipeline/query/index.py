@@ -28,23 +28,22 @@ from pipeline.query.conditions import Condition
 from pipeline.query.image_rows import ImageRows
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
 from pipeline.query.list_rows import ListRows
-from pipeline.query.named_queries import Value, load_query
+from pipeline.query.named_queries import Value, find_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
 from pipeline.query.peak_queries import refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
-from pipeline.query.same_images import IMAGES_DIGEST, refuse_other_images
+from pipeline.query.second_index import SecondIndexes, refuse_schema
 from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
 from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
-from pipeline.query.views import create_class_names, create_views, read_preprocess
+from pipeline.query.views import create_class_names, open_views, read_preprocess
 from pipeline.remote.local import local_folder
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links
-from pipeline.working_copies import pull
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -127,15 +126,17 @@ class Index(PeakMethods):
         self._limits = limits
         self._seconds = limits.seconds if limits is not None and timeout is None else timeout
         self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
+        self._second = SecondIndexes(self._connection, out, lambda text: self._fetch(text, {}))
         try:
             if limits is None:
-                self._create_views(out, self.run, self.preprocess)
+                open_views(self._connection, out, self.preprocess, fingerprint=self.run["fingerprint"])
             rows = {row.pop("layer"): row for row in self._fetch(_LAYERS, {}).dicts()}
             self._units: dict[str, int] = {name: row["units"] for name, row in rows.items()}
             self._vectors = {name for name, row in rows.items() if row["kind"] == "vector"}
             self.geometry: Mapping[str, Mapping[str, int]] = rows
             create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
             self._create_peaks()
+            weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over
             if data:
                 _ = self.dataset  # a place that the caller gives must be right before any work
         except BaseException:
@@ -172,7 +173,6 @@ class Index(PeakMethods):
             DamagedFile: when a file of a part is missing, or is not what it must be.
             UnreadableFile: when one cannot be read, which may pass.
         """
-        pull(self.out, "parts/*.json", "parts/*/peaks.npy")
         return KeptPeaks(self.out, self.run, self._units)
 
     @cached_property
@@ -302,26 +302,55 @@ class Index(PeakMethods):
         found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
         return replace(found, rows=found.rows[:count]), len(found.rows) > count
 
+    def attach(self, name: str, out: Path | str) -> None:
+        """Make another index of the same images readable in SQL: its views are `NAME.top`, `NAME.peaks`.
+
+        Its function `peak` is called `NAME_peak`. Attaching under a name again replaces the index.
+
+        Args:
+            name: letters, digits and `_`.
+            out: folder of the other index.
+
+        Raises:
+            UsageError: for another name.
+            QueryError: when this index is confined.
+            StoreError: when the other is of another dataset, so that its image numbers are others.
+        """
+        if self._limits is not None:
+            raise QueryError("a second index cannot be attached to a confined one")
+        refuse_schema(name)
+        if not isinstance(out, str | Path):
+            raise UsageError(f"the folder of an index must be a path, got {out!r}")
+        if self._closed:
+            raise QueryError(f"{self.out} is closed; open it again")
+        self._second.attach(name, local_folder(out, "*"))
+
     def query(self, name: str, **params: object) -> QueryResult:
-        """Run a named query (see `pipeline.query.named_queries`).
+        """Run a named query, or that of your own file (see `pipeline.query.named_queries`).
 
         Its `layer`, `unit` and `label` must exist in the index.
 
+        Args:
+            name: that `maxact queries` lists, or the path of a file that ends with .sql.
+            params: values of the query's parameters.
+
         Raises:
-            QueryError: when there is no such query.
+            QueryError: when there is no such query, or its SQL does not run.
             UsageError: for a missing, unknown or ill-typed parameter, or a unit out of range.
             LayerError: for a layer that is not in the index.
         """
         if not isinstance(name, str):
             raise QueryError(f"the name of a query must be text, got {name!r}")
-        query = load_query(name)
+        query = find_query(name)
+        if self._limits is not None and name.endswith(".sql"):
+            refuse_unsafe(self._connection, query.sql)
         values = query.values({key: _number(value) for key, value in params.items()})
         self._check(values)
         if _PEAKS.search(query.sql) and not self.keeps_peaks:
             raise StoreError(f"query {name} needs the peaks of all images, but {no_peaks(self.out)}")
         for parameter in query.parameters:
             if parameter.kind == "index":
-                self._attach(parameter.name, local_folder(str(values.pop(parameter.name)), "*"))
+                self.attach(parameter.name, str(values.pop(parameter.name)))
         return self._fetch(query.sql, values)
 
     def top(
@@ -434,31 +463,6 @@ class Index(PeakMethods):
             hint = did_you_mean(label, labels) or f"; it has {len(labels):,} labels"
             raise UsageError(f"{self.out} has no image labelled {label!r}{hint}")
 
-    def _attach(self, schema: str, out: Path) -> None:
-        """Create a second index's views in a schema of their own.
-
-        Raises:
-            StoreError: when it is of another dataset, so that its image numbers are others.
-        """
-        if self._limits is not None:
-            raise QueryError("a second index cannot be attached to a confined one")
-        run = read_finished_run(out)
-        refuse_links(out)
-        refuse_damaged_tables(out, run)
-        self._create_views(out, run, read_preprocess(run, out), schema=schema)
-        ours, theirs = (
-            self._fetch(IMAGES_DIGEST.format(schema=name), {}).dicts()[0] for name in ("main", schema)
-        )
-        refuse_other_images(self.out, ours, out, theirs)
-
-    def _create_views(
-        self, out: Path, run: Mapping[str, Any], preprocess: Preprocess, *, schema: str = "main"
-    ) -> None:
-        try:
-            create_views(self._connection, out, preprocess, fingerprint=run["fingerprint"], schema=schema)
-        except duckdb.Error as error:
-            raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
-
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
         if not self.keeps_peaks:
@@ -468,13 +472,14 @@ class Index(PeakMethods):
                 raise StoreError(f"{self.out}: its tables cannot be opened: {one_line(error)}") from error
             return
         create_peaks(self._connection, lambda: self.peaks)
-        weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over
 
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
         """Run SQL within the limits."""
         most_rows = None if self._limits is None else self._limits.rows
-        if _PEAKS.search(text) and self.keeps_peaks:
-            _ = self.peaks  # what is wrong with their files is said here, and not by DuckDB
+        if _PEAKS.search(text):  # what is wrong with their files is said here, and not by DuckDB
+            if self.keeps_peaks:
+                _ = self.peaks
+            self._second.open_peaks()
         return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
 
 

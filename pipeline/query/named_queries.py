@@ -1,4 +1,4 @@
-"""Named queries: the files of `queries/`, their headers, and the values of their parameters.
+"""Named queries: the files of `queries/` and of users, their headers, and the values of their parameters.
 
 A file is one SELECT under a header of comments:
 
@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,6 +43,7 @@ __all__ = [
     "Parameter",
     "Value",
     "describe_query",
+    "find_query",
     "load_query",
     "parse_query",
     "query_folder",
@@ -208,6 +209,26 @@ def load_query(name: str) -> NamedQuery:
         hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
         raise QueryError(f"no query is called {name!r}{hint}")
     return parse_query(name, (query_folder() / f"{name}.sql").read_text(encoding="utf-8"))
+
+
+def find_query(name: str) -> NamedQuery:
+    """One named query, or that of a file.
+
+    Args:
+        name: of a named query, or the path of a file that ends with .sql. Never text from a network: files
+            are read wherever they are, and their SQL is not confined.
+
+    Raises:
+        QueryError: when there is none, or the file's header is not as described at the top of this module.
+    """
+    if not name.endswith(".sql"):
+        return load_query(name)
+    path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"cannot read query {name}: {error}") from error
+    return replace(parse_query(name.removesuffix(".sql"), text), name=name)
 
 
 def parse_query(name: str, text: str) -> NamedQuery:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
+from pipeline.query.statements import one_line
 from pipeline.store.layout import (
     holds_dissection,
     holds_embeddings,
@@ -35,7 +36,7 @@ from pipeline.store.schemas import (
     THUMBNAILS,
 )
 
-__all__ = ["create_class_names", "create_views", "literal_path", "read_preprocess"]
+__all__ = ["create_class_names", "create_views", "literal_path", "open_views", "read_preprocess"]
 
 _DUCK_TYPES = {
     "bool": "BOOLEAN",
@@ -140,6 +141,21 @@ def create_views(
     )
     sql = preprocess.placement_sql()
     connection.execute(_PATCHES.format(schema=name, width=preprocess.width, height=preprocess.height, **sql))
+
+
+def open_views(
+    connection: duckdb.DuckDBPyConnection,
+    out: Path,
+    preprocess: Preprocess,
+    *,
+    fingerprint: str,
+    schema: str = "main",
+) -> None:
+    """As `create_views`, with what DuckDB says of a table as a `StoreError` of one line."""
+    try:
+        create_views(connection, out, preprocess, fingerprint=fingerprint, schema=schema)
+    except duckdb.Error as error:
+        raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
 
 
 def _table_body(

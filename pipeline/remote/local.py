@@ -69,15 +69,15 @@ def release() -> None:
 
 
 def refuse_spread(out: Path, engine: str) -> None:
-    """Refuse an engine whose processes write pictures into the folder of OUT, if that is a working copy.
+    """Refuse an engine whose processes read or write the folder of OUT, if that is a working copy.
 
     Raises:
         UsageError: names what works.
     """
     if engine != "local" and copy_of(out) is not None:
         raise UsageError(
-            f"pictures of {address_of(out)} are drawn by --engine local; --engine {engine} needs an "
-            "OUT that all nodes have as a folder (`maxact index` takes any)"
+            f"--engine {engine} needs an OUT that all nodes have as a folder, and {address_of(out)} is none; "
+            "use --engine local (`maxact index` takes both)"
         )
 
 

@@ -8,11 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.choices import EngineName
+from pipeline.config import EngineConfig
 from pipeline.data.shard import listing_digest
+from pipeline.engines.engine import Engine
+from pipeline.engines.open_engine import open_engine
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
-from pipeline.remote.local import local_folder
+from pipeline.remote.local import local_folder, refuse_spread
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import write_names
@@ -42,7 +46,11 @@ _ADVICE = "Only runs with the same options can be merged: leave this one out, or
 
 
 def merge_runs(
-    out: Path | str, sources: Sequence[Path | str], *, reporter: Reporter | None = None
+    out: Path | str,
+    sources: Sequence[Path | str],
+    *,
+    reporter: Reporter | None = None,
+    engine: EngineConfig | EngineName = "local",
 ) -> RunSummary:
     """Merge finished or interrupted runs over shards of one dataset into a new index.
 
@@ -53,6 +61,7 @@ def merge_runs(
         out: the folder to write; a run that is there already is merged too.
         sources: folders written by `maxact index`, of the same fingerprint.
         reporter: shows the progress.
+        engine: merges blocks of units, where there are many.
 
     Raises:
         DamagedFile: when a part is damaged and no other run has the same part.
@@ -61,7 +70,9 @@ def merge_runs(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
+    config = EngineConfig(engine) if isinstance(engine, str) else engine
     out = local_folder(out, "*", "parts/*")
+    refuse_spread(out, config.name)
     given = [local_folder(source, RUN_FILE, "parts/*") for source in sources]
     named = {source.resolve(): source for source in given}
     refuse_foreign_files(out)
@@ -88,11 +99,18 @@ def merge_runs(
         if out not in folders:
             stack.enter_context(locked(out))
             stack.enter_context(writing(out))
-        totals = _write(out, content, chosen, reporter)
+        opened = stack.enter_context(open_engine(config, "cpu"))
+        totals = _write(out, content, chosen, reporter, opened)
         return finish_run(out, content, totals, 0, time.monotonic() - started)
 
 
-def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], reporter: Reporter) -> Totals:
+def _write(
+    out: Path,
+    content: Mapping[str, Any],
+    chosen: Sequence[Commit],
+    reporter: Reporter,
+    engine: Engine,
+) -> Totals:
     """Write parts and tables beside those of OUT, and move them to their places at the end."""
     own = [commit for commit in chosen if commit.path.parent == out / "parts"]
     layers = tuple(Layer.from_record(layer) for layer in content["layers"])
@@ -107,6 +125,7 @@ def _write(out: Path, content: Mapping[str, Any], chosen: Sequence[Commit], repo
             class_names=names_given(content),
             network_classes=content["network"]["classes"],
             reporter=reporter,
+            engine=engine,
         )
         write_run(out, content)
         moved = [move_part(commit, out / "parts") for commit in staged]

@@ -265,6 +265,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         class_names=plan.network.classes if named else None,
         network_classes=plan.network.classes,
         reporter=reporter,
+        engine=plan.engine if copy_of(out) is None else None,  # only this process has its parts
     )
     named_units = write_names(
         out,

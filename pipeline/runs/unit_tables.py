@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.engines.engine import Engine
+from pipeline.engines.merge_work import spread_merge
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
 from pipeline.runs.image_tables import write_records
@@ -44,6 +46,7 @@ def write_index(
     class_names: Sequence[str] | None = None,
     network_classes: Sequence[str] | None = None,
     reporter: Reporter | None = None,
+    engine: Engine | None = None,
 ) -> Totals:
     """Merge committed parts and write every table of an index.
 
@@ -56,6 +59,7 @@ def write_index(
         class_names: names for labels that are numbers, see `pipeline.runs.label_names`.
         network_classes: names of the classes that the network predicts, where they are known.
         reporter: shows the progress.
+        engine: merges blocks of units; this process if None.
 
     Raises:
         StoreError: when a part is damaged or a table cannot be written.
@@ -83,7 +87,7 @@ def write_index(
             out / "layers.parquet", probed.schema, [probed], metadata=footer
         )
         rows = UnitRows(layers, sums, labels, classes)
-        digests |= _write_units(out, merged, rows, footer, reporter)
+        digests |= _write_units(out, merged, rows, footer, reporter, engine)
     return Totals(
         images=merged.images,
         errors=sum(shard.errors for shard in shards),
@@ -96,7 +100,12 @@ def write_index(
 
 
 def _write_units(
-    out: Path, merged: MergedParts, rows: UnitRows, footer: Mapping[str, str], reporter: Reporter
+    out: Path,
+    merged: MergedParts,
+    rows: UnitRows,
+    footer: Mapping[str, str],
+    reporter: Reporter,
+    engine: Engine | None,
 ) -> dict[str, FileDigest]:
     """Write the tables of units side by side, a block of units after another."""
     sought = 2 * merged.units * merged.k >= _SOUGHT_ROWS
@@ -114,7 +123,7 @@ def _write_units(
             for name in _OF_UNITS
         }
         with reporter.task("merging parts", parts, "parts") as task:
-            for block, state in merged.blocks(task.advance):
+            for block, state in merged.blocks(spread_merge(engine, task)):
                 for name, table in rows.of_block(block, state.informative()):
                     tables[name].write(table)
     return {name: table.digest for name, table in tables.items()}

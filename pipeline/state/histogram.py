@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.state import statistics as stats
 
-__all__ = ["CarriedCounts", "Histogram", "add_counts"]
+__all__ = ["CarriedCounts", "Histogram"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +47,6 @@ class CarriedCounts:
         cells = self.cell[carried] - first * stats.BUCKETS
         counts.reshape(-1)[cells] += self.count[carried].astype(counts.dtype)
         return counts
-
-
-def add_counts(
-    first: stats.Counts | CarriedCounts, second: stats.Counts | CarriedCounts, images: int
-) -> stats.Counts:
-    """The counts of two disjoint sets of images, as one array.
-
-    Args:
-        first: of one set.
-        second: of the other, of as many units.
-        images: of both sets together.
-    """
-    every = slice(None)
-    counts: stats.Counts = np.add(first[every], second[every], dtype=stats.count_type(images))
-    return counts
 
 
 class Histogram:

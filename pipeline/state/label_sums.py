@@ -20,7 +20,7 @@ from pipeline.store.rows import Rows
 if TYPE_CHECKING:
     from pipeline.data.shard import Sample
 
-__all__ = ["HALVES", "LabelSums", "StoredTotals", "half_by", "half_of", "merge_labels", "selectivity"]
+__all__ = ["HALVES", "LabelSums", "StoredTotals", "half_by", "half_of", "selectivity"]
 
 HALVES = 2
 """Names are chosen on the images of half 0, and judged on those of half 1."""
@@ -88,7 +88,7 @@ class LabelSums:
 
     @classmethod
     def empty(cls, units: int) -> LabelSums:
-        """The identity of `merge_labels`."""
+        """The sums of no images."""
         return cls(
             (),
             np.zeros((HALVES, 0), np.int64),
@@ -140,20 +140,6 @@ class LabelSums:
             total = total[:, order]
         labels = tuple(names[self.labels[row]] for row in order)
         return replace(self, labels=labels, images=self.images[:, order], total=total)
-
-
-def merge_labels(first: LabelSums, second: LabelSums) -> LabelSums:
-    """Sums over the union of two disjoint sets of images, in memory."""
-    labels = tuple(sorted({*first.labels, *second.labels}))
-    row = {label: number for number, label in enumerate(labels)}
-    images = np.zeros((HALVES, len(labels)), np.int64)
-    total = np.zeros((HALVES, len(labels), first.units))
-    for part in (first, second):
-        rows = np.array([row[label] for label in part.labels], np.int64)
-        images[:, rows] += part.images
-        for half in range(HALVES):
-            total[half, rows] += part.read(half)
-    return LabelSums(labels, images, total, first.squares + second.squares)
 
 
 def selectivity(

@@ -1,16 +1,17 @@
 """Committed parts merged out of core: a block of units of one part after another is in memory.
 
-The blocks have the bits that `merge_parts` of whole parts gives: every sum is over the parts in the order of
-their first shards. What is over all units at once, the sums per label and the sample of images, is gathered
-first, in files without names where it does not fit into memory.
+The blocks have the bits that a merge of whole parts in memory would give: every sum is over the parts in the
+order of their first shards. What is over all units at once, the sums per label and the sample of images, is
+gathered first, in files without names where it does not fit into memory.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from pipeline.state.stored_sample import SampleChoice, StoredSample
 from pipeline.state.topk import NO_IMAGE, Ranked, merge_ranked
 from pipeline.state.unit_state import UnitState
 
-__all__ = ["MergedParts", "by_first_shard", "unit_spans", "units_per_block"]
+__all__ = ["BlockMerge", "MergeBlocks", "MergedParts", "by_first_shard", "unit_spans", "units_per_block"]
 
 Ids = npt.NDArray[np.int64]
 
@@ -81,6 +82,64 @@ def by_first_shard(commits: Sequence[Commit]) -> tuple[Commit, ...]:
     return tuple(sorted((c for c in commits if c.shards), key=lambda commit: commit.shards[0].name))
 
 
+@dataclass(frozen=True, slots=True)
+class BlockMerge:
+    """Merges any block of units of committed parts; another process may do it.
+
+    Args:
+        commits: in the order in which their sums are added.
+        ordinals: of the shards of all of them, by name.
+        k: images kept per unit and side.
+        images: of all of them.
+    """
+
+    commits: tuple[Commit, ...]
+    ordinals: Mapping[str, int]
+    k: int
+    images: int
+
+    def __call__(self, units: slice, advance: Callable[[], object] = int) -> UnitState:
+        """The merged state of a block of units, without sums per label and sample.
+
+        Args:
+            units: the block.
+            advance: called for each part.
+
+        Raises:
+            StoreError: when a part cannot be read.
+        """
+        merged = _Block(units.stop - units.start, self.k, self.images)
+
+        def read(commit: Commit) -> PartBlock:
+            return read_block(commit.folder, sum(shard.images for shard in commit.shards), units, self.k)
+
+        with contextlib.closing(prefetch(read, self.commits)) as found:
+            for commit, block in found:
+                merged.add(block, self.renumber(commit))
+                advance()
+        return merged.state()
+
+    def renumber(self, commit: Commit) -> Callable[[Ids], Ids]:
+        """Replaces the part's ordinals in image_ids by those of the dataset."""
+        ordinals = np.array([self.ordinals[shard.name] for shard in commit.shards], np.int64)
+
+        def renumber(ids: Ids) -> Ids:
+            known = ids != NO_IMAGE
+            old = np.where(known, ids, 0)
+            position = old & ((1 << POSITION_BITS) - 1)
+            new = (ordinals[old >> POSITION_BITS] << POSITION_BITS) | position
+            return np.where(known, new, NO_IMAGE)
+
+        return renumber
+
+
+class MergeBlocks(Protocol):
+    """Merges blocks of units somewhere, in any order."""
+
+    def __call__(self, merge: BlockMerge, blocks: Sequence[slice]) -> Iterator[tuple[int, UnitState]]:
+        """Yield the number of a block and what `merge` gives for it."""
+
+
 class MergedParts:
     """The merge of committed parts; to be closed.
 
@@ -103,8 +162,9 @@ class MergedParts:
                 raise StoreError(f"{commit.path} has {commit.units} units, the layers have {units}")
         self.k = self.commits[0].k if self.commits else 1
         shards = sorted((shard for commit in self.commits for shard in commit.shards), key=lambda s: s.name)
-        self._place = {shard.name: ordinal for ordinal, shard in enumerate(shards)}
         self.images = sum(shard.images for shard in shards)
+        ordinals = {shard.name: ordinal for ordinal, shard in enumerate(shards)}
+        self._merge = BlockMerge(self.commits, ordinals, self.k, self.images)
         with contextlib.ExitStack() as stack:
             self.labels, self._sample = self._gather(folder, stack, advance)
             self._stack = stack.pop_all()
@@ -130,7 +190,7 @@ class MergedParts:
         with contextlib.closing(prefetch(read, self.commits)) as found:
             for number, (commit, (of_labels, (hashes, image_id))) in enumerate(found):
                 labels.add(of_labels)
-                choice.add(number, commit.folder, hashes, self._renumber(commit)(image_id))
+                choice.add(number, commit.folder, hashes, self._merge.renumber(commit)(image_id))
                 advance()
         return labels.sums(), choice.read(self.units, folder, stack)
 
@@ -138,43 +198,25 @@ class MergedParts:
         """The blocks of units."""
         return list(unit_spans(self.units, units_per_block(self.k)))
 
-    def blocks(self, advance: Callable[[], object] = int) -> Iterator[tuple[slice, UnitState]]:
-        """The merged state of each block of units, without sums per label.
+    def blocks(self, merge_blocks: MergeBlocks | None = None) -> Iterator[tuple[slice, UnitState]]:
+        """The merged state of each block of units in order, without sums per label.
 
         Args:
-            advance: called for each part of each block.
+            merge_blocks: merges them; in this process, one after another, if None.
 
         Raises:
             StoreError: when a part cannot be read.
         """
-        for span in self.spans():
-            yield span, self._merge(span, advance)
-
-    def _merge(self, span: slice, advance: Callable[[], object]) -> UnitState:
-        size = span.stop - span.start
-        merged = _Block(size, self.k, self.images)
-
-        def read(commit: Commit) -> PartBlock:
-            return read_block(commit.folder, sum(shard.images for shard in commit.shards), span, self.k)
-
-        with contextlib.closing(prefetch(read, self.commits)) as found:
-            for commit, block in found:
-                merged.add(block, self._renumber(commit))
-                advance()
-        return merged.state(self._sample.columns(span))
-
-    def _renumber(self, commit: Commit) -> Callable[[Ids], Ids]:
-        """Replaces the part's ordinals in image_ids by those of the dataset."""
-        ordinals = np.array([self._place[shard.name] for shard in commit.shards], np.int64)
-
-        def renumber(ids: Ids) -> Ids:
-            known = ids != NO_IMAGE
-            old = np.where(known, ids, 0)
-            position = old & ((1 << POSITION_BITS) - 1)
-            new = (ordinals[old >> POSITION_BITS] << POSITION_BITS) | position
-            return np.where(known, new, NO_IMAGE)
-
-        return renumber
+        spans = self.spans()
+        done = merge_blocks(self._merge, spans) if merge_blocks else enumerate(map(self._merge, spans))
+        waiting: dict[int, UnitState] = {}
+        following = 0
+        for number, merged in done:
+            waiting[number] = merged
+            while following in waiting:
+                span = spans[following]
+                yield span, replace(waiting.pop(following), sample=self._sample.columns(span))
+                following += 1
 
 
 class _Block:
@@ -192,10 +234,17 @@ class _Block:
         self.moments = stats.merge_moments(self.moments, part.moments)
         self.histogram.reshape(-1)[part.bucket] += part.count.astype(self.histogram.dtype)
 
-    def state(self, sample: PeakSample) -> UnitState:
-        """What was added."""
-        labels = LabelSums.empty(len(self.histogram))
-        return UnitState(self.high, self.low, self.moments, self.histogram, labels, sample)
+    def state(self) -> UnitState:
+        """What was added, without labels and sample."""
+        units = len(self.histogram)
+        return UnitState(
+            self.high,
+            self.low,
+            self.moments,
+            self.histogram,
+            LabelSums.empty(units),
+            PeakSample.empty(units),
+        )
 
 
 def _enter(lists: Ranked, other: Ranked, renumber: Callable[[Ids], Ids]) -> None:

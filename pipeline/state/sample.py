@@ -20,7 +20,6 @@ __all__ = [
     "STRATA_COUNT",
     "PeakSample",
     "image_hash",
-    "merge_samples",
     "strata_rows",
 ]
 
@@ -60,26 +59,13 @@ class PeakSample:
 
     @classmethod
     def empty(cls, units: int) -> PeakSample:
-        """The identity of `merge_samples`."""
+        """A sample of no images."""
         none = np.zeros(0, np.int64)
         return cls(none, none, np.zeros((0, units), np.float32), np.zeros((0, units), np.int32))
 
     def columns(self, units: slice) -> PeakSample:
         """The same images, some of the units."""
         return PeakSample(self.hashes, self.image_id, self.peak[:, units], self.position[:, units])
-
-
-def merge_samples(first: PeakSample, second: PeakSample) -> PeakSample:
-    """The lowest hashes of two samples of disjoint images; associative and commutative."""
-    hashes = np.concatenate([first.hashes, second.hashes])
-    image_id = np.concatenate([first.image_id, second.image_id])
-    order = np.lexsort((image_id, hashes))[:SAMPLE_SIZE]
-    return PeakSample(
-        hashes[order],
-        image_id[order],
-        np.concatenate([first.peak, second.peak])[order],
-        np.concatenate([first.position, second.position])[order],
-    )
 
 
 def strata_rows(

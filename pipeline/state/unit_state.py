@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.state import statistics as stats
-from pipeline.state.histogram import CarriedCounts, add_counts
-from pipeline.state.label_sums import LabelSums, merge_labels
-from pipeline.state.sample import PeakSample, merge_samples
-from pipeline.state.topk import Ranked, merge_ranked
+from pipeline.state.histogram import CarriedCounts
+from pipeline.state.label_sums import LabelSums
+from pipeline.state.sample import PeakSample
+from pipeline.state.topk import Ranked
 
 __all__ = ["UnitState"]
 
@@ -38,30 +34,6 @@ class UnitState:
     labels: LabelSums
     sample: PeakSample
 
-    @classmethod
-    def empty(cls, units: int, k: int) -> UnitState:
-        """The identity of `merge`."""
-        return cls(
-            Ranked.empty(units, k),
-            Ranked.empty(units, k),
-            stats.Moments.empty(units),
-            np.zeros((units, stats.BUCKETS), stats.count_type(0)),
-            LabelSums.empty(units),
-            PeakSample.empty(units),
-        )
-
-    def merge(self, other: UnitState) -> UnitState:
-        """The state over both sets of images, which must not overlap."""
-        moments = stats.merge_moments(self.moments, other.moments)
-        return UnitState(
-            merge_ranked(self.high, other.high),
-            merge_ranked(self.low, other.low),
-            moments,
-            add_counts(self.histogram, other.histogram, moments.images),
-            merge_labels(self.labels, other.labels),
-            merge_samples(self.sample, other.sample),
-        )
-
     def informative(self) -> UnitState:
         """The same state with lists that contain only peaks which tell images apart.
 
@@ -78,13 +50,4 @@ class UnitState:
             self,
             high=self.high.filtered(self.high.score > low),
             low=self.low.filtered((-self.low.score < high) & ~arbitrary[:, None]),
-        )
-
-    def renumber(self, number: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> UnitState:
-        """The same state with every array of image_ids replaced by `number(image_ids)`."""
-        return replace(
-            self,
-            high=replace(self.high, image_id=number(self.high.image_id)),
-            low=replace(self.low, image_id=number(self.low.image_id)),
-            sample=replace(self.sample, image_id=number(self.sample.image_id)),
         )

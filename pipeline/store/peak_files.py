@@ -49,7 +49,7 @@ PEAKS = "peaks"
 PEAKS_FILE = f"{PEAKS}.npy"
 
 TILE_IMAGES = 1024
-"""Images of a tile, at most; `bench/README.md` has the times of other sizes."""
+"""Images of a tile, at most; `bench/tuning.md` has the times of other sizes."""
 
 PEAK_TYPES: dict[PeakFormat, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 

@@ -120,7 +120,7 @@ def test_clean_removes_what_another_index_left(indexed: Machines, tmp_path: Path
 def test_a_cluster_draws_in_folders_only(indexed: Machines) -> None:
     with (
         open_index(RUN, trust=True) as index,
-        pytest.raises(UsageError, match=f"pictures of {RUN} are drawn by"),
+        pytest.raises(UsageError, match=f"all nodes have as a folder, and {RUN} is none"),
     ):
         build_atlas(index, maps=False, engine="ray")
     with pytest.raises(UsageError, match="--engine local"):

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.engines.engine import Calls, Engine, Place
-from pipeline.engines.sameness import identify, refuse_other
-from pipeline.errors import EngineError
+from pipeline.engines.sameness import identify, refuse_blind, refuse_other
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent, Task
@@ -97,10 +96,7 @@ class DrawWork:
         Raises:
             EngineError: when this process has other code or weights, or does not see OUT.
         """
-        if not (self.out / RUN_FILE).exists():
-            raise EngineError(
-                f"node {place.node} does not see {self.out}; all nodes must have it at that path"
-            )
+        refuse_blind((self.out / RUN_FILE,), place.node)
         maker = None
         if self.network is not None:
             refuse_other(self.identity, identify(self.network.module, place.device), place.node)

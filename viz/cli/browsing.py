@@ -15,7 +15,6 @@ from pipeline.cli.engine_options import (
     CpusPerTask,
     JsonProgress,
     SpreadBy,
-    reporter_of,
 )
 from pipeline.cli.options import (
     DRAW,
@@ -31,7 +30,8 @@ from pipeline.cli.options import (
     index_folder,
 )
 from pipeline.cli.output import print_files, print_line
-from pipeline.progress import ConsoleReporter, readable_count
+from pipeline.cli.reporting import console_reporter
+from pipeline.progress import readable_count
 from viz.cli.drawing import Beside
 
 __all__ = ["register"]
@@ -116,7 +116,7 @@ def atlas(
             other=stack.enter_context(open_index(other, trust=trust)) if other else None,
             archive=zip_file,
             export=export[1] if export else None,
-            reporter=reporter_of(as_json=json_progress),
+            reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, None, cpus_per_task),
         )
     megabytes = summary.size / 1e6
@@ -201,6 +201,6 @@ def serve(
         Binding(host, port, tuple(allow_host or ())),
         LiveOptions(trust, network, weights, device, maps, render, timeout),
         data=data or (),
-        reporter=ConsoleReporter(),
+        reporter=console_reporter(),
         started=started,
     )

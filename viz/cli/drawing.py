@@ -14,7 +14,6 @@ from pipeline.cli.engine_options import (
     GpusPerTask,
     JsonProgress,
     SpreadBy,
-    reporter_of,
 )
 from pipeline.cli.options import (
     DRAW,
@@ -32,7 +31,7 @@ from pipeline.cli.options import (
     index_folder,
 )
 from pipeline.cli.output import print_files, print_line
-from pipeline.progress import ConsoleReporter
+from pipeline.cli.reporting import console_reporter
 from viz.choices import Paper
 
 __all__ = ["Beside", "register"]
@@ -116,7 +115,7 @@ def sheets(
                 units=units,
                 recipe=recipe,
                 page_units=24 if page_units is None else page_units,
-                reporter=ConsoleReporter(),
+                reporter=console_reporter(),
             )
         print_files(files)
         return
@@ -132,7 +131,7 @@ def sheets(
             spotlight=spotlight,
             network=network,
             weights=weights,
-            reporter=ConsoleReporter(),
+            reporter=console_reporter(),
         )
     print_files(files)
 
@@ -270,7 +269,7 @@ def render(
             generator_weights=generator_weights,
             generator_code=generator_code,
             device=device,
-            reporter=reporter_of(as_json=json_progress),
+            reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),
         )
     print_files(out / row.file for row in rows)

@@ -25,7 +25,7 @@ from pipeline.cli.options import (
     Units,
 )
 from pipeline.cli.output import choose_form, print_files, print_line, write_rows
-from pipeline.progress import ConsoleReporter
+from pipeline.cli.reporting import console_reporter
 
 __all__ = ["register"]
 
@@ -100,7 +100,7 @@ def explain(
     asked = Explained(
         n=n, maps=sheet is not None, against=against, classes=between, photographs=len(photographs)
     )
-    reporter = ConsoleReporter()
+    reporter = console_reporter()
     with open_index(out, data=data or (), trust=trust) as index:
         index.choose(layer or ())
         for each in [*photographs, *([] if against is None else [against])]:
@@ -156,6 +156,6 @@ def project_command(
             images=top,
             network=network,
             weights=weights,
-            reporter=ConsoleReporter(),
+            reporter=console_reporter(),
         )
     print_files(files)

@@ -18,7 +18,7 @@ from pipeline.cli.options import (
     Trust,
 )
 from pipeline.cli.output import print_files
-from pipeline.progress import ConsoleReporter
+from pipeline.cli.reporting import console_reporter
 
 __all__ = ["register"]
 
@@ -72,4 +72,4 @@ def prior_train(
         chosen = index.layer(layer)
         loaded = index_network(index, network=network, weights=weights)
         loaded.module.to(find_device(device))
-        print_files([train_prior(index, loaded, chosen, options, reporter=ConsoleReporter())])
+        print_files([train_prior(index, loaded, chosen, options, reporter=console_reporter())])

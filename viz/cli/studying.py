@@ -23,7 +23,8 @@ from pipeline.cli.options import (
     new_folder,
 )
 from pipeline.cli.output import print_files, print_line
-from pipeline.progress import ConsoleReporter, readable_count
+from pipeline.cli.reporting import console_reporter
+from pipeline.progress import readable_count
 
 __all__ = ["register"]
 
@@ -105,7 +106,7 @@ def study(
             asking=stack.enter_context(open_index(queries, trust=trust)) if queries else None,
             network=network,
             weights=weights,
-            reporter=ConsoleReporter(),
+            reporter=console_reporter(),
         )
     print_line(
         f"{readable_count(summary.units, 'unit')}, {readable_count(summary.trials, 'trial')} and "

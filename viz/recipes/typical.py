@@ -38,7 +38,7 @@ class Typical(Fourier):
     to that of the best patch (three times that where the receptive field is the whole input) and
     falls with the distance of its features' means and deviations, in layers up to the unit's own
     and in a close-up, to those of the patches, exaggerated as in a caricature. See
-    `viz.ascent.likeness`; bench/README.md measures what each part contributes.
+    `viz.ascent.likeness`; bench/tuning.md measures what each part contributes.
 
     Args:
         images: top patches whose statistics a rendering should have.

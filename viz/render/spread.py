@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.engine import Calls, Engine, Place
-from pipeline.engines.sameness import identify, refuse_other
-from pipeline.errors import EngineError
+from pipeline.engines.sameness import identify, refuse_blind, refuse_other
 from pipeline.networks.network import Network
-from pipeline.progress import Reporter, Silent, Task
+from pipeline.progress import Reporter, Silent, SilentTask, Task
 from pipeline.query.index import Index, open_index
 from pipeline.store.run_file import RUN_FILE
 from viz.inputs.top_images import NoTopImages
@@ -66,18 +65,12 @@ class _Notes(Silent):
         yield _Alive(self._shown)
 
 
-class _Alive:
+class _Alive(SilentTask):
     def __init__(self, shown: Task) -> None:
         self._shown = shown
 
     def advance(self, count: int = 1) -> None:
         self._shown.advance(0)
-
-    def describe(self, text: str) -> None: ...
-
-    def expect(self, total: int | None) -> None: ...
-
-    def tell(self, **numbers: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +103,7 @@ class RenderWork:
             EngineError: when this process has other code or weights, or does not see OUT.
         """
         refuse_other(self.identity, identify(self.network.module, place.device), place.node)
-        if not (self.out / RUN_FILE).exists():
-            raise EngineError(
-                f"node {place.node} does not see {self.out}; all nodes must have it at that path"
-            )
+        refuse_blind((self.out / RUN_FILE,), place.node)
         with open_index(self.out, data=self.data, trust=self.trust) as index:
 
             def run(items: Sequence[Item], task: Task) -> Iterator[Rows]:

@@ -369,15 +369,17 @@ def test_a_run_file_that_makes_no_sense_is_named(tars: list[Path], tmp_path: Pat
 
 
 SLOW = """
-import signal, sys, time
+import pathlib, signal, sys, time
 # A shell's background job, and what it starts, ignores the signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline.stream.loop import Runner
 run = Runner.run
-def slowly(self, *arguments):
-    time.sleep(0.1)
+def wait(self, *arguments):
+    # However slow the test is to send the signal, the run is not over.
+    if list(pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).glob("parts/*.json")):
+        time.sleep(30)
     run(self, *arguments)
-Runner.run = slowly
+Runner.run = wait
 from viz.cli import main
 sys.argv[0] = "maxact"
 main()

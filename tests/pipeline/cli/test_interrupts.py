@@ -20,6 +20,7 @@ from tests.fixtures.tiny import write_tars
 
 ROOT = Path(__file__).resolve().parents[3]
 LINE = "stopped; finished work is kept: run the same command again to continue"
+TINY = ("--network", "tests.fixtures.tiny:factory", "--layers", "rectify", "--top", "4")
 ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b"
 
 START = """
@@ -200,6 +201,30 @@ def test_what_a_library_makes_of_a_signal_changes_nothing(code: str) -> None:
     process = start("queries", before=before)
     process.wait(60)
     refuse_all_but_the_line(process)
+
+
+def test_a_signal_lost_in_a_finaliser_ends_the_work_at_its_next_step(tmp_path: Path) -> None:
+    """Python prints and drops what a signal raises there."""
+    tars, out = write_tars(tmp_path / "data", [8] * 4), tmp_path / "out"
+    before = (
+        "import os, pathlib\n"
+        "from pipeline.stream.loop import Runner\n"
+        "class Lost:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        sum(range(1000))\n"
+        "lost, run = [Lost()], Runner.run\n"
+        "def lose(self, *arguments):\n"
+        "    run(self, *arguments)\n"
+        f"    if list(pathlib.Path({str(out)!r}).glob('parts/*.json')):\n"
+        "        lost.clear()\n"
+        "Runner.run = lose\n"
+    )
+    options = (*TINY, "--compile", "off", "--workers", "1", "--shards-per-part", 1, "--batch-size", 4)
+    process = start("index", *tars, "-o", out, *options, before=before)
+    process.wait(60)
+    refuse_all_but_the_line(process)
+    assert 1 <= len(list(out.glob("parts/*.json"))) < 4
 
 
 def test_a_signal_while_the_commands_are_imported(tmp_path: Path) -> None:

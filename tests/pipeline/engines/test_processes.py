@@ -6,22 +6,27 @@ import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.config import EngineConfig
 from pipeline.data.dataset import open_dataset
-from pipeline.engines.engine import Engine, LocalEngine
+from pipeline.engines import merge_work
+from pipeline.engines.engine import Engine, LocalEngine, Place
 from pipeline.engines.index_work import IndexWork
+from pipeline.engines.merge_work import MergeWork
 from pipeline.engines.open_engine import open_engine
 from pipeline.engines.processes import ProcessesEngine
 from pipeline.engines.sameness import identify
-from pipeline.errors import DeviceError, EngineError, ShardError
+from pipeline.errors import DeviceError, EngineError, ShardError, StoreError
 from pipeline.layers.choose import choose_layers
-from pipeline.progress import Silent
+from pipeline.progress import Silent, SilentTask
 from pipeline.runs.run import run_index
+from pipeline.state import merging
 from pipeline.state.commit import list_commits
+from pipeline.state.merging import BlockMerge
 from tests.fixtures.clusters import Deadly, Slow, with_weights
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.tiny import LAYERS, tiny_network, write_tars
@@ -43,6 +48,54 @@ def test_the_index_is_that_of_one_process(tars: list[Path], tmp_path: Path) -> N
     assert hashes(tmp_path / "two") == hashes(tmp_path / "one")
     assert len(list_commits(tmp_path / "two" / "parts")) == len(SIZES)
     assert not list((tmp_path / "two" / "parts").glob(".*"))
+
+
+def test_blocks_that_are_merged_elsewhere_give_the_same_tables(
+    tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_index(config(tars, tmp_path / "one"), network=tiny_network())
+    monkeypatch.setattr(merging, "units_per_block", lambda k: 2)
+    merged: list[str] = []
+
+    class Watched(ProcessesEngine):
+        def map(self, work: Any, items: Any, task: Any) -> Any:
+            merged.extend(map(work.label, items) if isinstance(work, MergeWork) else ())
+            return super().map(work, items, task)
+
+    for name, spread_from in (("few", 1000), ("many", 1)):
+        monkeypatch.setattr(merge_work, "SPREAD_FROM", spread_from)
+        monkeypatch.chdir(tmp_path)
+        out = Path(name)
+        run_index(config(tars, out), network=tiny_network(), engine=Watched([CPU, CPU]))
+        assert hashes(out) == hashes(tmp_path / "one")
+        assert merged[:2] == ([] if name == "few" else ["units 0 to 1", "units 2 to 3"])
+
+
+def test_a_part_that_a_merging_process_cannot_read_is_named(tars: list[Path], tmp_path: Path) -> None:
+    run_index(config(tars, tmp_path), network=tiny_network())
+    commits = list_commits(tmp_path / "parts")
+    ordinals = {shard.name: n for n, shard in enumerate(s for commit in commits for s in commit.shards)}
+    work = MergeWork(BlockMerge(tuple(commits), ordinals, commits[0].k, 44))
+    (commits[1].folder / "state.parquet").write_bytes(b"torn")
+    with (
+        pytest.raises(StoreError, match=commits[1].path.stem),
+        contextlib.closing(
+            ProcessesEngine([CPU]).map(work, [slice(0, 4), slice(4, 9)], SilentTask())
+        ) as done,
+    ):
+        list(done)
+    with (
+        pytest.raises(EngineError, match="does not see"),
+        work_without_parts(work).open(Place(CPU, node="n")),
+    ):
+        pass
+
+
+def work_without_parts(work: MergeWork) -> MergeWork:
+    commits = tuple(
+        replace(commit, path=commit.path.parent / "gone" / "x.json") for commit in work.merge.commits
+    )
+    return MergeWork(replace(work.merge, commits=commits))
 
 
 def test_a_damaged_shard_ends_the_run_by_its_name(tars: list[Path], tmp_path: Path) -> None:

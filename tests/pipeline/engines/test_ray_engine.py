@@ -18,6 +18,7 @@ import torch
 
 from pipeline.config import EngineConfig, RunConfig
 from pipeline.data.dataset import open_dataset
+from pipeline.engines import merge_work
 from pipeline.engines.index_work import IndexWork
 from pipeline.engines.ray_cluster import Share
 from pipeline.engines.ray_engine import RayEngine, open_ray
@@ -25,7 +26,9 @@ from pipeline.engines.sameness import identify
 from pipeline.errors import EngineError, MaxactError, ShardError, UsageError
 from pipeline.layers.choose import choose_layers
 from pipeline.progress import Silent
+from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
+from pipeline.state import merging
 from pipeline.state.commit import list_commits
 from tests.fixtures.clusters import Deadly, Nodes, Slow, open_cluster, with_weights
 from tests.fixtures.runs import config, hashes
@@ -83,6 +86,20 @@ def test_the_index_is_that_of_one_process(
     assert not leftovers(tmp_path)
     assert len(list_commits(tmp_path / "parts")) == len(SIZES)
     assert "engine" not in json.loads((tmp_path / "run.json").read_text())["config"]
+
+
+def test_runs_are_merged_as_tasks(
+    nodes: Nodes, tars: list[Path], wanted: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.grow(2)
+    monkeypatch.setattr(merging, "units_per_block", lambda k: 2)
+    monkeypatch.setattr(merge_work, "SPREAD_FROM", 1)
+    for half, name in ((tars[:3], "a"), (tars[3:], "b")):
+        run_index(config(half, tmp_path / name), network=tiny_network())
+    merge_runs(
+        tmp_path / "out", [tmp_path / "b", tmp_path / "a"], engine=EngineConfig("ray", gpus_per_task=0)
+    )
+    assert hashes(tmp_path / "out") == wanted
 
 
 def test_a_lost_node_changes_nothing(

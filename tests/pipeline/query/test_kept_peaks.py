@@ -287,3 +287,51 @@ def test_what_is_no_likeness_or_condition_is_refused(index: Index) -> None:
         index.top("stem", 1, where=3)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="has no image with image_id 99"):
         index.activations("stem", images=[99])
+
+
+def test_peaks_of_a_second_index(outs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each schema has the peaks of its own index, and of the last one that was attached under its name."""
+    made = []
+    for seed in (5, 6):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        made.append(build_index(folder, seed=seed, data=outs[0].parent / "photographs", keep_peaks=True))
+    second, third = made
+    both = (
+        "SELECT a.peak, b.peak FROM peaks a JOIN b.peaks b USING (layer, unit, image_id) WHERE layer = 'head'"
+    )
+    ordered = f"{both} ORDER BY image_id, unit"
+    with open_index(outs[1]) as poor:
+        poor.attach("rich", second)
+        ((found,),) = poor.sql("SELECT sum(peak) FROM rich.peaks WHERE layer = 'head'").rows
+    with open_index(outs[0]) as index:
+        for other in (second, third):
+            index.attach("b", other)
+            with open_index(other) as opened:
+                wanted = np.stack([index.activations("head"), opened.activations("head")], axis=-1)
+            np.testing.assert_array_equal(index.sql(ordered).rows, wanted.reshape(-1, 2))
+            if other == second:
+                assert found == pytest.approx(float(wanted[..., 1].sum(dtype=np.float64)))
+        ((value,),) = index.sql("SELECT b_peak('head', 1, image_id) FROM images LIMIT 1").rows
+        assert value == wanted[0, 1, 1]
+        index.attach("b", outs[1])
+        with pytest.raises(QueryError, match="keeps the peaks of listed images only"):
+            index.sql(ordered)
+        for name in ("main", "a b", "", '"', "MAIN", "1"):
+            with pytest.raises(UsageError, match="letters, digits and _"):
+                index.attach(name, second)
+
+
+def test_sql_with_a_second_index(outs: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = outs
+    text = "SELECT count(*) AS n FROM units a JOIN b.units b USING (layer, unit) WHERE a.mean = b.mean"
+    found = done("sql", first, text, "--with", f"b={second}", "--json")
+    assert json.loads(found.stdout) == [{"n": sum(layer[3] for layer in LAYERS)}]
+    for words in (
+        ("--with", "b"),
+        ("--with", f"main={second}"),
+        ("--with", f"b={second}", "--with", f"b={first}"),
+    ):
+        refused(run("sql", first, text, *words), 2)
+    refused(run("sql", first, text, "--with", f"b={tmp_path / 'nowhere'}"), 2)
+    refused(run("sql", first, text, "--with", f"b={second}", "--safe"), 2)

@@ -13,8 +13,9 @@ from pipeline.runs.unit_rows import UnitRows
 from pipeline.runs.unit_tables import write_index
 from pipeline.state import merging
 from pipeline.state.commit import Commit, commit_part
-from pipeline.state.part import Part, merge_parts
+from pipeline.state.part import Part
 from pipeline.store.run_file import Totals
+from tests.fixtures.whole_parts import merge_parts
 from tests.pipeline.state.test_part import LAYERS, UNITS, K, make_part
 
 

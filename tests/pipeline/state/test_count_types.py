@@ -12,6 +12,7 @@ from pipeline.state import statistics as stats
 from pipeline.state.unit_state import UnitState
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.probes import reduce_view
+from tests.fixtures.whole_parts import merge_states
 
 UNITS = 3
 LAYER = Layer("fc", 0, "vector", UNITS, 0, 1, 1, 1, 1, 1, 1, 0, 0)
@@ -45,10 +46,10 @@ def test_counts_of_a_span_are_as_wide_as_the_images_need(monkeypatch: pytest.Mon
 
 def test_merging_widens(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = state_of(70), state_of(80, first=70)
-    same = first.merge(second)
+    same = merge_states(first, second)
     assert same.histogram[:].dtype == np.int16
     monkeypatch.setattr(stats, "MAX_INT16_IMAGES", 100)
-    wide = first.merge(second)
+    wide = merge_states(first, second)
     assert wide.histogram[:].dtype == np.int32
     assert np.array_equal(wide.histogram[:], same.histogram[:])
 

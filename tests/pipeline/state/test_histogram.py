@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.state import statistics as stats
-from pipeline.state.histogram import CarriedCounts, Histogram, add_counts
+from pipeline.state.histogram import CarriedCounts, Histogram
+from tests.fixtures.whole_parts import add_counts
 
 CPU = torch.device("cpu")
 

@@ -15,13 +15,13 @@ from pipeline.data.shard import Sample
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
-from pipeline.state.label_sums import LabelSums, half_of, merge_labels, selectivity
-from pipeline.state.part import Part
+from pipeline.state.label_sums import LabelSums, half_of, selectivity
 from pipeline.state.part_blocks import LabelTable
 from pipeline.state.part_tables import read_part, tables_of
 from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.label_totals import LabelTotals
+from tests.fixtures.whole_parts import empty_part, merge_labels
 
 
 def sums_of(peaks: np.ndarray, labels: list[str], halves: list[int] | None = None) -> LabelSums:
@@ -132,7 +132,7 @@ def test_selectivity_needs_two_labels() -> None:
 
 
 def test_a_part_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
-    part = Part.empty(3, 2)
+    part = empty_part(3, 2)
     for name, table in tables_of(part).items():
         schema = pa.schema([table.schema.field("label")]) if name == "labels" else table.schema
         batches = [] if name == "labels" else table.batches

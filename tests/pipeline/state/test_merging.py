@@ -19,10 +19,11 @@ from pipeline.state import merging, part_blocks, part_tables
 from pipeline.state.commit import Commit, commit_part, list_commits
 from pipeline.state.label_sums import LabelSums
 from pipeline.state.merging import MergedParts, unit_spans
-from pipeline.state.part import Part, merge_parts
+from pipeline.state.part import Part
 from pipeline.state.prefetch import prefetch
 from pipeline.state.stored_labels import gather_labels
 from pipeline.state.unit_state import UnitState
+from tests.fixtures.whole_parts import merge_parts
 from tests.pipeline.state.test_part import UNITS, K, make_part
 
 SHARDS = {"shard-0": 150, "shard-1": 3, "shard-2": 90, "shard-3": 1, "shard-4": 40}

@@ -18,13 +18,14 @@ from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_commits
-from pipeline.state.part import Part, ShardRecord, merge_parts
+from pipeline.state.part import Part, ShardRecord
 from pipeline.state.sample import SAMPLE_SIZE
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, PART_IMAGES
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.probes import reduce_view
+from tests.fixtures.whole_parts import empty_part, merge, merge_parts
 
 K = 3
 LAYERS = (
@@ -118,17 +119,17 @@ def test_merging_is_associative_commutative_and_independent_of_grouping_order_an
         for group in (names[:one], names[one:two], names[two:])
     )
     whole = make_part(shards, batch)
-    assert_same(a.merge(b).merge(c), whole)
-    assert_same(a.merge(b.merge(c)), whole)
-    assert_same(c.merge(a).merge(b), whole)
-    assert_same(Part.empty(UNITS, K).merge(whole), whole)
-    assert_same(whole.merge(Part.empty(UNITS, K)), whole)
+    assert_same(merge(merge(a, b), c), whole)
+    assert_same(merge(a, merge(b, c)), whole)
+    assert_same(merge(merge(c, a), b), whole)
+    assert_same(merge(empty_part(UNITS, K), whole), whole)
+    assert_same(merge(whole, empty_part(UNITS, K)), whole)
     assert_same(merge_parts([b, a, c, a, b], UNITS, K), whole)
 
 
 def test_a_shard_is_never_counted_twice() -> None:
     with pytest.raises(StoreError, match="shard-1 is in both"):
-        make_part({"shard-0": 3, "shard-1": 2}).merge(make_part({"shard-1": 2}))
+        merge(make_part({"shard-0": 3, "shard-1": 2}), make_part({"shard-1": 2}))
 
 
 def test_a_committed_part_comes_back_as_it_was(tmp_path: Path) -> None:
