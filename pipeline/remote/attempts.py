@@ -9,16 +9,20 @@ from __future__ import annotations
 import errno
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pipeline.data.retry import is_transient
 from pipeline.errors import MaxactError, StoreError, UnreadableFile, WrongFolder
 
-__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TRIES", "attempt", "describe"]
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TRIES", "attempt", "describe", "ends_with"]
 
 T = TypeVar("T")
+
+_thread = threading.local()
 
 TRIES = 6
 """Attempts before a request counts as failed; the libraries below repeat some by themselves."""
@@ -61,6 +65,16 @@ _DENIED = "; check the credentials of this machine and what they permit"
 _AGAIN = "run the same command again when the storage answers, which goes on after what is stored"
 
 
+@contextmanager
+def ends_with(stop: threading.Event) -> Iterator[None]:
+    """While the context is open, requests of this thread are not tried again once `stop` is set."""
+    _thread.stop = stop
+    try:
+        yield
+    finally:
+        _thread.stop = None
+
+
 def attempt(action: Callable[[], T], what: str, *, verb: str) -> T:
     """Call `action` until it succeeds, at most `TRIES` times.
 
@@ -86,7 +100,12 @@ def attempt(action: Callable[[], T], what: str, *, verb: str) -> T:
                     f"{what} cannot be {verb}, tried {TRIES} times: {describe(error)}; {_AGAIN}"
                 ) from error
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))
-            time.sleep(pause * (0.5 + secrets.randbelow(1 << 20) / (1 << 21)))
+            pause *= 0.5 + secrets.randbelow(1 << 20) / (1 << 21)
+            stop = getattr(_thread, "stop", None)
+            if stop is None:
+                time.sleep(pause)
+            elif stop.wait(pause):
+                raise UnreadableFile(f"{what} cannot be {verb}: {describe(error)}; {_AGAIN}") from error
     raise AssertionError("unreachable")
 
 

@@ -37,6 +37,9 @@ _RUN = "run.json"
 _RECORD = "atlas/.files"
 """The one file of an index whose name starts with a dot."""
 
+_FOLDERS = ("parts", "renders", "sheets", "projections", "prior", "atlas")
+"""Folders of an index; other objects below the address are left alone."""
+
 _ROUNDS = 4
 """Listings of a pull at most; it ends as soon as one shows nothing new."""
 
@@ -223,5 +226,12 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _is_file_of_index(name: str) -> bool:
-    """Whether it is no lock, checkpoint or file that is being written: their names start with a dot."""
-    return name == _RECORD or not any(part.startswith(".") for part in name.split("/"))
+    """Whether a file of this name belongs to an index.
+
+    Locks, checkpoints and files that are being written do not: their names start with a dot.
+    """
+    folder, below, _ = name.partition("/")
+    if not below:
+        return name == _RUN or name.endswith(".parquet")
+    plain = not any(part.startswith(".") for part in name.split("/"))
+    return folder in _FOLDERS and (plain or name == _RECORD)

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pipeline.errors import StoreError, UnreadableFile
+from pipeline.errors import UnreadableFile
 from pipeline.remote.address import Address
-from pipeline.remote.attempts import attempt
+from pipeline.remote.attempts import attempt, ends_with
 
 __all__ = ["REQUESTS", "ObjectInfo", "Objects", "together"]
 
 REQUESTS = 8
 """Requests at the same time."""
 
-_VERSION_FIELDS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "mtime", "LastModified", "created")
+_VERSION_FIELDS = (
+    *("ETag", "etag", "generation", "md5Hash", "content_md5", "blob_id"),
+    *("mtime", "modified", "LastModified", "updated", "created"),
+)
 """Fields of fsspec's descriptions that change with the content of an object, the best first."""
 
 _NAME = re.compile(r"[^\\\0\n\r]+")
@@ -58,8 +62,10 @@ class Objects:
     def list(self, folder: str, *, deep: bool) -> dict[str, ObjectInfo]:
         """The objects in a folder, or also below it; none if there is no such folder.
 
+        Those whose names cannot be names of files, or would lead out of a folder, are left out.
+
         Raises:
-            StoreError: when they cannot be listed, or a name leads out of the folder.
+            StoreError: when they cannot be listed.
         """
         place = f"{self.address.root}/{folder}".rstrip("/")
         files = self.address.files
@@ -173,23 +179,11 @@ class Objects:
         return f"{self.address.url}/{name}" if name else self.address.url
 
     def _name(self, path: str) -> str:
-        """The name of a listed object; empty for what is not below the OUT, such as the mark of a folder.
-
-        Raises:
-            StoreError: when it could lead out of a folder of this machine.
-        """
-        root = self.address.root.lstrip("/")
-        path = path.lstrip("/")
-        if not path.startswith(f"{root}/"):
-            return ""
-        name = path[len(root) + 1 :]
-        if not name or name.endswith("/"):
-            return ""
-        if not _NAME.fullmatch(name) or any(part in ("", ".", "..") for part in name.split("/")):
-            raise StoreError(
-                f"{self.address.url} has the object {name!a}, whose name cannot be that of a file; remove it"
-            )
-        return name
+        """The name of a listed object; empty for what cannot be a file below OUT, such as a folder."""
+        start = f"{self.address.root.strip('/')}/"
+        name = path.lstrip("/").removeprefix(start)
+        inside = path.lstrip("/").startswith(start) and _NAME.fullmatch(name)
+        return name if inside and not any(part in ("", ".", "..") for part in name.split("/")) else ""
 
 
 def together(action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -200,9 +194,16 @@ def together(action: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         items: its arguments.
     """
     pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="maxact-storage")
+    stop = threading.Event()
+
+    def run(item: Item) -> Result:
+        with ends_with(stop):
+            return action(item)
+
     try:
-        return list(pool.map(action, items))
+        return list(pool.map(run, items))
     finally:
+        stop.set()  # who waits to try again need not, once one has failed or a signal has come
         pool.shutdown(wait=True, cancel_futures=True)
 
 

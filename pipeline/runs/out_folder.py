@@ -13,7 +13,7 @@ from pipeline.data.files import expand, is_url
 from pipeline.data.names import DEMO
 from pipeline.data.torchvision import PREFIX
 from pipeline.errors import SourceError, StoreError, WrongFolder
-from pipeline.remote.local import local_folder
+from pipeline.remote.local import local_folder, refuse_data_address
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
@@ -35,7 +35,7 @@ from pipeline.store.layout import (
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, locked, read_run
 from pipeline.store.trust import refuse_links
-from pipeline.working_copies import withdraw
+from pipeline.working_copies import address_of, copy_of, withdraw
 
 __all__ = [
     "clean_index",
@@ -59,6 +59,10 @@ def refuse_data_folder(out: Path, data: Iterable[str], cache: Path | str | None)
     Raises:
         StoreError: names both.
     """
+    if copy_of(out) is not None:
+        for argument in data:
+            refuse_data_address(address_of(out), argument)
+        return
     folder = Path(os.path.realpath(out))
     for argument in data:
         for place in _local_paths(argument, cache):

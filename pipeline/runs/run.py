@@ -33,7 +33,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_bytes, readable_count
-from pipeline.remote.local import local_folder, refuse_data_address
+from pipeline.remote.local import local_folder
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
@@ -114,8 +114,6 @@ def run_index(
     reporter = reporter or Silent()
     started = time.monotonic()
     data = config.as_json()["data"] if dataset is None else dataset.data
-    for each in data:
-        refuse_data_address(address_of(config.out), each)
     # A run that starts over reads no part, but what may be of another index.
     wanted = ("*", *_MADE_FILES) if config.fresh else ("*", "parts/*.json")
     config = replace(config, out=local_folder(config.out, *wanted, cache=config.cache))

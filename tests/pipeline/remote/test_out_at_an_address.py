@@ -11,7 +11,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.check.files import check_files
 from pipeline.config import RunConfig
-from pipeline.errors import DamagedFile, FingerprintMismatch, MaxactError, StoreError, UnreadableFile
+from pipeline.errors import (
+    DamagedFile,
+    FingerprintMismatch,
+    MaxactError,
+    StoreError,
+    UnreadableFile,
+    WrongFolder,
+)
 from pipeline.query.index import open_index
 from pipeline.remote.local import release
 from pipeline.runs.merge import merge_runs
@@ -473,10 +480,25 @@ def test_errors_of_every_kind_are_of_maxact(
             index(tars, "faulty://bucket/run")
 
 
-def test_an_object_whose_name_leads_out_of_the_folder_is_refused(
+def test_other_objects_below_the_address_are_left_alone(
     stored: MemoryFileSystem, machines: Machines, tars: list[Path]
 ) -> None:
-    MemoryFileSystem.store["/bucket/run/../../../escape.txt"] = MemoryFileSystem.store["/bucket/run/run.json"]
-    machines.change()
-    with pytest.raises(StoreError, match="whose name cannot be that of a file"):
-        check_files(RUN)
+    others = [
+        "../../../escape.txt",
+        "parts/../../escape.json",
+        "renders/a\\b.png",
+        "model.pt",
+        "logs/a.parquet",
+    ]
+    for name in others:
+        MemoryFileSystem.store[f"/bucket/run/{name}"] = MemoryFileSystem.store["/bucket/run/run.json"]
+    assert check_files(RUN).damaged == {}
+    assert not list(machines.cache.parent.rglob("escape*"))
+    assert not list(machines.cache.rglob("model.pt"))
+    index(tars, fresh=True)
+    assert {f"/bucket/run/{name}" for name in others} <= MemoryFileSystem.store.keys()
+
+
+def test_an_index_is_not_written_among_its_images(machines: Machines) -> None:
+    with pytest.raises(WrongFolder, match="is not apart from the dataset"):
+        run_index(RunConfig(data="memory://bucket/run/data", out=RUN))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import pytest
 from pipeline.check.audit import check_index
 from pipeline.errors import MaxactError, StoreError, UnreadableFile, WrongFolder
 from pipeline.query.index import open_index
-from pipeline.remote.local import release
+from pipeline.remote.local import local_folder, release
 from pipeline.runs.merge import merge_runs
 from pipeline.runs.run import run_index
 from pipeline.store.schemas import SCHEMAS
@@ -109,6 +109,20 @@ def test_index_resume_merge_and_readers(
         assert opened.top("second", 1) == home.top("second", 1)
         assert opened.sql("SELECT count(*) FROM images").rows == home.sql("SELECT count(*) FROM images").rows
     assert check_index(out, network=tiny_network()).discrepancies == ()
+
+
+def test_listings_of_fsspec_are_not_believed(bucket: str, machines: Machines) -> None:
+    import boto3
+
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="run/run.json", Body=b"old")
+    folder = local_folder(f"s3://{bucket}/run", "*", "parts/*")
+    assert not (folder / "parts").exists()
+    client.put_object(Bucket=bucket, Key="run/run.json", Body=b"new")
+    client.put_object(Bucket=bucket, Key="run/parts/0123456789abcdef.json", Body=b"{}")
+    local_folder(folder, "*", "parts/*")
+    assert (folder / "run.json").read_bytes() == b"new"
+    assert (folder / "parts" / "0123456789abcdef.json").exists()
 
 
 def test_a_server_that_stutters_changes_nothing(
@@ -207,6 +221,7 @@ run_index(asked, network=tiny_network())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [0.1, 0.5])
 def test_a_killed_command_is_finished_by_the_next_machine(
     bucket: str, machines: Machines, tars: list[Path], at_home: Path, tmp_path: Path, seconds: float
@@ -226,6 +241,7 @@ def test_a_killed_command_is_finished_by_the_next_machine(
     }
 
 
+@pytest.mark.thorough
 def test_two_commands_at_the_same_time_leave_one_index(
     bucket: str, machines: Machines, tars: list[Path], at_home: Path, tmp_path: Path
 ) -> None:
