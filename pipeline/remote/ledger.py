@@ -55,9 +55,8 @@ class Ledger:
         """All names."""
         return list(self._entries)
 
-    def record(self, name: str, info: ObjectInfo, path: Path) -> None:
-        """Note that a file is the object."""
-        stat = path.stat()
+    def record(self, name: str, info: ObjectInfo, stat: os.stat_result) -> None:
+        """Note that a file is the object, as long as it has this size and time of change."""
         self._write(name, Entry(info, stat.st_size, stat.st_mtime_ns))
 
     def forget(self, name: str) -> None:

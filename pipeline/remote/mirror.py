@@ -152,7 +152,7 @@ class Mirror:
         try:
             if self._objects.fetch(name, info, temporary):
                 os.replace(temporary, path)
-                self._ledger.record(name, info, path)
+                self._ledger.record(name, info, path.stat())
         except OSError as error:
             raise StoreError(
                 f"cannot write {path}: {error.strerror or error}; free some space or fix the permissions, "
@@ -184,7 +184,8 @@ class Mirror:
 
     def _put(self, name: str) -> None:
         path = self._folder / name
-        self._ledger.record(name, self._objects.put(name, path), path)
+        before = path.stat()  # a file that is written again meanwhile is put again
+        self._ledger.record(name, self._objects.put(name, path), before)
 
     def _drop_part(self, commit: str) -> None:
         """Remove a part of this machine whose name another machine has committed with other bytes."""

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from tests.fixtures.small_index import build_index, build_photographs
-from tests.fixtures.storage import Machines, contents, machines
+from tests.fixtures.storage import Machines, machines
 
 __all__ = ["machines"]
 
@@ -69,14 +69,14 @@ def test_a_second_index_may_be_at_an_address(stored: Machines, at_home: Path) ->
 def test_files_are_verified_and_named_by_their_addresses(stored: Machines) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
-    MemoryFileSystem().pipe_file("/bucket/run/top.parquet", contents("bucket/run")["top.parquet"] + b"x")
+    MemoryFileSystem().rm_file("/bucket/run/top.parquet")
     found = call("check", OUT, "--files")
     assert found.exit_code == 1
-    assert f"{OUT}/top.parquet has" in found.stdout
+    assert f"{OUT}/top.parquet is missing" in found.stdout
     assert str(stored.cache) not in found.output
     found = call("sql", OUT, "SELECT 1")
     assert found.exit_code == 1
-    assert f"error: {OUT}/top.parquet has" in found.stderr
+    assert f"error: {OUT}/top.parquet is missing" in found.stderr
 
 
 @pytest.mark.parametrize(

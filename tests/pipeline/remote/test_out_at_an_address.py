@@ -35,6 +35,8 @@ from tests.fixtures.tiny import tiny_network, write_tars
 
 __all__ = ["faults", "machines"]
 
+pytestmark = pytest.mark.slow
+
 RUN = "memory://bucket/run"
 SIZES = [4, 3, 5]
 
