@@ -260,11 +260,11 @@ def query(
     """
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
-    from pipeline.query.named_queries import load_query
+    from pipeline.query.named_queries import find_query
 
     given = parse_assignments(values or [], "maxact query")
     with open_index(out, timeout=timeout, trust=trust) as index:
-        for parameter in load_query(name).parameters:
+        for parameter in find_query(name).parameters:
             if parameter.kind == "index" and parameter.name in given:
                 given[parameter.name] = str(index_folder(str(given[parameter.name])))
         result = index.query(name, **given)
