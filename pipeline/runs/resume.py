@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from pipeline.store.layout import MADE_TABLES, own_parts, own_tables
 from pipeline.store.run_file import RUN_FILE, read_run
 from pipeline.working_copies import copy_of, names_at, publish, pull
 
-__all__ = ["fetch_parts", "is_finished", "previous_run", "recorded_compile", "usable_commits"]
+__all__ = [
+    "fetch_parts",
+    "is_finished",
+    "previous_run",
+    "recorded_compile",
+    "refuse_lost_shards",
+    "usable_commits",
+]
 
 
 def previous_run(
@@ -177,6 +184,22 @@ def fetch_parts(out: Path, fingerprint: str) -> None:
     if problems:
         publish(out)
         raise DamagedFile(problems[0])
+
+
+def refuse_lost_shards(out: Path, commits: Iterable[Commit], shards: Sequence[Shard]) -> None:
+    """Refuse to merge fewer shards than were indexed, as when another machine started over in OUT meanwhile.
+
+    Raises:
+        StoreError: names one that is in no part.
+    """
+    committed = {record.name for commit in commits for record in commit.shards}
+    lost = [shard.name for shard in shards if shard.name not in committed]
+    if lost:
+        more = f" (and those of {len(lost) - 1:,} more)" if len(lost) > 1 else ""
+        raise StoreError(
+            f"the part of shard {lost[0]}{more} was removed from {out} while this command ran; run the same "
+            "command again"
+        )
 
 
 def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:

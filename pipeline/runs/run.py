@@ -47,6 +47,7 @@ from pipeline.runs.resume import (
     is_finished,
     previous_run,
     recorded_compile,
+    refuse_lost_shards,
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
@@ -254,6 +255,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         )
     fetch_parts(out, wanted)
     committed = list_commits(parts, fingerprint=wanted)
+    refuse_lost_shards(out, committed, shards)
     totals = write_index(
         out,
         plan.layers,

@@ -318,6 +318,23 @@ def test_another_run_that_was_started_meanwhile_is_not_replaced(
     assert tables() == {}
 
 
+def test_parts_that_another_machine_has_removed_meanwhile_are_missed(
+    machines: Machines, tars: list[Path], at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*arguments: Any) -> None:
+        commit = min(name for name in remote_parts() if name.endswith(".json"))
+        MemoryFileSystem().rm_file(f"/bucket/run/{commit}")
+        fetch_parts(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.runs.run.fetch_parts", meanwhile)
+        with pytest.raises(StoreError, match=rf"the part of shard tiny-00\d.tar was removed from {RUN}"):
+            index(tars)
+    assert tables() == {}
+    assert index(tars).resumed_shards == len(SIZES) - 1
+    assert tables() == local_tables(at_home)
+
+
 def test_names_are_written_to_the_address(
     stored: MemoryFileSystem, machines: Machines, tars: list[Path]
 ) -> None:
