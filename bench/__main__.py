@@ -3,7 +3,7 @@
     python -m bench [--only index,query] [--peers PYTHON] [--out bench/RESULTS.md] [--list]
 
 With `--only`, the sections of the others stay as they are in the file. Every benchmark runs in a process of
-its own. One that fails gets the last line that it printed instead of a table, and the exit code is 1. Those
+its own. Where one fails, the last line that it printed follows its table, and the exit code is 1. Those
 that compare maxact with other libraries (zennit-crp, semanticlens, torch-lucent, Horama) are run by the
 interpreter `--peers`, in whose environment `make bench` installs them.
 """
@@ -122,7 +122,7 @@ def run(benchmark: Benchmark, python: str) -> tuple[str, bool]:
     said = "\n".join(line.rstrip() for line in ended.stdout.strip().splitlines())
     if ended.returncode:
         last = (ended.stderr.strip() or said).splitlines()[-1:]
-        said = f"**failed** with exit code {ended.returncode}: {''.join(last)}"
+        said += f"\n\n**failed** with exit code {ended.returncode}: {''.join(last)}"
     lines = (
         f"## {benchmark.question}",
         f"    python {benchmark.words}",

@@ -133,7 +133,7 @@ def network_rate(pixels, network, layers, batch: int, *, probed: bool) -> float:
     with open_runner(network, chosen, config, torch.device("cpu"), compiled=False) as runner:
         accumulator = Accumulator(chosen, config.top, runner.device)
         if not probed:
-            runner.probes._remove()
+            runner.probes.__exit__(None, None, None)
 
         def show(first: int) -> None:
             images = pixels[first : first + batch]

@@ -41,6 +41,7 @@ from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, open_views, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
+from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links
 
@@ -56,6 +57,9 @@ SELECT layer, units, kind, start_y, start_x, stride_y, stride_x, rf_h, rf_w FROM
 
 _PEAKS = re.compile(r"\bpeaks?\b", re.IGNORECASE)
 """What SQL has that reads the peaks of all images."""
+
+_RENDERS = re.compile(r"\brenders\b", re.IGNORECASE)
+"""What SQL has that reads renderings."""
 
 MAX_SECONDS = 1_000_000
 """The longest time limit of a query."""
@@ -125,6 +129,7 @@ class Index(PeakMethods):
         self._seconds = limits.seconds if limits is not None and timeout is None else timeout
         self._connection = open_safe_connection(out, limits, trust=trust) if limits else duckdb.connect()
         self._second = SecondIndexes(self._connection, out, lambda text: self._fetch(text, {}))
+        self._unrendered = not self._renders.is_file()
         try:
             if limits is None:
                 open_views(self._connection, out, self.preprocess, fingerprint=self.run["fingerprint"])
@@ -156,6 +161,10 @@ class Index(PeakMethods):
         for rows in ("image_rows", "list_rows"):
             if rows in self.__dict__:
                 getattr(self, rows).close()
+
+    @property
+    def _renders(self) -> Path:
+        return self.out / RENDERS_TABLE
 
     @property
     def keeps_peaks(self) -> bool:
@@ -297,6 +306,7 @@ class Index(PeakMethods):
             raise QueryError("SQL must be text, and its parameters a mapping of names to values")
         if self._limits is not None:
             refuse_unsafe(self._connection, text)
+        self._see_renderings(text)
         found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
         return replace(found, rows=found.rows[:count]), len(found.rows) > count
 
@@ -317,6 +327,10 @@ class Index(PeakMethods):
         if self._limits is not None:
             raise QueryError("a second index cannot be attached to a confined one")
         refuse_schema(name)
+        if not isinstance(out, str | Path):
+            raise UsageError(f"the folder of an index must be a path, got {out!r}")
+        if self._closed:
+            raise QueryError(f"{self.out} is closed; open it again")
         self._second.attach(name, Path(out))
 
     def query(self, name: str, **params: object) -> QueryResult:
@@ -467,8 +481,15 @@ class Index(PeakMethods):
             return
         create_peaks(self._connection, lambda: self.peaks)
 
+    def _see_renderings(self, text: str) -> None:
+        """Open the views again where SQL reads the first renderings, made since the index was opened."""
+        if self._unrendered and self._limits is None and _RENDERS.search(text) and self._renders.is_file():
+            open_views(self._connection, self.out, self.preprocess, fingerprint=self.run["fingerprint"])
+            self._unrendered = False
+
     def _fetch(self, text: str, params: Mapping[str, object]) -> QueryResult:
         """Run SQL within the limits."""
+        self._see_renderings(text)
         most_rows = None if self._limits is None else self._limits.rows
         if _PEAKS.search(text):  # what is wrong with their files is said here, and not by DuckDB
             if self.keeps_peaks:

@@ -34,7 +34,8 @@ def refuse_schema(name: str) -> None:
     Raises:
         UsageError: says what it must be.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() in _TAKEN:
+    fits = isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+    if not fits or name.lower() in _TAKEN:
         raise UsageError(
             f"a second index is called by letters, digits and _, and not {', '.join(_TAKEN)}; got {name!r}"
         )

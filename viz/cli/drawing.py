@@ -217,6 +217,13 @@ def render(
             show_default="the recipe's",
         ),
     ] = None,
+    path: Annotated[
+        bool,
+        typer.Option(
+            "--path/--no-path",
+            help="Measure how like the path of each rendering is to that of the unit's top patches.",
+        ),
+    ] = True,
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
@@ -266,6 +273,7 @@ def render(
             generator=generator,
             generator_weights=generator_weights,
             generator_code=generator_code,
+            path=path,
             device=device,
             reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),

@@ -52,6 +52,7 @@ def render_index(
     reporter: Reporter | None = None,
     observer: Observer | None = None,
     engine: EngineConfig | EngineName = "local",
+    path: bool = True,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
 
@@ -71,6 +72,7 @@ def render_index(
         reporter: shown progress.
         observer: see `viz.render.render_units.render_units`; not for an engine other than `local`.
         engine: what spreads the units.
+        path: see `viz.render.render_units.render_units`.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
@@ -112,6 +114,7 @@ def render_index(
             "generator": generator,
             "generator_weights": generator_weights,
             "generator_code": generator_code,
+            "path": path,
         }
         layer_units = [(layer.name, () if whole else wanted) for layer, wanted in chosen]
         return _spread(index, network, spread, device, layer_units, precision, options, reporter)
@@ -134,6 +137,7 @@ def render_index(
                 inputs=inputs,
                 reporter=reporter,
                 observer=observer,
+                path=path,
             )
         except NoTopImages as error:
             empty.append(error)

@@ -62,6 +62,7 @@ class Rendered:
         path: how like the contributions behind the picture are to those behind the unit's top patches: 1 as
             these are to each other, 0 as other units' patches are; None where it was not measured. See
             `viz.paths`.
+        no_path: why `path` cannot be measured; None where it was, or was not tried.
     """
 
     layer: str
@@ -93,6 +94,7 @@ class Rendered:
     index_fingerprint: str | None = None
     sha256: str | None = None
     path: float | None = None
+    no_path: str | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:

@@ -64,7 +64,7 @@ def call(index: Index, method: str, /, **changes: Any) -> None:
     needed = [
         each for each in parameters(method) if each.default is each.empty and each.kind != each.VAR_KEYWORD
     ]
-    good = {**GOOD, **SPECIAL.get(method, {})}
+    good = {**GOOD, "out": index.out, **SPECIAL.get(method, {})}
     values = [changes.pop(each.name, good.get(each.name)) for each in needed]
     result = getattr(index, method)(*values, **changes)
     if inspect.isgenerator(result):

@@ -26,8 +26,10 @@ from pipeline.query.views import create_views
 from pipeline.store.schemas import IMAGES, LATER_TABLES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
+from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import LAYERS, PREPROCESS, SHAPES, TOP, build_index
 from tests.fixtures.tables import rewrite
+from viz.render.table import merge_renders
 
 _TOP_COLUMNS = [column.name for column in load_query("top_images").columns]
 
@@ -83,6 +85,17 @@ def test_the_empty_view_of_renders_is_like_the_table_of_renderings(index: Index,
         written = connection.execute(f"DESCRIBE FROM '{tmp_path / 'renders.parquet'}'").fetchall()
     described = index.sql("DESCRIBE renders").rows
     assert [row[:2] for row in described] == [row[:2] for row in written]
+
+
+def test_renderings_that_are_made_after_the_opening_are_seen(tmp_path: Path, out: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    with open_index(copy) as index:
+        assert index.sql("SELECT count(*) FROM renders").rows == [(0,)]
+        merge_renders(copy, [rendered(1.5), rendered(2.0, unit=4)])
+        assert index.sql("SELECT unit FROM renders ORDER BY unit").rows == [(3,), (4,)]
+        assert len(index.query("synthetic_vs_real").rows) == 2
+        merge_renders(copy, [rendered(3.0, unit=5)])
+        assert index.first_rows("SELECT unit FROM renders ORDER BY unit", 2, {})[1]
 
 
 @pytest.mark.parametrize(

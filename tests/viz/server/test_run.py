@@ -29,6 +29,13 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 
 
+START = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+runpy.run_module("maxact", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_index(tmp_path_factory.mktemp("run"))
@@ -38,7 +45,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and the address that it prints."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'viz/public'}"}
-    command = [sys.executable, "-m", "maxact", "serve", "--no-maps", *words]
+    command = [sys.executable, "-c", START, "serve", "--no-maps", *words]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
