@@ -56,3 +56,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot hold what does not fit into memory"):
         Rows(tmp_path / "file", WIDTH, memory=0).grow(1)
+
+
+def test_an_array_is_held_as_it_is() -> None:
+    values = np.arange(6, dtype=np.int32).reshape(3, 2)
+    with Rows.holding(values) as rows:
+        assert (rows.count, rows.width, rows.kind) == (3, 2, np.int32)
+        np.testing.assert_array_equal(rows.read(np.array([2, 0]), slice(1, 2)), [[5], [1]])
+        assert not rows.on_disk
+
+
+def test_rows_that_grow_one_by_one_are_copied_seldom_and_stay_within_their_memory(tmp_path: Path) -> None:
+    rows, sizes = Rows(tmp_path, WIDTH, memory=100 * WIDTH * 8), set()
+    for count in range(1, 101):
+        rows.grow(count)
+        sizes.add(len(rows._array))
+    assert not rows.on_disk
+    assert len(sizes) <= 8
+    assert max(sizes) == 100
+    rows.grow(101)
+    assert rows.on_disk
+    rows.close()
