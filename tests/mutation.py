@@ -63,7 +63,7 @@ TARGETS: Mapping[str, Sequence[str]] = {
     "pipeline/layers/receptive_field.py": ("layers/test_receptive_field.py",),
     "pipeline/layers/layer.py": ("layers/test_choose.py",),
     "viz/planning/cone.py": ("../viz/planning/test_cone.py",),
-    "viz/canvas.py": ("../viz/planning/test_cone.py",),
+    "viz/canvas.py": ("../viz/test_canvas.py", "../viz/planning/test_cone.py"),
 }
 """Modules, and their tests below tests/pipeline."""
 

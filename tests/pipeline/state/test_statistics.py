@@ -96,6 +96,17 @@ def test_every_value_lies_in_its_bucket() -> None:
     assert (value[negative] <= high[negative]).all()
 
 
+def test_the_outermost_buckets_take_what_is_beyond() -> None:
+    lower, upper = stats.bucket_bounds()
+    assert len(lower) == len(upper) == stats.BUCKETS
+    assert (lower.dtype, upper.dtype) == (np.float32, np.float32)
+    beyond = torch.tensor([-3e38, -(2.0**20), 2.0**20, 3e38])
+    assert stats.bucket_of(beyond).tolist() == [0, 0, stats.BUCKETS - 1, stats.BUCKETS - 1]
+    assert (lower[0], upper[-1]) == (-(2.0**20), 2.0**20)
+    middle = stats.BUCKETS // 2
+    assert stats.bucket_of(torch.tensor([0.0, 1e-6, -1e-6])).tolist() == [middle] * 3
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0])
 def test_quantiles_are_within_two_percent_of_the_sorted_value(level: float) -> None:
     peaks = matrix(images=5000)
