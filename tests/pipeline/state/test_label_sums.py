@@ -16,7 +16,7 @@ from pipeline.data.shard import Sample
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
-from pipeline.state.label_sums import LabelSums, StoredTotals, half_of, selectivity
+from pipeline.state.label_sums import LabelSums, StoredTotals, half_by, half_of, selectivity
 from pipeline.state.part_blocks import LabelTable
 from pipeline.state.part_tables import read_part, tables_of
 from pipeline.store.rows import Rows
@@ -69,6 +69,9 @@ def test_sums_of_integers_merge_exactly_in_any_order_and_grouping(data: st.DataO
 
 
 def test_empty_is_the_identity() -> None:
+    none = LabelSums.empty(2)
+    assert [none.images.shape, none.read(0).shape, none.squares.shape] == [(2, 0), (0, 2), (2, 2)]
+    assert (none.units, len(none.label_images)) == (2, 0)
     some = sums_of(np.ones((3, 2), np.float32), ["a", "b", "a"], [0, 1, 1])
     assert_equal(merge_labels(LabelSums.empty(2), some), some)
     assert_equal(merge_labels(some, LabelSums.empty(2)), some)
@@ -115,6 +118,8 @@ def test_copies_and_crops_of_a_photograph_are_in_one_half() -> None:
         crops = [Sample(str(n), "a", n, 0, b"", origin=name, digest=n) for n in range(6)]
         assert len({half_of(crop) for crop in crops}) == 1
     assert {half_of(Sample("k", None, 0, 0, b"", digest=n)) for n in (-1, 2)} == {0, 1}
+    # Sums on disk were divided by it, so it is the same in every version.
+    assert [half_by(name, 0) for name in "abcdefgh"] == [0, 1, 1, 0, 0, 0, 0, 1]
 
 
 def test_selectivity_is_that_of_the_paper() -> None:
