@@ -68,6 +68,14 @@ def test_a_file_appears_when_it_is_complete_and_flushed(
     assert names(tmp_path) == ["a"]
 
 
+def test_file_and_folder_are_flushed_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert flushed == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
+
+
 def test_what_cannot_be_created_or_removed_is_one_line(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,21 @@ def test_a_spill_goes_unless_it_holds_other_files(tmp_path: Path, other: bool) -
     with writing(tmp_path):
         assert spill.exists() == other
         assert not other or len(list(spill.iterdir())) == 2
+
+
+def test_what_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / SPILL).mkdir()
+    left = [tmp_path / SPILL / "duckdb_temp_storage-0.tmp", tmp_path / LEFT[0]]
+    for path in left:
+        path.write_text("")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "unlink", fail)
+    with writing(tmp_path):
+        assert all(path.exists() for path in left)
+        assert stat.S_IMODE((tmp_path / ".writers.lock").stat().st_mode) & ~0o644 == 0
 
 
 def test_a_spill_that_is_a_link_stays(tmp_path: Path) -> None:
