@@ -66,8 +66,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             "some space or fix the permissions, and run the same command again"
         ) from error
     finally:
-        with suppress(OSError):  # the error to report is the one above
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or the error to report is the one above
+            temporary.unlink()
 
 
 def remove_file(path: Path) -> None:
