@@ -63,6 +63,7 @@ class Typical(Fourier):
     """
 
     source: ClassVar[Source | None] = "index"
+    nesterov: ClassVar[bool] = True
 
     name: str = "typical"
     relu: ReluRule = "plain"
