@@ -14,6 +14,7 @@ UNIT    ?= 0
 PYTHON  ?= python3
 WORKERS ?= logical
 SECONDS ?= 3600
+SAMPLE  ?= 20
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -36,7 +37,7 @@ GLOBS  = $(foreach layer,$(1),--$(2) '$(layer)')
 export MAXACT_CACHE ?= $(CURDIR)/out/cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak bench docs dist try-dist clean
+.PHONY: help setup index render sheets atlas query check test test-quick test-thorough test-all lint format types web golden soak coverage mutation bench docs dist try-dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [DATA=demo] [NETWORK=efficientnet_lite0] [WEIGHTS=file] [LAYERS='glob ...']"
@@ -106,6 +107,16 @@ golden: $(DEVEL) ## Redraw the golden pictures of the tests
 
 soak: $(DEVEL) ## Disturb commands with random faults for SECONDS=3600
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
+
+coverage: $(DEVEL) ## Run the tests of `make test` and report which lines and branches they ran; pages in out/coverage/html
+	@rm -rf out/coverage && mkdir -p out/coverage
+	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -m 'not thorough'
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet
+	@$(BIN)/python -m coverage report
+
+mutation: $(DEVEL) ## Change SAMPLE=20 expressions of each module of state, store and geometry; list those no test notices
+	@$(BIN)/python -m tests.mutation --sample $(SAMPLE)
 
 $(PEERS)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(PEERS) with the libraries that are compared"

@@ -33,11 +33,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 TARGETS: Mapping[str, Sequence[str]] = {
-    "pipeline/state/topk.py": ("state/test_topk.py", "state/test_part.py", "state/test_merging.py"),
+    "pipeline/state/topk.py": ("state/test_topk.py", "state/test_part.py"),
     "pipeline/state/statistics.py": ("state/test_statistics.py", "state/test_count_types.py"),
     "pipeline/state/histogram.py": ("state/test_histogram.py", "state/test_count_types.py"),
     "pipeline/state/label_sums.py": ("state/test_label_sums.py", "runs/test_write_index.py"),
-    "pipeline/state/sample.py": ("state/test_statistics.py", "state/test_part.py", "state/test_merging.py"),
+    "pipeline/state/sample.py": ("state/test_sample.py", "state/test_part.py"),
+    "pipeline/state/unit_state.py": ("state/test_unit_state.py",),
     "pipeline/state/merging.py": ("state/test_merging.py", "runs/test_write_index.py"),
     "pipeline/state/part_blocks.py": ("state/test_merging.py", "state/test_label_sums.py"),
     "pipeline/state/stored_labels.py": ("state/test_merging.py", "state/test_label_sums.py"),
@@ -47,13 +48,22 @@ TARGETS: Mapping[str, Sequence[str]] = {
     "pipeline/state/commit.py": ("state/test_part.py", "runs/test_resume.py"),
     "pipeline/state/commit_file.py": ("state/test_part.py", "runs/test_resume.py", "state/test_merging.py"),
     "pipeline/store/files.py": ("store/test_files.py",),
+    "pipeline/store/digests.py": ("store/test_seals.py",),
+    "pipeline/store/inside.py": ("store/test_inside.py",),
+    "pipeline/store/leftovers.py": ("store/test_leftovers.py",),
     "pipeline/store/rows.py": ("store/test_rows.py",),
     "pipeline/store/peak_files.py": ("store/test_peak_files.py",),
     "pipeline/store/seals.py": ("store/test_seals.py",),
+    "pipeline/store/tables.py": ("store/test_tables.py", "store/test_seals.py"),
+    "pipeline/store/table_files.py": ("store/test_tables.py",),
     "pipeline/store/trust.py": ("store/test_trust.py",),
     "pipeline/store/run_record.py": ("store/test_run_record.py",),
     "pipeline/images/preprocess.py": ("images/test_preprocess.py", "query/test_patch_boxes.py"),
+    "pipeline/layers/margin_search.py": ("layers/test_margin_search.py",),
     "pipeline/layers/receptive_field.py": ("layers/test_receptive_field.py",),
+    "pipeline/layers/layer.py": ("layers/test_choose.py",),
+    "viz/planning/cone.py": ("../viz/planning/test_cone.py",),
+    "viz/canvas.py": ("../viz/test_canvas.py", "../viz/planning/test_cone.py"),
 }
 """Modules, and their tests below tests/pipeline."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.working_copies import withdraw
 
 __all__ = ["atomic_path", "make_folder", "remove_file", "sha256_file", "sync_file", "sync_folder"]
 
@@ -65,8 +66,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             "some space or fix the permissions, and run the same command again"
         ) from error
     finally:
-        with suppress(OSError):  # the error to report is the one above
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or the error to report is the one above
+            temporary.unlink()
 
 
 def remove_file(path: Path) -> None:
@@ -82,6 +83,7 @@ def remove_file(path: Path) -> None:
             f"cannot remove {path}: {error.strerror or error}; fix the permissions, and run the same "
             "command again"
         ) from error
+    withdraw(path)
 
 
 def sha256_file(path: Path) -> str:

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pipeline.images.preprocess import Box
+from pipeline.layers.layer import Layer
 from tests.fixtures.convnets import SIDE, convnet, layer_of
-from viz.canvas import Canvas, cut_canvas, place, whole_canvas
+from viz.canvas import Canvas, Crop, cut_canvas, place, whole_canvas
 from viz.objectives.objective import evaluate, point
 from viz.passes.watch import Watch
 from viz.planning.plan import matches_whole_input
@@ -104,3 +107,60 @@ def test_a_network_that_takes_one_size_only_is_noticed():
 def _refuse_other_sizes(module, inputs):
     if inputs[0].shape[-1] != SIDE:
         raise ValueError("one size only")
+
+
+LAYER = Layer("conv", 0, "map", 4, 8, 8, 0, 11, 7, 4, 4, -3, -1)
+"""Of an input with 32 rows and columns."""
+
+
+def test_the_window_of_a_position_in_the_middle() -> None:
+    canvas = cut_canvas(LAYER, 4, 3, 32, 32)
+    assert LAYER.box(4, 3) == Box(11, 13, 18, 24)
+    assert (canvas.top, canvas.height, canvas.left, canvas.width) == (12, 12, 8, 12)
+    assert (canvas.grid_top, canvas.grid_left) == (3, 2)
+    assert canvas.box == Box(3, 1, 10, 12)
+    assert canvas.box_on_input == LAYER.box(4, 3)
+    assert (canvas.is_whole, canvas.field_is_whole, canvas.size) == (False, False, (12, 12))
+
+
+def test_a_window_at_the_border_ends_there() -> None:
+    first, last = cut_canvas(LAYER, 0, 0, 32, 32), cut_canvas(LAYER, 7, 7, 32, 32)
+    assert (first.top, first.height, first.left, first.width) == (0, 8, 0, 8)
+    assert first.box_on_input == Box(0, 0, 6, 8)
+    assert (last.top, last.height, last.left, last.width) == (24, 8, 24, 8)
+    assert last.box_on_input == Box(27, 25, 32, 32)
+
+
+def test_what_sees_the_whole_input_has_it_as_window() -> None:
+    whole = cut_canvas(replace(LAYER, stride_y=0, rf_h=32, start_y=0), 0, 3, 32, 32)
+    assert (whole.is_whole, whole.field_is_whole) == (True, False)
+    assert whole.box == Box(11, 0, 18, 32)
+    assert whole_canvas(32, 40).field_is_whole
+    assert whole_canvas(32, 40).box == Box(0, 0, 40, 32)
+    for box in (Box(1, 0, 40, 32), Box(0, 1, 40, 32), Box(0, 0, 39, 32), Box(0, 0, 40, 31)):
+        assert not whole_canvas(32, 40, box).field_is_whole
+
+
+@pytest.mark.parametrize(("asked", "margin"), [(-2, 0), (0, 0), (3, 3), (9, 9), (10, 10), (11, 10), (99, 10)])
+def test_a_canvas_is_not_larger_than_the_input(asked: int, margin: int) -> None:
+    canvas = cut_canvas(LAYER, 4, 3, 32, 32).with_margin(asked)
+    assert (canvas.margin, canvas.size) == (margin, (12 + 2 * margin, 12 + 2 * margin))
+
+
+def test_the_window_is_in_the_middle_of_a_picture() -> None:
+    canvas = cut_canvas(LAYER, 4, 3, 32, 32)
+    assert canvas.window_in(20, 31) == (4, 9)
+    assert canvas.window_in(12, 10) == (0, -1)
+    assert canvas.box_in(20, 31) == Box(12, 5, 19, 16)
+
+
+def test_a_crop_has_the_gradient_of_a_slice() -> None:
+    output = torch.arange(48.0).view(1, 2, 4, 6).requires_grad_()
+    part = Crop("conv", 1, 2, 2, 3)(output)
+    assert torch.equal(part, output[:, :, 1:3, 2:5])
+    assert part.is_contiguous(memory_format=torch.channels_last)
+    part.square().sum().backward()
+    expected = torch.zeros_like(output)
+    expected[:, :, 1:3, 2:5] = 2 * output[:, :, 1:3, 2:5].detach()
+    assert output.grad is not None
+    assert torch.equal(output.grad, expected)

@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    index_folder,
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.cli.reporting import console_reporter
@@ -41,6 +42,7 @@ Beside = Annotated[
     typer.Option(
         "--with",
         metavar="OTHER",
+        parser=index_folder,
         help="Index of the same dataset; each unit is shown beside its nearest there.",
         show_default=False,
     ),

@@ -17,6 +17,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
+from pipeline.remote.local import refuse_spread
 from pipeline.store.leftovers import writing
 from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
@@ -160,6 +161,7 @@ def _spread(
     reporter: Reporter,
 ) -> list[Rendered]:
     """Render on an engine that leaves this process; each process there renders some units of a layer."""
+    refuse_spread(index.out, spread.name)
     with open_engine(spread, device) as engine:
         # The format that is computed in decides pictures, and is that of the processes that render.
         resolved = engine.ask(resolve_precision, precision, engine.device)

@@ -26,6 +26,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.progress import Task as ProgressTask
+from pipeline.remote.local import local_folder
 from pipeline.store.files import remove_file
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import fingerprint_of_index
@@ -64,7 +65,7 @@ def render_units(
     units: Sequence[int],
     recipe: Recipe,
     *,
-    out: Path,
+    out: Path | str,
     seed: int = 0,
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
@@ -83,7 +84,7 @@ def render_units(
         layer: of that network.
         units: which.
         recipe: how; see `viz.recipes.catalog`.
-        out: an index's folder; any folder will do.
+        out: an index's folder, or its address; any folder will do.
         seed: random seed; a unit's picture depends on nothing else that is random.
         objective: as `viz.objectives.text` reads it, or a function from unit to objective.
         objective_name: names a function's objective in the table.
@@ -107,7 +108,7 @@ def render_units(
         RenderingStopped: when the observer ended it.
         StoreError: when OUT cannot be written.
     """
-    reporter = reporter or Silent()
+    reporter, out = reporter or Silent(), local_folder(out, "*")
     size = batch_size(device_of(network), batch, recipe)
     if isinstance(objective, str):
         make = parse_objective(objective, layer, module=network.module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from pipeline.data.shard import Sample
 from pipeline.errors import StoreError
 from pipeline.image_id import image_id
 from pipeline.layers.layer import Layer
-from pipeline.state.label_sums import LabelSums, half_of, selectivity
+from pipeline.state.label_sums import LabelSums, StoredTotals, half_by, half_of, selectivity
 from pipeline.state.part_blocks import LabelTable
 from pipeline.state.part_tables import read_part, tables_of
+from pipeline.store.rows import Rows
 from pipeline.store.tables import write_table
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.label_totals import LabelTotals
@@ -67,6 +69,9 @@ def test_sums_of_integers_merge_exactly_in_any_order_and_grouping(data: st.DataO
 
 
 def test_empty_is_the_identity() -> None:
+    none = LabelSums.empty(2)
+    assert [none.images.shape, none.read(0).shape, none.squares.shape] == [(2, 0), (0, 2), (2, 2)]
+    assert (none.units, len(none.label_images)) == (2, 0)
     some = sums_of(np.ones((3, 2), np.float32), ["a", "b", "a"], [0, 1, 1])
     assert_equal(merge_labels(LabelSums.empty(2), some), some)
     assert_equal(merge_labels(some, LabelSums.empty(2)), some)
@@ -113,6 +118,8 @@ def test_copies_and_crops_of_a_photograph_are_in_one_half() -> None:
         crops = [Sample(str(n), "a", n, 0, b"", origin=name, digest=n) for n in range(6)]
         assert len({half_of(crop) for crop in crops}) == 1
     assert {half_of(Sample("k", None, 0, 0, b"", digest=n)) for n in (-1, 2)} == {0, 1}
+    # Sums on disk were divided by it, so it is the same in every version.
+    assert [half_by(name, 0) for name in "abcdefgh"] == [0, 1, 1, 0, 0, 0, 0, 1]
 
 
 def test_selectivity_is_that_of_the_paper() -> None:
@@ -131,6 +138,27 @@ def test_selectivity_of_two_labels_and_of_a_unit_that_is_0() -> None:
     index, best = selectivity(means, np.zeros(2, np.float32))
     np.testing.assert_array_equal(index, np.array([0.5, 0], np.float32))
     assert best[0] == 0
+
+
+def test_selectivity_of_two_labels_with_small_peaks() -> None:
+    index, best = selectivity(np.array([[0.1, 0.25], [0.3, 0.0]]), np.zeros(2, np.float32))
+    np.testing.assert_allclose(index, [0.5, 1.0], rtol=1e-6)
+    assert best.tolist() == [1, 0]
+
+
+def test_sums_under_other_names_are_sorted_by_these(tmp_path: Path) -> None:
+    peaks = np.arange(12, dtype=np.float32).reshape(6, 2)
+    sums = sums_of(peaks, list("abcabc"), [0, 1, 0, 1, 1, 0])
+    names = {"a": "zebra", "b": "ant", "c": "moth"}
+    expected = sums_of(peaks, [names[label] for label in "abcabc"], [0, 1, 0, 1, 1, 0])
+    assert isinstance(sums.total, np.ndarray)
+    with Rows(tmp_path, 2) as rows:
+        rows.grow(6)
+        rows.write(np.arange(6), sums.total.reshape(6, 2))
+        stored = replace(sums, total=StoredTotals(rows, np.arange(6).reshape(2, 3)))
+        for each in (sums, stored):
+            assert_equal(each.renamed(names), expected)
+            np.testing.assert_array_equal(each.renamed(names).label_images, [2, 2, 2])
 
 
 def test_selectivity_needs_two_labels() -> None:

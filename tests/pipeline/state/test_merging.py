@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StoreError
 from pipeline.state import merging, part_blocks, part_tables
+from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, commit_part, list_commits
 from pipeline.state.label_sums import LabelSums
 from pipeline.state.merging import BlockMerge, MergedParts, unit_spans
@@ -178,6 +179,32 @@ def test_spans_of_units_never_have_one_unit_alone(units: int, most: int) -> None
     spans = list(unit_spans(units, most))
     assert [unit for span in spans for unit in range(span.start, span.stop)] == list(range(units))
     assert all(span.stop - span.start > 1 for span in spans) or units == 1
+
+
+@pytest.mark.parametrize("k", [1, 64, 1000, 100_000, 1 << 40])
+def test_a_block_is_a_row_group_or_a_fraction_that_fits(k: int) -> None:
+    units = merging.units_per_block(k)
+    assert part_tables.UNITS_PER_GROUP % units == 0
+
+    def size(units: int) -> int:
+        return units * (k * merging._LIST_BYTES + stats.BUCKETS * 16)
+
+    assert units == 1 or size(units) <= merging._BLOCK_BYTES
+    assert units == part_tables.UNITS_PER_GROUP or size(2 * units) > merging._BLOCK_BYTES
+
+
+def test_each_part_that_is_read_is_told(parts: tuple[Path, list[Part]], tmp_path: Path) -> None:
+    folder, made = parts
+    told: list[str] = []
+    commits = list_commits(folder)
+    with MergedParts(commits, UNITS, tmp_path, advance=lambda: told.append("gathered")) as merged:
+        merged._merge(slice(0, 2), lambda: told.append("merged"))
+    assert told == ["gathered"] * len(made) + ["merged"] * len(made)
+
+
+def test_parts_of_another_number_of_units_are_refused(parts: tuple[Path, list[Part]], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"has {UNITS} units, the layers have {UNITS + 1}"):
+        MergedParts(list_commits(parts[0]), UNITS + 1, tmp_path)
 
 
 def test_what_fails_while_it_is_read_ahead_is_raised_in_its_turn() -> None:

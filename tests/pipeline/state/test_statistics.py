@@ -53,6 +53,20 @@ def test_merging_moments_is_associative_and_commutative(sizes: list[int], seed: 
             np.testing.assert_allclose(other.m2, whole.m2, rtol=1e-12)
         else:
             assert other is c
+            assert merge(c, Moments.empty(2)) is c
+
+
+def test_of_no_images_there_are_no_moments() -> None:
+    none = Moments.empty(2)
+    assert none.images == 0
+    fields = {"mean": (0.0, "f8"), "m2": (0.0, "f8"), "low": (np.inf, "f4"), "high": (-np.inf, "f4")}
+    for name, (value, kind) in {**fields, "active": (0, "i8")}.items():
+        found = getattr(none, name)
+        assert found.dtype == np.dtype(kind)
+        assert found.tolist() == [value, value]
+    both = stats.merge_moments(none, Moments.empty(2))
+    assert both.images == 0
+    assert both.low.tolist() == none.low.tolist()
 
 
 def test_a_column_far_from_zero_keeps_its_spread() -> None:
@@ -82,6 +96,17 @@ def test_every_value_lies_in_its_bucket() -> None:
     assert (value[negative] <= high[negative]).all()
 
 
+def test_the_outermost_buckets_take_what_is_beyond() -> None:
+    lower, upper = stats.bucket_bounds()
+    assert len(lower) == len(upper) == stats.BUCKETS
+    assert (lower.dtype, upper.dtype) == (np.float32, np.float32)
+    beyond = torch.tensor([-3e38, -(2.0**20), 2.0**20, 3e38])
+    assert stats.bucket_of(beyond).tolist() == [0, 0, stats.BUCKETS - 1, stats.BUCKETS - 1]
+    assert (lower[0], upper[-1]) == (-(2.0**20), 2.0**20)
+    middle = stats.BUCKETS // 2
+    assert stats.bucket_of(torch.tensor([0.0, 1e-6, -1e-6])).tolist() == [middle] * 3
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0])
 def test_quantiles_are_within_two_percent_of_the_sorted_value(level: float) -> None:
     peaks = matrix(images=5000)
@@ -99,3 +124,28 @@ def test_quantiles_of_nothing_are_nan() -> None:
     none = np.zeros((1, stats.BUCKETS), np.int64)
     one = np.zeros(1, np.float32)
     assert np.isnan(stats.quantiles(none, (0.5,), one, one)).all()
+
+
+def test_quantiles_of_many_units_are_the_buckets_of_their_sorted_peaks() -> None:
+    generator = np.random.default_rng(5)
+    units, images = 2 * stats._RANKED_UNITS + 3, 23
+    peaks = generator.normal(size=(images, units)).astype(np.float32)
+    # Of some units no image was counted, or one.
+    counted = generator.choice([0, 1, images], units, p=[0.2, 0.2, 0.6])
+    counts = np.zeros((units, stats.BUCKETS), np.int16)
+    levels = (0.0, 0.04, 0.5, 0.9, 1.0)
+    expected = np.full((units, len(levels)), np.nan, np.float32)
+    lower, upper = (bound.astype(np.float64) for bound in stats.bucket_bounds())
+    for unit, number in enumerate(counted):
+        column = np.sort(peaks[:number, unit])
+        bucket = stats.bucket_of(torch.from_numpy(column)).numpy()
+        np.add.at(counts[unit], bucket, 1)
+        for place, level in enumerate(levels if number else ()):
+            rank = max(int(np.ceil(level * number)), 1) - 1
+            middle = (lower[bucket[rank]] + upper[bucket[rank]]) / 2
+            expected[unit, place] = np.clip(middle, column[0], column[-1])
+    low = np.array([peaks[:number, unit].min(initial=np.inf) for unit, number in enumerate(counted)])
+    high = np.array([peaks[:number, unit].max(initial=-np.inf) for unit, number in enumerate(counted)])
+    found = stats.quantiles(counts, levels, low.astype(np.float32), high.astype(np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)

@@ -103,3 +103,24 @@ def test_merging_lists_is_associative_commutative_and_has_an_identity(values: np
     assert same(merge_ranked(merge_ranked(c, b), a), whole)
     assert same(merge_ranked(whole, Ranked.empty(1, 3)), whole)
     assert same(merge_ranked(Ranked.empty(1, 3), whole), whole)
+
+
+def test_a_list_of_no_images_has_empty_slots() -> None:
+    none = Ranked.empty(2, 3)
+    assert none.score.dtype == np.float32
+    assert none.image_id.dtype == np.int64
+    assert none.position.dtype == np.int32
+    assert same(none, Ranked(*(np.full((2, 3), value) for value in (-np.inf, NO_IMAGE, 0))))
+
+
+def test_slots_that_are_not_kept_are_empty() -> None:
+    whole = Ranked(
+        np.array([[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]], np.float32),
+        np.array([[7, 8, 9], [1, 2, 3]]),
+        np.array([[1, 2, 3], [4, 5, 6]], np.int32),
+    )
+    kept = whole.filtered(np.array([[True, True, False], [False, False, False]]))
+    assert kept.score.tolist() == [[3.0, 2.0, -np.inf], [-np.inf] * 3]
+    assert kept.image_id.tolist() == [[7, 8, NO_IMAGE], [NO_IMAGE] * 3]
+    assert kept.position.tolist() == [[1, 2, 0], [0, 0, 0]]
+    assert [kept.score.dtype, kept.image_id.dtype, kept.position.dtype] == [np.float32, np.int64, np.int32]

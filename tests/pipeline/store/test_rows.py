@@ -56,3 +56,52 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot hold what does not fit into memory"):
         Rows(tmp_path / "file", WIDTH, memory=0).grow(1)
+
+
+def test_rows_that_move_to_a_file_stay_the_same_also_when_the_disk_takes_a_few_bytes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, read = os.pwrite, os.preadv
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: write(file, data[:3], offset))
+    monkeypatch.setattr(os, "preadv", lambda file, into, offset: read(file, [into[0][:5]], offset))
+    expected = np.random.default_rng(0).normal(size=(4, WIDTH))
+    with Rows(tmp_path, WIDTH, memory=4 * WIDTH * 8) as rows:
+        rows.grow(4)
+        rows.write(np.arange(4), expected)
+        rows.grow(6)
+        assert rows.on_disk
+        rows.add(np.array([5, 1]), np.ones((2, 2)), slice(1, 3))
+        expected = np.pad(expected, ((0, 2), (0, 0)))
+        expected[[5, 1], 1:3] += 1
+        np.testing.assert_array_equal(rows.read(np.arange(6)), expected)
+
+
+def test_closed_rows_hold_neither_memory_nor_a_file(tmp_path: Path) -> None:
+    for memory in (0, 1 << 20):
+        with Rows(tmp_path, WIDTH, memory=memory) as rows:
+            rows.grow(9)
+            assert rows.on_disk == (memory == 0)
+        assert rows._file is None or rows._file.closed
+        assert rows._array.base is None
+        assert not rows._array.size
+
+
+def test_an_array_is_held_as_it_is() -> None:
+    values = np.arange(6, dtype=np.int32).reshape(3, 2)
+    with Rows.holding(values) as rows:
+        assert (rows.count, rows.width, rows.kind) == (3, 2, np.int32)
+        np.testing.assert_array_equal(rows.read(np.array([2, 0]), slice(1, 2)), [[5], [1]])
+        assert not rows.on_disk
+
+
+def test_rows_that_grow_one_by_one_are_copied_seldom_and_stay_within_their_memory(tmp_path: Path) -> None:
+    rows, sizes = Rows(tmp_path, WIDTH, memory=100 * WIDTH * 8), set()
+    for count in range(1, 101):
+        rows.grow(count)
+        sizes.add(len(rows._array))
+    assert not rows.on_disk
+    assert len(sizes) <= 8
+    assert max(sizes) == 100
+    rows.grow(101)
+    assert rows.on_disk
+    rows.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import json
 import os
@@ -108,3 +110,27 @@ def test_a_file_is_compared_with_what_was_recorded(tmp_path: Path, whole: bool) 
     assert find_damage(path, recorded, whole=whole) == "is missing"
     os.mkfifo(path)
     assert find_damage(path, recorded, whole=whole) == "is not a file"
+
+
+@pytest.mark.parametrize("size", [1, TAIL_BYTES - 1, TAIL_BYTES])
+def test_of_a_small_file_all_bytes_are_compared_when_it_is_opened(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size))
+    recorded = digest_file(path)
+    assert (recorded.bytes, recorded.tail) == (size, recorded.sha256)
+    path.write_bytes(b"\xff" + bytes(size - 1))
+    assert "SHA-256 differs" in str(find_damage(path, recorded, whole=False))
+
+
+def test_a_file_that_cannot_be_read_is_damaged_whatever_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    recorded = digest_file(path)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    assert find_damage(path, recorded, whole=True) == "cannot be read (Input/output error)"

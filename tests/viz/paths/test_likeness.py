@@ -37,7 +37,7 @@ def by_definition(own: list[Tensor], others: list[Tensor], pictures: list[Tensor
 
 
 def test_the_scale_is_that_of_its_definition() -> None:
-    own, others, pictures = patches(5, 1.5, 1, common=1), patches(4, 1.0, 2), patches(3, 1.5, 3, common=1)
+    own, others, pictures = patches(5, 1.4, 1, common=1), patches(4, 1.0, 2), patches(3, 1.4, 3, common=1)
     reference = make_reference(own, others)
     assert reference is not None
     assert [scale.layers for scale in reference.scales] == [(0, 1)]

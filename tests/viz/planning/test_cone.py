@@ -127,6 +127,13 @@ def test_an_interval_holds_what_is_asked_and_keeps_the_alignment(stride: int) ->
             assert min(end, length) <= offset + size <= length
             assert offset % stride == 0
             assert (length - size) % stride == 0
+            smaller = [
+                (first, width)
+                for first in range(0, length, stride)
+                for width in range(length % stride or stride, size, stride)
+                if first <= max(start, 0) and min(end, length) <= first + width <= length
+            ]
+            assert smaller == []
 
 
 class Branches(nn.Module):
