@@ -1,7 +1,7 @@
 """How long does one unit take with `typical`, the default recipe, and how long did it take before?
 
-    git worktree add /tmp/before v0.2.0
-    python bench/typical.py DATA --before /tmp/before
+    git worktree add ../before v0.2.0
+    python bench/typical.py DATA --before ../before
 
 Indexes some photographs of DATA with each network, and renders units with either version in turn, in
 processes of their own, on one thread. Printed are seconds of processor time per unit, all of `render_units`
