@@ -92,6 +92,28 @@ def test_a_table_that_lost_its_digest_is_refused(tmp_path: Path) -> None:
         read_sealed_table(path, RENDERS)
 
 
+@pytest.mark.parametrize("kind", [JSON, ZIP, PARQUET])
+def test_a_digest_is_only_what_stands_at_its_place(kind: Seal) -> None:
+    digest = b"0123456789abcdef" * 4
+    start = 3 + len(kind.before)
+    assert kind.place(b"..." + kind.before + digest + kind.after) == start
+    # The last place counts, so that text of the file cannot pass for the digest.
+    twice = kind.before + digest + b"..." + kind.before + digest + kind.after
+    assert kind.place(twice) == 2 * len(kind.before) + 64 + 3
+    for wrong in (
+        digest + kind.after,
+        kind.before + digest[:-1] + b"g" + kind.after,
+        kind.before + digest[:-1].upper() + b"F" + kind.after,
+        kind.before + digest[:-1],
+        kind.before,
+        b"",
+    ):
+        assert kind.place(b"..." + wrong) is None
+        assert kind.is_intact(b"..." + wrong) is None
+    ended = kind.place(b"..." + kind.before + digest + kind.after + b"more")
+    assert ended == (None if kind.at_end else start)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_file_is_compared_with_what_was_recorded(tmp_path: Path, whole: bool) -> None:
     path = tmp_path / "file"
