@@ -38,6 +38,12 @@ def test_a_sealed_object_is_read_as_what_was_written(content: dict[str, object])
     assert seal_json(json.loads(text)) == text
 
 
+def test_the_digest_is_that_of_the_file_with_zeros_in_its_place() -> None:
+    blank = '{\n "a": 1,\n "sha256": "' + "0" * 64 + '"\n}\n'
+    digest = hashlib.sha256(blank.encode()).hexdigest()
+    assert seal_json({"a": 1}) == blank.replace("0" * 64, digest)
+
+
 def archive() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
