@@ -4,18 +4,22 @@
 
 Prints for every layer the 1 %, 5 % and 50 % quantiles of `path` of the units' own top patches, each left out;
 how many units have a path of their own; the time per unit; and for each recipe in OUT the renderings that are
-measured, and those of them with an unusual path. The threshold `UNUSUAL` was read from the first numbers.
+measured, those of them with an unusual path, and the highest rate of such renderings that these numbers do
+not exclude (95 %, Clopper and Pearson 1934). Exit code 2 if OUT or what is asked of it is not there.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import MaxactError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import open_index
 from pipeline.query.indexed_network import index_network
@@ -28,12 +32,25 @@ from viz.render.measure import on_input, open_picture
 from viz.render.table import read_renders
 
 
-def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> None:
-    """Print the numbers of one layer."""
+def highest_rate(events: int, trials: int, confidence: float = 0.95) -> float:
+    """The one-sided upper bound of a rate (Clopper and Pearson 1934), by bisection of the binomial sum."""
+    low, high = events / trials, 1.0
+    while high - low > 1e-6:
+        rate = (low + high) / 2
+        below = sum(
+            math.comb(trials, count) * rate**count * (1 - rate) ** (trials - count)
+            for count in range(events + 1)
+        )
+        low, high = (rate, high) if below > 1 - confidence else (low, rate)
+    return high
+
+
+def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> dict[str, list[float]]:
+    """Print the numbers of one layer; returns the paths of its renderings by recipe."""
     out, paths, make = inputs.index.out, Paths(inputs), parse_objective("point", layer, inputs.index.layers)
     rows, canvases = read_renders(out, layer.name, objective="point"), {}
     left_out: list[float] = []
-    found: dict[str, list[float | None]] = defaultdict(list)
+    found: dict[str, list[float]] = defaultdict(list)
     known, seconds = 0, 0.0
     for unit in units:
         started = time.process_time()
@@ -49,18 +66,21 @@ def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> None:
                 canvases[row.recipe] = recipe.canvas(inputs, layer, make(0))
             picture = open_picture(out / row.file, inputs.network.input_shape[0])
             whole = on_input(inputs.network, [picture], canvases[row.recipe], recipe.zoom)
-            found[row.recipe] += paths.measure(whole, [make(unit)])
+            (measured,) = paths.measure(whole, [make(unit)])
+            assert measured.path is not None
+            found[row.recipe].append(measured.path)
     print(f"{layer.name}: {known} of {len(units)} units, {seconds / len(units):.2f} s of CPU per unit")
     if left_out:
         low, middle, half = np.quantile(left_out, (0.01, 0.05, 0.5))
         print(f"  {len(left_out)} left-out patches: 1 % {low:.2f}, 5 % {middle:.2f}, median {half:.2f}")
     for recipe_name, values in sorted(found.items()):
-        numbers = [value for value in values if value is not None]
-        unusual = sum(is_unusual(value) for value in numbers)
+        unusual = sum(is_unusual(value) for value in values)
+        rate = highest_rate(unusual, len(values))
         print(
-            f"  {recipe_name}: {unusual} of {len(numbers)} unusual; "
-            f"least {min(numbers):.2f}, median {np.median(numbers):.2f}"
+            f"  {recipe_name}: {unusual} of {len(values)} unusual (rate at most {rate:.1%}); "
+            f"least {min(values):.2f}, median {np.median(values):.2f}"
         )
+    return found
 
 
 def main() -> None:
@@ -69,10 +89,20 @@ def main() -> None:
     parser.add_argument("--layer", action="append", default=[])
     parser.add_argument("--units", default="0-15")
     given = parser.parse_args()
-    with open_index(given.out) as index:
-        inputs = Inputs(index_network(index), index)
-        for layer, units in index.choose(given.layer, given.units):
-            measure_layer(inputs, layer, list(units))
+    together: dict[str, list[float]] = defaultdict(list)
+    try:
+        with open_index(given.out) as index:
+            inputs = Inputs(index_network(index), index)
+            for layer, units in index.choose(given.layer, given.units):
+                for recipe, values in measure_layer(inputs, layer, list(units)).items():
+                    together[recipe] += values
+    except MaxactError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    for recipe, values in sorted(together.items()):
+        unusual = sum(is_unusual(value) for value in values)
+        rate = highest_rate(unusual, len(values))
+        print(f"all layers, {recipe}: {unusual} of {len(values)} unusual (rate at most {rate:.1%})")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pipeline.choices import (
     Score,
 )
 from pipeline.errors import UsageError
+from pipeline.working_copies import address_of, is_address
 
 __all__ = ["EngineConfig", "RunConfig", "read_range"]
 
@@ -99,7 +100,7 @@ class RunConfig:
 
     Args:
         data: folders, tar shards, Parquet files, URLs, brace patterns, or `demo`.
-        out: the folder that will hold the index.
+        out: the folder that will hold the index; as a text also its address, such as `s3://bucket/run`.
         network: a name that `pipeline.networks.network.load_network` knows.
         weights: a file, `random`, or None for the published weights.
         input: KEY=VALUE replacing parts of the preprocessing, see `pipeline.networks.preprocess_options`.
@@ -174,7 +175,8 @@ class RunConfig:
             object.__setattr__(self, name, _texts(getattr(self, name)))
         if str(self.out) == "":
             raise UsageError("--out: the name of the folder is empty; write . for the current folder")
-        object.__setattr__(self, "out", Path(self.out))
+        if not is_address(self.out):
+            object.__setattr__(self, "out", Path(self.out))
         if not self.data:
             raise UsageError("no dataset given; name a folder, tar shards, Parquet files or `demo`")
         _check_range("top", self.top, 1, _MAX_TOP)
@@ -236,7 +238,7 @@ class RunConfig:
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain values, for run.json."""
         cache = None if self.cache is None else str(self.cache)
-        recorded = {**asdict(self), "out": str(self.out), "cache": cache}
+        recorded = {**asdict(self), "out": address_of(self.out), "cache": cache}
         del recorded["engine"]
         return recorded
 

@@ -42,6 +42,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pipeline.working_copies import shown
+
 __all__ = [
     "ActivationError",
     "AuditError",
@@ -80,6 +82,10 @@ class MaxactError(Exception):
     """Base class of all errors; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message; an OUT at an address is named by it, not by the folder of its working copy."""
+        return shown(super().__str__())
 
 
 class UsageError(MaxactError):

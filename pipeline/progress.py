@@ -15,6 +15,7 @@ from typing import Protocol, TextIO
 
 from pipeline.progress_notebook import NotebookLine, in_notebook
 from pipeline.visible import visible
+from pipeline.working_copies import shown
 
 __all__ = [
     "ConsoleReporter",
@@ -221,7 +222,7 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         """Write the message, on one line, with escapes for invisible characters."""
-        print(visible(text), file=self.stream, flush=True)
+        print(visible(shown(text)), file=self.stream, flush=True)
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from pipeline.progress import LogTask, Task
+from pipeline.working_copies import shown
 
 __all__ = ["JsonReporter"]
 
@@ -59,7 +60,7 @@ class JsonReporter:
 
     def note(self, text: str) -> None:
         """Write `{"event": "note", "text": ...}`."""
-        _write(self.stream, {"event": "note", "text": text})
+        _write(self.stream, {"event": "note", "text": shown(text)})
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:

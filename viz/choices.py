@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["RULES", "Match", "Paper", "ReluRule", "Source"]
+__all__ = ["RULES", "Match", "Paper", "Relevance", "ReluRule", "Source"]
 
 ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
 """What every ReLU does in a forward and backward pass; see `viz.passes.relu`."""
@@ -17,6 +17,9 @@ Source = Literal["index", "photograph", "generator"]
 
 Match = Literal["moments", "sorted"]
 """What recipe `typical` compares of a channel: mean and deviation, or sorted values."""
+
+Relevance = Literal["off", "on"]
+"""Whether recipe `typical` weights channels by what drives the unit in its top patches."""
 
 Paper = Literal["a4", "letter"]
 """Sizes of printed pages."""

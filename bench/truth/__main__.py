@@ -75,6 +75,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -85,6 +86,7 @@ from bench.truth.people import read_answers
 from bench.truth.people_tables import people_tables, score_people
 from pipeline.errors import MaxactError
 from pipeline.progress import ConsoleReporter
+from pipeline.visible import visible
 from viz.recipes.catalog import describe_recipe
 
 JUDGE = "efficientnet_lite2"
@@ -112,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for recipe in chosen_recipes(options.recipes, options.set)
         ]
     except MaxactError as error:
-        sys.exit(f"error: {error}")
+        _stop(error)
     if options.json is not None:
         settings = {key: str(getattr(options, key)) for key in ("network", "part", "seed")}
         settings["judge"] = ", ".join(read_judges(options.judge))
@@ -133,11 +135,17 @@ def _score_people(arguments: Sequence[str]) -> None:
     try:
         people = read_answers(options.answers)
     except MaxactError as error:
-        sys.exit(f"error: {error}")
+        _stop(error)
     print(people_tables(people))
     if options.json is not None:
         rows = [asdict(row) for row in score_people(people)]
         options.json.write_text(json.dumps({"study": people[0].study, "rows": rows}, indent=1))
+
+
+def _stop(error: MaxactError) -> NoReturn:
+    """Print one line, and exit with 2 if the command must be typed differently, otherwise with 1."""
+    print(f"error: {visible(str(error))}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:

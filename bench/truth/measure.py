@@ -15,7 +15,7 @@ from bench.truth.choices import chosen_recipes, chosen_units
 from bench.truth.explanations import Asked, Explained, ask, explain
 from bench.truth.halves import index_halves
 from bench.truth.judge import Judge
-from bench.truth.judges import load_judges, read_judges
+from bench.truth.judges import load_judges
 from bench.truth.tables import HEADER, Row, both_ways, pooled, row_of, table_row
 from pipeline.errors import RenderError, UsageError
 from pipeline.layers.layer import Layer
@@ -132,18 +132,19 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
 
     Raises:
         RenderError: for a recipe that cannot be used.
-        UsageError: for invalid options, or if there are too few photographs.
+        UsageError: for invalid options or judges, or if there are too few photographs.
+        NetworkError: for a network that cannot be loaded.
     """
     reporter = reporter or Silent()
     recipes = chosen_recipes(options.recipes, options.set)
-    read_judges(options.judge)
     if options.units < 2:
         raise UsageError("--units must be 2 or more: the control is another unit's explanation")
     for recipe in recipes:
         if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
-    folders = index_halves(options, reporter)
+    # Before the halves are indexed, which takes minutes: a judge may not exist.
     judges = load_judges(options.judge, options.network, options.out)
+    folders = index_halves(options, reporter)
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
         ways = {"first": (first, second)} | ({"second": (second, first)} if options.swap else {})
         measured = Measured([], {half: [] for half in ways})

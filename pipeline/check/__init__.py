@@ -2,6 +2,6 @@
 its dataset and its network.
 
 Goes in: an index, and a network. Comes out: a report of every difference found.
-Imports: choices, data, errors, image_id, images, layers, networks, progress, query, runs, state, store,
-stream.
+Imports: choices, data, errors, image_id, images, layers, networks, progress, query, remote, runs, state,
+store, stream.
 """

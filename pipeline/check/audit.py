@@ -28,6 +28,7 @@ from pipeline.errors import MaxactError, StoreError, UnreadableFile
 from pipeline.networks.network import Network, recorded_network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index, open_index
+from pipeline.remote.local import local_folder
 from pipeline.runs.shard_groups import indexed_range
 from pipeline.state.commit import Commit, list_commits
 from pipeline.state.part import ShardRecord
@@ -148,7 +149,7 @@ def check_index(
         MaxactError: when the dataset or the network cannot be opened, and nothing wrong was found
             before; else that is a discrepancy too.
     """
-    reporter, out = reporter or Silent(), Path(out)
+    reporter, out = reporter or Silent(), local_folder(out, "*", "parts/*")
     run = read_finished_run(out)
     if not trust:
         refuse_links(out)

@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.progress import Reporter, Silent
+from pipeline.remote.local import local_folder
 from pipeline.runs.names import names_damage
 from pipeline.state.commit_file import read_commit
 from pipeline.store.atlas_record import atlas_files
@@ -81,7 +82,7 @@ def check_files(out: Path | str, *, reporter: Reporter | None = None) -> FileRep
     Raises:
         StoreError: when OUT holds no index.
     """
-    reporter, files = reporter or Silent(), _Files(Path(out))
+    reporter, files = reporter or Silent(), _Files(local_folder(out, "**"))
     files.add_run()
     files.add_parts()
     files.add_names()

@@ -2,5 +2,5 @@
 
 The only folder of `pipeline` that prints and reads the environment.
 Imports: assignments, check, choices, config, data, directions, encoders, errors, layers, networks, progress,
-progress_json, query, runs, version, visible.
+progress_json, query, remote, runs, version, visible, working_copies.
 """

@@ -39,6 +39,7 @@ from pipeline.cli.options import (
     Trust,
     all_directions,
     cache_folder,
+    index_folder,
 )
 from pipeline.cli.out_of_memory import out_of_memory
 from pipeline.cli.output import NO_ROWS, choose_form, print_line, print_page, write_rows
@@ -259,9 +260,14 @@ def query(
     """
     from pipeline.assignments import parse_assignments
     from pipeline.query.index import open_index
+    from pipeline.query.named_queries import find_query
 
+    given = parse_assignments(values or [], "maxact query")
     with open_index(out, timeout=timeout, trust=trust) as index:
-        result = index.query(name, **parse_assignments(values or [], "maxact query"))
+        for parameter in find_query(name).parameters:
+            if parameter.kind == "index" and parameter.name in given:
+                given[parameter.name] = str(index_folder(str(given[parameter.name])))
+        result = index.query(name, **given)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 
 
@@ -336,7 +342,7 @@ def sql(
     indexes = parse_assignments(others or (), "--with")
     with open_index(out, limits=Limits() if safe else None, timeout=timeout, trust=trust) as index:
         for name, other in indexes.items():
-            index.attach(name, other)
+            index.attach(name, index_folder(str(other)))
         result = index.sql(text)
     _print(result.columns, result.rows, as_json=as_json, as_csv=as_csv, safe_csv=safe_csv)
 

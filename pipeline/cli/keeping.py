@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     cache_folder,
+    index_folder,
 )
 from pipeline.cli.output import print_line, write_rows
 from pipeline.cli.reporting import console_reporter
@@ -33,7 +34,10 @@ __all__ = ["register"]
 def merge(
     out: MergedOut,
     sources: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Indexes of different shards of one dataset.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", parser=index_folder, help="Indexes of different shards of one dataset."
+        ),
     ],
     engine: SpreadBy = "local",
     address: Address = None,

@@ -47,6 +47,7 @@ __all__ = [
     "WithoutLabel",
     "all_directions",
     "cache_folder",
+    "index_folder",
     "new_folder",
 ]
 
@@ -56,6 +57,25 @@ def new_folder(text: str) -> Path:
     if not str(text).strip():
         raise typer.BadParameter("the name of the folder is empty; write . for the current folder")
     return Path(text)
+
+
+def index_folder(text: str) -> Path:
+    """The folder of an index; for an address, such as `s3://bucket/run`, that of its working copy.
+
+    Raises:
+        UsageError: for an address where no index can be.
+    """
+    text = str(text)
+    if ":" not in text:
+        return Path(text)
+    from pipeline.remote.local import local_folder
+
+    return local_folder(text, cache=cache_folder())
+
+
+def new_index(text: str) -> Path:
+    """As `index_folder`, for an index that may not exist yet."""
+    return new_folder(text) if ":" not in str(text) else index_folder(text)
 
 
 MAX_COUNT = 1 << 31
@@ -76,13 +96,22 @@ ASK = "Query an index"
 DRAW = "Draw"
 """Help panel of the commands that make pictures."""
 
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of an index.")]
+Out = Annotated[
+    Path,
+    typer.Argument(metavar="OUT", parser=index_folder, help="Folder of an index, or its address (s3://...)."),
+]
 NewOut = Annotated[
     Path,
-    typer.Option("--out", "-o", metavar="PATH", parser=new_folder, help="Folder to write the index into."),
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        parser=new_index,
+        help="Folder to write the index into, or its address (s3://bucket/run).",
+    ),
 ]
 MergedOut = Annotated[
-    Path, typer.Argument(metavar="OUT", parser=new_folder, help="Folder to write the merged index into.")
+    Path, typer.Argument(metavar="OUT", parser=new_index, help="Folder to write the merged index into.")
 ]
 MovedData = Annotated[
     list[str] | None,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pipeline.errors import UsageError
 from pipeline.visible import escape_for_json, visible
+from pipeline.working_copies import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +54,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 def print_line(text: str, *, error: bool = False) -> None:
     """Print one line, on standard error if it is no result; invisible characters are shown as escapes."""
-    print(visible(text), file=sys.stderr if error else sys.stdout, flush=True)
+    print(visible(shown(text)), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_page(text: str) -> None:
@@ -63,8 +64,8 @@ def print_page(text: str) -> None:
 
 def print_files(files: Iterable[Path]) -> None:
     """Print the path of each file on a line, escaped only for a terminal, as programs read it too."""
-    shown = visible if sys.stdout.isatty() else str
-    sys.stdout.writelines(f"{shown(str(file))}\n" for file in files)
+    escaped = visible if sys.stdout.isatty() else str
+    sys.stdout.writelines(f"{escaped(shown(str(file)))}\n" for file in files)
 
 
 def choose_form(*, as_json: bool, as_csv: bool, safe_csv: bool = False) -> Form:

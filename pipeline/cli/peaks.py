@@ -23,6 +23,7 @@ from pipeline.cli.options import (
     Trust,
     Where,
     WithoutLabel,
+    index_folder,
 )
 from pipeline.cli.output import choose_form, write_rows
 
@@ -48,7 +49,11 @@ def nearest(
     other: Annotated[
         Path | None,
         typer.Option(
-            "--with", metavar="OTHER", help="Index of the same images to search.", show_default="OUT"
+            "--with",
+            metavar="OTHER",
+            parser=index_folder,
+            help="Index of the same images to search.",
+            show_default="OUT",
         ),
     ] = None,
     by: Annotated[Likeness, typer.Option(help="Measure over the peaks of all images.")] = "correlation",

@@ -11,6 +11,6 @@ results, in any order. Nothing else knows which engine runs.
     ray_engine.py   tasks on a Ray cluster; ray_cluster.py connects, ray_worker.py is what a task runs
     transport.py    work as bytes, for other processes
     sameness.py     refuses a process whose code or weights are others than the run's
-Imports: choices, config, data, devices, errors, images, layers, networks, progress, state, store, stream,
-version, vision_libraries.
+Imports: choices, config, data, devices, errors, images, layers, networks, progress, remote, state, store,
+stream, version, vision_libraries, working_copies.
 """

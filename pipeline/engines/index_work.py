@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +14,19 @@ from pipeline.config import RunConfig
 from pipeline.data.dataset import Shard
 from pipeline.engines.engine import Calls, Engine, Place
 from pipeline.engines.sameness import identify, refuse_blind, refuse_other
+from pipeline.errors import EngineError
 from pipeline.images.nvjpeg import find_batches, resolve_decoder
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Task
+from pipeline.remote.local import local_folder
 from pipeline.state.commit import Commit, commit_part
 from pipeline.state.part import ShardRecord
 from pipeline.store.peak_files import PeakSpill
 from pipeline.store.run_file import RUN_FILE
 from pipeline.stream.feed import feed
 from pipeline.stream.loop import Runner, index_shards, open_runner
+from pipeline.working_copies import publish
 
 __all__ = ["IndexWork", "index_groups"]
 
@@ -44,6 +48,7 @@ class IndexWork:
         expected: images in them, where that is known or estimated.
         places: files and folders that hold the dataset on this machine.
         identity: see `pipeline.engines.sameness`; empty where the work stays in this process.
+        address: of OUT, to which other processes write their parts themselves; empty for a folder.
     """
 
     config: RunConfig
@@ -56,6 +61,7 @@ class IndexWork:
     expected: int | None = None
     places: Sequence[Path] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
 
     @contextlib.contextmanager
     def open(self, place: Place) -> Iterator[Calls[Group, Commit]]:
@@ -66,15 +72,17 @@ class IndexWork:
         """
         if self.identity:
             refuse_other(self.identity, identify(self.network.module, place.device), place.node)
-            refuse_blind((self.parts.parent / RUN_FILE, *self.places), place.node)
+        work = self._at_home()
+        if self.identity:
+            work._refuse_blind(place.node)
         if threads := self.config.threads or place.cores:
             torch.set_num_threads(threads)
         with open_runner(
-            self.network, self.layers, self.config, place.device, compiled=self.compiled
+            self.network, self.layers, work.config, place.device, compiled=self.compiled
         ) as runner:
 
             def run(items: Sequence[Group], task: Task) -> Iterator[Commit]:
-                return self._index(runner, items, place.cores, task)
+                return work._index(runner, items, place.cores, task)
 
             yield run
 
@@ -110,6 +118,7 @@ class IndexWork:
                         index_shards(runner, group, events, task, expected=expected, peaks=spill),
                         self.fingerprint,
                     )
+                self._publish(commit)
                 images += sum(record.images + record.errors for record in commit.shards)
                 size += sum(record.size for record in commit.shards)
                 if self.expected is None:
@@ -123,6 +132,31 @@ class IndexWork:
         if self.config.kept_peaks is None:
             return contextlib.nullcontext()
         return PeakSpill(self.parts, sum(layer.units for layer in self.layers), self.config.kept_peaks)
+
+    def _at_home(self) -> IndexWork:
+        """This work with a working copy of its own, if OUT is at an address and the work left its process."""
+        if not self.address:
+            return self
+        out = local_folder(self.address, RUN_FILE, cache=self.config.cache)
+        return replace(self, config=replace(self.config, out=out), parts=out / "parts")
+
+    def _publish(self, commit: Commit) -> None:
+        """Write a part to the address of OUT; processes that do not merge keep no copy."""
+        name = commit.path.stem
+        publish(self.parts.parent, f"parts/{name}/*", f"parts/{name}.json")
+        if self.address:
+            commit.path.unlink(missing_ok=True)
+            shutil.rmtree(commit.folder, ignore_errors=True)
+
+    def _refuse_blind(self, node: str) -> None:
+        """Refuse a machine that does not see OUT or the dataset."""
+        run = self.parts.parent / RUN_FILE
+        if self.address and not run.exists():
+            raise EngineError(
+                f"node {node} does not see {self.address}/{RUN_FILE}; every node must reach the same storage "
+                "with credentials and endpoint of its own"
+            )
+        refuse_blind((run, *self.places), node)
 
 
 def index_groups(

@@ -17,6 +17,7 @@ import cloudpickle
 from pipeline.errors import EngineError, MaxactError
 from pipeline.networks.user_factory import describe_failure, is_users_module
 from pipeline.vision_libraries import prepare_torchvision
+from pipeline.working_copies import shown
 
 __all__ = ["pack", "portable_error", "unpack"]
 
@@ -52,6 +53,8 @@ def unpack(data: bytes) -> Any:
 def portable_error(error: Exception) -> MaxactError:
     """An error that can be sent back: itself if it can be pickled, else one with its message."""
     if isinstance(error, MaxactError):
+        # What stands for an address in this process has another name, or none, in the one that shows it.
+        error.args = tuple(shown(each) if isinstance(each, str) else each for each in error.args)
         with contextlib.suppress(Exception):  # of another library's subclass
             if str(pickle.loads(pickle.dumps(error))) == str(error):
                 return error

@@ -18,7 +18,9 @@ from pipeline.networks.hooks import StopForward, add_hooks, run_until_stopped
 __all__ = ["forward_with_graph", "tensor_view"]
 
 
-def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor) -> list[Tensor]:
+def forward_with_graph(
+    module: nn.Module, layers: Sequence[Layer], batch: Tensor, *, from_layers: bool = False
+) -> list[Tensor]:
     """Run a network whose weights are frozen; returns the probed tensors, as parts of the graph.
 
     The pass ends at the last of the layers. The graph starts at the input. What follows a layer reads a copy
@@ -28,10 +30,13 @@ def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor
         module: in evaluation mode; not changed.
         layers: in forward order.
         batch: (image, channel, y, x), normalised.
+        from_layers: the graph starts at those of the layers that no other of them is before, if every layer
+            is a whole output; it takes less time and memory, and there is no gradient at the input.
 
     Raises:
         LayerError: when a layer did not run, or no gradient flows through it.
     """
+    from_layers = from_layers and not any(layer.part for layer in layers)
     kept: dict[int, Tensor] = {}
     runs = RunCounter()
 
@@ -39,7 +44,11 @@ def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor
         def keep(_: nn.Module, inputs: Any, output: Any) -> Any:
             if not runs.is_meant(layer.name, layer.run):
                 return None
-            kept[place] = _probed(layer, output)
+            if from_layers and place < len(layers) - 1 and isinstance(output, Tensor):
+                output = output if output.requires_grad else output.detach().requires_grad_(True)
+                kept[place] = output
+            else:
+                kept[place] = _probed(layer, output)
             if len(kept) == len(layers):
                 raise StopForward
             return output.clone() if isinstance(output, Tensor) else None
@@ -48,7 +57,7 @@ def forward_with_graph(module: nn.Module, layers: Sequence[Layer], batch: Tensor
 
     hooks = [(find_module(module, layer.module), hook(place, layer)) for place, layer in enumerate(layers)]
     with torch.enable_grad(), add_hooks(forward=hooks):
-        run_until_stopped(module, batch.detach().requires_grad_(True))
+        run_until_stopped(module, batch.detach().requires_grad_(not from_layers))
     for place, layer in enumerate(layers):
         if place not in kept:
             raise LayerError(f"{layer.name} did not run in a forward pass")

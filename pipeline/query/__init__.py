@@ -2,5 +2,6 @@
 
 Goes in: an output folder. Comes out: `Index`, rows, the top images of a unit, decoded images. Only
 `indexed_images` and `indexed_network` need torch.
-Imports: choices, data, errors, file_names, images, layers, networks, progress, store, visible.
+Imports: choices, data, errors, file_names, images, layers, networks, progress, remote, store, visible,
+working_copies.
 """

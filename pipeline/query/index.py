@@ -40,6 +40,7 @@ from pipeline.query.statements import one_line, run_statement
 from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, open_views, read_preprocess
+from pipeline.remote.local import local_folder
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import read_finished_run
@@ -76,7 +77,8 @@ def open_index(
     """Open a finished index; use it as a context manager, or close it.
 
     Args:
-        out: folder of the index.
+        out: folder of the index, or its address, such as `s3://bucket/run`, whose files are fetched into the
+            cache.
         trust: load what the index names although another user made it: its network's code, its
             weights and directions, its dataset; and follow links out of its folder.
         data: where the indexed dataset is, if it has moved or the index is not trusted; see
@@ -93,7 +95,7 @@ def open_index(
     """
     if not isinstance(out, str | Path):
         raise UsageError(f"the folder of an index must be a path, got {out!r}")
-    return Index(Path(out), trust=trust, data=data, limits=limits, timeout=timeout)
+    return Index(local_folder(out, "*"), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
 class Index(PeakMethods):
@@ -331,7 +333,7 @@ class Index(PeakMethods):
             raise UsageError(f"the folder of an index must be a path, got {out!r}")
         if self._closed:
             raise QueryError(f"{self.out} is closed; open it again")
-        self._second.attach(name, Path(out))
+        self._second.attach(name, local_folder(out, "*"))
 
     def query(self, name: str, **params: object) -> QueryResult:
         """Run a named query, or that of your own file (see `pipeline.query.named_queries`).
@@ -358,7 +360,7 @@ class Index(PeakMethods):
             raise StoreError(f"query {name} needs the peaks of all images, but {no_peaks(self.out)}")
         for parameter in query.parameters:
             if parameter.kind == "index":
-                self.attach(parameter.name, Path(str(values.pop(parameter.name))))
+                self.attach(parameter.name, str(values.pop(parameter.name)))
         return self._fetch(query.sql, values)
 
     def top(

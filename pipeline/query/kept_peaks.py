@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import QueryError, StoreError
 from pipeline.query.peak_matrix import keeps_peaks, open_matrix
+from pipeline.store.peak_files import PEAKS_FILE
+from pipeline.working_copies import pull
 
 __all__ = ["KeptPeaks", "create_no_peaks", "create_peaks", "no_peaks"]
 
@@ -65,6 +67,7 @@ class KeptPeaks:
         self.out = out
         if not keeps_peaks(run):
             raise StoreError(no_peaks(out))
+        pull(out, "parts/*.json", f"parts/*/{PEAKS_FILE}")
         self.matrix = open_matrix(out, run, sum(units.values()))
         starts = np.cumsum([0, *units.values()]).tolist()
         self.spans = {

@@ -2,5 +2,5 @@
 
 Goes in: `RunConfig`. Comes out: the Parquet tables and `run.json` of an output folder.
 Imports: choices, config, data, devices, dissection, encoders, engines, errors, image_id, images, layers,
-naming, networks, progress, query, state, store, stream.
+naming, networks, progress, query, remote, state, store, stream, working_copies.
 """

@@ -21,6 +21,7 @@ from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.query.index import Index, open_index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import Patterns
+from pipeline.remote.local import local_folder
 from pipeline.runs.name_rows import (
     MASK_SOURCES,
     kept_names,
@@ -109,7 +110,7 @@ def dissect_index(
         SourceError: when an image or a mask cannot be read, or a mask is of another size.
         MaxactError: when the index or its network cannot be loaded.
     """
-    reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
+    reporter, out, started = reporter or Silent(), local_folder(out, "*"), time.monotonic()
     if not isinstance(quantile, float | int) or not 0 < quantile < 1:
         raise UsageError(f"--quantile must be between 0 and 1, got {quantile!r}")
     if str(masks) == "":

@@ -16,6 +16,7 @@ from pipeline.engines.open_engine import open_engine
 from pipeline.errors import DamagedFile, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent
+from pipeline.remote.local import local_folder, refuse_spread
 from pipeline.runs.fingerprint import fingerprint, refuse_mismatch, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import write_names
@@ -69,8 +70,11 @@ def merge_runs(
     """
     reporter = reporter or Silent()
     started = time.monotonic()
-    out = Path(out)
-    named = {source.resolve(): source for source in map(Path, sources)}
+    config = EngineConfig(engine) if isinstance(engine, str) else engine
+    out = local_folder(out, "*", "parts/*")
+    refuse_spread(out, config.name)
+    given = [local_folder(source, RUN_FILE, "parts/*") for source in sources]
+    named = {source.resolve(): source for source in given}
     refuse_foreign_files(out)
     refuse_nested_indexes(out, list(named.values()))
     with contextlib.ExitStack() as stack:
@@ -95,7 +99,6 @@ def merge_runs(
         if out not in folders:
             stack.enter_context(locked(out))
             stack.enter_context(writing(out))
-        config = EngineConfig(engine) if isinstance(engine, str) else engine
         opened = stack.enter_context(open_engine(config, "cpu"))
         totals = _write(out, content, chosen, reporter, opened)
         return finish_run(out, content, totals, 0, time.monotonic() - started)

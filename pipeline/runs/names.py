@@ -23,6 +23,7 @@ from pipeline.naming.concepts import (
 from pipeline.naming.hierarchy_file import imagenet_hierarchy, read_hierarchy
 from pipeline.naming.name_units import name_units
 from pipeline.progress import Reporter, Silent
+from pipeline.remote.local import local_folder
 from pipeline.runs.concept_names import name_by_concepts
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state
 from pipeline.runs.label_names import names_by_label, names_given
@@ -74,7 +75,7 @@ def name_index(
         UsageError: when the hierarchy or the concepts cannot be used, or both are given.
         UntrustedIndex: when a link leads out of OUT.
     """
-    reporter, out = reporter or Silent(), Path(out)
+    reporter, out = reporter or Silent(), local_folder(out, "*", "parts/*")
     if not trust:
         refuse_links(out)
     if concepts is not None:

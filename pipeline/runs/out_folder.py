@@ -13,6 +13,7 @@ from pipeline.data.files import expand, is_url
 from pipeline.data.names import DEMO
 from pipeline.data.torchvision import PREFIX
 from pipeline.errors import SourceError, StoreError, WrongFolder
+from pipeline.remote.local import local_folder, refuse_data_address
 from pipeline.store.derived import remove_derived
 from pipeline.store.files import remove_file
 from pipeline.store.layout import (
@@ -34,6 +35,7 @@ from pipeline.store.layout import (
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import RUN_FILE, locked, read_run
 from pipeline.store.trust import refuse_links
+from pipeline.working_copies import address_of, copy_of, withdraw
 
 __all__ = [
     "clean_index",
@@ -57,6 +59,10 @@ def refuse_data_folder(out: Path, data: Iterable[str], cache: Path | str | None)
     Raises:
         StoreError: names both.
     """
+    if copy_of(out) is not None:
+        for argument in data:
+            refuse_data_address(address_of(out), argument)
+        return
     folder = Path(os.path.realpath(out))
     for argument in data:
         for place in _local_paths(argument, cache):
@@ -139,6 +145,7 @@ def remove_index(out: Path, *, keep: str) -> None:
         raise StoreError(
             f"cannot remove the index in {out}: {error.strerror or error} ({error.filename})"
         ) from error
+    withdraw(out / "parts")
     for path in own_tables(out):
         kept = path.name == EMBEDDINGS_TABLE and holds_embeddings(out, keep)
         if path.stem != "renders" and not kept:
@@ -179,7 +186,7 @@ def remove_stale_names(out: Path, fingerprint: str) -> int:
     return len(stale)
 
 
-def clean_index(out: Path) -> int:
+def clean_index(out: Path | str) -> int:
     """Remove what was made from another index than the one in OUT: names, embeddings, renderings, pages.
 
     Those of older versions, which do not say from which index they were made, are removed as well.
@@ -190,6 +197,7 @@ def clean_index(out: Path) -> int:
     Raises:
         StoreError: when OUT holds no index, another process works there, or a file cannot be removed.
     """
+    out = local_folder(out, "**")
     refuse_links(out)
     fingerprint = str(read_run(out)["fingerprint"])
     with locked(out), writing(out, alone=True):

@@ -12,6 +12,7 @@ from pipeline.data.shard import listing_digest
 from pipeline.errors import DamagedFile
 from pipeline.layers.layer import Layer
 from pipeline.progress import Reporter, Silent, readable_count
+from pipeline.remote.local import local_folder
 from pipeline.runs.fingerprint import fingerprint, refuse_other_state, run_identity
 from pipeline.runs.label_names import names_given
 from pipeline.runs.names import names_damage, write_names
@@ -23,6 +24,7 @@ from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.final_tables import damaged_tables, has_digests, record_tables, recorded_tables
 from pipeline.store.run_file import locked, read_finished_run, write_run
 from pipeline.store.trust import refuse_links
+from pipeline.working_copies import publish
 
 __all__ = ["Repair", "repair_index"]
 
@@ -66,44 +68,51 @@ def repair_index(out: Path | str, *, reporter: Reporter | None = None) -> Repair
         StoreError: when OUT holds no finished index, or cannot be written.
         UntrustedIndex: when a link leads out of OUT.
     """
-    reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
+    reporter, out, started = reporter or Silent(), local_folder(out, "*", "parts/*"), time.monotonic()
     refuse_links(out)
     read_finished_run(out)  # before the folder is created or locked
     with locked(out):
         remove_stage(out)
-        run = read_finished_run(out)
-        damaged = damaged_tables(out, run, whole=True)
-        what = names_damage(out)
-        names = {"names": what} if what else {}
-        if has_digests(run) and not damaged and not names:
-            return Repair(out, {}, None, False, time.monotonic() - started)
-        commits = _intact_commits(out, run)
-        if names:
-            _name_again(out, run, commits, reporter)
-            if has_digests(run) and not damaged:
-                return Repair(out, names, None, False, time.monotonic() - started)
-        with staging(out) as stage:
-            totals = write_index(
-                stage,
-                tuple(Layer.from_record(layer) for layer in run["layers"]),
-                commits,
-                fingerprint=run["fingerprint"],
-                classes=run["config"]["classes"],
-                class_names=names_given(run),
-                network_classes=run["network"]["classes"],
-                reporter=reporter,
-            )
-            identical = recorded_tables(run) == totals.tables if has_digests(run) else None
-            if not identical:
-                # Another version of a library may have compressed the same rows to other bytes.
-                damaged = _different(out, totals.tables, damaged)
-            publish_tables(stage, out, damaged)
+        done = _repair(out, reporter, started)
+        publish(out)
+        return done
+
+
+def _repair(out: Path, reporter: Reporter, started: float) -> Repair:
+    """Rebuild what is damaged; OUT must be locked."""
+    run = read_finished_run(out)
+    damaged = damaged_tables(out, run, whole=True)
+    what = names_damage(out)
+    names = {"names": what} if what else {}
+    if has_digests(run) and not damaged and not names:
+        return Repair(out, {}, None, False, time.monotonic() - started)
+    commits = _intact_commits(out, run)
+    if names:
+        _name_again(out, run, commits, reporter)
+        if has_digests(run) and not damaged:
+            return Repair(out, names, None, False, time.monotonic() - started)
+    with staging(out) as stage:
+        totals = write_index(
+            stage,
+            tuple(Layer.from_record(layer) for layer in run["layers"]),
+            commits,
+            fingerprint=run["fingerprint"],
+            classes=run["config"]["classes"],
+            class_names=names_given(run),
+            network_classes=run["network"]["classes"],
+            reporter=reporter,
+        )
+        identical = recorded_tables(run) == totals.tables if has_digests(run) else None
         if not identical:
-            write_run(out, {**run, "tables": record_tables(totals.tables), "parts": list(totals.parts)})
-        for commit in commits:
-            if not commit.sealed:
-                write_commit(commit)
-        return Repair(out, {**damaged, **names}, identical, not identical, time.monotonic() - started)
+            # Another version of a library may have compressed the same rows to other bytes.
+            damaged = _different(out, totals.tables, damaged)
+        publish_tables(stage, out, damaged)
+    if not identical:
+        write_run(out, {**run, "tables": record_tables(totals.tables), "parts": list(totals.parts)})
+    for commit in commits:
+        if not commit.sealed:
+            write_commit(commit)
+    return Repair(out, {**damaged, **names}, identical, not identical, time.monotonic() - started)
 
 
 def _name_again(out: Path, run: Mapping[str, Any], commits: Sequence[Commit], reporter: Reporter) -> None:

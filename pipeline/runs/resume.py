@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,20 @@ from pipeline.errors import DamagedFile, FingerprintMismatch, StoreError
 from pipeline.progress import Reporter
 from pipeline.runs.fingerprint import refuse_mismatch
 from pipeline.state.commit import Commit, list_commits, remove_part
+from pipeline.state.commit_file import AGAIN
 from pipeline.store.final_tables import damaged_tables
 from pipeline.store.layout import MADE_TABLES, own_parts, own_tables
 from pipeline.store.run_file import RUN_FILE, read_run
+from pipeline.working_copies import copy_of, names_at, publish, pull
 
-__all__ = ["is_finished", "previous_run", "recorded_compile", "usable_commits"]
+__all__ = [
+    "fetch_parts",
+    "is_finished",
+    "previous_run",
+    "recorded_compile",
+    "refuse_lost_shards",
+    "usable_commits",
+]
 
 
 def previous_run(
@@ -111,6 +120,9 @@ def recorded_compile(out: Path) -> bool | None:
 def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[Commit, ...]:
     """The commits that a run can resume from; a damaged part is removed, to be indexed again.
 
+    Of parts at an address only the commit files are read, and it is seen that the others are there: they are
+    fetched and verified when they are merged, see `fetch_parts`.
+
     Args:
         parts: the folder of all parts.
         fingerprint: of the run to do, without its dataset.
@@ -126,14 +138,68 @@ def usable_commits(parts: Path, fingerprint: str, reporter: Reporter) -> tuple[C
         remove_part(path)
 
     usable = []
+    afar = None if copy_of(parts.parent) is None else names_at(parts.parent, "parts/*")
     for commit in list_commits(parts, fingerprint=fingerprint, damaged=remove):
         try:
-            commit.verify()
+            if afar is None:
+                commit.verify()
+            else:
+                _refuse_missing(commit, afar)
         except DamagedFile as error:
             remove(commit.path, error)
         else:
             usable.append(commit)
     return tuple(usable)
+
+
+def _refuse_missing(commit: Commit, afar: Collection[str]) -> None:
+    """Refuse a part of which a file is not at the address of OUT."""
+    for path in commit.files:
+        if path.relative_to(commit.path.parent.parent).as_posix() not in afar:
+            raise DamagedFile(f"{path} is missing; {AGAIN}")
+
+
+def fetch_parts(out: Path, fingerprint: str) -> None:
+    """Fetch and verify the parts of an OUT at an address, where other machines may have committed some.
+
+    A damaged part is removed there.
+
+    Raises:
+        DamagedFile: when a part is not as it was committed; the same command indexes it again.
+    """
+    if copy_of(out) is None:
+        return
+    pull(out, "parts/*")
+    problems: list[str] = []
+
+    def remove(path: Path, error: DamagedFile) -> None:
+        problems.append(str(error))
+        remove_part(path)
+
+    for commit in list_commits(out / "parts", fingerprint=fingerprint, damaged=remove):
+        try:
+            commit.verify()
+        except DamagedFile as error:
+            remove(commit.path, error)
+    if problems:
+        publish(out)
+        raise DamagedFile(problems[0])
+
+
+def refuse_lost_shards(out: Path, commits: Iterable[Commit], shards: Sequence[Shard]) -> None:
+    """Refuse to merge fewer shards than were indexed, as when another machine started over in OUT meanwhile.
+
+    Raises:
+        StoreError: names one that is in no part.
+    """
+    committed = {record.name for commit in commits for record in commit.shards}
+    lost = [shard.name for shard in shards if shard.name not in committed]
+    if lost:
+        more = f" (and those of {len(lost) - 1:,} more)" if len(lost) > 1 else ""
+        raise StoreError(
+            f"the part of shard {lost[0]}{more} was removed from {out} while this command ran; run the same "
+            "command again"
+        )
 
 
 def _refuse_changed_shards(out: Path, shards: Sequence[Shard]) -> None:

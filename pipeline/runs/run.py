@@ -33,6 +33,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.class_names import read_class_names
 from pipeline.networks.network import Network, load_network
 from pipeline.progress import Reporter, Silent, readable_bytes, readable_count
+from pipeline.remote.local import local_folder
 from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
 from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
@@ -42,9 +43,11 @@ from pipeline.runs.out_folder import (
     remove_stale_thumbnails,
 )
 from pipeline.runs.resume import (
+    fetch_parts,
     is_finished,
     previous_run,
     recorded_compile,
+    refuse_lost_shards,
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
@@ -60,11 +63,16 @@ from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.trust import SIGNATURE, is_own, sign_run
 from pipeline.stream.compiled_probes import can_compile
+from pipeline.working_copies import address_of, copy_of, publish
 
 __all__ = ["run_index"]
 
 COMPILE_IMAGES = 20_000
 """Images from which compiling saves time: it takes about a minute and saves some 10 ms an image."""
+
+
+_MADE_FILES = ("renders/*", "sheets/*", "projections/*", "prior/*", "atlas/*")
+"""Files that are made from an index, and stay when the same index is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,9 @@ def run_index(
     reporter = reporter or Silent()
     started = time.monotonic()
     data = config.as_json()["data"] if dataset is None else dataset.data
+    # A run that starts over reads no part, but what may be of another index.
+    wanted = ("*", *_MADE_FILES) if config.fresh else ("*", "parts/*.json")
+    config = replace(config, out=local_folder(config.out, *wanted, cache=config.cache))
     refuse_data_folder(config.out, data, config.cache)
     refuse_foreign_files(config.out)
     opened = open_engine(config.spread, config.device) if engine is None else nullcontext(engine)
@@ -206,6 +217,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     wanted = fingerprint(plan.fields)
     previous = previous_run(out, plan.identity, plan.fields, shards, reporter)
     commits = usable_commits(parts, wanted, reporter)
+    publish(out)  # parts found damaged are removed at the address before they are committed again
     refuse_replaced_shards(out, commits, shards, reporter)
     done = {shard.name for commit in commits for shard in commit.shards}
     named = config.class_names is not None
@@ -241,7 +253,9 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             images_per_byte=_images_per_byte(plan.dataset),
             reporter=reporter,
         )
+    fetch_parts(out, wanted)
     committed = list_commits(parts, fingerprint=wanted)
+    refuse_lost_shards(out, committed, shards)
     totals = write_index(
         out,
         plan.layers,
@@ -251,7 +265,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
         class_names=plan.network.classes if named else None,
         network_classes=plan.network.classes,
         reporter=reporter,
-        engine=plan.engine,
+        engine=plan.engine if copy_of(out) is None else None,  # only this process has its parts
     )
     named_units = write_names(
         out,
@@ -285,7 +299,10 @@ def _work(plan: _Plan, parts: Path, wanted: str) -> IndexWork:
     if not plan.engine.is_apart:
         return work
     identity = identify(plan.network.module, plan.engine.device)
-    return replace(work, identity=identity, places=plan.dataset.places, parts=parts.absolute())
+    address = "" if copy_of(parts.parent) is None else address_of(parts.parent)
+    return replace(
+        work, identity=identity, places=plan.dataset.places, parts=parts.absolute(), address=address
+    )
 
 
 def _sign_again(plan: _Plan, previous: dict[str, Any], reporter: Reporter) -> None:

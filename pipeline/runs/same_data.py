@@ -25,6 +25,7 @@ from pipeline.progress import Reporter
 from pipeline.state.commit import Commit
 from pipeline.state.part import ShardRecord
 from pipeline.store.tables import read_table
+from pipeline.working_copies import pull
 
 __all__ = ["refuse_replaced_shards"]
 
@@ -119,6 +120,7 @@ def _same(sample: Sample, row: Mapping[str, Any]) -> bool:
 def _rows(item: _Suspect) -> dict[int, dict[str, Any]]:
     """The recorded images of the shard, by position."""
     names = [record.name for record in item.commit.shards]
+    pull(item.commit.path.parent.parent, f"parts/{item.commit.path.stem}/images.parquet")
     images = read_table(item.commit.folder / "images.parquet")
     ids = images["image_id"].to_numpy()
     own = images.filter(pa.array(ids >> POSITION_BITS == names.index(item.record.name)))

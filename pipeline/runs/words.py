@@ -21,6 +21,7 @@ from pipeline.naming.word_names import name_layer
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.query.index import Index, open_index
 from pipeline.query.selection import Patterns
+from pipeline.remote.local import local_folder
 from pipeline.runs.embed import embed_missing
 from pipeline.runs.embedding_table import (
     EmbeddingTable,
@@ -118,7 +119,7 @@ def name_in_words(
         SourceError: when a photograph cannot be read.
         UntrustedIndex: when the dataset or a link of somebody else's index would be used.
     """
-    reporter, out, started = reporter or Silent(), Path(out), time.monotonic()
+    reporter, out, started = reporter or Silent(), local_folder(out, "*"), time.monotonic()
     if of not in get_args(EmbedOf):
         raise UsageError(f"of must be {' or '.join(get_args(EmbedOf))}, got {of!r}")
     if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_BATCH:

@@ -30,6 +30,7 @@ from pipeline.state.part_tables import tables_of
 from pipeline.store import tables as store
 from pipeline.store.files import sync_file, sync_folder
 from pipeline.store.peak_files import PEAKS, PEAKS_FILE
+from pipeline.working_copies import withdraw
 
 __all__ = [
     "Commit",
@@ -122,6 +123,8 @@ def remove_part(path: Path) -> None:
     except OSError as error:
         raise StoreError(f"cannot remove {path}: {error.strerror or error}") from error
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+    withdraw(path)
+    withdraw(path.with_suffix(""))
 
 
 def _settle(temporary: Path, commit: Commit) -> Commit:

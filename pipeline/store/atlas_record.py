@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.errors import StoreError
 from pipeline.store.files import atomic_path
 from pipeline.store.inside import inside
+from pipeline.working_copies import withdraw
 
 __all__ = [
     "ATLAS_FOLDER",
@@ -133,8 +134,10 @@ def remove_atlas(out: Path, *, keep: str, unmarked: str = "") -> int:
             path = inside(out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
             count += path.is_file()
             path.unlink(missing_ok=True)
+            withdraw(path)
             folders.update(parent for parent in path.parents if parent.is_relative_to(out / ATLAS_FOLDER))
     (out / ATLAS_FOLDER / RECORD).unlink(missing_ok=True)
+    withdraw(out / ATLAS_FOLDER / RECORD)
     for each in sorted(folders, reverse=True):
         with contextlib.suppress(OSError):  # it has other files
             each.rmdir()

@@ -23,6 +23,7 @@ from pipeline.store.inside import inside
 from pipeline.store.layout import RENDERS_TABLE, own_tables
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_table, write_table
+from pipeline.working_copies import withdraw
 
 __all__ = ["FINGERPRINT_NOTE", "Derived", "derived_files", "remove_derived"]
 
@@ -88,6 +89,7 @@ def remove_derived(out: Path, *, keep: str, unmarked: str = "") -> int:
         for each in list(derived_files(out)):
             if (each.fingerprint or unmarked) != keep:
                 each.path.unlink(missing_ok=True)
+                withdraw(each.path)
                 count += 1
         count += remove_atlas(out, keep=keep, unmarked=unmarked)
         for folder in ("renders", "projections", "sheets", "prior"):
@@ -112,6 +114,7 @@ def _remove_renders(out: Path, keep: str, unmarked: str) -> int:
         kept = rows.filter(pc.equal(of_index, keep))
         if not kept.num_rows:
             path.unlink()
+            withdraw(path)
         elif kept.num_rows < rows.num_rows:
             write_table(path, kept.schema.remove_metadata(), [kept], sealed=True)
     stay = {out / name for name in kept["file"].to_pylist()}
@@ -120,9 +123,11 @@ def _remove_renders(out: Path, keep: str, unmarked: str) -> int:
             picture = inside(out, name, folder="renders")
             if picture not in stay:
                 picture.unlink(missing_ok=True)
+                withdraw(picture)
     for picture in sorted(out.glob("renders/*/*.png")):
         if picture not in stay and (_png_notes(picture) or {}).get(OWN_NOTE) is not None:
             picture.unlink()
+            withdraw(picture)
     if keep != unmarked:
         for path in sorted(out.glob("renders/.*.checkpoint")):
             if _CHECKPOINT.fullmatch(path.name):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.working_copies import withdraw
 
 __all__ = ["atomic_path", "make_folder", "remove_file", "sha256_file", "sync_file", "sync_folder"]
 
@@ -82,6 +83,7 @@ def remove_file(path: Path) -> None:
             f"cannot remove {path}: {error.strerror or error}; fix the permissions, and run the same "
             "command again"
         ) from error
+    withdraw(path)
 
 
 def sha256_file(path: Path) -> str:

@@ -25,6 +25,7 @@ from pipeline.store.layout import (
     THUMBNAILS_TABLE,
 )
 from pipeline.store.run_file import RUN_FILE
+from pipeline.working_copies import publish
 
 __all__ = ["SPILL", "writing"]
 
@@ -54,6 +55,8 @@ _WRITTEN = {
 def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
     """Hold the shared lock on a folder; remove what interrupted commands left, if no other is running.
 
+    What was written into a working copy is at its address when the context ends without an error.
+
     Args:
         out: the folder; created if it does not exist.
         alone: keep other commands from writing there.
@@ -79,6 +82,7 @@ def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
         if not alone:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
+        publish(out)
     finally:
         os.close(descriptor)
 

@@ -20,6 +20,7 @@ from pipeline.store.inside import inside
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.seals import JSON, seal_json
+from pipeline.working_copies import publish
 
 __all__ = [
     "RUN_FILE",
@@ -135,13 +136,14 @@ def fingerprint_of_index(out: Path, network_digest: str) -> str | None:
 
 
 def write_run(out: Path, content: Mapping[str, Any]) -> None:
-    """Replace OUT/run.json atomically.
+    """Replace OUT/run.json atomically; at the address of a working copy, after all files written before.
 
     Raises:
         StoreError: when it cannot be written.
     """
     with atomic_path(out / RUN_FILE) as temporary:
         temporary.write_text(seal_json({"tables": {}, "parts": [], **content}), encoding="utf-8")
+    publish(out)
 
 
 def _damaged(out: Path) -> DamagedFile:

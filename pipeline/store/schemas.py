@@ -294,6 +294,7 @@ RENDERS = pa.schema(
         pa.field("index_fingerprint", pa.string()),
         pa.field("sha256", pa.string()),
         pa.field("path", pa.float32()),
+        pa.field("no_path", pa.string()),
     ]
 )
 """One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`. Tables of earlier

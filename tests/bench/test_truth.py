@@ -105,6 +105,29 @@ def test_options_belong_to_a_recipe_that_is_asked_for() -> None:
             read_part(wrong)
 
 
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ("no_such_network", "no_such_network"),
+        ("self:nowhere", "nowhere"),
+        ("handmade,handmade", "handmade twice"),
+        ("dreamsim:gone", "folder with the weights of DreamSim"),
+    ],
+)
+def test_judges_are_refused_before_anything_is_indexed(
+    judge: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = "tests.fixtures.tiny:factory"
+    with pytest.raises(SystemExit) as caught:
+        main(["no-data", "--network", network, "--judge", judge, "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
     """Options for a tiny network, and the folder of images that they name."""

@@ -11,8 +11,9 @@ Li et al. 2017, "Demystifying Neural Style Transfer").
 To draw a rendering to the features of a unit's top patches is the idea of VITAL as well, which was
 published before (Gorgun, Schiele and Fischer, ICCV 2025, "More Understandable Feature Visualization
 through Distribution Alignment and Relevant Information Flow"). It matches sorted features, weighted
-by relevance (LRP); here all channels count alike. `sorted` matching compares sorted values as VITAL
-does (`viz.ascent.sorted_features`) in place of means and deviations.
+by relevance (LRP); here all channels count alike by default. Both are options: `sorted` matching compares
+sorted values as VITAL does (`viz.ascent.sorted_features`) in place of means and deviations, and channels of
+the window are weighted by what drives the unit in its patches with `relevance` (`viz.ascent.relevance`).
 
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
@@ -21,24 +22,27 @@ exaggerated. People recognise a face sooner in a drawing that does so than in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.layers.layer import Layer
+from pipeline.networks.network import Network
+from viz.ascent.close_up import close_up
+from viz.ascent.moments import Moments
+from viz.ascent.relevance import relevances
 from viz.ascent.score_terms import ScoreTerm
-from viz.ascent.sorted_features import SortedFeatures, quantiles
+from viz.ascent.sorted_features import SortedFeatures
+from viz.ascent.usual import Features, Keep, Usual, measure_anew
 from viz.canvas import Canvas
-from viz.choices import Match
+from viz.choices import Match, Relevance
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.score_term import Look, Views
 from viz.passes.scorer import Scorer
 
-__all__ = ["Likeness"]
+__all__ = ["Likeness", "gaussian"]
 
 DEVIATIONS = 2.5
 """Standard deviations of the window's Gaussian weight to a side of the effective receptive field."""
@@ -46,49 +50,11 @@ DEVIATIONS = 2.5
 CLOSE = "close-up of "
 """Before the name of a layer, for statistics of close-ups."""
 
-LEAST_SHARE = 0.5
-"""Least spread of a channel, as a share of its layer's mean spread: channels that are rarely active
-among some dozen photographs would otherwise outweigh the rest."""
-
 LEAST_SPREAD = 1e-3
-"""Least spread of a whole layer, and of a unit."""
+"""Least spread of an objective over photographs."""
 
-LEAST_VARIANCE = 1e-6
-"""Added to a variance: the square root has no gradient at 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Statistics:
-    """Of one layer: mean and deviation over positions, (image, unit) each, or of their spread."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def stack(cls, each: Sequence[Self]) -> Self:
-        """Those of several renderings."""
-        return cls(torch.stack([one.mean for one in each]), torch.stack([one.deviation for one in each]))
-
-    def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
-        """What `spread_of` makes of the means and deviations of many images."""
-        return type(self)(spread_of(self.mean), spread_of(self.deviation))
-
-    def distance(self, wanted: Self, spread: Self) -> Tensor:
-        """(image,) mean squared differences, in units of the spread."""
-        by_mean = ((self.mean - wanted.mean) / spread.mean).square().mean(1)
-        by_deviation = ((self.deviation - wanted.deviation) / spread.deviation).square().mean(1)
-        return by_mean + by_deviation
-
-    def beyond(self, usual: Self, times: float) -> Self:
-        """The mean over images, its distance from the usual mean multiplied."""
-        mean, deviation = (
-            norm.mean(0) + times * (own.mean(0) - norm.mean(0))
-            for own, norm in ((self.mean, usual.mean), (self.deviation, usual.deviation))
-        )
-        return type(self)(mean, deviation.clamp(min=LEAST_VARIANCE**0.5))
-
-
-_Features = _Statistics | SortedFeatures
+KINDS: Mapping[Match, type[Features]] = {"moments": Moments, "sorted": SortedFeatures}
+"""The statistics that each word stands for."""
 
 
 class Likeness(ScoreTerm):
@@ -100,7 +66,7 @@ class Likeness(ScoreTerm):
         close_statistics: layers of the close-up's statistics.
         canvas: of the batch; its box is the effective receptive field.
         top: of each rendering, (patch, channel, y, x) float on 0..255, windows of the canvas.
-        usual: (image, channel, y, x) windows of any photographs, whose spread is the unit of
+        usual: gives (image, channel, y, x) windows of any photographs, whose spread is the unit of
             distances.
         activation_weight: of what is missing to the limit.
         reach: the limit, as a share of the best patch's score.
@@ -110,6 +76,8 @@ class Likeness(ScoreTerm):
         caricature: factor on the patches' distance from usual photographs; 1 leaves it as it is.
         whole: height and width of the network's input.
         match: what is compared of a channel, `moments` (mean and deviation) or `sorted` values.
+        relevance: whether the window's channels are weighted by what drives the unit in its patches.
+        keep: keeps what is measured of usual photographs.
     """
 
     def __init__(
@@ -119,7 +87,7 @@ class Likeness(ScoreTerm):
         close_statistics: Sequence[Layer],
         canvas: Canvas,
         top: Sequence[Tensor],
-        usual: Tensor,
+        usual: Callable[[], Tensor],
         *,
         activation_weight: float,
         reach: float,
@@ -129,6 +97,8 @@ class Likeness(ScoreTerm):
         caricature: float,
         whole: tuple[int, int],
         match: Match = "moments",
+        relevance: Relevance = "off",
+        keep: Keep = measure_anew,
     ) -> None:
         self.target, self.canvas = target, canvas
         self.window_statistics = tuple(window_statistics)
@@ -137,7 +107,8 @@ class Likeness(ScoreTerm):
         self.activation_weight, self.reach = activation_weight, reach
         self.weight, self.close_weight = weight, close_weight
         self.close_size, self.whole = (close_side, close_side), whole
-        self.caricature, self.match = caricature, match
+        self.caricature, self.match, self.relevance = caricature, match, relevance
+        self.keep = keep
         self.layers = tuple(
             {each.name: each for each in (*self.window_statistics, *self.close_statistics)}.values()
         )
@@ -145,6 +116,7 @@ class Likeness(ScoreTerm):
             dict.fromkeys([*(each.name for each in self.window_statistics), target.name])
         )
         self._wanted: list[dict[str, Any]] = []
+        self._weights: list[dict[str, Tensor]] = []
         self._spread: dict[str, Any] = {}
         self._limit = torch.empty(0)
         self._unit_spread = torch.empty(0)
@@ -157,20 +129,19 @@ class Likeness(ScoreTerm):
             objectives: one per rendering.
         """
         look = scorer.look
-        self._fit_close_up(look, self.usual[:2])
-        usual = self._describe(look(self.usual, self.window_layers), look, self.usual)
-        self._spread = {key: each.spread(_spread_of) for key, each in usual.items()}
+        self._fit_close_up(look, self.top[0][:2])
+        usual = self._measure_usual(scorer)
+        self._spread = usual.spread
         best = []
         for objective, top in zip(objectives, self.top, strict=True):
             views = look(top, self.window_layers)
             best.append(evaluate([objective] * len(top), views).max())
             found = self._describe(views, look, top)
             self._wanted.append(
-                {key: each.beyond(usual[key], self.caricature) for key, each in found.items()}
+                {key: each.beyond(usual.norm[key], self.caricature) for key, each in found.items()}
             )
-        unit_means = look(self.usual, [self.target.name])[self.target.name].values.float()
-        spread = unit_means.mean((2, 3)).std(0).clamp(min=LEAST_SPREAD)
-        one = View(spread.view(1, -1, 1, 1).expand(1, -1, self.target.grid_h, self.target.grid_w))
+            self._weights.append(self._relevances(scorer.watch.network, top, objective))
+        one = View(usual.units.view(1, -1, 1, 1).expand(1, -1, self.target.grid_h, self.target.grid_w))
         scales = [evaluate([each], {self.target.name: one}) for each in objectives]
         self._unit_spread = torch.cat(scales).abs().clamp(min=LEAST_SPREAD)
         self._limit = self.reach * torch.stack(best)
@@ -182,6 +153,30 @@ class Likeness(ScoreTerm):
                 look(self._close_up(pictures), [each.name for each in self.close_statistics])
             except (RuntimeError, AssertionError, ValueError, IndexError):
                 self.close_size = self.whole
+
+    def _measure_usual(self, scorer: Scorer) -> Usual:
+        """Of usual photographs; photographs are read only where nothing is kept."""
+
+        def measure() -> dict[str, Tensor]:
+            look, pictures = scorer.look, self.usual()
+            views = look(pictures, self.window_layers)
+            means = views[self.target.name].values.float().mean((2, 3))
+            return Usual.of(self._describe(views, look, pictures), means).tensors()
+
+        close = [each.name for each in self.close_statistics]
+        key = (
+            *(self.canvas, self.window_layers, close, self.close_size),
+            *(self.match, scorer.precision, scorer.device.type, DEVIATIONS),
+        )
+        found = self.keep(repr(key), measure)
+        on_device = {name: tensor.to(scorer.device) for name, tensor in found.items()}
+        return Usual.read(on_device, KINDS[self.match])
+
+    def _relevances(self, network: Network, top: Tensor, objective: Objective) -> dict[str, Tensor]:
+        """Weights of the window's channels, by layer; empty where all count alike."""
+        if self.relevance == "off":
+            return {}
+        return relevances(network, self.canvas, self.window_statistics, top, objective)
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
@@ -195,7 +190,10 @@ class Likeness(ScoreTerm):
             is_close = key.startswith(CLOSE)
             weight = self.close_weight if is_close else self.weight
             layers = len(self.close_statistics) if is_close else len(self.window_statistics)
-            total = total - weight / layers * found.distance(wanted, self._spread[key])
+            relevance = scores.new_ones(())
+            if not is_close and self.relevance == "on":
+                relevance = torch.stack([self._weights[image][key] for image in chosen])
+            total = total - weight / layers * found.distance(wanted, self._spread[key], relevance)
         return total
 
     def _describe(self, views: Views, look: Look, pictures: Tensor) -> dict[str, Any]:
@@ -211,37 +209,27 @@ class Likeness(ScoreTerm):
                 found[CLOSE + each.name] = self._statistics(values, centred=False)
         return found
 
-    def _statistics(self, values: Tensor, *, centred: bool) -> _Features:
+    def _statistics(self, values: Tensor, *, centred: bool) -> Features:
         """Of maps (image, unit, y, x), weighted by a Gaussian around the target's centre."""
-        weight = self._gaussian(values) if centred else torch.ones_like(values[0, 0])
-        weight = weight / weight.sum()
-        if self.match == "sorted":
-            return SortedFeatures(quantiles(values, weight))
-        mean = (values * weight).sum((2, 3))
-        off = values - mean[:, :, None, None]
-        variance = (off.square() * weight).sum((2, 3))
-        return _Statistics(mean, (variance + LEAST_VARIANCE).sqrt())
-
-    def _gaussian(self, values: Tensor) -> Tensor:
-        """(y, x) weights of a map of the window."""
-        box, sides = self.canvas.box, (self.canvas.height, self.canvas.width)
-        centres = ((box.top + box.bottom) / 2, (box.left + box.right) / 2)
-        fields = (box.bottom - box.top, box.right - box.left)
-        weights = []
-        for length, side, middle, field in zip(values.shape[2:], sides, centres, fields, strict=True):
-            place = (torch.arange(length, device=values.device) + 0.5) / length * side
-            weights.append(torch.exp(-0.5 * ((place - middle) / (field / DEVIATIONS)).square()))
-        return weights[0][:, None] * weights[1][None]
+        weight = gaussian(self.canvas, values) if centred else torch.ones_like(values[0, 0])
+        return KINDS[self.match].of(values, weight / weight.sum())
 
     def _close_up(self, pictures: Tensor) -> Tensor:
-        """The effective receptive field alone, enlarged."""
-        box = self.canvas.box
-        rows = slice(max(0, round(box.top)), round(box.bottom))
-        columns = slice(max(0, round(box.left)), round(box.right))
-        return F.interpolate(pictures[:, :, rows, columns], self.close_size, mode="bicubic")
+        return close_up(pictures, self.canvas, self.close_size)
 
 
-def _spread_of(values: Tensor) -> Tensor:
-    """(unit,) standard deviations over (image, unit), none of them tiny."""
-    spread = values.std(0)
-    return spread.clamp(min=max(LEAST_SPREAD, LEAST_SHARE * float(spread.mean())))
+def gaussian(canvas: Canvas, values: Tensor) -> Tensor:
+    """Weights (y, x) of the positions of a map, by their distance from the centre of the effective field.
+
+    Args:
+        canvas: its box is the effective receptive field.
+        values: (image, unit, y, x), of the canvas's window.
+    """
+    box, sides = canvas.box, (canvas.height, canvas.width)
+    centres = ((box.top + box.bottom) / 2, (box.left + box.right) / 2)
+    fields = (box.bottom - box.top, box.right - box.left)
+    weights = []
+    for length, side, middle, field in zip(values.shape[2:], sides, centres, fields, strict=True):
+        place = (torch.arange(length, device=values.device) + 0.5) / length * side
+        weights.append(torch.exp(-0.5 * ((place - middle) / (field / DEVIATIONS)).square()))
+    return weights[0][:, None] * weights[1][None]

@@ -53,10 +53,24 @@ class Optimiser:
 
 
 class Adam(Optimiser):
-    """Adam on gradients of unit root mean square; with `nesterov` it is NAdam."""
+    """Adam on gradients of unit root mean square; with `nesterov` it is NAdam.
 
-    def __init__(self, rate: float, *, nesterov: bool = False) -> None:
-        self.rate, self.nesterov = rate, nesterov
+    Args:
+        rate: of a step, or the rates of all steps.
+        nesterov: look ahead, as NAdam does.
+        moments: decay of the first and of the second moment.
+        bounds: least and largest value; None is without bounds.
+    """
+
+    def __init__(
+        self,
+        rate: float | Sequence[float],
+        *,
+        nesterov: bool = False,
+        moments: tuple[float, float] = MOMENTS,
+        bounds: tuple[float, float] | None = None,
+    ) -> None:
+        self.rate, self.nesterov, self.moments, self.bounds = rate, nesterov, moments, bounds
         self.first, self.second = torch.empty(0), torch.empty(0)
         self.product = 1.0
 
@@ -64,20 +78,23 @@ class Adam(Optimiser):
         """The values after a step."""
         if step == 0:
             self.first, self.second = torch.zeros_like(values), torch.zeros_like(values)
-        slow, slower = MOMENTS
+        slow, slower = self.moments
+        rate = self.rate if isinstance(self.rate, float | int) else self.rate[step]
         gradient, count = _unit_rms(gradient), step + 1
         self.first.lerp_(gradient, 1 - slow)
         self.second.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
         size = self.second.sqrt().div_(math.sqrt(1 - slower**count)).add_(EPSILON)
         if not self.nesterov:
-            return values.addcdiv(self.first, size, value=self.rate / (1 - slow**count))
+            moved = values.addcdiv(self.first, size, value=rate / (1 - slow**count))
+            return moved if self.bounds is None else moved.clamp_(*self.bounds)
         now, following = (
             slow * (1 - 0.5 * math.pow(0.96, each * NESTEROV_DECAY)) for each in (count, count + 1)
         )
         self.product *= now
         ahead = (1 - now) / (1 - self.product) * gradient
         ahead = ahead + following / (1 - self.product * following) * self.first
-        return values.addcdiv(ahead, size, value=self.rate)
+        moved = values.addcdiv(ahead, size, value=rate)
+        return moved if self.bounds is None else moved.clamp_(*self.bounds)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the images' moments."""

@@ -1,6 +1,7 @@
 """What the network is shown of pictures in each step: random views, differentiable.
 
     WholePicture   the pictures as they are
+    RolledViews    one shift of each picture a step; what leaves at one side comes back at the other
     AffineViews    one shift, scale and rotation of each picture a step
     WindowViews    one window of each enlarged picture a step
     CropViews      several noisy crops of each picture a step
@@ -20,7 +21,7 @@ from torch import Generator, Tensor
 from viz.ascent.view_maps import sample
 from viz.canvas import Canvas
 
-__all__ = ["AffineViews", "CropViews", "RandomViews", "ViewOf", "WholePicture", "WindowViews"]
+__all__ = ["AffineViews", "CropViews", "RandomViews", "RolledViews", "ViewOf", "WholePicture", "WindowViews"]
 
 ViewOf = Callable[[Tensor], Tensor]
 """Pictures (image, channel, y, x) to what the network is shown of them, differentiable."""
@@ -53,6 +54,29 @@ class WholePicture(RandomViews):
     def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
         """Every picture."""
         return lambda pictures: pictures
+
+
+class RolledViews(RandomViews):
+    """Pictures shifted in a circle.
+
+    Args:
+        shifts: (step, image, 2) int64, rows and columns, as `viz.ascent.view_maps.draw_rolls` draws them.
+    """
+
+    def __init__(self, shifts: Tensor) -> None:
+        self.shifts = shifts
+
+    def at_step(self, step: int, images: Sequence[int]) -> ViewOf:
+        """One shift of each image."""
+        shifts = self.shifts[step][images].tolist()
+
+        def view(pictures: Tensor) -> Tensor:
+            rolled = [
+                picture.roll(tuple(shift), (1, 2)) for picture, shift in zip(pictures, shifts, strict=True)
+            ]
+            return torch.stack(rolled)
+
+        return view
 
 
 class AffineViews(RandomViews):

@@ -46,19 +46,35 @@ class SortedFeatures:
     values: Tensor
 
     @classmethod
+    def of(cls, values: Tensor, weight: Tensor) -> Self:
+        """Those of maps; arguments as of `quantiles`."""
+        return cls(quantiles(values, weight))
+
+    @classmethod
     def stack(cls, each: Sequence[Self]) -> Self:
         """Those of several renderings."""
         return cls(torch.stack([one.values for one in each]))
+
+    def average(self) -> Self:
+        """The mean over images, (unit, level)."""
+        return type(self)(self.values.mean(0))
 
     def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
         """What `spread_of` makes of the quantiles of many images."""
         return type(self)(spread_of(self.values))
 
-    def distance(self, wanted: Self, spread: Self) -> Tensor:
-        """(image,) mean squared differences, in units of the spread."""
-        return ((self.values - wanted.values) / spread.values).square().mean((1, 2))
+    def distance(self, wanted: Self, spread: Self, relevance: Tensor) -> Tensor:
+        """(image,) mean squared differences, in units of the spread.
 
-    def beyond(self, usual: Self, times: float) -> Self:
-        """The mean over images, its distance from the usual mean multiplied; ascending again."""
-        norm = usual.values.mean(0)
-        return type(self)((norm + times * (self.values.mean(0) - norm)).sort(1).values)
+        Args:
+            wanted: of each image.
+            spread: of the layer.
+            relevance: (image, unit) or (unit,) weights of the channels, of mean 1.
+        """
+        apart = ((self.values - wanted.values) / spread.values).square().mean(2)
+        return (apart * relevance).mean(1)
+
+    def beyond(self, norm: Self, times: float) -> Self:
+        """The average over images, its distance from the usual average multiplied; ascending again."""
+        away = times * (self.values.mean(0) - norm.values)
+        return type(self)((norm.values + away).sort(1).values)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "reach", "sample"]
+__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "draw_rolls", "reach", "sample"]
 
 SMALLEST_CROP = 0.05
 """Share of the picture's side below which no crop goes."""
@@ -111,6 +111,18 @@ def crop_offsets(generators: Sequence[Generator], steps: int, spread: float) -> 
     """
     drawn = [torch.randn(steps, 2, generator=generator) for generator in generators]
     return (0.5 + spread * torch.stack(drawn, dim=1)).clamp(0, 1)
+
+
+def draw_rolls(generators: Sequence[Generator], steps: int, furthest: int) -> Tensor:
+    """Draw every step's shift of every image, in whole pixels up to `furthest` both ways.
+
+    Returns:
+        (step, image, 2) int64, rows and columns.
+    """
+    drawn = [
+        torch.randint(-furthest, furthest + 1, (steps, 2), generator=generator) for generator in generators
+    ]
+    return torch.stack(drawn, dim=1)
 
 
 def draw_crops(

@@ -18,7 +18,9 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
+from pipeline.remote.local import refuse_spread
 from pipeline.store.leftovers import writing
+from pipeline.working_copies import pull
 from viz.atlas.addresses import FRONT
 from viz.atlas.archive import ENDING, refuse_target, zip_atlas
 from viz.atlas.collect import collect_layer, collect_photographs
@@ -108,6 +110,9 @@ def build_atlas(
     """
     reporter = reporter or Silent()
     _check(index.out, max_side, quality, archive, export)
+    spread = EngineConfig(engine) if isinstance(engine, str) else engine
+    refuse_spread(index.out, spread.name)
+    pull(index.out, "renders/*", "projections/*", "atlas/*")
     note_hidden(index.out, index.run["fingerprint"], reporter)
     contents = _collect(index, layers, units, reporter)
     comparison = None
@@ -120,7 +125,6 @@ def build_atlas(
         probed = [content.layer for content in contents]
         maker = mask_maker_of(index, probed, reporter, network=network, weights=weights)
     options = PictureOptions(max_side, quality)
-    spread = EngineConfig(engine) if isinstance(engine, str) else engine
     # Photographs are run through the network one by one, on the CPU. The engine comes first: where there is
     # none, nothing has been written.
     opened = nullcontext() if spread.name == "local" else open_engine(spread, "cpu")

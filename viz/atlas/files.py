@@ -29,6 +29,7 @@ from pipeline.store.atlas_record import (
 )
 from pipeline.store.files import make_folder
 from pipeline.store.inside import inside
+from pipeline.working_copies import withdraw
 
 __all__ = ["AtlasFiles", "FileSink", "digest_of", "write_file"]
 
@@ -165,6 +166,7 @@ class AtlasFiles:
             with contextlib.suppress(StoreError):  # a link leads elsewhere
                 path = inside(self._out, f"{ATLAS_FOLDER}/{name}", folder=ATLAS_FOLDER)
                 path.unlink(missing_ok=True)
+                withdraw(path)
                 self._remove_empty(path.parent)
         write_record(self.folder, AtlasRecord(self._fingerprint, self._recorded))
         return sum(size for _, size in self._recorded.values())

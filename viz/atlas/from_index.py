@@ -12,6 +12,7 @@ from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.version import installed_version
+from pipeline.working_copies import address_of
 from viz.atlas.maps import MaskMaker
 from viz.atlas.pages import Site
 from viz.render.table import Rendered, load_renders
@@ -77,7 +78,7 @@ def site_of(index: Index, *, other: str = "", live: int = 0, notice: str = "") -
     """
     run = index.run
     return Site(
-        out=str(index.out),
+        out=address_of(index.out),
         network=str(run["network"]["name"]),
         dataset=str(run["dataset"]["name"]),
         images=int(run["counts"]["images"]),

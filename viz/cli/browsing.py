@@ -27,6 +27,7 @@ from pipeline.cli.options import (
     Out,
     Trust,
     Units,
+    index_folder,
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.cli.reporting import console_reporter
@@ -128,7 +129,10 @@ def atlas(
 
 
 def serve(
-    outs: Annotated[list[Path], typer.Argument(metavar="OUT...", help="Folders of indexes.")],
+    outs: Annotated[
+        list[Path],
+        typer.Argument(metavar="OUT...", parser=index_folder, help="Folders of indexes, or their addresses."),
+    ],
     host: Annotated[
         str, typer.Option(help="Name or address to listen on; 0.0.0.0 is every address of this machine.")
     ] = "127.0.0.1",

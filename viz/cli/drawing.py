@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    index_folder,
 )
 from pipeline.cli.output import print_files, print_line
 from pipeline.cli.reporting import console_reporter
@@ -41,6 +42,7 @@ Beside = Annotated[
     typer.Option(
         "--with",
         metavar="OTHER",
+        parser=index_folder,
         help="Index of the same dataset; each unit is shown beside its nearest there.",
         show_default=False,
     ),
@@ -217,6 +219,13 @@ def render(
             show_default="the recipe's",
         ),
     ] = None,
+    path: Annotated[
+        bool,
+        typer.Option(
+            "--path/--no-path",
+            help="Measure how like the path of each rendering is to that of the unit's top patches.",
+        ),
+    ] = True,
     device: Device = "auto",
     network: IndexedNetwork = None,
     weights: MovedWeights = None,
@@ -266,6 +275,7 @@ def render(
             generator=generator,
             generator_weights=generator_weights,
             generator_code=generator_code,
+            path=path,
             device=device,
             reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),

@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    index_folder,
     new_folder,
 )
 from pipeline.cli.output import print_files, print_line
@@ -66,6 +67,7 @@ def study(
         Path | None,
         typer.Option(
             metavar="OTHER",
+            parser=index_folder,
             help="Index of other photographs with the same network, to ask about.",
             show_default="OUT, after the references",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from viz.ascent.statistics_layers import statistics_layers
 from viz.canvas import Canvas
 from viz.choices import Source
 from viz.inputs.facets import crop_at_peak, penultimate
+from viz.inputs.kept import Kept, keep_for
 from viz.inputs.top_images import NoTopImages, TopImages, choose_images
 from viz.objectives.objective import Objective, centre
 from viz.pixels import shrink
@@ -44,7 +46,10 @@ TOP_IMAGES = 200
 """Top images of a unit that are sorted into facets, where the index has that many."""
 
 USUAL_IMAGES = 64
-"""Photographs that stand for the dataset, where a spread or a field is measured."""
+"""Photographs that stand for the dataset, where a spread is measured."""
+
+FIELD_IMAGES = 24
+"""Of these, photographs on which an effective receptive field is measured."""
 
 _WITH_LIST = "SELECT unit FROM top WHERE layer = $layer AND side = $side AND rank = 1"
 
@@ -70,7 +75,6 @@ class Inputs:
         self._sources = {"index": index, "photograph": photograph, "generator": generator}
         self._index, self._photograph, self._generator = index, photograph, generator
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
-        self._fields: dict[str, Layer] = {}
         self._statistics: dict[Layer, tuple[list[Layer], list[Layer]]] = {}
         self._lists: dict[tuple[str, Side], set[int]] = {}
 
@@ -128,9 +132,21 @@ class Inputs:
 
     def effective_field(self, layer: Layer) -> Layer:
         """A layer narrowed to its effective receptive field on photographs of the index."""
-        if layer.name not in self._fields:
-            self._fields[layer.name] = effective_layer(self.network, layer, self._usual_pictures)
-        return self._fields[layer.name]
+
+        def measure() -> dict[str, Tensor]:
+            chosen = sorted(sample_image_ids(self.index, FIELD_IMAGES))
+            pictures = torch.stack([self._usual_pictures[image] for image in chosen])
+            found = effective_layer(self.network, layer, pictures)
+            return {"field": torch.tensor([found.rf_h, found.rf_w, found.start_y, found.start_x])}
+
+        found = self.keep(f"field of {layer.record()}", measure)["field"]
+        height, width, first_y, first_x = map(int, found)
+        return replace(layer, rf_h=height, rf_w=width, start_y=first_y, start_x=first_x)
+
+    @functools.cached_property
+    def keep(self) -> Kept:
+        """Keeps what is measured of usual photographs of the index."""
+        return keep_for(self.network, self.index)
 
     def statistics_layers(self, layer: Layer) -> tuple[list[Layer], list[Layer]]:
         """What `viz.ascent.statistics_layers` finds, found once."""
@@ -142,7 +158,8 @@ class Inputs:
         """(image, channel, y, x) on 0..255: photographs of the index at the canvas's window."""
         rows = slice(canvas.top, canvas.top + canvas.height)
         columns = slice(canvas.left, canvas.left + canvas.width)
-        return self._usual_pictures.float()[:, :, rows, columns]
+        pictures = torch.stack([self._usual_pictures[image] for image in sorted(self._usual_pictures)])
+        return pictures.float()[:, :, rows, columns]
 
     def mean_spectrum(self, images: int, height: int, width: int) -> Tensor:
         """(channel, y, x // 2 + 1): mean magnitudes of so many photographs, at a picture's size."""
@@ -218,10 +235,9 @@ class Inputs:
         return choose_images(found, count)
 
     @functools.cached_property
-    def _usual_pictures(self) -> Tensor:
-        """(image, channel, y, x) uint8: photographs of the index, chosen by hash."""
-        pixels = self.pixels(sample_image_ids(self.index, USUAL_IMAGES))
-        return torch.stack([pixels[image_id] for image_id in sorted(pixels)])
+    def _usual_pictures(self) -> dict[int, Tensor]:
+        """Photographs of the index, chosen by hash: (channel, y, x) uint8 by image_id."""
+        return self.pixels(sample_image_ids(self.index, USUAL_IMAGES))
 
     def pixels(self, image_ids: Sequence[int]) -> dict[int, Tensor]:
         """Images in network geometry: (channel, y, x) uint8 by image_id."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,20 +15,40 @@ from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
-from viz.paths.contributions import contributions, layers_before
+from viz.paths.contributions import Contributions
 from viz.paths.likeness import Reference, make_reference
 from viz.seeds import item_generator
 
-__all__ = ["Paths"]
+__all__ = ["PathFound", "Paths"]
 
 PATCHES = 9
-"""Top patches of a unit, of different photographs, and as many patches of other units."""
+"""Top patches of a unit, of different photographs."""
 
-STRANGERS = 4 * PATCHES
+OTHERS = 7
+"""Patches of as many other units; with a unit's own these are two passes on the CPU."""
+
+STRANGERS = 36
 """Units whose strongest images may stand for other units: some share a photograph with the unit."""
 
 LEAST_PATCHES = 3
 """Patches without which nothing is measured: with fewer, nothing can be left out."""
+
+
+UNREADABLE = "the images cannot be read"
+"""The only reason that may be gone when a path is measured again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathFound:
+    """What is known of the path of a rendering.
+
+    Args:
+        path: see `Reference.path`; None where it was not measured.
+        reason: why it cannot be measured; None where it was, or where it may be measured another time.
+    """
+
+    path: float | None = None
+    reason: str | None = None
 
 
 class Paths:
@@ -43,11 +63,11 @@ class Paths:
         self.inputs, self.score = inputs, score
         self.reasons: Counter[str] = Counter()
         self._references: dict[tuple[str, str], Reference | str] = {}
-        self._layers: dict[str, tuple[Layer, ...]] = {}
+        self._contributions: dict[str, Contributions] = {}
         self._strangers: dict[tuple[str, Side], list[tuple[int, TopImage]]] = {}
         self._pixels: dict[int, Tensor] = {}
 
-    def measure(self, pictures: Tensor, objectives: Sequence[Objective]) -> list[float | None]:
+    def measure(self, pictures: Tensor, objectives: Sequence[Objective]) -> list[PathFound]:
         """Compare the paths of pictures with those of their units' top patches.
 
         Args:
@@ -55,19 +75,26 @@ class Paths:
             objectives: one per picture.
 
         Returns:
-            See `Reference.path`; None where it cannot be measured, for a reason that `reasons` counts.
+            One for each picture; `reasons` counts those that are not measured.
         """
-        found: list[float | None] = []
-        for picture, objective in zip(pictures, objectives, strict=True):
-            reference = self.reference(objective)
-            if isinstance(reference, str):
-                if self.inputs.has_index:  # of a folder without an index nobody expects it
-                    self.reasons[reference] += 1
-                found.append(None)
-            else:
-                before = self._before(objective.terms[0].layer)
-                values = contributions(self.inputs.network, before, picture[None].float(), [objective])
-                found += reference.path(values)
+        found = [PathFound()] * len(objectives)
+        known: dict[Layer, list[int]] = {}
+        references = [self.reference(objective) for objective in objectives]
+        for place, reference in enumerate(references):
+            if not isinstance(reference, str):
+                known.setdefault(objectives[place].terms[0].layer, []).append(place)
+            elif self.inputs.has_index:  # of a folder without an index nobody expects it
+                self.reasons[reference] += 1
+                if reference != UNREADABLE:
+                    found[place] = PathFound(reason=reference)
+        for layer, places in known.items():
+            chosen = [objectives[place] for place in places]
+            values = self._of(layer)(pictures[places].float(), chosen)
+            for number, place in enumerate(places):
+                reference = references[place]
+                assert not isinstance(reference, str)
+                (path,) = reference.path([each[number : number + 1] for each in values])
+                found[place] = PathFound(path)
         return found
 
     def reference(self, objective: Objective) -> Reference | str:
@@ -94,8 +121,8 @@ class Paths:
         term = objective.terms[0]
         side: Side = "low" if term.weight < 0 else "high"
         try:
-            before = self._before(term.layer)
-            if not before:
+            contributions = self._of(term.layer)
+            if not contributions.before:
                 return "no layer with enough units is before the layer"
             own = self.inputs.chosen_images(term.layer, term.unit, side, PATCHES)
             others = self._others(term.layer, term.unit, side, own)
@@ -104,19 +131,19 @@ class Paths:
             images = [*own, *others]
             pictures = torch.stack([*self._read(own, keep=False), *self._read(others, keep=True)]).float()
             placed = [_at(objective, image) for image in images]
-            values = contributions(self.inputs.network, before, pictures, placed)
+            values = contributions(pictures, placed)
         except (SourceError, StoreError):
-            return "the images cannot be read"
+            return UNREADABLE
         except LayerError:
             return "no gradient flows through the layers before"
         count = len(own)
         found = make_reference([each[:count] for each in values], [each[count:] for each in values])
         return found or "the top patches have no path in common"
 
-    def _before(self, layer: Layer) -> tuple[Layer, ...]:
-        if layer.name not in self._layers:
-            self._layers[layer.name] = layers_before(self.inputs.network, layer)
-        return self._layers[layer.name]
+    def _of(self, layer: Layer) -> Contributions:
+        if layer.name not in self._contributions:
+            self._contributions[layer.name] = Contributions(self.inputs.network, layer)
+        return self._contributions[layer.name]
 
     def _others(self, layer: Layer, unit: int, side: Side, own: Sequence[TopImage]) -> list[TopImage]:
         """The strongest images of other units, of photographs that are not among the unit's own."""
@@ -130,7 +157,7 @@ class Paths:
         taken = {image.photograph for image in own}
         found: list[TopImage] = []
         for other, image in self._strangers[layer.name, side]:
-            if len(found) < PATCHES and other != unit and image.photograph not in taken:
+            if len(found) < OTHERS and other != unit and image.photograph not in taken:
                 taken.add(image.photograph)
                 found.append(image)
         return found

@@ -26,7 +26,7 @@ NEARLY = 0.5
 """The same for a window around the effective receptive field, on random noise, which depends more on
 the surroundings than photographs do."""
 
-ROOM = 1.6
+ROOM = 1.3
 """Side of such a window, in sides of the field: room for the tails of the gradient and for jitter."""
 
 LEAST_ROOM = 32

@@ -25,6 +25,7 @@ from pipeline.networks.network import Network
 from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from pipeline.store.derived import FINGERPRINT_NOTE
+from pipeline.working_copies import pull
 from viz.priors.code_range import CodeRange, CodeStatistics, dataset_statistics
 from viz.priors.decoder import Decoder
 from viz.priors.user_module import (
@@ -87,6 +88,7 @@ def priors_of(index: Index) -> tuple[list[Path], list[Path]]:
     """
     own: list[Path] = []
     others: list[Path] = []
+    pull(index.out, "prior/*")
     for path in sorted((index.out / "prior").glob("*.pt")):
         try:
             content = load_tensors(path, torch.device("cpu"))

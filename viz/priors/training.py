@@ -24,6 +24,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.store.derived import FINGERPRINT_NOTE
 from pipeline.store.leftovers import writing
+from pipeline.working_copies import pull
 from viz.priors.code_range import CodeStatistics
 from viz.priors.decoder import Critic, Decoder
 from viz.priors.feature_loss import choose_matched_layers, feature_loss
@@ -206,6 +207,7 @@ def train_prior(
     """
     reporter = reporter or Silent()
     path = prior_path(index.out, layer.name)
+    pull(index.out, "prior/*")
     examples = Examples(index, network, layer, code_grid(layer, options), options.size, options.seed)
     matched = choose_matched_layers(index, layer)
     made_from = str(index.run["fingerprint"])

@@ -51,6 +51,7 @@ FILES = (
     "accentuate",
     "prior",
     "deepvis",
+    "vital",
 )
 """The files of this folder whose `RECIPES` are the built-in ones, in the order of `maxact recipes`."""
 

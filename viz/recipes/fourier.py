@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from viz.choices import ReluRule
 from viz.recipes.base import Recipe
@@ -39,6 +39,9 @@ class Fourier(Recipe):
         variety: renderings of a unit, with a score term for their diversity.
         variety_weight: weight of that term, the cosine similarity of Gram matrices.
     """
+
+    nesterov: ClassVar[bool] = False
+    """Whether the optimiser is NAdam, which looks ahead; not an option, since Lucid's is Adam."""
 
     name: str = "fourier"
     relu: ReluRule = "redirected"
@@ -123,7 +126,7 @@ class Fourier(Recipe):
             self.steps,
             start,
             Spectrum(batch.canvas.size, self.decay),
-            Adam(self.rate),
+            Adam(self.rate, nesterov=self.nesterov),
             AffineViews(maps.to(batch.device), batch.canvas),
             self.score_term(batch),
             self.patience,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.errors import RenderError
-from viz.choices import Match, ReluRule, Source
+from viz.choices import Match, Relevance, ReluRule, Source
 from viz.recipes.fourier import Fourier
+from viz.recipes.patches import field_canvas, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,16 +56,19 @@ class Typical(Fourier):
             photographs; 1 does not exaggerate.
         match: what is compared of a channel: `moments`, its mean and deviation over positions, or
             `sorted`, its sorted values, as in VITAL (Gorgun et al. 2025).
+        relevance: `on` weights the channels of the layers before the unit's own by what drives the
+            unit in its top patches, as VITAL does; not those of the close-up.
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
 
     source: ClassVar[Source | None] = "index"
+    nesterov: ClassVar[bool] = True
 
     name: str = "typical"
     relu: ReluRule = "plain"
     relu_steps: int = 0
-    steps: int = 96
+    steps: int = 48
     rate: float = 0.03
     images: int = 9
     clusters: int = 1
@@ -76,6 +80,7 @@ class Typical(Fourier):
     close_side: int = 112
     caricature: float = 2.0
     match: Match = "moments"
+    relevance: Relevance = "off"
     contrast: float = 2.0
     smooth: float = 0.5
 
@@ -107,16 +112,7 @@ class Typical(Fourier):
         Raises:
             RenderError: for an objective without top images in the index.
         """
-        from viz.planning.plan import plan_field
-
-        term = objective.terms[0]
-        one = len(objective.terms) == 1 and term.layer.name == layer.name
-        if not one or term.kind not in ("point", "channel"):
-            raise RenderError(
-                f"recipe {self.name} renders units, whose top images the index has; "
-                f"for {objective} choose another, such as --recipe fourier"
-            )
-        return self._with_margin(plan_field(inputs.network, objective, inputs.effective_field(layer)))
+        return self._with_margin(field_canvas(self.name, inputs, layer, objective))
 
     def start(self, batch: Batch) -> Tensor:
         """The spectra of mean patches of raised contrast, and noise."""
@@ -139,8 +135,8 @@ class Typical(Fourier):
             batch.layer,
             *inputs.statistics_layers(batch.layer),
             canvas,
-            [_windows(top, canvas) for top in batch.top_images],
-            inputs.usual_windows(canvas),
+            [windows(top, canvas) for top in batch.top_images],
+            partial(inputs.usual_windows, canvas),
             activation_weight=self.drive,
             reach=self.reach_whole if canvas.field_is_whole else self.reach,
             weight=self.likeness,
@@ -149,6 +145,8 @@ class Typical(Fourier):
             caricature=self.caricature,
             whole=(preprocess.height, preprocess.width),
             match=self.match,
+            relevance=self.relevance,
+            keep=inputs.keep,
         )
 
     def finish(self, result: AscentResult, batch: Batch) -> AscentResult:
@@ -160,12 +158,3 @@ class Typical(Fourier):
 
 
 RECIPES = (Typical(),)
-
-
-def _windows(top: TopImages, canvas: Canvas) -> Tensor:
-    """(patch, channel, y, x) float: what top images show in the canvas's window."""
-    import torch
-
-    pictures = torch.stack(list(top.pictures)).float()
-    first, left = canvas.window_in(pictures.shape[2], pictures.shape[3])
-    return pictures[:, :, first : first + canvas.height, left : left + canvas.width]

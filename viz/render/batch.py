@@ -15,10 +15,12 @@ from viz.inputs.batch import Batch
 from viz.inputs.top_images import TopImages
 from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
+from viz.paths.paths import PathFound
 from viz.pixels import to_bytes
 from viz.render.checkpoints import checkpoint_of
 from viz.render.files import picture_name, save_picture
-from viz.render.measure import Measured, measure, on_input, open_picture
+from viz.render.measure import Measured, measure, open_picture
+from viz.render.paths import measure_paths
 from viz.render.request import RenderRequest, Target, compared_with, is_lowest
 from viz.render.table import Rendered
 from viz.render.verdict import Reference, judge, ratio_of
@@ -43,8 +45,7 @@ def render_batch(
     measured = measure(
         request.inputs.network, pictures, batch.objectives, canvas, request.score, request.recipe.zoom
     )
-    whole = on_input(request.inputs.network, pictures, canvas, request.recipe.zoom)
-    paths = request.paths.measure(whole, batch.objectives)
+    paths = measure_paths(request, canvas, pictures, batch.objectives)
     images = [top.images for top in batch.top_images] or [()] * len(targets)
     return [
         _row(request, canvas, *each)
@@ -119,7 +120,7 @@ def _row(
     file: str,
     picture: Tensor,
     measured: Measured,
-    path: float | None,
+    path: PathFound,
     trace: tuple[float, ...],
     images: tuple[int, ...],
 ) -> Rendered:
@@ -161,5 +162,6 @@ def _row(
         images=images,
         trace=trace,
         index_fingerprint=request.index_fingerprint,
-        path=path,
+        path=path.path,
+        no_path=path.reason,
     )

@@ -17,6 +17,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, ClassUnits, Patterns, Units
+from pipeline.remote.local import refuse_spread
 from pipeline.store.leftovers import writing
 from viz.ascent.loop import Observer
 from viz.inputs.inputs import Inputs
@@ -52,6 +53,7 @@ def render_index(
     reporter: Reporter | None = None,
     observer: Observer | None = None,
     engine: EngineConfig | EngineName = "local",
+    path: bool = True,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
 
@@ -71,6 +73,7 @@ def render_index(
         reporter: shown progress.
         observer: see `viz.render.render_units.render_units`; not for an engine other than `local`.
         engine: what spreads the units.
+        path: see `viz.render.render_units.render_units`.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
@@ -88,8 +91,11 @@ def render_index(
     classes = ClassUnits(index.class_names(last) or ())
     network = index_network(index, network=network, weights=weights)
     spread = EngineConfig(engine) if isinstance(engine, str) else engine
-    if spread.name == "local":
+    is_local = spread.name == "local"
+    if is_local:
         network.module.to(find_device(device))
+    elif observer is not None:
+        raise RenderError("an observer sees renderings of this process only; use the engine local")
     prior = None
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
@@ -99,9 +105,7 @@ def render_index(
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
     makers = [parse_objective(read, layer, index.layers, classes, network.module) for layer, _ in chosen]
-    if spread.name != "local":
-        if observer is not None:
-            raise RenderError("an observer sees renderings of this process only; use the engine local")
+    if not is_local:
         options = {
             "recipe": recipe,
             "seed": seed,
@@ -111,6 +115,7 @@ def render_index(
             "generator": generator,
             "generator_weights": generator_weights,
             "generator_code": generator_code,
+            "path": path,
         }
         layer_units = [(layer.name, () if whole else wanted) for layer, wanted in chosen]
         return _spread(index, network, spread, device, layer_units, precision, options, reporter)
@@ -133,6 +138,7 @@ def render_index(
                 inputs=inputs,
                 reporter=reporter,
                 observer=observer,
+                path=path,
             )
         except NoTopImages as error:
             empty.append(error)
@@ -155,6 +161,7 @@ def _spread(
     reporter: Reporter,
 ) -> list[Rendered]:
     """Render on an engine that leaves this process; each process there renders some units of a layer."""
+    refuse_spread(index.out, spread.name)
     with open_engine(spread, device) as engine:
         # The format that is computed in decides pictures, and is that of the processes that render.
         resolved = engine.ask(resolve_precision, precision, engine.device)

@@ -26,6 +26,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.progress import Task as ProgressTask
+from pipeline.remote.local import local_folder
 from pipeline.store.files import remove_file
 from pipeline.store.leftovers import writing
 from pipeline.store.run_file import fingerprint_of_index
@@ -37,12 +38,12 @@ from viz.objectives.objective import Objective
 from viz.objectives.text import parse_objective
 from viz.passes.watch import PASS_IMAGES
 from viz.passes.workers import Workers
-from viz.paths.likeness import is_unusual
 from viz.paths.paths import Paths
 from viz.recipes.base import Recipe
 from viz.render.batch import render_batch
 from viz.render.checkpoints import remove_checkpoints
-from viz.render.request import RenderRequest, Target, compared_with, targets_of
+from viz.render.paths import fill_paths, note_paths
+from viz.render.request import RenderRequest, Target, by_canvas, compared_with, targets_of
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.render.verdict import read_references
 
@@ -64,7 +65,7 @@ def render_units(
     units: Sequence[int],
     recipe: Recipe,
     *,
-    out: Path,
+    out: Path | str,
     seed: int = 0,
     objective: str | Callable[[int], Objective] = "point",
     objective_name: str | None = None,
@@ -74,6 +75,7 @@ def render_units(
     inputs: Inputs | None = None,
     reporter: Reporter | None = None,
     observer: Observer | None = None,
+    path: bool = True,
 ) -> list[Rendered]:
     """Render units of a layer into OUT: PNGs in `renders/`, rows in `renders.parquet`.
 
@@ -82,7 +84,7 @@ def render_units(
         layer: of that network.
         units: which.
         recipe: how; see `viz.recipes.catalog`.
-        out: an index's folder; any folder will do.
+        out: an index's folder, or its address; any folder will do.
         seed: random seed; a unit's picture depends on nothing else that is random.
         objective: as `viz.objectives.text` reads it, or a function from unit to objective.
         objective_name: names a function's objective in the table.
@@ -93,6 +95,8 @@ def render_units(
         reporter: shown progress in steps of single pictures.
         observer: is shown every step of every batch. If it ends one by raising `RenderingStopped`, nothing
             of that batch is kept.
+        path: measure how like the path of each rendering is to that of the unit's top patches; also of
+            finished renderings of which it was not measured yet.
 
     Returns:
         One row per rendering, unit by unit as asked for, rendered now or found finished. Units
@@ -104,7 +108,7 @@ def render_units(
         RenderingStopped: when the observer ended it.
         StoreError: when OUT cannot be written.
     """
-    reporter = reporter or Silent()
+    reporter, out = reporter or Silent(), local_folder(out, "*")
     size = batch_size(device_of(network), batch, recipe)
     if isinstance(objective, str):
         make = parse_objective(objective, layer, module=network.module)
@@ -122,7 +126,7 @@ def render_units(
     inputs.require(recipe.source, recipe.name)
     made_from = fingerprint_of_index(out, network.digest)
     with writing(out), Workers(device_of(network)) as workers:
-        paths = Paths(inputs, score)
+        paths = Paths(inputs, score) if path else None
         request = RenderRequest(
             inputs,
             layer,
@@ -144,22 +148,11 @@ def render_units(
         if len(missing) < len(targets):
             there = len(targets) - len(missing)
             reporter.note(f"{layer.name}: {there:,} of {len(targets):,} already there")
-        finished |= _render_all(request, missing, size, reporter)
-        _note_paths(request, [finished[target.unit, target.facet] for target in missing], reporter)
+        new = fill_paths(request, targets, finished, reporter)
+        new |= _render_all(request, missing, size, reporter)
+        note_paths(request, list(new.values()), reporter)
+        finished |= new
     return [finished[target.unit, target.facet] for target in targets]
-
-
-def _note_paths(request: RenderRequest, rows: Sequence[Rendered], reporter: Reporter) -> None:
-    """Say of new renderings how many have an unusual path, and of how many none was measured and why."""
-    unusual = sum(is_unusual(row.path) for row in rows)
-    if unusual:
-        of_all = readable_count(len(rows), "rendering")
-        reporter.note(
-            f"{request.layer.name}: {unusual:,} of {of_all} with an unusual path, see docs/rendering.md"
-        )
-    for reason, count in sorted(request.paths.reasons.items()):
-        measured = readable_count(count, "rendering")
-        reporter.note(f"{request.layer.name}: path of {measured} not measured: {reason}")
 
 
 def _targets(request: RenderRequest, objectives: Mapping[int, Objective], reporter: Reporter) -> list[Target]:
@@ -213,7 +206,7 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
             if not _has_references(row, request, target):
                 continue
             # Its path was measured against the top patches of the other index.
-            row = replace(row, index_fingerprint=request.index_fingerprint, path=None)
+            row = replace(row, index_fingerprint=request.index_fingerprint, path=None, no_path=None)
             adopted.append(row)
         found[target.unit, target.facet] = row
     if adopted:
@@ -237,7 +230,7 @@ def _render_all(
     if targets:
         title = f"render {request.layer.name} ({request.recipe.name})"
         with reporter.task(title, len(targets) * request.recipe.total_steps, "steps") as progress:
-            for canvas, group in _by_canvas(request, targets):
+            for canvas, group in by_canvas(request, targets):
                 for chunk in _chunks(group, size):
                     try:
                         rows = _render_chunk(request, canvas, chunk, progress)
@@ -246,19 +239,6 @@ def _render_all(
                         raise
                     done |= {(row.unit, row.facet): row for row in rows}
     return done
-
-
-def _by_canvas(request: RenderRequest, targets: Sequence[Target]) -> Iterator[tuple[Canvas, list[Target]]]:
-    """Targets in groups that share a canvas; objectives that differ only in the unit are planned
-    once."""
-    plans: dict[object, Canvas] = {}
-    groups: dict[Canvas, list[Target]] = {}
-    for target in targets:
-        shape = tuple((term.layer, term.kind, term.y, term.x) for term in target.objective.terms)
-        if shape not in plans:
-            plans[shape] = request.recipe.canvas(request.inputs, request.layer, target.objective)
-        groups.setdefault(plans[shape], []).append(target)
-    yield from groups.items()
 
 
 def _chunks(targets: Sequence[Target], size: int) -> Iterator[Sequence[Target]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.choices import AskedPrecision, Score
 from pipeline.layers.layer import Layer
 from viz.ascent.loop import Observer
+from viz.canvas import Canvas
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
 from viz.passes.workers import Workers
@@ -17,7 +18,7 @@ from viz.recipes.base import Recipe
 from viz.recipes.catalog import recipe_fingerprint
 from viz.render.verdict import Reference
 
-__all__ = ["RenderRequest", "Target", "compared_with", "is_lowest", "targets_of"]
+__all__ = ["RenderRequest", "Target", "by_canvas", "compared_with", "is_lowest", "targets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class RenderRequest:
         score: what the index in `out` keeps of a unit's positions.
         references: what the dataset reached, by unit.
         workers: open.
-        paths: measures how like the path of a picture is to that of top patches.
+        paths: measures how like the path of a picture is to that of top patches; None leaves it out.
         index_fingerprint: of the index in `out`, if the network made it.
         observer: is shown every step.
     """
@@ -50,7 +51,7 @@ class RenderRequest:
     score: Score
     references: Mapping[int, Reference]
     workers: Workers
-    paths: Paths
+    paths: Paths | None
     index_fingerprint: str | None = None
     observer: Observer | None = None
 
@@ -93,6 +94,18 @@ def targets_of(request: RenderRequest, unit: int, objective: Objective) -> Itera
             material=request.inputs.identity(request.recipe.source),
         )
         yield Target(unit, facet, objective, fingerprint)
+
+
+def by_canvas(request: RenderRequest, targets: Sequence[Target]) -> Iterator[tuple[Canvas, list[Target]]]:
+    """Targets in groups that share a canvas; objectives that differ only in the unit are planned once."""
+    plans: dict[object, Canvas] = {}
+    groups: dict[Canvas, list[Target]] = {}
+    for target in targets:
+        shape = tuple((term.layer, term.kind, term.y, term.x) for term in target.objective.terms)
+        if shape not in plans:
+            plans[shape] = request.recipe.canvas(request.inputs, request.layer, target.objective)
+        groups.setdefault(plans[shape], []).append(target)
+    yield from groups.items()
 
 
 def is_lowest(objective: Objective) -> bool:

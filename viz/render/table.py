@@ -16,12 +16,13 @@ import pyarrow as pa
 from pipeline.errors import DamagedFile
 from pipeline.images.preprocess import Box
 from pipeline.progress import Reporter, readable_count
-from pipeline.store.files import remove_file
+from pipeline.store.files import remove_file, sha256_file
 from pipeline.store.inside import inside
 from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import locked
 from pipeline.store.schemas import RENDERS
 from pipeline.store.tables import read_sealed_table, write_table
+from pipeline.working_copies import copy_of, publish, pull
 
 __all__ = ["Rendered", "load_renders", "merge_renders", "note_hidden", "read_renders"]
 
@@ -62,6 +63,7 @@ class Rendered:
         path: how like the contributions behind the picture are to those behind the unit's top patches: 1 as
             these are to each other, 0 as other units' patches are; None where it was not measured. See
             `viz.paths`.
+        no_path: why `path` cannot be measured; None where it was, or was not tried.
     """
 
     layer: str
@@ -93,6 +95,7 @@ class Rendered:
     index_fingerprint: str | None = None
     sha256: str | None = None
     path: float | None = None
+    no_path: str | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:
@@ -110,6 +113,8 @@ class Rendered:
         Raises:
             DamagedFile: when it is missing or is not the one that was rendered.
         """
+        if not self._is_here(out):
+            pull(out, self.file)
         path = out / self.file
         try:
             data = path.read_bytes()
@@ -120,6 +125,13 @@ class Rendered:
         if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
             raise DamagedFile(f"rendering {path} was changed after it was rendered; {_AGAIN}")
         return data
+
+    def _is_here(self, out: Path) -> bool:
+        """Whether a folder has the PNG and needs not fetch it, which only a working copy can."""
+        if copy_of(out) is None:
+            return True
+        path = out / self.file
+        return path.is_file() and self.sha256 in (None, sha256_file(path))
 
     def is_intact(self, out: Path) -> bool:
         """Whether the PNG in the folder OUT is there and is the one that was rendered."""
@@ -209,6 +221,7 @@ def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
         StoreError: when the table cannot be read or written.
     """
     with locked(out, LOCK, wait=True):
+        pull(out, RENDERS_TABLE)
         rows = {row.key: row for row in load_renders(out)}
         replaced = [rows[row.key].file for row in new if row.key in rows]
         rows.update({row.key: row for row in new})
@@ -217,6 +230,7 @@ def merge_renders(out: Path, new: Sequence[Rendered]) -> None:
         for file in replaced:
             if file not in kept:
                 remove_file(out / file)
+        publish(out, "renders/**/*", RENDERS_TABLE)
 
 
 def _write(out: Path, rows: Iterable[Rendered]) -> None:

@@ -16,6 +16,7 @@ from pipeline.devices import find_device
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.query.index import open_index
+from pipeline.working_copies import pull
 from viz.server.app import make_app
 from viz.server.guard import ANYWHERE, Access
 from viz.server.job import Job
@@ -133,6 +134,8 @@ def open_served(
         indexes = [
             stack.enter_context(open_index(out, trust=options.trust, data=tuple(data))) for out in outs
         ]
+        for index in indexes:
+            pull(index.out, "renders/*", "projections/*")
         renderers = [
             Renderer(out, options.trust, tuple(data), options.network, options.weights, options.device)
             for out in outs

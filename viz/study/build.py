@@ -14,6 +14,7 @@ from pipeline.query.index import Index
 from pipeline.query.indexed_network import index_network
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.version import installed_version
+from pipeline.working_copies import pull
 from viz.recipes.base import Recipe
 from viz.study.collect import SPARE, Chosen, Collector
 from viz.study.conditions import Condition, choose_conditions
@@ -89,6 +90,7 @@ def build_study(
     reporter = reporter or Silent()
     for each in (index, asking or index):
         refuse_folder(folder, each.out)
+    pull(index.out, "renders/*")
     conditions = choose_conditions(references, recipe)
     chosen = index.choose(layers, units)
     _check(chosen, len(conditions), trials)

@@ -28,6 +28,7 @@ def histogram_of(peaks: torch.Tensor, sizes: list[int], most: int) -> stats.Coun
     histogram = Histogram(peaks.shape[1], CPU, most=most)
     for block in peaks.split(sizes):
         histogram.add(block)
+        assert histogram._table.max() <= most
     return histogram.counts()
 
 

@@ -133,6 +133,13 @@ def test_selectivity_is_that_of_the_paper() -> None:
     assert [labels[row] for row in best] == ["ant", "ant", "cat", "cat"]
 
 
+def test_selectivity_of_two_labels_and_of_a_unit_that_is_0() -> None:
+    means = np.array([[3.0, 0.0], [1.0, 0.0]])
+    index, best = selectivity(means, np.zeros(2, np.float32))
+    np.testing.assert_array_equal(index, np.array([0.5, 0], np.float32))
+    assert best[0] == 0
+
+
 def test_selectivity_of_two_labels_with_small_peaks() -> None:
     index, best = selectivity(np.array([[0.1, 0.25], [0.3, 0.0]]), np.zeros(2, np.float32))
     np.testing.assert_allclose(index, [0.5, 1.0], rtol=1e-6)
@@ -191,3 +198,17 @@ def test_sums_are_the_same_bits_in_memory_and_in_a_file(tmp_path: Path, memory: 
         np.testing.assert_array_equal(
             sums.read(half, slice(2, 5), labels=slice(3, 9)), expected[half, 3:9, 2:5].numpy()
         )
+    renamed = sums.renamed({label: f"{9 - int(label[6:]) % 10}{label}" for label in labels})
+    assert renamed.labels == tuple(sorted(renamed.labels))
+    for row, name in enumerate(renamed.labels):
+        for half in (0, 1):
+            np.testing.assert_array_equal(
+                renamed.read(half)[row], expected[half, labels.index(name[1:])].numpy()
+            )
+
+
+def test_renamed_sums_are_those_of_the_new_names() -> None:
+    peaks = np.arange(10, dtype=np.float32).reshape(5, 2)
+    names = {"a": "z", "b": "y", "c": "a"}
+    found = sums_of(peaks, list("abcab"), [0, 1, 1, 1, 0]).renamed(names)
+    assert_equal(found, sums_of(peaks, [names[label] for label in "abcab"], [0, 1, 1, 1, 0]))

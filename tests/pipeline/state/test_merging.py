@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.state import merging, part_blocks, part_tables
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, commit_part, list_commits
 from pipeline.state.label_sums import LabelSums
-from pipeline.state.merging import MergedParts, unit_spans
+from pipeline.state.merging import BlockMerge, MergedParts, unit_spans
 from pipeline.state.part import Part
 from pipeline.state.prefetch import prefetch
 from pipeline.state.stored_labels import gather_labels
@@ -128,6 +129,25 @@ def test_parts_may_have_row_groups_of_any_size(
     with small_pieces(2, rows, 1 << 20):
         commits = [commit_part(tmp_path, part, "f" * 64) for part in made]
         assert_same_bits(blocks_of(commits, tmp_path), merge_parts(made, UNITS, K).state)
+
+
+def test_blocks_may_be_merged_in_any_order(parts: tuple[Path, list[Part]]) -> None:
+    """As other processes do, which tell of every part that they have read."""
+    folder, made = parts
+    commits = list_commits(folder)
+    steps: list[int] = []
+
+    def backwards(merge: BlockMerge, blocks: Sequence[slice]) -> Iterator[tuple[int, UnitState]]:
+        for number in reversed(range(len(blocks))):
+            yield number, merge(blocks[number], partial(steps.append, number))
+
+    with small_pieces(2, 2, 1 << 20), MergedParts(commits, UNITS, folder) as merged:
+        forth, back = list(merged.blocks()), list(merged.blocks(backwards))
+    assert [span for span, _ in back] == [span for span, _ in forth]
+    assert len(forth) > 1
+    for (_, one), (_, other) in zip(forth, back, strict=True):
+        assert_same_bits(other, one)
+    assert steps == [number for number in reversed(range(len(forth))) for _ in made]
 
 
 def test_a_shard_in_two_parts_is_refused(parts: tuple[Path, list[Part]], tmp_path: Path) -> None:

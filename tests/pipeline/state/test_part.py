@@ -19,7 +19,7 @@ from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_commits
 from pipeline.state.part import Part, ShardRecord
-from pipeline.state.sample import SAMPLE_SIZE
+from pipeline.state.sample import SAMPLE_SIZE, image_hash
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, PART_IMAGES
@@ -125,6 +125,12 @@ def test_merging_is_associative_commutative_and_independent_of_grouping_order_an
     assert_same(merge(empty_part(UNITS, K), whole), whole)
     assert_same(merge(whole, empty_part(UNITS, K)), whole)
     assert_same(merge_parts([b, a, c, a, b], UNITS, K), whole)
+
+
+def test_the_hash_of_an_image_never_changes() -> None:
+    """Another one would draw another sample, and no part could be merged with those of before."""
+    assert image_hash("train-0001.tar", 7) == 4965296227132247495
+    assert image_hash("", 0) == 7556725741714545743
 
 
 def test_a_shard_is_never_counted_twice() -> None:

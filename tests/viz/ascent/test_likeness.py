@@ -121,7 +121,7 @@ def test_real_patches_are_more_like_their_mean_than_noise_is(network, inputs):
 
     def noise(patches):
         generator = torch.Generator().manual_seed(0)
-        return 255 * torch.rand((len(units), *patches.usual.shape[1:]), generator=generator)
+        return 255 * torch.rand((len(units), *patches.top[0].shape[1:]), generator=generator)
 
     real, _ = drawn(network, inputs, RECIPE, units, lambda patches: torch.stack([t[0] for t in patches.top]))
     wrong, _ = drawn(network, inputs, RECIPE, units, noise)
@@ -225,3 +225,40 @@ def test_a_unit_without_a_grid_is_like_whole_images(network, inputs, tmp_path):
 )
 def test_the_default_recipe_fits_the_objective(objective, recipe):
     assert default_recipe(objective) == recipe
+
+
+def test_what_usual_photographs_show_is_measured_once_and_changes_nothing(
+    network, inputs, tmp_path, monkeypatch
+):
+    asked = []
+    measure = Inputs.usual_windows
+    monkeypatch.setattr(
+        Inputs, "usual_windows", lambda self, canvas: asked.append(canvas) or measure(self, canvas)
+    )
+    recipe = get_recipe("typical", {"close_side": "33", "images": "3", "steps": "3"})
+    layer, rows = layer_of(network, "late"), []
+    for name in ("first", "second"):
+        known = Inputs(network, inputs.index)
+        rows += render_units(network, layer, [2], recipe, out=tmp_path / name, inputs=known)
+    assert len(asked) == 1
+    assert rows[0].trace == rows[1].trace
+    assert rows[0].sha256 == rows[1].sha256
+
+
+def test_relevance_changes_the_rendering_and_still_draws_it_to_the_patches(network, inputs, tmp_path):
+    layer = layer_of(network, "late")
+    options = {"close_side": "32", "images": "3", "steps": "30"}
+    plain, weighted = (
+        render_units(
+            network,
+            layer,
+            [2, 5],
+            get_recipe("typical", {**options, "relevance": word}),
+            out=tmp_path / word,
+            inputs=inputs,
+        )
+        for word in ("off", "on")
+    )
+    for one, other in zip(plain, weighted, strict=True):
+        assert one.trace != other.trace
+        assert other.trace[-1] > other.trace[0]

@@ -34,6 +34,7 @@ OPTIONS = {
     "deepvis-2": {"steps": "10", "rate": "500000"},
     "deepvis-3": {"steps": "10"},
     "deepvis-4": {"steps": "10"},
+    "vital": {"steps": "10", "images": "4", "warm_up": "2", "jitter": "4"},
 }
 
 
