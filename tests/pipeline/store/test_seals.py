@@ -146,6 +146,7 @@ def test_of_a_small_file_all_bytes_are_compared_when_it_is_opened(tmp_path: Path
     path.write_bytes(bytes(size))
     recorded = digest_file(path)
     assert (recorded.bytes, recorded.tail) == (size, recorded.sha256)
+    assert find_damage(path, recorded, whole=False) is None
     path.write_bytes(b"\xff" + bytes(size - 1))
     assert "SHA-256 differs" in str(find_damage(path, recorded, whole=False))
 
