@@ -113,7 +113,8 @@ coverage: $(DEVEL) ## Run the tests of `make test` and report which lines and br
 	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -m 'not thorough'
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage html --quiet
-	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m coverage report --include='pipeline/*'
+	@$(BIN)/python -m coverage report --include='viz/*'
 
 mutation: $(DEVEL) ## Change SAMPLE=20 expressions of each module of state, store and geometry; list those no test notices
 	@$(BIN)/python -m tests.mutation --sample $(SAMPLE)

@@ -197,15 +197,11 @@ def cut_interval(start: int, end: int, stride: int, length: int) -> tuple[int, i
     """The smallest aligned interval of [0, length) that contains its intersection with [start, end).
 
     Returns:
-        Its offset, a multiple of `stride`, and its size, congruent to `length` modulo `stride`
-        (if there is room).
+        Its offset, a multiple of `stride`, and its size, congruent to `length` modulo `stride`.
     """
     offset = max(start, 0) // stride * stride
-    if end >= length:
-        return offset, length - offset
-    size = end - offset
-    size += (length - size) % stride
-    return (offset, size) if offset + size <= length else (offset, length - offset)
+    size = min(end, length) - offset
+    return offset, size + (length - size) % stride
 
 
 def place(pictures: Tensor, canvas: Canvas, surroundings: Tensor) -> Tensor:

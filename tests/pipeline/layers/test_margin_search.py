@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 
 from pipeline.layers.margin_search import Edge, Field, search_field
 
-Span = tuple[int, int]
-"""First pixel that a position sees, and the one after the last; beyond the input in padding."""
+Span = range
+"""The pixels that a position sees; beyond the input in padding."""
 
 
 def search(fields: Sequence[Span], length: int) -> tuple[Field, int]:
     """What is found for positions with those fields, and how many margins were tested."""
-    starts = np.array([first for first, _ in fields])
-    ends = np.array([last for _, last in fields])
+    seen = [[pixel for pixel in field if 0 <= pixel < length] for field in fields]
+    # Of a position that sees only padding, everything is clean.
+    first = np.array([min(pixels, default=length) for pixels in seen])
+    last = np.array([max(pixels, default=-1) for pixels in seen])
+    blind = np.array([not pixels for pixels in seen])
     near, far = (Edge(side, length, len(fields)) for side in ("near", "far"))
-    blind = (np.minimum(ends, length) <= np.maximum(starts, 0)) | (ends <= 0) | (starts >= length)
     near.exclude(blind)
     far.exclude(blind[::-1])
     tested, searched = 0, search_field(near, far)
@@ -31,9 +33,9 @@ def search(fields: Sequence[Span], length: int) -> tuple[Field, int]:
             for side, margin in wanted:
                 assert 0 < margin <= length
                 if side == "near":
-                    near.learn(margin, np.maximum(starts, 0) >= margin)
+                    near.learn(margin, first >= margin)
                 else:
-                    far.learn(margin, (length - np.minimum(ends, length) >= margin)[::-1])
+                    far.learn(margin, (length - 1 - last >= margin)[::-1])
             tested += len(wanted)
             wanted = next(searched)
     except StopIteration as stop:
@@ -45,12 +47,18 @@ def search(fields: Sequence[Span], length: int) -> tuple[Field, int]:
 def test_fields_of_a_constant_stride_are_found(stride: int, size: int, padding: int, length: int) -> None:
     positions = (length + 2 * padding - size) // stride + 1
     assume(positions >= 2)
-    fields = [(p * stride - padding, p * stride - padding + size) for p in range(positions)]
-    inside = [first > 0 and last < length for first, last in fields]
-    assume(sum(inside) >= 3 and size > 2 * padding)
-    found, tested = search(fields, length)
+    assume(size > 2 * padding)
+    starts = [p * stride - padding for p in range(positions)]
+    assume(sum(start > 0 and start + size < length for start in starts) >= 3)
+    found, tested = search([range(start, start + size) for start in starts], length)
     assert found == Field(size, stride, -padding)
     assert tested <= 4 * math.log2(length) + 8
+
+
+def test_a_dilated_field_may_first_touch_the_input_behind_its_border() -> None:
+    # The first position begins in the padding, and sees pixels 1 and 3 of the input but not its first one.
+    fields = [range(2 * p - 1, 2 * p + 4, 2) for p in range(15)]
+    assert search(fields, 32)[0] == Field(5, 2, -1)
 
 
 @settings(deadline=None, max_examples=100)
@@ -59,28 +67,42 @@ def test_one_field_contains_those_of_windows(windows: int, each: int, pixels: in
     """`windows` windows of `each` positions; a position sees its window and `seen - 1` pixels around."""
     length, positions = windows * each * pixels, windows * each
     width, more = each * pixels, seen - 1
-    fields = [(p // each * width - more, p // each * width + width + more) for p in range(positions)]
-    clipped = [(max(first, 0), min(last, length)) for first, last in fields]
-    found, _ = search(fields, length)
-    start = min(first - p * pixels for p, (first, _) in enumerate(clipped))
-    end = max(last - p * pixels for p, (_, last) in enumerate(clipped))
-    whole = start + (positions - 1) * pixels <= 0 and end >= length
-    assert found == (Field(length, 0, 0, False) if whole else Field(end - start, pixels, start, False))
+    windows_of = [p // each * width for p in range(positions)]
+    clipped = [range(max(first - more, 0), min(first + width + more, length)) for first in windows_of]
+    found, _ = search(clipped, length)
+    start = min(field.start - p * pixels for p, field in enumerate(clipped))
+    end = max(field.stop - p * pixels for p, field in enumerate(clipped))
+    assert found == Field(end - start, pixels, start, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # The last position begins at pixel 4, 8 before where a stride of 4 from pixel 0 on would be.
+        ([(0, 16), (4, 12), (4, 12), (4, 16)], Field(24, 4, -8, False)),
+        # Moved by the stride, the field that contains them all covers the input at every position.
+        ([(0, 16), (4, 12), (4, 12), (0, 16)], Field(16, 0, 0, False)),
+        ([(0, 16), (4, 12), (4, 12), (1, 16)], Field(27, 4, -11, False)),
+        ([(0, 15), (4, 12), (4, 12), (0, 16)], Field(27, 4, -12, False)),
+    ],
+)
+def test_one_field_contains_uneven_ones(fields: list[tuple[int, int]], expected: Field) -> None:
+    assert search([range(*field) for field in fields], 16)[0] == expected
 
 
 def test_what_sees_everything_has_no_stride() -> None:
-    assert search([(-3, 40)] * 5, 32)[0] == Field(32, 0, 0)
-    assert search([(0, 32)], 32)[0] == Field(32, 0, 0)
+    assert search([range(-3, 40)] * 5, 32)[0] == Field(32, 0, 0)
+    assert search([range(32)], 32)[0] == Field(32, 0, 0)
 
 
 def test_pixels_that_no_position_sees_are_no_padding() -> None:
     # 3 of 4 pixels are seen from pixel 2 on; the last pixels of the input are beyond the last position.
-    fields = [(2 + 4 * p, 5 + 4 * p) for p in range(7)]
+    fields = [range(2 + 4 * p, 5 + 4 * p) for p in range(7)]
     assert search(fields, 33)[0] == Field(3, 4, 2)
 
 
 def test_positions_in_the_padding_are_left_out() -> None:
-    fields = [(4 * p - 12, 4 * p - 7) for p in range(14)]
+    fields = [range(4 * p - 12, 4 * p - 7) for p in range(14)]
     assert search(fields, 32)[0] == Field(5, 4, -12)
 
 

@@ -24,6 +24,7 @@ from pipeline.state.merging import BlockMerge, MergedParts, unit_spans
 from pipeline.state.part import Part
 from pipeline.state.prefetch import prefetch
 from pipeline.state.stored_labels import gather_labels
+from pipeline.state.topk import NO_IMAGE, Ranked
 from pipeline.state.unit_state import UnitState
 from tests.fixtures.whole_parts import merge_parts
 from tests.pipeline.state.test_part import UNITS, K, make_part
@@ -155,6 +156,28 @@ def test_a_shard_in_two_parts_is_refused(parts: tuple[Path, list[Part]], tmp_pat
     other = commit_part(tmp_path, make_part({"shard-1": 3, "shard-9": 2}), "f" * 64)
     with pytest.raises(StoreError, match="shard-1 is in two parts"):
         MergedParts([*list_commits(folder), other], UNITS, tmp_path)
+
+
+def test_one_part_alone_stays_as_it_is(parts: tuple[Path, list[Part]]) -> None:
+    folder, made = parts
+    for commit in list_commits(folder):
+        (part,) = (part for part in made if part.shards == commit.shards)
+        assert_same_bits(blocks_of([commit], folder), merge_parts([part], UNITS, K).state)
+
+
+@pytest.mark.parametrize(
+    ("score", "place"), [(0.5, None), (1.0, 3), (1.125, 3), (1.5, 2), (2.5, 1), (4.0, 0)]
+)
+def test_an_image_enters_a_list_at_its_place_or_not_at_all(score: float, place: int | None) -> None:
+    def ranked(scores: list[float], ids: list[int]) -> Ranked:
+        return Ranked(np.array([scores], np.float32), np.array([ids]), np.zeros((1, 4), np.int32))
+
+    lists = ranked([3.0, 2.0, 1.25, 1.0], [10, 11, 12, 14])
+    merging._enter(lists, ranked([score, -np.inf, -np.inf, -np.inf], [13, NO_IMAGE, NO_IMAGE, NO_IMAGE]), abs)
+    expected = [10, 11, 12, 14]
+    if place is not None:
+        expected = [*expected[:place], 13, *expected[place:]][:4]
+    assert lists.image_id[0].tolist() == expected
 
 
 def test_of_no_parts_nothing_is_merged(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -92,6 +93,17 @@ def test_what_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: pytest.Monk
     with writing(tmp_path):
         assert all(path.exists() for path in left)
         assert stat.S_IMODE((tmp_path / ".writers.lock").stat().st_mode) & ~0o644 == 0
+
+
+def test_other_commands_may_write_as_well_unless_one_must_be_alone(tmp_path: Path) -> None:
+    for alone in (False, True):
+        with writing(tmp_path, alone=alone), open(tmp_path / ".writers.lock") as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                shared = True
+            except BlockingIOError:
+                shared = False
+            assert shared != alone
 
 
 def test_a_spill_that_is_a_link_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,25 @@ def test_both_directions_give_what_was_written(
         rows = np.array(data.draw(st.lists(st.integers(0, images - 1)) if images else st.just([])), np.int64)
         np.testing.assert_array_equal(file.read_images(rows), peaks[rows])
     whole = np.load(path)
-    np.testing.assert_array_equal(whole.transpose(0, 2, 1).reshape(-1, units)[:images], peaks)
+    by_image = whole.transpose(0, 2, 1).reshape(-1, units)
+    np.testing.assert_array_equal(by_image[:images], peaks)
+    assert not by_image[images:].any(), "the bytes of a part depend on its peaks only"
     assert whole.shape[0] * whole.shape[2] < images + max(whole.shape[0], 1), "fewer empty rows than tiles"
     assert list(folder.iterdir()) == [path]
+
+
+def test_a_file_is_flushed_to_the_disk_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[int, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        file = os.fstat(descriptor)
+        flushed.append((file.st_ino, file.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    file = write(tmp_path, np.ones((5, 2), np.float32), "float32").stat()
+    assert flushed == [(file.st_ino, file.st_size)]
 
 
 @pytest.mark.parametrize("kept", ["float16", "float32"])

@@ -38,6 +38,12 @@ def test_a_sealed_object_is_read_as_what_was_written(content: dict[str, object])
     assert seal_json(json.loads(text)) == text
 
 
+def test_the_digest_is_that_of_the_file_with_zeros_in_its_place() -> None:
+    blank = '{\n "a": 1,\n "sha256": "' + "0" * 64 + '"\n}\n'
+    digest = hashlib.sha256(blank.encode()).hexdigest()
+    assert seal_json({"a": 1}) == blank.replace("0" * 64, digest)
+
+
 def archive() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
@@ -92,6 +98,28 @@ def test_a_table_that_lost_its_digest_is_refused(tmp_path: Path) -> None:
         read_sealed_table(path, RENDERS)
 
 
+@pytest.mark.parametrize("kind", [JSON, ZIP, PARQUET])
+def test_a_digest_is_only_what_stands_at_its_place(kind: Seal) -> None:
+    digest = b"0123456789abcdef" * 4
+    start = 3 + len(kind.before)
+    assert kind.place(b"..." + kind.before + digest + kind.after) == start
+    # The last place counts, so that text of the file cannot pass for the digest.
+    twice = kind.before + digest + b"..." + kind.before + digest + kind.after
+    assert kind.place(twice) == 2 * len(kind.before) + 64 + 3
+    for wrong in (
+        digest + kind.after,
+        kind.before + digest[:-1] + b"g" + kind.after,
+        kind.before + digest[:-1].upper() + b"F" + kind.after,
+        kind.before + digest[:-1],
+        kind.before,
+        b"",
+    ):
+        assert kind.place(b"..." + wrong) is None
+        assert kind.is_intact(b"..." + wrong) is None
+    ended = kind.place(b"..." + kind.before + digest + kind.after + b"more")
+    assert ended == (None if kind.at_end else start)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_file_is_compared_with_what_was_recorded(tmp_path: Path, whole: bool) -> None:
     path = tmp_path / "file"
@@ -118,6 +146,7 @@ def test_of_a_small_file_all_bytes_are_compared_when_it_is_opened(tmp_path: Path
     path.write_bytes(bytes(size))
     recorded = digest_file(path)
     assert (recorded.bytes, recorded.tail) == (size, recorded.sha256)
+    assert find_damage(path, recorded, whole=False) is None
     path.write_bytes(b"\xff" + bytes(size - 1))
     assert "SHA-256 differs" in str(find_damage(path, recorded, whole=False))
 

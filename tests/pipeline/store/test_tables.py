@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.store.digests import digest_file
 from pipeline.store.schemas import SCHEMA_VERSION
+from pipeline.store.seals import PARQUET_KEY
 from pipeline.store.table_files import TableFile
 from pipeline.store.tables import TableWriter, read_table, write_table, writing_table
 
@@ -117,6 +119,25 @@ def test_row_groups_of_values_are_all_that_may_hold_them(table: Path) -> None:
             for last in range(first + 1, 10):
                 wanted = [number for number, units in enumerate(groups) if units & set(range(first, last))]
                 assert list(file.groups_of("unit", slice(first, last))) == wanted
+
+
+def test_beyond_the_last_row_there_is_nothing(table: Path, tmp_path: Path) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    write_table(tmp_path / "none.parquet", SCHEMA, [])
+    for path, span in ((table, slice(23, 30)), (tmp_path / "none.parquet", slice(0, 3))):
+        with TableFile(path) as file:
+            found, first = file.rows_within(span, ["unit"])
+            assert (found.num_rows, first) == (0, 0)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_table_carries_its_digest_only_if_it_is_sealed(tmp_path: Path) -> None:
+    for sealed, options in ((False, {}), (True, {"sealed": True})):
+        with writing_table(tmp_path / "t.parquet", SCHEMA, **options) as writer:
+            writer.write(rows(0, 3))
+        assert writer.digest == digest_file(tmp_path / "t.parquet")
+        metadata = pq.read_metadata(tmp_path / "t.parquet").metadata
+        assert (PARQUET_KEY.encode() in metadata) == sealed
 
 
 def test_without_extremes_every_row_group_may_hold_a_value(tmp_path: Path) -> None:
