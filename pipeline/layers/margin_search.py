@@ -127,11 +127,15 @@ class Edge:
             first = candidates[np.argmin((low - places)[candidates])]
             yield {(self.side, int(low[first] + high[first] + 1) // 2)}
 
-    def rises_by(self, stride: int, first: int) -> bool:
-        """Whether the bounds of all edges inside allow a constant stride from position `first` on."""
-        edges = self.at_least[first] + (self.inside - first) * stride
-        low, high = self.at_least[self.inside], self.less_than[self.inside]
-        return bool(np.all((low <= edges) & (edges < high)))
+    def rises_by(self, stride: int, position: int) -> bool:
+        """Whether the bounds of all edges inside allow a constant stride through that of `position`.
+
+        Positions whose edge would be at the border or in the padding may touch the input anywhere.
+        """
+        inside = self.inside
+        edges = self.at_least[position] + (inside - position) * stride
+        low, high = self.at_least[inside], self.less_than[inside]
+        return bool(np.all(((low <= edges) & (edges < high)) | (edges <= self.border)))
 
 
 Found = TypeVar("Found")
@@ -170,6 +174,26 @@ def _first_inside(edge: Edge, stride: int) -> Search[int | None]:
     return first
 
 
+def _behind_gaps(edge: Edge, first: int, stride: int) -> Search[tuple[int, int]]:
+    """Find a position whose edge is not hidden by gaps of a dilated field, and the stride there.
+
+    Of a field that begins in the padding, the first pixel that is seen may lie behind the border, and then
+    looks like an edge. If that of `first` is one, a position in the middle is not where it should be.
+    """
+    inside = edge.inside
+    middle = int(inside[len(inside) // 2])
+    expected = int(edge.at_least[first]) + (middle - first) * stride
+    if middle == first or (yield from edge.settle(middle, guess=expected)) == expected:
+        return first, stride
+    edges = [int(edge.at_least[middle])]
+    for position in (middle + 1, middle + 2):
+        if position not in inside:
+            return first, stride
+        edges.append((yield from edge.settle(position, guess=edges[-1] + max(stride, 1))))
+    here, following, last = edges
+    return (middle, following - here) if last - following == following - here else (first, stride)
+
+
 def search_field(near: Edge, far: Edge) -> Search[Field]:
     """Find the field along one axis.
 
@@ -188,8 +212,11 @@ def search_field(near: Edge, far: Edge) -> Search[Field]:
             here = int(edge.at_least[position])
             stride = (yield from edge.settle(position + 1, guess=here + stride)) - here
             break
+    (first, stride), (last, other) = yield from _together(
+        [_behind_gaps(near, first, stride), _behind_gaps(far, last, stride)]
+    )
     yield {("near", length // 2), ("far", length // 3)}
-    if stride >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
+    if stride == other >= 1 and near.rises_by(stride, first) and far.rises_by(stride, last):
         start = int(near.at_least[first]) - first * stride
         end = length - int(far.at_least[last]) - (positions - 1 - last) * stride
         return Field(end - start, stride, start) if end > start else whole

@@ -29,7 +29,7 @@ from pipeline.store.files import atomic_path
 
 __all__ = ["architecture_key", "cached_fields", "cached_placings"]
 
-VERSION = 2
+VERSION = 3
 """To be increased when `pipeline.layers.receptive_field` gives other results than before."""
 
 

@@ -52,7 +52,22 @@ def test_fields_of_a_constant_stride_are_found(stride: int, size: int, padding: 
     assume(sum(start > 0 and start + size < length for start in starts) >= 3)
     found, tested = search([range(start, start + size) for start in starts], length)
     assert found == Field(size, stride, -padding)
-    assert tested <= 4 * math.log2(length) + 8
+    assert tested <= 4 * math.log2(length) + 12
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(2, 4), st.integers(0, 12), st.integers(16, 90))
+def test_gaps_of_dilated_fields_hide_nothing(
+    stride: int, kernel: int, dilation: int, padding: int, length: int
+) -> None:
+    size = (kernel - 1) * dilation + 1
+    positions = (length + 2 * padding - size) // stride + 1
+    assume(positions >= 2)
+    starts = [p * stride - padding for p in range(positions)]
+    # Most of the positions are clear of the padding.
+    assume(sum(start > 0 and start + size < length for start in starts) >= 2 * positions // 3 + 2)
+    found, _ = search([range(start, start + size, dilation) for start in starts], length)
+    assert found == Field(size, stride, -padding)
 
 
 def test_a_dilated_field_may_first_touch_the_input_behind_its_border() -> None:
