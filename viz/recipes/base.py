@@ -36,6 +36,9 @@ class Recipe:
     source: ClassVar[Source | None] = None
     """What a kind of recipe needs besides the network."""
 
+    activates: ClassVar[bool] = True
+    """Whether the unit's activation is part of its score: a weak rendering is then tried once more."""
+
     name: str
     relu: ReluRule = "plain"
     relu_steps: int = 0

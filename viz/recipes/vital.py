@@ -42,6 +42,7 @@ class Vital(Recipe):
     """
 
     source: ClassVar[Source | None] = "index"
+    activates: ClassVar[bool] = False
 
     name: str = "vital"
     steps: int = 2000

@@ -252,7 +252,7 @@ def _render_chunk(
     """Render a batch, try again what failed, enter it in the table."""
     rows = render_batch(request, canvas, targets, progress.advance)
     failed = [target for target, row in zip(targets, rows, strict=True) if row.status != "ok"]
-    if failed and request.recipe.group == 1:
+    if failed and request.recipe.group == 1 and request.recipe.activates:
         progress.describe(f"trying {len(failed)} once more")
         recipe = replace(request.recipe, relu="redirected", relu_steps=0)
         second = replace(request, recipe=recipe, seed=request.seed + RETRY_SEED)

@@ -15,6 +15,8 @@ from viz.passes.scorer import Scorer
 from viz.passes.watch import Watch
 from viz.planning.plan import plan_canvas
 from viz.recipes.catalog import get_recipe
+from viz.render import render_units as render_units_module
+from viz.render.batch import render_batch
 from viz.render.measure import measure, open_picture
 from viz.render.render_units import render_units
 from viz.render.table import load_renders, read_renders
@@ -185,6 +187,24 @@ def test_weak_and_grey_renderings_say_so(network, layer, tmp_path):
     still = get_recipe("fourier", {"steps": "1", "rate": "1e-9"})
     (grey,) = render_units(network, layer, [1], still, out=tmp_path)
     assert grey.status == "grey"
+
+
+@pytest.mark.parametrize("activates", [True, False])
+def test_a_weak_rendering_is_tried_once_more_where_its_activation_is_sought(
+    network, layer, tmp_path, monkeypatch, activates
+):
+    empty = dict.fromkeys(UNITS.names)
+    row = {**empty, "layer": "late", "unit": 0, "max": 1e6, "min": 0.0, "p90": 1e5, "p999": 1e6}
+    write_table(tmp_path / "units.parquet", UNITS, [pa.Table.from_pylist([row], schema=UNITS)])
+    monkeypatch.setattr(type(QUICK["fourier"]), "activates", activates)
+    seeds = []
+    monkeypatch.setattr(
+        render_units_module,
+        "render_batch",
+        lambda request, *others: seeds.append(request.seed) or render_batch(request, *others),
+    )
+    render_units(network, layer, [0], QUICK["fourier"], out=tmp_path)
+    assert len(seeds) == len(set(seeds)) == 1 + activates
 
 
 def test_hooks_are_removed_even_after_an_error(network, layer):
