@@ -227,7 +227,8 @@ def find_query(name: str) -> NamedQuery:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(f"cannot read query {name}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise QueryError(f"cannot read query {name}: {reason}") from error
     return replace(parse_query(name.removesuffix(".sql"), text), name=name)
 
 
