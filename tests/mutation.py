@@ -43,7 +43,11 @@ TARGETS: Mapping[str, Sequence[str]] = {
     "pipeline/state/part_blocks.py": ("state/test_merging.py", "state/test_label_sums.py"),
     "pipeline/state/stored_labels.py": ("state/test_merging.py", "state/test_label_sums.py"),
     "pipeline/state/stored_sample.py": ("state/test_merging.py",),
-    "pipeline/state/part_tables.py": ("state/test_part.py", "state/test_label_sums.py"),
+    "pipeline/state/part_tables.py": (
+        "state/test_part.py",
+        "state/test_label_sums.py",
+        "state/test_merging.py",
+    ),
     "pipeline/state/part_folder.py": ("state/test_part.py", "runs/test_resume.py"),
     "pipeline/state/commit.py": ("state/test_part.py", "runs/test_resume.py"),
     "pipeline/state/commit_file.py": ("state/test_part.py", "runs/test_resume.py", "state/test_merging.py"),

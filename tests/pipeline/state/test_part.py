@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,22 @@ def test_a_committed_part_comes_back_as_it_was(tmp_path: Path) -> None:
     assert_same(listed.load(), part)
     np.testing.assert_array_equal(listed.load().state.moments.mean, part.state.moments.mean)
     assert listed.load(records=False).images.num_rows == 0
+
+
+def test_errors_come_back_unless_they_are_left_out(tmp_path: Path) -> None:
+    errors = pa.table([["shard-0"], ["k"], ["truncated"], ["ends early"]], ERRORS)
+    commit = commit_part(tmp_path, replace(make_part({"shard-0": 3}), errors=errors), "f" * 64)
+    assert commit.load().errors.to_pylist() == errors.to_pylist()
+    assert commit.load(records=False).errors.num_rows == 0
+
+
+def test_histograms_of_many_units_are_written_span_by_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = make_part({"shard-0": 9})
+    monkeypatch.setattr(stats, "_UPDATED_UNITS", 2)
+    found = commit_part(tmp_path, part, "f" * 64).load().state.histogram
+    np.testing.assert_array_equal(found[:], part.state.histogram[:])
 
 
 def test_the_same_work_has_the_same_name_and_bytes(tmp_path: Path) -> None:
