@@ -25,6 +25,7 @@ __all__ = [
     "fixed_folder",
     "is_url",
     "open_binary",
+    "package_hint",
     "read_range",
     "size_of",
 ]
@@ -73,13 +74,17 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url))
     except ImportError as error:
-        extra = EXTRAS.get(protocol)
-        hint = f" (pip install 'maxact[{extra}]')" if extra else ""
-        raise SourceError(f"cannot open {url}: {error}{hint}") from error
+        raise SourceError(f"cannot open {url}: {error}{package_hint(protocol)}") from error
     except ValueError as error:
         raise MissingSource(
             f"cannot open {url}: {error}; use a path, or a URL such as https:// or s3://"
         ) from error
+
+
+def package_hint(protocol: str) -> str:
+    """How to install the package of a protocol, in parentheses; nothing where maxact has no extra for it."""
+    extra = EXTRAS.get(protocol)
+    return f" (pip install 'maxact[{extra}]')" if extra else ""
 
 
 class RangeReader(io.RawIOBase):

@@ -5,6 +5,7 @@ So that an interrupted connection is not taken for a bad image or a damaged shar
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import TypeVar
 
 from pipeline.errors import MissingSource, SourceError
 
-__all__ = ["TRANSIENT", "is_transient", "retrying"]
+__all__ = ["TRANSIENT", "describe", "is_transient", "retrying"]
 
 T = TypeVar("T")
 
@@ -21,6 +22,14 @@ TRIES = 5
 
 FIRST_PAUSE_S = 0.5
 """Seconds before the second attempt; doubled before each further one."""
+
+_SECRETS = re.compile(
+    r"(://)[^/@\s]+@"
+    r"|((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|sig|token|access_token|password|secret)=)[^&\s'\"]+"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b",
+    re.IGNORECASE,
+)
+"""What a message of a library may hold of credentials: users in addresses, signatures, key names."""
 
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Failures that do not pass with time."""
@@ -43,6 +52,13 @@ TRANSIENT: Mapping[str, tuple[str, ...]] = {
 }
 """Transient errors that need not be an `OSError`, by module. Only modules that are imported already
 are looked at: an error of another one cannot have been raised."""
+
+
+def describe(error: BaseException) -> str:
+    """An error of a library on one line, without credentials."""
+    cause = error.__cause__ or error
+    text = " ".join(str(cause).split()) or " ".join(str(error).split()) or type(cause).__name__
+    return _SECRETS.sub(lambda match: f"{match[1] or match[2] or ''}...{'@' if match[1] else ''}", text)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -82,8 +98,7 @@ def retrying(action: Callable[[], T], what: str) -> T:
         except (SourceError, MemoryError):
             raise
         except Exception as error:
-            cause = error.__cause__ or error
-            reason = str(cause) or type(cause).__name__
+            reason = describe(error)
             if isinstance(error, FileNotFoundError) and not is_transient(error):
                 raise MissingSource(f"{what} does not exist") from error
             if not is_transient(error):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.files import EXTRAS
+from pipeline.data.files import package_hint
+from pipeline.data.retry import describe
 from pipeline.errors import StoreError, UsageError, WrongFolder
-from pipeline.remote.attempts import describe
 
 __all__ = ["Address", "open_address", "refuse_typo"]
 
@@ -59,9 +59,7 @@ def open_address(text: str) -> Address | Path:
     try:
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        extra = EXTRAS.get(protocol)
-        hint = f" (pip install 'maxact[{extra}]')" if extra else ""
-        raise StoreError(f"cannot open {url}: {error}{hint}") from error
+        raise StoreError(f"cannot open {url}: {error}{package_hint(protocol)}") from error
     except ValueError as error:
         raise UsageError(
             f"cannot open {url}: fsspec knows no {protocol}://; give a path, or an address such as "

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pipeline.data.retry import is_transient
+from pipeline.data.retry import describe, is_transient
 from pipeline.errors import MaxactError, StoreError, UnreadableFile, WrongFolder
 
-__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TRIES", "attempt", "describe", "ends_with"]
+__all__ = ["FIRST_PAUSE_S", "LONGEST_PAUSE_S", "TRIES", "attempt", "ends_with"]
 
 T = TypeVar("T")
 
@@ -48,14 +48,6 @@ _PASSING = (
 )
 """What S3 answers, with a status of 400, to a request that was cut or changed on its way
 (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
-
-_SECRETS = re.compile(
-    r"(://)[^/@\s]+@"
-    r"|((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|sig|token|access_token|password|secret)=)[^&\s'\"]+"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b",
-    re.IGNORECASE,
-)
-"""What a message of a library may hold of credentials: users in addresses, signatures, key names."""
 
 _NO_BUCKET = re.compile(r"NoSuchBucket|(bucket|container)\b.* (does|did|do)( not|n't) exist", re.IGNORECASE)
 """What the storage says when not only an object is missing."""
@@ -107,13 +99,6 @@ def attempt(action: Callable[[], T], what: str, *, verb: str) -> T:
             elif stop.wait(pause):
                 raise UnreadableFile(f"{what} cannot be {verb}: {describe(error)}; {_AGAIN}") from error
     raise AssertionError("unreachable")
-
-
-def describe(error: BaseException) -> str:
-    """An error of a library on one line, without credentials."""
-    cause = error.__cause__ or error
-    text = " ".join(str(cause).split()) or " ".join(str(error).split()) or type(cause).__name__
-    return _SECRETS.sub(lambda match: f"{match[1] or match[2] or ''}...{'@' if match[1] else ''}", text)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -38,6 +38,17 @@ class Status(Exception):
         self.status = status
 
 
+def test_what_a_library_says_of_a_dataset_is_one_line_without_credentials() -> None:
+    def action() -> None:
+        raise ValueError("no answer\nfrom https://me:pw@host/x?X-Amz-Signature=abcdef&y=1")
+
+    with pytest.raises(SourceError) as caught:
+        retrying(action, "x")
+    assert str(caught.value) == (
+        "x cannot be read: no answer from https://...@host/x?X-Amz-Signature=...&y=1"
+    )
+
+
 def test_a_read_that_fails_for_a_while_is_repeated(pauses: list[float]) -> None:
     cut_off = botocore.exceptions.ResponseStreamingError(error="cut off")  # no OSError
     failures = iter([OSError("reset"), TimeoutError(), cut_off, Status(503)])

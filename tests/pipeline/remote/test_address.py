@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.retry import describe
 from pipeline.errors import MaxactError, StoreError, UsageError, WrongFolder
 from pipeline.query.index import open_index
 from pipeline.remote.address import Address, open_address
-from pipeline.remote.attempts import describe
 from pipeline.remote.local import local_folder, refuse_data_address
 
 
