@@ -124,4 +124,9 @@ if __name__ == "__main__":
         print(json.dumps(render(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))
     else:
         sys.path.insert(0, str(ROOT))
-        main()
+        from pipeline.errors import MaxactError
+
+        try:
+            main()
+        except MaxactError as error:
+            sys.exit(f"error: {error}")

@@ -8,10 +8,20 @@ A unit is one feature of a layer: of a convolutional network, one channel of the
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maxact import ConsoleReporter, RunConfig, draw_sheets, get_recipe, open_index, render_index, run_index
+from maxact import (
+    ConsoleReporter,
+    MaxactError,
+    RunConfig,
+    draw_sheets,
+    get_recipe,
+    open_index,
+    render_index,
+    run_index,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,9 +70,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--layers", nargs="*", default=[], help="layers to index, by default all")
     parser.add_argument("--layer", default="blocks.4.2", help="layer of the unit")
     parser.add_argument("--unit", type=int, default=7, help="number of the unit")
-    parser.add_argument("--steps", type=int, default=96, help="steps of gradient ascent")
+    parser.add_argument("--steps", type=int, default=48, help="steps of gradient ascent")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MaxactError as error:
+        sys.exit(f"error: {error}")

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maxact import ConsoleReporter, RunConfig, draw_sheets, open_index, run_index
+from maxact import ConsoleReporter, MaxactError, RunConfig, draw_sheets, open_index, run_index
 from pipeline.explain.explainer import Explainer
 from pipeline.explain.photographs import read_photograph
 from pipeline.explain.pulls import class_pulls
@@ -89,4 +89,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MaxactError as error:
+        sys.exit(f"error: {error}")

@@ -10,10 +10,11 @@ where it is active in them, and for each attention head the image in which the c
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maxact import ConsoleReporter, RunConfig, draw_sheets, open_index, run_index
+from maxact import ConsoleReporter, MaxactError, RunConfig, draw_sheets, open_index, run_index
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,4 +71,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MaxactError as error:
+        sys.exit(f"error: {error}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +128,15 @@ def test_labels_that_are_no_classes_are_named(run: Run, tmp_path: Path) -> None:
             "--layers",
             "classifier",
         )
+
+
+@pytest.mark.parametrize("name", ["misclassified", "vit_checkpoint"])
+def test_a_wrong_call_ends_with_one_line(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(tmp_path / "nothing.tar")]
+    places = os.pathsep.join((str(EXAMPLES.parent), str(EXAMPLES.parent / "viz/public")))
+    ended = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": places}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [f"error: {tmp_path / 'nothing.tar'} does not exist"]
+    assert not list(tmp_path.iterdir())
