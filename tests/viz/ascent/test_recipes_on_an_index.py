@@ -34,7 +34,7 @@ OPTIONS = {
     "deepvis-2": {"steps": "10", "rate": "500000"},
     "deepvis-3": {"steps": "10"},
     "deepvis-4": {"steps": "10"},
-    "faccent": {"steps": "10", "crops": "3", "crop_size": "0.6:0.9"},
+    "faccent": {"steps": "10", "crops": "6", "crop_size": "0.8:0.95", "near": "0.1"},
     "vital": {"steps": "10", "images": "4", "warm_up": "2", "jitter": "4"},
 }
 
