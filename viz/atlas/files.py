@@ -115,6 +115,8 @@ class AtlasFiles:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
+            if not isinstance(error, BlockingIOError):
+                raise self._refused(error) from error
             raise StoreError(f"another process is building {self.folder}; wait for it to end") from error
         return lock
 
@@ -194,7 +196,8 @@ def write_file(out: Path, name: str, data: bytes, made: set[Path]) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may not be there
+            temporary.unlink()
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
