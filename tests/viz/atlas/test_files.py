@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, out: Path) -> 
     ("number", "said"),
     [
         (errno.EAGAIN, "another process is building .*; wait for it to end"),
-        (errno.ENOLCK, "cannot write into .*: No locks available"),
+        (errno.ENOLCK, "cannot lock .*: No locks available; use a folder on a file system with locks"),
     ],
 )
 def test_a_lock_that_is_not_given_says_why(
