@@ -363,7 +363,8 @@ def test_peaks_of_few_images_at_many_units_are_those_of_the_matrix(index: Index)
     ids = index.peaks.image_ids.tolist()
     rows = index.sql(
         "SELECT unit, image_id, peak('blocks.1', unit, image_id) "
-        "FROM (VALUES ($first), ($second)) t(image_id), (SELECT range::INTEGER AS unit FROM range(12)) WHERE (unit + image_id) % 5 > 0",
+        "FROM (VALUES ($first), ($second)) t(image_id), (SELECT range::INTEGER AS unit FROM range(12)) "
+        "WHERE (unit + image_id) % 5 > 0",
         first=ids[7],
         second=ids[30],
     ).rows
