@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    cache_folder,
     index_folder,
 )
 from pipeline.cli.output import print_files, print_line
@@ -279,6 +280,7 @@ def render(
             device=device,
             reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),
+            cache=cache_folder(),
         )
     print_files(out / row.file for row in rows)
 
