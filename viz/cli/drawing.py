@@ -63,7 +63,11 @@ def sheets(
     units: Units = "all",
     recipe: Annotated[
         str | None,
-        typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Recipe of the renderings to show, by name or TOML file.",
+            show_default="the one with most units",
+        ),
     ] = None,
     page_units: Annotated[
         int | None,

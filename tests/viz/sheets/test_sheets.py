@@ -23,6 +23,7 @@ from pipeline.query.index import open_index
 from pipeline.store.schemas import NAMES
 from pipeline.store.tables import write_table
 from tests.fixtures import golden_sheets
+from tests.fixtures.commands import done, refused, run
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.inputs.top_images import choose_images
@@ -241,6 +242,28 @@ def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:
             draw_sheets(index, layers="blocks.1", units=range(4), recipe="forier")
         with pytest.raises(RenderError, match="none of these units of stem has a rendering"):
             draw_sheets(index, layers="stem", units=range(4), recipe="fourier")
+
+
+def test_a_recipe_file_stands_for_the_name_in_it(copy: Path, tmp_path: Path) -> None:
+    _add_renders(copy, [_rendered(0), replace(_rendered(0), recipe="calm")])
+    file = tmp_path / "any.toml"
+    file.write_text('base = "fourier"\nname = "calm"\nsteps = 9\n')
+    where = ("sheets", copy, "--layer", "blocks.1", "--units", "0")
+    assert done(*where, "--recipe", file).stdout.endswith("blocks.1-calm-0000-0000.png\n")
+    file.write_text('base = "fourier"\nname = "wild"\n')
+    said = refused(run(*where, "--recipe", file), 2)
+    assert "has a rendering of recipe 'wild'; available: calm, fourier; run `maxact render" in said
+    assert said.endswith(f"--recipe {file}`")
+    before = sorted(copy.rglob("*"))
+    for text, message in (
+        ("steps = 9", "base must be one of"),
+        ("= 3", "cannot be read"),
+        (None, "cannot be read"),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        for more in ((), ("--with", copy)):
+            assert message in refused(run(*where, "--recipe", file, *more), 2)
+    assert sorted(copy.rglob("*")) == before
 
 
 def test_a_missing_rendering_is_reported(copy: Path) -> None:
