@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,9 +20,11 @@ from pipeline.state import commit_file, part_folder
 from pipeline.state.commit import Commit, commit_part, copy_part, list_commits, move_part, remove_part
 from pipeline.state.commit_file import part_name, read_commit, write_commit
 from pipeline.state.part import Part, ShardRecord
+from pipeline.store.files import sha256_file
+from pipeline.store.peak_files import PeakFile, PeakSpill
 from pipeline.store.schemas import ERRORS
 from pipeline.store.seals import seal_json
-from tests.pipeline.state.test_part import assert_same, make_part
+from tests.pipeline.state.test_part import UNITS, assert_same, make_part
 
 RUN = "f" * 64
 OTHER_RUN = "e" * 64
@@ -340,6 +343,18 @@ def test_kept_peaks_are_a_file_of_their_own(commit: Commit) -> None:
     with_peaks = replace(commit, tables={**commit.tables, "peaks": "0" * 64})
     assert with_peaks.files[commit.folder / "peaks.npy"] == "0" * 64
     assert set(with_peaks.files) - set(commit.files) == {commit.folder / "peaks.npy"}
+
+
+def test_peaks_are_committed_with_their_part(tmp_path: Path, part: Part) -> None:
+    peaks = np.arange(8 * UNITS, dtype=np.float32).reshape(8, UNITS)
+    with PeakSpill(tmp_path, UNITS, "float32") as spill:
+        spill.add(peaks)
+        commit = commit_part(tmp_path / "parts", replace(part, peaks=spill), RUN)
+    commit.verify()
+    assert sha256_file(commit.folder / "peaks.npy") == commit.tables["peaks"]
+    np.testing.assert_array_equal(
+        PeakFile.open(commit.folder / "peaks.npy", 8, UNITS, "float32").read_images(np.arange(8)), peaks
+    )
 
 
 def test_records_are_left_out_only_when_asked(commit: Commit, part: Part) -> None:

@@ -232,6 +232,13 @@ def test_what_another_users_process_writes_stays(
     assert not is_cleared(leave(tmp_path, HERE, running, 2 * ABANDONED_S))
 
 
+def test_a_process_is_only_asked_whether_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(part_folder.os, "kill", lambda *each: sent.append(each))
+    assert not is_cleared(leave(tmp_path, HERE, 123456))
+    assert sent == [(123456, 0)]
+
+
 def test_what_an_ended_process_left_is_removed(tmp_path: Path) -> None:
     assert is_cleared(leave(tmp_path, HERE, ended_process()))
 
