@@ -50,6 +50,7 @@ FILES = (
     "maco",
     "dream",
     "accentuate",
+    "faccent",
     "prior",
     "deepvis",
     "vital",
