@@ -102,6 +102,6 @@ def test_a_package_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch
 def test_a_machine_that_does_not_see_a_path_is_named(tmp_path: Path) -> None:
     refuse_blind([tmp_path], "n1")
     with pytest.raises(
-        EngineError, match="node n1 does not see .*none; OUT and the dataset must have the same"
+        EngineError, match=r"node n1 does not see .*none; OUT and the dataset must have the same"
     ):
         refuse_blind([tmp_path, tmp_path / "none"], "n1")

@@ -229,6 +229,19 @@ def test_disjoint_parts_are_chosen_and_what_is_lost_is_named() -> None:
     assert choose_disjoint([commit_of("1"), commit_of("0"), commit_of("1")])[1] == ()
 
 
+def test_of_parts_that_share_shards_the_larger_is_chosen() -> None:
+    parts = [commit_of("0"), commit_of("5"), commit_of("1"), commit_of("0", "1", "2"), commit_of("6", "7")]
+    for given in (parts, parts[::-1]):
+        chosen, lost = choose_disjoint(given)
+        assert [[shard.name for shard in commit.shards] for commit in chosen] == [
+            ["0", "1", "2"],
+            ["5"],
+            ["6", "7"],
+        ]
+        assert lost == ()
+    assert [commit.shards[0].name for commit in choose_disjoint(parts[1:3] + parts[4:])[0]] == ["1", "5", "6"]
+
+
 def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:
     from pipeline.state.sample import PER_STRATUM, PeakSample, strata_rows
 
