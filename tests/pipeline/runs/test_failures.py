@@ -38,6 +38,7 @@ from pipeline.runs.part_rows import in_order
 from pipeline.runs.run import run_index
 from pipeline.runs.thumbnails import _row
 from pipeline.state.commit import list_commits
+from pipeline.stream import group
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import PREPROCESS, tiny_network, write_tars
@@ -268,3 +269,11 @@ def test_a_run_resumed_after_a_table_was_lost_gives_the_same_tables(tars: list[P
     run_index(config(tars, out, shards_per_part=2, keep=("peaks",)), network=tiny_network())
     assert hashes(out) == before
     assert np.all([(out / name).exists() for name in ("units.parquet", "run.json")])
+
+
+def test_tables_do_not_depend_on_how_many_images_are_packed_at_once(
+    tars: list[Path], built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "_PACKED_ROWS", 2)
+    run_index(config(tars, tmp_path / "out", shards_per_part=2, keep=("peaks",)), network=tiny_network())
+    assert hashes(tmp_path / "out") == hashes(built)
