@@ -36,7 +36,7 @@ def find_device(name: Device) -> torch.device:
 
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16."""
-    if device.type == "cuda":
+    if device.type == "cuda":  # pragma: no cover (needs a GPU)
         return bool(torch.cuda.is_bf16_supported())
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(able.get(part) for part in _BF16_PARTS)

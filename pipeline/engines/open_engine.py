@@ -35,6 +35,7 @@ def open_engine(config: EngineConfig, device: IndexDevice) -> Iterator[Engine]:
             yield engine
     elif device == "cuda:all":
         find_device("cuda")
-        yield ProcessesEngine([torch.device("cuda", number) for number in range(torch.cuda.device_count())])
+        count = torch.cuda.device_count()  # pragma: no cover (needs a GPU)
+        yield ProcessesEngine([torch.device("cuda", each) for each in range(count)])  # pragma: no cover
     else:
         yield LocalEngine(find_device(device))

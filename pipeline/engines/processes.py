@@ -199,7 +199,7 @@ def _serve(pipe: Connection, place: Place) -> None:
     """The process: open the work, run one item after another until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     signal.signal(signal.SIGTERM, _stop)
-    if place.device.type == "cuda":
+    if place.device.type == "cuda":  # pragma: no cover (needs a GPU)
         torch.cuda.set_device(place.device)
     with contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
         try:

@@ -77,10 +77,21 @@ def relevance(
         held, found = _run(module, grid, layer, image)
         if held is None or found is None or not found.requires_grad:
             return None
-        slopes = [torch.autograd.grad(found[0, unit, 0, 0], held, retain_graph=True)[0] for unit in units]
+        # Parameters that are trained make a graph as well, which need not lead to the grid.
+        slopes = [_slope(found[0, unit, 0, 0], held) for unit in units]
+    if all(slope is None for slope in slopes):
+        return None
     activations = unit_view(grid, held.detach())
-    planes = [(unit_view(grid, slope) * activations).sum(1)[0] for slope in slopes]
+    nothing = torch.zeros_like(held)
+    planes = [
+        (unit_view(grid, nothing if slope is None else slope) * activations).sum(1)[0] for slope in slopes
+    ]
     return torch.stack(planes).float().clamp(min=0).nan_to_num(0)
+
+
+def _slope(score: Tensor, held: Tensor) -> Tensor | None:
+    """The gradient of a score at the grid; None where it does not depend on it."""
+    return torch.autograd.grad(score, held, retain_graph=True, allow_unused=True)[0]
 
 
 def _run(module: nn.Module, grid: Layer, layer: Layer, image: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -253,7 +253,7 @@ def find_fields(module: nn.Module, blank: Tensor, targets: Sequence[Target]) -> 
     Raises:
         LayerError: if a layer outputs NaN even without one in the input.
     """
-    if blank.device.type != "cpu":
+    if blank.device.type != "cpu":  # pragma: no cover (needs a GPU)
         module, blank = copy.deepcopy(module).cpu(), blank.cpu()
     with torch.backends.nnpack.flags(enabled=False):
         if not is_quantised(module) and _spreads_nan(blank):

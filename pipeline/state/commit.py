@@ -108,7 +108,7 @@ def move_part(commit: Commit, parts: Path) -> Commit:
         raise StoreError(f"cannot write {moved.folder}: {error.strerror or error}") from error
     write_commit(moved)
     with contextlib.suppress(OSError):  # without its folder it is no part
-        commit.path.unlink(missing_ok=True)
+        commit.path.unlink()
     return moved
 
 

@@ -97,8 +97,8 @@ def clear_abandoned(parts: Path) -> None:
     for leftover in parts.glob(".*.tmp"):
         if _is_abandoned(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it was a folder
+                leftover.unlink()
 
 
 def _is_abandoned(leftover: Path) -> bool:

@@ -24,6 +24,7 @@ from pipeline.store.layout import (
     SEMANTICS_TABLE,
     THUMBNAILS_TABLE,
 )
+from pipeline.store.locks import lock_refused
 from pipeline.store.run_file import RUN_FILE
 from pipeline.working_copies import publish
 
@@ -62,7 +63,7 @@ def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
         alone: keep other commands from writing there.
 
     Raises:
-        StoreError: when it cannot be created or written to, or must be `alone` and is not.
+        StoreError: when it cannot be created, written to or locked, or must be `alone` and is not.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,8 @@ def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if alone:
-                raise StoreError(f"another process is working in {out}; wait for it to end") from error
+            if alone or not isinstance(error, BlockingIOError):
+                raise lock_refused(out, error) from error
         else:
             _remove_leftovers(out)
         if not alone:

@@ -17,6 +17,7 @@ from pipeline.store.digests import FileDigest
 from pipeline.store.files import atomic_path
 from pipeline.store.final_tables import record_tables
 from pipeline.store.inside import inside
+from pipeline.store.locks import lock_refused
 from pipeline.store.run_record import refuse_invalid_run
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.seals import JSON, seal_json
@@ -193,7 +194,7 @@ def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[No
         wait: until another process releases the lock.
 
     Raises:
-        StoreError: when another process holds the lock, or the folder cannot be created.
+        StoreError: when another process holds the lock, or the folder cannot be created or locked.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ def locked(out: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[No
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(f"another process is working in {out}; wait for it to end") from error
+        raise lock_refused(out, error) from error
     try:
         yield
     finally:

@@ -71,7 +71,7 @@ class LabelTotals:
 
     def sums(self) -> LabelSums:
         """What was added. Nothing may be added afterwards."""
-        if self.device.type == "cuda":
+        if self.device.type == "cuda":  # pragma: no cover (needs a GPU)
             held = self._on_card[: len(self._images)].cpu().numpy()
             self._on_card = self._on_card[:0].clone()
             self._rows = Rows.holding(held)
@@ -93,7 +93,7 @@ class LabelTotals:
             held.index_add_(0, torch.from_numpy(index), peaks[:, span].double())
             self._rows.write(changed, held.numpy(), span)
 
-    def _add_on_card(self, rows: Sequence[int], peaks: Tensor) -> None:
+    def _add_on_card(self, rows: Sequence[int], peaks: Tensor) -> None:  # pragma: no cover (needs a GPU)
         missing = len(self._images) - len(self._on_card)
         if missing > 0:
             room = max(missing, len(self._on_card) // 2)

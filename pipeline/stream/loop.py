@@ -59,13 +59,14 @@ class Runner:
             raw, values = self._buffers(len(lines), lines[0].shape)
             batch = torch.stack(lines, out=raw).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch, out=values)
-        elif any(line.device == self.device for line in lines):  # decoded there, but for those left to PIL
+        elif any(line.device == self.device for line in lines):  # pragma: no cover (needs a GPU)
+            # Decoded there, but for those left to PIL.
             here = [line if line.device == self.device else move(line, self.device) for line in lines]
             for line in here:
                 line.record_stream(torch.cuda.current_stream(self.device))
             batch = torch.stack(here).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch)
-        else:
+        else:  # pragma: no cover (needs a GPU)
             batch = move(torch.stack(lines), self.device).permute(0, 3, 1, 2)
             normal = self.network.normalise(batch)
         return normal.to(

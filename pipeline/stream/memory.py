@@ -46,6 +46,10 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if device.type != "cuda" or not tensor.numel():
         return tensor.to(device)
+    return _move_to_card(tensor, device)
+
+
+def _move_to_card(tensor: Tensor, device: torch.device) -> Tensor:  # pragma: no cover (needs a GPU)
     copies, work = _copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(copies):
         moved = tensor.pin_memory().to(device, non_blocking=True)
@@ -55,5 +59,5 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:  # pragma: no cover (needs a GPU)
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import RunConfig
+from pipeline.config import EngineConfig, RunConfig
 from pipeline.errors import UsageError
 
 OUT = Path("out")
@@ -48,3 +48,43 @@ def test_a_config_can_be_compared_hashed_and_written() -> None:
 def test_what_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         RunConfig(**{"data": "a", "out": OUT, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "slurm"}, "--engine must be local or ray, got 'slurm'"),
+        ({"address": "auto"}, "--address is for --engine ray; add it, or leave this out"),
+        ({"gpus_per_task": 0.5}, "--gpus-per-task is for --engine ray"),
+        ({"name": "ray", "cpus_per_task": 0}, "--cpus-per-task must be in"),
+        ({"name": "ray", "gpus_per_task": 1.5}, r"--gpus-per-task must be 0\.\.1, or a whole number to 64"),
+        ({"name": "ray", "gpus_per_task": 65}, r"--gpus-per-task must be 0\.\.1, or a whole number to 64"),
+        ({"name": "ray", "address": "no host"}, "--address must be auto, ray://HOST:PORT or HOST:PORT"),
+    ],
+)
+def test_what_no_engine_can_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        EngineConfig(**change)
+
+
+def test_an_engine_may_be_given_by_its_name() -> None:
+    config = RunConfig(data="a", out=OUT, engine="ray")
+    assert config.engine == EngineConfig("ray")
+    with pytest.raises(UsageError, match="--engine must be local or ray"):
+        RunConfig(data="a", out=OUT, engine="spark")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("engine", "change", "message"),
+    [
+        ({}, {"device": "cuda:all"}, "--device cuda:all is not for --engine ray"),
+        ({"gpus_per_task": 0}, {"device": "cuda"}, "--device cuda needs --gpus-per-task above 0"),
+        ({"gpus_per_task": 2}, {"device": "cpu"}, "--device cpu needs no GPU, got --gpus-per-task 2"),
+        ({"shards_per_task": 2}, {"shards_per_part": 2}, "--shards-per-task and --shards-per-part both say"),
+    ],
+)
+def test_what_contradicts_the_engine_is_refused(
+    engine: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        RunConfig(data="a", out=OUT, engine=EngineConfig("ray", **engine), **change)

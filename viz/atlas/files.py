@@ -29,6 +29,7 @@ from pipeline.store.atlas_record import (
 )
 from pipeline.store.files import make_folder
 from pipeline.store.inside import inside
+from pipeline.store.locks import lock_refused
 from pipeline.working_copies import withdraw
 
 __all__ = ["AtlasFiles", "FileSink", "digest_of", "write_file"]
@@ -115,7 +116,7 @@ class AtlasFiles:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
-            raise StoreError(f"another process is building {self.folder}; wait for it to end") from error
+            raise lock_refused(self.folder, error, "building") from error
         return lock
 
     def _refused(self, error: OSError) -> StoreError:
@@ -194,7 +195,8 @@ def write_file(out: Path, name: str, data: bytes, made: set[Path]) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may not be there
+            temporary.unlink()
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -27,6 +27,7 @@ from pipeline.cli.options import (
     Out,
     Trust,
     Units,
+    cache_folder,
     index_folder,
 )
 from pipeline.cli.output import print_files, print_line
@@ -199,7 +200,7 @@ def serve(
     serve_indexes(
         outs,
         Binding(host, port, tuple(allow_host or ())),
-        LiveOptions(trust, network, weights, device, maps, render, timeout),
+        LiveOptions(trust, network, weights, device, maps, render, timeout, cache_folder()),
         data=data or (),
         reporter=console_reporter(),
         started=started,

@@ -28,6 +28,7 @@ from pipeline.cli.options import (
     Seed,
     Trust,
     Units,
+    cache_folder,
     index_folder,
 )
 from pipeline.cli.output import print_files, print_line
@@ -62,7 +63,11 @@ def sheets(
     units: Units = "all",
     recipe: Annotated[
         str | None,
-        typer.Option(help="Recipe of the renderings to show.", show_default="the one with most units"),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Recipe of the renderings to show, by name or TOML file.",
+            show_default="the one with most units",
+        ),
     ] = None,
     page_units: Annotated[
         int | None,
@@ -279,6 +284,7 @@ def render(
             device=device,
             reporter=console_reporter(as_json=json_progress),
             engine=EngineConfig(engine, address, gpus_per_task, cpus_per_task),
+            cache=cache_folder(),
         )
     print_files(out / row.file for row in rows)
 

@@ -62,6 +62,7 @@ class Inputs:
         index: open, made by that network.
         photograph: a file.
         generator: whose codes may be optimised.
+        cache: folder in which measurements of usual photographs are kept, see `viz.inputs.kept.keep_for`.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Inputs:
         index: Index | None = None,
         photograph: Path | None = None,
         generator: Prior | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.network = network
         self._sources = {"index": index, "photograph": photograph, "generator": generator}
         self._index, self._photograph, self._generator = index, photograph, generator
+        self._cache = cache
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._statistics: dict[Layer, tuple[list[Layer], list[Layer]]] = {}
         self._lists: dict[tuple[str, Side], set[int]] = {}
@@ -146,7 +149,7 @@ class Inputs:
     @functools.cached_property
     def keep(self) -> Kept:
         """Keeps what is measured of usual photographs of the index."""
-        return keep_for(self.network, self.index)
+        return keep_for(self.network, self.index, self._cache)
 
     def statistics_layers(self, layer: Layer) -> tuple[list[Layer], list[Layer]]:
         """What `viz.ascent.statistics_layers` finds, found once."""

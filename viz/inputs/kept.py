@@ -73,14 +73,21 @@ class Kept:
         return found
 
 
-def keep_for(network: Network, index: Index) -> Kept:
+def keep_for(network: Network, index: Index, cache: Path | None = None) -> Kept:
     """Keep what is measured of an index's photographs with a network, in the cache.
 
     In memory only where the source code of the network's classes is not known: other code may compute
     something else from the same weights.
+
+    Args:
+        network: that measures.
+        index: of the photographs.
+        cache: its folder; by default the one that the index was made with, if that is trusted, and else the
+            user's.
     """
     code = architecture_key(network.module, network.input_shape)
-    recorded = index.run.get("config", {}).get("cache") if index.trusted else None
-    cache = default_cache() if recorded is None else Path(recorded)
+    if cache is None:
+        recorded = index.run.get("config", {}).get("cache") if index.trusted else None
+        cache = default_cache() if recorded is None else Path(recorded)
     identity = f"{index.run['fingerprint']} {network.digest} {code} {network.preprocess}"
     return Kept(None if code is None else cache / FOLDER, identity)

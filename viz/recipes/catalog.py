@@ -35,6 +35,7 @@ __all__ = [
     "get_recipe",
     "read_files",
     "recipe_fingerprint",
+    "recipe_name",
     "summarise_recipe",
 ]
 
@@ -101,6 +102,18 @@ def get_recipe(name: str, options: Mapping[str, str] | None = None) -> Recipe:
             f"{', '.join(sorted(RECIPES))}{did_you_mean(name, RECIPES)}"
         )
     return _with_options(recipe, options or {}, f"recipe {name}")
+
+
+def recipe_name(name: str) -> str:
+    """The name under which a recipe's renderings are recorded.
+
+    Args:
+        name: of a recipe, also of one that is not known here; or the path of a TOML file.
+
+    Raises:
+        RenderError: for a file that cannot be read, or is no recipe.
+    """
+    return get_recipe(name).name if name.endswith(".toml") else name
 
 
 def _with_options(recipe: Recipe, options: Mapping[str, str], where: str) -> Recipe:

@@ -54,6 +54,7 @@ def render_index(
     observer: Observer | None = None,
     engine: EngineConfig | EngineName = "local",
     path: bool = True,
+    cache: Path | None = None,
 ) -> list[Rendered]:
     """Render units of an index's layers into its folder.
 
@@ -74,6 +75,8 @@ def render_index(
         observer: see `viz.render.render_units.render_units`; not for an engine other than `local`.
         engine: what spreads the units.
         path: see `viz.render.render_units.render_units`.
+        cache: folder in which measurements of usual photographs are kept; by default the one that the index
+            was made with, if that is trusted, and else `~/.cache/maxact`.
 
     Raises:
         MaxactError: for a layer, unit, objective or network that is not there.
@@ -100,7 +103,7 @@ def render_index(
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
-    inputs = Inputs(network, index, photograph, prior)
+    inputs = Inputs(network, index, photograph, prior, cache)
     read = read_objective(objective)
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
@@ -116,6 +119,7 @@ def render_index(
             "generator_weights": generator_weights,
             "generator_code": generator_code,
             "path": path,
+            "cache": None if cache is None else cache.absolute(),
         }
         layer_units = [(layer.name, () if whole else wanted) for layer, wanted in chosen]
         return _spread(index, network, spread, device, layer_units, precision, options, reporter)

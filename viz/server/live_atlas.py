@@ -44,6 +44,7 @@ class LiveOptions:
         maps: show activation maps, for which the network is loaded.
         render: whether renderings can be asked for.
         seconds: of a query.
+        cache: see `viz.render.render_index.render_index`.
     """
 
     trust: bool = False
@@ -53,6 +54,7 @@ class LiveOptions:
     maps: bool = True
     render: bool = True
     seconds: float = 30.0
+    cache: Path | None = None
 
 
 class LiveAtlas:

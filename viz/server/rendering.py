@@ -92,6 +92,7 @@ class Renderer:
         trust, data: see `pipeline.query.index.open_index`.
         network, weights: see `pipeline.query.indexed_network.index_network`.
         device: where it runs.
+        cache: see `viz.render.render_index.render_index`.
     """
 
     out: Path
@@ -100,6 +101,7 @@ class Renderer:
     network: Network | str | None = None
     weights: Path | None = None
     device: Device = "auto"
+    cache: Path | None = None
     _index: Index | None = None
     _loaded: Network | None = None
 
@@ -126,6 +128,7 @@ class Renderer:
             device=self.device,
             reporter=Silent(),
             observer=job,
+            cache=self.cache,
         )
         count = "1 rendering" if len(rows) == 1 else f"{len(rows)} renderings"
         return f"{count} kept in the index" if job.step else f"{count} found finished in the index"

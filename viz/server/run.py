@@ -137,7 +137,15 @@ def open_served(
         for index in indexes:
             pull(index.out, "renders/*", "projections/*")
         renderers = [
-            Renderer(out, options.trust, tuple(data), options.network, options.weights, options.device)
+            Renderer(
+                out,
+                options.trust,
+                tuple(data),
+                options.network,
+                options.weights,
+                options.device,
+                options.cache,
+            )
             for out in outs
         ]
 

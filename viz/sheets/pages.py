@@ -26,6 +26,7 @@ from pipeline.store.leftovers import writing
 from pipeline.version import installed_version
 from pipeline.visible import visible
 from viz.choices import Paper
+from viz.recipes.catalog import recipe_name
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, note_hidden, read_renders
 from viz.sheets.cells import gather_cells
@@ -87,7 +88,8 @@ def draw_sheets(
         index: open.
         layers: names or globs, a plain string is one of them; all layers for none.
         units: numbers, or text such as `0-23`, in the order they are to be drawn.
-        recipe: recipe of the renderings to show; None takes the one with the most of these units.
+        recipe: name or TOML file of the recipe whose renderings are shown; None takes the one with the most
+            of these units.
         page_units: units on one page, 1 to `MAX_PAGE_UNITS`; by default `PAGE_UNITS`, or as many as the paper
             holds.
         pdf: also write one PDF of all pages of a layer.
@@ -102,11 +104,13 @@ def draw_sheets(
 
     Raises:
         LayerError: if the index has no such layer.
-        RenderError: if none of the units has a rendering of `recipe`.
+        RenderError: if none of the units has a rendering of `recipe`, or its file cannot be read.
         SourceError: if the dataset cannot be found, and the index has no thumbnails.
         UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
+    if recipe is not None:
+        recipe_name(recipe)  # a file that cannot be read is said before any work
     held = MAX_PAGE_UNITS if paper is None else units_on_page(_proportion(paper))
     if page_units is None:
         page_units = PAGE_UNITS if paper is None else held
@@ -177,14 +181,14 @@ def choose_renders(
         index: open.
         layer: of the units.
         units: that are to be drawn.
-        recipe: the only one to consider; None for all.
+        recipe: name or TOML file of the only one to consider; None for all.
         needed: whether it is an error that none of the units has a rendering of `recipe`.
 
     Returns:
         Its renderings by unit, and its title; none and None where there are none.
 
     Raises:
-        RenderError: if a recipe is needed that none of the units has.
+        RenderError: if a recipe is needed that none of the units has, or its file cannot be read.
     """
     found = read_renders(index.out, layer, index_fingerprint=index.run["fingerprint"])
     kinds = Counter(
@@ -193,12 +197,13 @@ def choose_renders(
         for kind in sorted({(row.recipe, row.objective) for row in found.get(unit, ())})
     )
     if recipe is not None:
-        kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == recipe})
+        name = recipe_name(recipe)
+        kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == name})
         if not kinds and needed:
             known = sorted({row.recipe for rows in found.values() for row in rows})
-            hint = did_you_mean(recipe, known) or (f"; available: {', '.join(known)}" if known else "")
+            hint = did_you_mean(name, known) or (f"; available: {', '.join(known)}" if known else "")
             raise RenderError(
-                f"none of these units of {layer} has a rendering of recipe {recipe!r}{hint}; "
+                f"none of these units of {layer} has a rendering of recipe {name!r}{hint}; "
                 f"run `maxact render {index.out} --layer {layer} --recipe {recipe}`"
             )
     if not kinds:

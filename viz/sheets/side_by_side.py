@@ -20,6 +20,7 @@ from pipeline.query.matching import Match, find_matches
 from pipeline.query.selection import ALL_UNITS, Patterns, Units
 from pipeline.store.files import make_folder
 from pipeline.store.leftovers import writing
+from viz.recipes.catalog import recipe_name
 from viz.render.field import rendered_field
 from viz.render.table import note_hidden
 from viz.sheets.cells import gather_cells
@@ -56,7 +57,8 @@ def draw_side_by_side(
         other: of the same dataset, open.
         layers: of `index`: names or globs, all layers for none.
         units: numbers, or text such as `0-23`.
-        recipe: recipe of the renderings to show; None takes the one with the most of the units.
+        recipe: name or TOML file of the recipe whose renderings are shown; None takes the one with the most
+            of the units.
         page_units: units of `index` on one page.
         reporter: shown progress.
 
@@ -65,12 +67,14 @@ def draw_side_by_side(
 
     Raises:
         LayerError: if the index has no such layer.
-        RenderError: if none of the units has a rendering of `recipe`.
+        RenderError: if none of the units has a rendering of `recipe`, or its file cannot be read.
         StoreError: if the other index is of another dataset.
         SourceError: if the dataset cannot be found, and an index has no thumbnails.
         UsageError: if a layer has no such units, or `page_units` is out of range.
     """
     chosen = index.choose(layers, units)
+    if recipe is not None:
+        recipe_name(recipe)  # a file that cannot be read is said before any work
     if not 1 <= page_units <= MAX_PAGE_UNITS:
         raise UsageError(f"a page holds 1 to {MAX_PAGE_UNITS} units, got {page_units}")
     reporter = reporter or Silent()

@@ -268,6 +268,45 @@ def test_nobody_who_reads_a_help_is_no_error() -> None:
         assert process.wait(timeout=30) in (0, 1, -signal.SIGPIPE)
 
 
+def test_no_word_at_all_is_answered_with_the_help() -> None:
+    for words in ((), ("prior",)):
+        result = run(*words)
+        assert "Usage: " in result.output
+        assert "error" not in result.stderr
+
+
+def test_a_recipe_is_described_option_by_option() -> None:
+    lines = run("recipes", "fourier").stdout.splitlines()
+    assert "steps=128                    gradient steps; Lucid's neuron recipe has 128" in lines[3]
+    assert all("=" in line and len(line.split(maxsplit=1)) == 2 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("find", "{out}", "dog", "--device", "cpu"), "--device is for an encoder; give --encoder as well"),
+        (("find", "{out}", "!"), "TEXT must have a word"),
+        (("sheets", "{out}", "--weights", "x.pth"), "are used by --spotlight only; add it or leave them out"),
+        (("sheets", "{out}", "--network", "x"), "are used by --spotlight only; add it or leave them out"),
+        (("atlas", "{out}", "--export", "rar", "a.rar"), "rar"),
+    ],
+)
+def test_options_that_nothing_uses_are_refused(out: str, words: tuple[str, ...], said: str) -> None:
+    result = run(*(word.format(out=out) for word in words))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_second_index_of_a_query_may_be_an_address(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("pipeline.cli.app.index_folder", lambda text: asked.append(text) or Path(text))
+    result = run("query", out, "compare", "layer=stem", "other_layer=stem", f"other={out}", "--json")
+    assert result.exit_code == 0, result.output
+    assert asked == [out]
+    assert len(json.loads(result.stdout)) == 6
+
+
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("maxact")
 

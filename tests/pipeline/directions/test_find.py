@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from pipeline import indexed_pass
 from pipeline.directions import find
 from pipeline.directions.find import find_directions
-from pipeline.errors import UsageError
+from pipeline.errors import LayerError, SourceError, UsageError
 from pipeline.images.decode import decode
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
@@ -114,3 +115,17 @@ def test_the_command_and_its_file_as_units(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / "x.safetensors"
     line = refused(run("directions", out, "--layer", "first", "-n", "2", "--output", nowhere))
     assert f"{nowhere}: No such file or directory" in line
+
+
+def test_what_cannot_be_found_is_refused(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(UsageError, match=r"--method must be .*pca.*, got 'ica'"):
+        directions(out, path, method="ica", n=1)
+    with pytest.raises(UsageError, match="vectors, fewer than 99 directions"):
+        find._need_vectors(np.zeros((98, 5), np.float32), 99)
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(SourceError, match="need scikit-learn, which is not installed; run `pip"):
+        find._library("cluster")
+    with pytest.raises(LayerError, match="the index has no images"):
+        find._principal(iter(()), 1)
+    assert not path.exists()

@@ -12,13 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.errors import MaxactError, MissingSource, SourceError, UsageError
+from pipeline.errors import LayerError, MaxactError, MissingSource, SourceError, UsageError
+from pipeline.explain import photographs, regions
 from pipeline.explain.compare import contrast_photographs
 from pipeline.explain.distribution import read_distribution
 from pipeline.explain.explain import explain_photographs
 from pipeline.explain.explainer import Explainer
-from pipeline.explain.photographs import Photograph, read_photograph
+from pipeline.explain.graph import forward_with_graph
+from pipeline.explain.photographs import Photograph, find_photograph, read_photograph
 from pipeline.explain.pulls import class_pulls, find_classes
+from pipeline.explain.regions import find_grid, relevance
 from pipeline.images.decode import decode
 from pipeline.query.index import Index, open_index
 from pipeline.runs.run import run_index
@@ -250,3 +253,95 @@ def test_the_command(tmp_path: Path) -> None:
         (("00004", "--against", "00005"), "takes one photograph, got 2"),
     ):
         assert message in refused(run("explain", out, "00003", *words), 2)
+
+
+def test_a_layer_that_does_not_depend_on_a_grid_has_no_regions_from_it(explainer: Explainer) -> None:
+    layers = {layer.name: layer for layer in explainer.layers}
+    image = explainer.batch(decode(picture(0), explainer.network.preprocess))
+    head = layers["head"]
+    for trained in (False, True):
+        explainer.module.requires_grad_(trained)
+        assert relevance(explainer.module, layers["negative"], head, range(3), image) is None
+        assert relevance(explainer.module, layers["second"], head, range(3), image) is not None
+    explainer.module.requires_grad_(False)
+
+
+def test_a_network_that_cannot_be_divided_into_layers_has_no_grid(
+    explainer: Explainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object, **options: object) -> None:
+        raise LayerError("no blocks were found")
+
+    head = explainer.layers[-1]
+    monkeypatch.setattr(regions, "choose_layers", fail)
+    assert find_grid(explainer.network, head) is None
+
+
+def test_pulls_need_a_layer_that_the_classifier_depends_on(index: Index) -> None:
+    photograph = Photograph("it", picture(0))
+    for chosen, message in (
+        ("negative", "depends on none of the chosen layers"),
+        ("head", "depends on none"),
+    ):
+        explainer = Explainer(index, tiny_network(), layers=(chosen,), device="cpu")
+        with pytest.raises(LayerError, match=message):
+            class_pulls(explainer, photograph, find_classes(explainer, "0,1"))
+
+
+def test_pulls_of_a_file_that_is_no_photograph_are_refused(explainer: Explainer) -> None:
+    with pytest.raises(SourceError, match="it cannot be used"):
+        class_pulls(explainer, Photograph("it", b"no picture"), find_classes(explainer, "0,1"))
+
+
+def test_classes_need_a_classifier(index: Index) -> None:
+    class Open:
+        layers = index.layers[:1]
+
+    class Opened:
+        index = Open
+
+    with pytest.raises(UsageError, match=r"the last layer, first, has positions; index the classifier"):
+        find_classes(Opened, "0,1")  # type: ignore[arg-type]
+
+
+def test_a_key_of_several_images_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "_BY_KEY", "SELECT image_id, shard FROM images WHERE $key = '0' LIMIT 2")
+    with pytest.raises(UsageError, match=r"several images of .* have the key '0' \(shards tiny.*\)"):
+        find_photograph(index, "0")
+
+
+def test_an_address_is_no_key(index: Index) -> None:
+    assert find_photograph(index, "https://host/a.jpg") is None
+
+
+def test_a_file_without_or_with_too_many_bytes_is_refused(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(SourceError, match=r"a\.jpg is empty"):
+        read_photograph(index, tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    monkeypatch.setattr(photographs, "MAX_BYTES", 1)
+    with pytest.raises(UsageError, match=r"a\.jpg has 2 bytes, more than a photograph may have \(1\)"):
+        read_photograph(index, tmp_path / "a.jpg")
+
+
+def test_gradients_need_layers_that_run_and_pass_them_on(explainer: Explainer) -> None:
+    layers = {layer.name: layer for layer in explainer.layers}
+    batch = explainer.batch(decode(picture(0), explainer.network.preprocess))
+
+    class Skips(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = explainer.module.first, explainer.module.second
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.first(images).detach()
+
+    with pytest.raises(LayerError, match="second did not run in a forward pass"):
+        forward_with_graph(Skips(), (layers["first"], layers["second"]), batch)
+    with (
+        pytest.raises(LayerError, match="no gradient flows through first"),
+        torch.inference_mode(),
+    ):
+        forward_with_graph(explainer.module, (layers["first"],), batch.detach())

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.naming import linear
 from pipeline.naming.greedy import MAX_TERMS
 from pipeline.naming.linear import explain_linearly, pearson
 
@@ -81,3 +82,18 @@ def test_a_copy_of_a_word_and_a_constant_are_no_further_terms() -> None:
     assert found.words.tolist() == [0]
     assert found.weights[0] == pytest.approx([2])
     assert explain_linearly(-word[:, None], word, 0.1).words.tolist() == []
+
+
+def test_a_word_that_would_turn_another_weight_around_is_not_taken() -> None:
+    """The second word explains most of what is left, but with it the weight of the first is below zero."""
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=50)
+    noise = rng.normal(size=50)
+    scores = np.stack([target + noise, target + 2 * noise], axis=1)
+    gain = np.array([0.0, 5.0])
+    centred = scores - scores.mean(0)
+    found = linear._next(gain, centred, target - target.mean(), [0], 1.0)
+    solved = np.linalg.lstsq(centred, target - target.mean(), rcond=None)[0]
+    assert (solved > 0).tolist() == [True, False]
+    assert found is None
+    assert gain.tolist() == [0.0, 5.0]

@@ -248,3 +248,21 @@ def test_modules_without_hooks_inside_take_an_adapter(made: str) -> None:
     assert [layer.units for layer in choose_layers(network, [name])] == [4]
     with torch.no_grad():
         assert torch.allclose(network.module(image), module(image, torch.ones(1)), atol=1e-6)
+
+
+def test_what_a_wrong_adapter_returned_is_shown() -> None:
+    module = nn.Identity()
+    for made, shown in (((torch.ones(1),), r"\(Tensor\)"), ({}, "dict"), (([1], [2]), r"\(list, list\)")):
+        set_adapter(module, lambda batch, made=made: made)  # type: ignore[misc]
+        with pytest.raises(NetworkError, match=f"the adapter of Identity returned {shown}, expected a pair"):
+            module(torch.ones(1))
+
+
+def test_hooks_of_others_stay_when_an_adapter_is_replaced() -> None:
+    module, seen = nn.Identity(), []
+    module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
+    set_adapter(module, lambda batch: ((batch,), {}))
+    set_adapter(module, None)
+    module(torch.ones(1))
+    assert len(seen) == 1
+    assert len(module._forward_pre_hooks) == 1

@@ -302,6 +302,18 @@ def test_a_trained_autoencoder_is_indexed_rendered_and_checked(tmp_path: Path) -
             lambda p: write_saelens(p, drawn(*STANDARD), normalize_activations="covariance_whitening"),
             "'covariance_whitening' are not known; fold",
         ),
+        (
+            lambda p: write_saelens(p, drawn(*STANDARD), architecture="standard", activation_fn="tanh"),
+            "the activation 'tanh' is not known",
+        ),
+        (
+            lambda p: write_saelens(p, drawn(*STANDARD), reshape_activations="hook_q"),
+            "reshape_activations is not none or hook_z",
+        ),
+        (
+            lambda p: write_saelens(p, drawn(*STANDARD), apply_b_dec_to_input="yes"),
+            "apply_b_dec_to_input must be true or false, got 'yes'",
+        ),
         (lambda p: p.mkdir() or p, "it has no cfg.json"),
         (
             lambda p: (write_saelens(p, drawn(*STANDARD)) / "cfg.json").write_text("[]") and p,
@@ -315,6 +327,40 @@ def test_dictionaries_that_cannot_be_read(tmp_path: Path, write: Any, message: s
     with pytest.raises(MaxactError, match=message) as caught:
         read_dictionary(path)
     assert "\n" not in str(caught.value)
+
+
+def test_metadata_that_names_an_unknown_activation_is_refused(tmp_path: Path) -> None:
+    save_file(drawn(*STANDARD), tmp_path / "sae.safetensors", {"activation": "gelu"})
+    with pytest.raises(WeightsError, match="the activation 'gelu' is not known; known: relu"):
+        read_dictionary(tmp_path / "sae.safetensors")
+
+
+def test_a_normalisation_that_is_off_is_none(tmp_path: Path) -> None:
+    for off in (None, False):
+        path = write_saelens(tmp_path / f"{off}", drawn(*STANDARD), normalize_activations=off)
+        assert read_dictionary(path).settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no tensors", "no state dict after its line of JSON"),
+        ([1], "contains a list, expected a dictionary"),
+    ],
+)
+def test_files_of_saev_without_tensors(tmp_path: Path, content: Any, message: str) -> None:
+    with (tmp_path / "saev.pt").open("wb") as file:
+        file.write(b'{"layers": [{"activation": "relu"}, 3]}\n')
+        file.write(content) if isinstance(content, bytes) else torch.save(content, file)
+    with pytest.raises(WeightsError, match=message):
+        read_dictionary(tmp_path / "saev.pt")
+
+
+@pytest.mark.parametrize("header", [b"", b"12", (9).to_bytes(8, "little") + b"no { json", b"\xff" * 16])
+def test_what_is_no_file_of_safetensors_is_no_dictionary(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "a.safetensors").write_bytes(header)
+    assert not is_dictionary(tmp_path / "a.safetensors")
+    assert not is_dictionary(tmp_path / "none.safetensors")
 
 
 def test_a_dictionary_of_another_width(tmp_path: Path) -> None:

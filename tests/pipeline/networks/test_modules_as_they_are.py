@@ -444,12 +444,21 @@ def test_onnx_files_say_how_they_are_converted(tmp_path: Path, monkeypatch: pyte
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((0, 3, 16, 24), (16, 24, "rgb")),
+        ((0, 1, 16, 24), (16, 24, "grey")),
+        ((0, 3, 0, 0), (224, 224, "rgb")),
+        ((0, 3), (224, 224, "rgb")),
+    ],
+)
 def test_onnx_files_are_converted_where_the_package_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, ...], expected: tuple[int, int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With stand-ins for both packages, which the test environment lacks."""
-    sizes = [SimpleNamespace(dim_value=value) for value in (0, 3, 16, 24)]
-    kind = SimpleNamespace(tensor_type=SimpleNamespace(shape=SimpleNamespace(dim=sizes)))
+    shape = SimpleNamespace(dim=[SimpleNamespace(dim_value=value) for value in sizes])
+    kind = SimpleNamespace(tensor_type=SimpleNamespace(shape=shape))
     graph = SimpleNamespace(graph=SimpleNamespace(input=[SimpleNamespace(type=kind)]))
     onnx, onnx2torch = ModuleType("onnx"), ModuleType("onnx2torch")
     onnx.load, onnx2torch.convert = (lambda path: graph), (lambda found: small())  # type: ignore[attr-defined]
@@ -457,5 +466,17 @@ def test_onnx_files_are_converted_where_the_package_is_installed(
     monkeypatch.setitem(sys.modules, "onnx2torch", onnx2torch)
     (tmp_path / "net.onnx").write_bytes(b"")
     built = load_network(str(tmp_path / "net.onnx"))
-    assert (built.preprocess.height, built.preprocess.width) == (16, 24)
-    assert [layer.grid_w for layer in choose_layers(built, ["stem"])] == [24]
+    found = built.preprocess
+    assert (found.height, found.width, found.channels) == expected
+    assert len(found.mean) == len(found.std) == (1 if expected[2] == "grey" else 3)
+    if sizes == (0, 3, 16, 24):
+        assert [layer.grid_w for layer in choose_layers(built, ["stem"])] == [24]
+
+    def fail(graph: object) -> None:
+        raise NotImplementedError("Converter is not implemented (Loop, 16)\n")
+
+    onnx2torch.convert = fail  # type: ignore[attr-defined]
+    with pytest.raises(
+        NetworkError, match=r"cannot be converted from ONNX: Converter .*\(Loop, 16\); give the"
+    ):
+        load_network(str(tmp_path / "net.onnx"))

@@ -111,3 +111,9 @@ def test_a_module_found_by_name_is_described_alike(folder: Path, monkeypatch: py
             load_network("my_unique_net:make", weights="random")
     finally:
         sys.modules.pop("my_unique_net", None)
+
+
+def test_a_path_that_no_file_can_have_is_a_wrong_call() -> None:
+    for place in ("n" * 5000 + ".py", "a\0b.py"):
+        with pytest.raises(UnknownNetwork, match="there is no Python file"):
+            load_network(f"{place}:make")

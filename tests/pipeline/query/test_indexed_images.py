@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import BadImage, MaxactError, QueryError, SourceError, StoreError
 from pipeline.images.decode import open_original
+from pipeline.progress import Silent
 from pipeline.query.index import Index, open_index
-from pipeline.query.indexed_images import read_images, sample_image_ids
+from pipeline.query.indexed_images import ShownImages, read_images, sample_image_ids
 from pipeline.query.originals import ChangedImage
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
@@ -104,3 +106,26 @@ def test_problems_can_be_collected_and_the_others_still_come(index: Index) -> No
     assert problems.pop(0) is ChangedImage
     assert all(issubclass(kind, SourceError) for kind in problems.values())
     assert sorted(problems) == [2, 5]
+
+
+def test_a_place_that_was_given_is_not_passed_over(built: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(built / "data", tmp_path / "data")
+    with open_index(built / "out", data=str(data)) as opened:
+        pictures = ShownImages(opened, Silent())
+        (data / "cat" / "0.png").unlink()
+        with pytest.raises(SourceError):
+            list(pictures.read([0], lambda data, preprocess: data))
+
+
+def test_a_thumbnail_that_cannot_be_decoded_is_named(built: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(built / "data", tmp_path / "data")
+    run_index(replace(config([data], tmp_path / "out"), keep=("patches",)), network=tiny_network())
+    shutil.rmtree(data)
+
+    def refuse(data: bytes, preprocess: object) -> bytes:
+        raise BadImage("truncated", "the file ends early")
+
+    with open_index(tmp_path / "out") as opened:
+        assert len(list(ShownImages(opened, Silent()).read([0, 1], lambda data, preprocess: data))) == 2
+        with pytest.raises(StoreError, match=r"the thumbnail of image 0 in .* cannot be decoded"):
+            list(ShownImages(opened, Silent()).read([0], refuse))

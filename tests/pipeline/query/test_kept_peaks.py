@@ -24,6 +24,7 @@ from pipeline.runs.run import run_index
 from tests.fixtures.commands import done, refused, run
 from tests.fixtures.runs import config
 from tests.fixtures.small_index import LAYERS, TOP, build_index
+from tests.fixtures.tables import rewrite
 from tests.fixtures.tiny import tiny_network, write_tars
 
 
@@ -335,3 +336,60 @@ def test_sql_with_a_second_index(outs: tuple[Path, Path], tmp_path: Path) -> Non
         refused(run("sql", first, text, *words), 2)
     refused(run("sql", first, text, "--with", f"b={tmp_path / 'nowhere'}"), 2)
     refused(run("sql", first, text, "--with", f"b={second}", "--safe"), 2)
+
+
+@pytest.mark.parametrize("few", [1, 1 << 16])
+def test_images_that_are_meant_are_found_however_low_they_are(
+    index: Index, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(peak_queries, "_FIRST_TESTED", 1)
+    monkeypatch.setattr(conditions, "_FEW_IMAGES", few)
+    peaks = index.activations("stem", [2])[:, 0]
+    order = np.argsort(-peaks, kind="stable")
+    lowest = [row for row in order if peaks[row] > peaks.min()][-1]
+    image_id = int(index.peaks.image_ids[lowest])
+    label = next(image["label"] for image in images(index) if image["image_id"] != image_id)
+    found = index.top("stem", 2, n=1, where=f"image_id = {image_id}")
+    assert [image.image_id for image in found] == [image_id]
+    among = conditions.Condition(where=f"image_id = {image_id}").among(index, index.peaks.image_ids)
+    assert among.nonzero()[0].tolist() == [lowest]
+    without_label = conditions.Condition(without_label=label).among(index, index.peaks.image_ids)
+    assert without_label.tolist() == [image["label"] != label for image in images(index)]
+
+
+def test_peaks_of_few_images_at_many_units_are_those_of_the_matrix(index: Index) -> None:
+    """They are read by image there, and by unit where units are fewer."""
+    peaks = index.activations("blocks.1")
+    ids = index.peaks.image_ids.tolist()
+    rows = index.sql(
+        "SELECT unit, image_id, peak('blocks.1', unit, image_id) "
+        "FROM (VALUES ($first), ($second)) t(image_id), (SELECT range::INTEGER AS unit FROM range(12)) "
+        "WHERE (unit + image_id) % 5 > 0",
+        first=ids[7],
+        second=ids[30],
+    ).rows
+    assert len(rows) > 12
+    for unit, image_id, peak in rows:
+        assert peak == peaks[ids.index(image_id), unit]
+
+
+def test_a_table_of_other_images_than_the_parts_is_refused(outs: tuple[Path, Path], tmp_path: Path) -> None:
+    out = shutil.copytree(outs[0], tmp_path / "out")
+    rewrite(out, "images", lambda rows: rows[:-1])
+    with (
+        open_index(out) as opened,
+        pytest.raises(StoreError, match="has other images than the parts; run `maxact repair"),
+    ):
+        _ = opened.peaks.image_ids
+    with open_index(outs[0]) as opened:
+        peaks = opened.peaks
+        peaks.out = tmp_path / "nowhere"
+        with pytest.raises(StoreError, match=r"nowhere/images\.parquet cannot be read: "):
+            _ = peaks.image_ids
+
+
+def test_a_label_is_a_condition_of_its_own(index: Index) -> None:
+    with pytest.raises(UsageError, match="has no image labelled 'nothing'"):
+        index.top("stem", 2, n=1, without_label="nothing")
+    assert conditions.Condition(without_label="disc")
+    assert not conditions.Condition()

@@ -213,3 +213,29 @@ def test_the_first_rows_are_confined_as_well(index: Index, tmp_path: Path) -> No
     assert not more
     with pytest.raises(QueryError, match="only SELECT"):
         index.first_rows(f"COPY units TO '{tmp_path / 'x.csv'}'", 5, {})
+
+
+def test_a_statement_nested_too_deeply_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(text: str) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("pipeline.query.safe.json.loads", deep)
+    with pytest.raises(QueryError, match="the statement is nested too deeply"):
+        index.sql("SELECT 1")
+
+
+def test_an_index_that_duckdb_cannot_open_is_one_line(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.query.safe._settings", lambda root, limits: {"no_such_setting": "1"})
+    with pytest.raises(StoreError, match=r"cannot be opened: .*no_such_setting"):
+        open_safe_connection(out, Limits())
+
+
+def test_a_trusted_index_may_have_links(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (out / "link").symlink_to(tmp_path / "data")
+    try:
+        with pytest.raises(UntrustedIndex, match="is a link that leads out of"):
+            open_safe_connection(out, Limits())
+        open_safe_connection(out, Limits(), trust=True).close()
+    finally:
+        (out / "link").unlink()

@@ -83,3 +83,12 @@ def test_rows_are_counted(connection: duckdb.DuckDBPyConnection) -> None:
     assert len(run_statement(connection, "SELECT * FROM range(20)", {}, most_rows=20).rows) == 20
     with pytest.raises(QueryStopped, match="more than 19 rows"):
         run_statement(connection, "SELECT * FROM range(20)", {}, most_rows=19)
+
+
+def test_an_error_that_is_not_duckdbs_is_raised_as_it_is(connection: duckdb.DuckDBPyConnection) -> None:
+    class Broken:
+        def cursor(self) -> duckdb.DuckDBPyConnection:
+            raise ZeroDivisionError("a fault of the program")
+
+    with pytest.raises(ZeroDivisionError, match="a fault of the program"):
+        run_statement(Broken(), "SELECT 1", {})  # type: ignore[arg-type]

@@ -113,3 +113,12 @@ def test_errors_are_on_one_line() -> None:
     assert describe(OSError("first\nsecond\tthird")) == "first second third"
     assert describe(ValueError()) == "ValueError"
     assert isinstance(WrongFolder("x"), MaxactError)
+
+
+def test_whatever_a_library_raises_when_it_is_opened_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise RuntimeError("no region\nwas given")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(StoreError, match=r"cannot open memory://bucket/run: .*no region was given"):
+        open_address("memory://bucket/run")

@@ -134,3 +134,31 @@ def test_who_waits_to_try_again_ends_when_another_request_has_failed(monkeypatch
     with pytest.raises(StoreError, match="denied"):
         together(fail, [PermissionError("denied"), TimeoutError("slow"), TimeoutError("slow")])
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), StoreError("ours")])
+def test_what_is_no_answer_of_the_storage_is_raised_at_once(error: BaseException) -> None:
+    asked: list[int] = []
+
+    def request() -> None:
+        asked.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        attempt(request, "s3://bucket/run", verb="read")
+    assert asked == [1]
+
+
+def test_an_answer_of_google_says_its_status() -> None:
+    kind = type("HttpError", (Exception,), {"__module__": "gcsfs.retry"})
+    for code, tries in (("503", TRIES), (429, TRIES), (404, 1), ("none", 1)):
+        error = kind("an error")
+        error.code = code  # type: ignore[attr-defined]
+        assert refused(error)[0] == tries, code
+
+
+def test_an_answer_without_a_status_is_judged_by_its_cause() -> None:
+    error = Answer("SlowDown", 503)
+    error.response["ResponseMetadata"] = {}  # type: ignore[assignment]
+    assert refused(error)[0] == 1
+    assert refused(caused(error, Answer("SlowDown", 503)))[0] == TRIES

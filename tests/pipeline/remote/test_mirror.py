@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import StoreError
 from pipeline.remote.address import Address, open_address
+from pipeline.remote.ledger import Entry, Ledger
 from pipeline.remote.local import local_folder
 from pipeline.remote.mirror import Mirror
-from pipeline.remote.objects import Objects
+from pipeline.remote.objects import ObjectInfo, Objects
 from pipeline.store.seals import seal_json
 from pipeline.working_copies import address_of, publish, pull, shown, withdraw
 from tests.fixtures.storage import Faults, Machines, contents, faults, machines
@@ -242,3 +245,99 @@ def test_storage_that_does_not_say_versions_is_read_each_time(
     store("run.json", b"new")
     mirror.pull(("*",))
     assert files(folder) == {"run.json": b"new"}
+
+
+def test_a_ledger_forgets_what_was_removed(tmp_path: Path) -> None:
+    info = ObjectInfo(3, "v1")
+    lines = [json.dumps(["a", 3, "v1", 3, 7]), json.dumps(["b", 3, "v1", 3, 7]), json.dumps(["a"])]
+    (tmp_path / "ledger").write_text("\n".join([*lines, json.dumps(["c"]), '["d", 1', "[]"]))
+    found = Ledger(tmp_path / "ledger")
+    assert list(found.names()) == ["b"]
+    assert found["a"] is None
+    assert found["b"] == Entry(info, 3, 7)
+
+
+def test_a_file_that_cannot_be_written_is_named(another: Open) -> None:
+    store("run.json", b"{}")
+    folder, mirror = another()
+    (folder / "run.json").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*run\.json: .*; free some space"):
+        mirror.pull(["run.json"])
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_what_vanishes_between_listing_and_reading_is_not_there(
+    another: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store("top.parquet", b"12")
+    folder, mirror = another()
+
+    def gone(files: MemoryFileSystem, path: str, *given: object, **options: object) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", gone)
+    mirror.pull(["*"])
+    assert files(folder) == {}
+
+
+def test_an_object_that_arrives_in_part_is_written_again(
+    another: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.remote.attempts.time.sleep", lambda seconds: None)
+    folder, mirror = another()
+    write(folder, "top.parquet", b"123456")
+    put, sent = MemoryFileSystem.put_file, []
+
+    def cut(storage: MemoryFileSystem, path: str, target: str, *given: object, **options: object) -> None:
+        sent.append(target)
+        if len(sent) < 3:
+            storage.pipe_file(target, b"12")
+        else:
+            put(storage, path, target, *given, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", cut)
+    mirror.publish(["top.parquet"])
+    assert len(sent) == 3
+    assert contents("bucket/run")["top.parquet"] == b"123456"
+
+
+def test_an_object_that_vanishes_when_it_is_written_is_named(
+    another: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mirror = another()
+    write(folder, "top.parquet", b"123456")
+    monkeypatch.setattr(MemoryFileSystem, "put_file", lambda *given, **options: None)
+    with pytest.raises(StoreError, match=r"top\.parquet cannot be written: it was, and is not there"):
+        mirror.publish(["top.parquet"])
+
+
+def test_a_damaged_run_json_at_the_address_may_be_replaced(another: Open) -> None:
+    folder, mirror = another()
+    write(folder, "run.json", seal_json({"fields": {"network": "a"}}).encode())
+    for theirs in (b"no json", b"[]", b"{}"):
+        store("run.json", theirs)
+        mirror.publish(["run.json"])
+        assert contents("bucket/run")["run.json"] == (folder / "run.json").read_bytes()
+        folder, mirror = another()
+        write(folder, "run.json", seal_json({"fields": {"network": "a"}}).encode())
+    store("run.json", seal_json({"fields": {"network": "b"}}).encode())
+    with pytest.raises(StoreError, match=r"got the run\.json of another run while this command wrote there"):
+        mirror.publish(["run.json"])
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "said"),
+    [
+        ("os.open", errno.EACCES, "cannot write into .*: Permission denied; files of memory://bucket/run"),
+        ("fcntl.flock", errno.ENOLCK, "cannot lock .*: No locks available; set MAXACT_CACHE to a folder"),
+    ],
+)
+def test_a_cache_that_cannot_be_used_is_named(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, said: str
+) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(f"pipeline.remote.local.{name}", fail)
+    with pytest.raises(StoreError, match=said):
+        local_folder(OUT, cache=tmp_path)

@@ -30,27 +30,14 @@ from pipeline.runs.run import run_index
 from pipeline.store.run_file import RunSummary
 from pipeline.store.schemas import SCHEMAS
 from tests.fixtures.runs import config, hashes
-from tests.fixtures.storage import Faults, Machines, contents, faults, machines
-from tests.fixtures.tiny import tiny_network, write_tars
+from tests.fixtures.storage import SIZES, Faults, Machines, contents, faults, machines
+from tests.fixtures.tiny import tiny_network
 
 __all__ = ["faults", "machines"]
 
 pytestmark = pytest.mark.slow
 
 RUN = "memory://bucket/run"
-SIZES = [4, 3, 5]
-
-
-@pytest.fixture(scope="module")
-def tars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_tars(tmp_path_factory.mktemp("data"), SIZES)
-
-
-@pytest.fixture(scope="module")
-def at_home(tars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("home") / "run"
-    run_index(config(tars, out, shards_per_part=1), network=tiny_network())
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -22,28 +22,15 @@ from pipeline.runs.run import run_index
 from pipeline.store.schemas import SCHEMAS
 from tests.fixtures.runs import config, hashes
 from tests.fixtures.serving import bucket
-from tests.fixtures.storage import Machines, machines
+from tests.fixtures.storage import SIZES, Machines, machines
 from tests.fixtures.stuttering import stuttering
-from tests.fixtures.tiny import tiny_network, write_tars
+from tests.fixtures.tiny import tiny_network
 
 __all__ = ["bucket", "machines"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # boto3 and moto warn of each other
 
-SIZES = [4, 3, 5]
 SECRET = "7oPs3cReT"
-
-
-@pytest.fixture(scope="module")
-def tars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_tars(tmp_path_factory.mktemp("data"), SIZES)
-
-
-@pytest.fixture(scope="module")
-def at_home(tars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("home") / "run"
-    run_index(config(tars, out, shards_per_part=1), network=tiny_network())
-    return out
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from pipeline.state.sample import SAMPLE_SIZE, image_hash
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
 from pipeline.store.schemas import ERRORS, PART_IMAGES
+from pipeline.stream import accumulator
 from pipeline.stream.accumulator import Accumulator
 from pipeline.stream.probes import reduce_view
 from tests.fixtures.whole_parts import empty_part, merge, merge_parts
@@ -48,7 +49,7 @@ def activations(shard: str, count: int, scale: float = 1) -> list[torch.Tensor]:
 
 def make_part(shards: dict[str, int], batch: int = 4, scale: float = 1) -> Part:
     """A part of these shards (name to number of images), as the index makes one."""
-    accumulator = Accumulator(LAYERS, K, torch.device("cpu"))
+    collector = Accumulator(LAYERS, K, torch.device("cpu"))
     images, records = [], []
     for ordinal, (shard, count) in enumerate(sorted(shards.items())):
         outputs = activations(shard, count, scale)
@@ -58,18 +59,18 @@ def make_part(shards: dict[str, int], batch: int = 4, scale: float = 1) -> Part:
         ]
         for first in range(0, count, batch):
             chosen = slice(first, first + batch)
-            accumulator.begin(samples[chosen])
+            collector.begin(samples[chosen])
             for index, output in enumerate(outputs):
-                accumulator.watch(index, reduce_view(output[chosen], "max"))
-            accumulator.end()
-        accumulator.flush()
+                collector.watch(index, reduce_view(output[chosen], "max"))
+            collector.end()
+        collector.flush()
         records.append(ShardRecord(shard, 10 * count, count, 0))
         images += [
             {"image_id": each.image_id, "key": each.key, "shard": shard, "label": each.label}
             for each in samples
         ]
     images_table = pa.Table.from_pylist(images, PART_IMAGES)
-    return Part(tuple(records), accumulator.finish(), images_table, ERRORS.empty_table())
+    return Part(tuple(records), collector.finish(), images_table, ERRORS.empty_table())
 
 
 def assert_same(first: Part, second: Part) -> None:
@@ -126,6 +127,14 @@ def test_merging_is_associative_commutative_and_independent_of_grouping_order_an
     assert_same(merge(empty_part(UNITS, K), whole), whole)
     assert_same(merge(whole, empty_part(UNITS, K)), whole)
     assert_same(merge_parts([b, a, c, a, b], UNITS, K), whole)
+
+
+def test_statistics_do_not_depend_on_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = {"shard-0": 8, "shard-1": 12}
+    whole = make_part(shards)
+    monkeypatch.setattr(accumulator, "BLOCK_IMAGES", 4)
+    for batch in (1, 2, 4):
+        assert_same(make_part(shards, batch), whole)
 
 
 def test_the_hash_of_an_image_never_changes() -> None:
@@ -227,6 +236,19 @@ def test_disjoint_parts_are_chosen_and_what_is_lost_is_named() -> None:
     assert [[shard.name for shard in commit.shards] for commit in chosen] == [["0", "1"], ["3"]]
     assert lost == ("2",)
     assert choose_disjoint([commit_of("1"), commit_of("0"), commit_of("1")])[1] == ()
+
+
+def test_of_parts_that_share_shards_the_larger_is_chosen() -> None:
+    parts = [commit_of("0"), commit_of("5"), commit_of("1"), commit_of("0", "1", "2"), commit_of("6", "7")]
+    for ordered in (parts, parts[::-1]):
+        chosen, lost = choose_disjoint(ordered)
+        assert [[shard.name for shard in commit.shards] for commit in chosen] == [
+            ["0", "1", "2"],
+            ["5"],
+            ["6", "7"],
+        ]
+        assert lost == ()
+    assert [commit.shards[0].name for commit in choose_disjoint(parts[1:3] + parts[4:])[0]] == ["1", "5", "6"]
 
 
 def test_strata_of_a_sample_hold_four_images_of_each_tenth() -> None:

@@ -40,3 +40,9 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "renders").symlink_to(tmp_path)
     with pytest.raises(StoreError, match="leads out of the index"):
         inside(tmp_path / "out", "renders/victim.txt", folder="renders")
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "renders").symlink_to("renders")
+    with pytest.raises(StoreError, match=r"names the file 'renders/a\.png', which cannot be resolved"):
+        inside(tmp_path, "renders/a.png", folder="renders")

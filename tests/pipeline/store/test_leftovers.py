@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import StoreError, WrongFolder
 from pipeline.store.leftovers import SPILL, writing
+from pipeline.store.run_file import locked
 
 LEFT = [
     ".units.parquet.12000000345.tmp",
@@ -119,4 +120,30 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(WrongFolder, match="is not a folder; give a folder or a new name"), writing(path):
+            pass
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EAGAIN, r"another process is working in .*; wait for it to end"),
+        (errno.ENOLCK, r"cannot lock .*: No locks available; use a folder on a file system with locks"),
+    ],
+)
+def test_a_lock_that_is_not_given_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, alone: bool
+) -> None:
+    def refuse(lock: int, how: int) -> None:
+        if how & fcntl.LOCK_EX:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=said), locked(tmp_path):
+        pass
+    if alone or number == errno.ENOLCK:
+        with pytest.raises(StoreError, match=said), writing(tmp_path, alone=alone):
+            pass
+    else:
+        with writing(tmp_path, alone=alone):  # beside the process that has it
             pass

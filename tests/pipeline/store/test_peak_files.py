@@ -142,3 +142,39 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot keep peaks in .*file"):
         PeakSpill(tmp_path / "file", 3, "float16")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    class Full:
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            pass
+
+    with PeakSpill(tmp_path, 3, "float16") as spill:
+        file, spill._file = spill._file, Full()  # type: ignore[assignment]
+        file.close()
+        with pytest.raises(StoreError, match=r"No space left on device"):
+            spill.add(np.zeros((2, 3), np.float32))
+
+
+def test_a_disk_that_gives_a_few_bytes_at_once_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    file = PeakFile.open(write(tmp_path, peaks, "float32"), 6, 4, "float32")
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, at: read(descriptor, min(size, 5), at))
+    np.testing.assert_array_equal(file.read_units(slice(0, 4)), peaks.T)
+
+
+def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path, np.ones((6, 4), np.float16), "float16")
+    file = PeakFile.open(path, 6, 4, "float16")
+    path.unlink()
+    with pytest.raises(UnreadableFile, match=r"peaks\.npy cannot be read: No such file"):
+        file.read_units(slice(0, 1))
+    path.mkdir()
+    with pytest.raises(UnreadableFile, match=r"peaks\.npy cannot be read: Is a directory"):
+        PeakFile.open(path, 6, 4, "float16")

@@ -105,3 +105,14 @@ def test_rows_that_grow_one_by_one_are_copied_seldom_and_stay_within_their_memor
     rows.grow(101)
     assert rows.on_disk
     rows.close()
+
+
+def test_a_disk_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Rows(tmp_path, WIDTH, memory=0) as rows:
+        rows.grow(2)
+        monkeypatch.setattr(os, "preadv", broken)
+        with pytest.raises(StoreError, match=r"Input/output error"):
+            rows.read(np.array([1]))

@@ -16,7 +16,7 @@ from pipeline.store.digests import digest_file
 from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.seals import PARQUET_KEY
 from pipeline.store.table_files import TableFile
-from pipeline.store.tables import TableWriter, read_table, write_table, writing_table
+from pipeline.store.tables import TableWriter, read_sealed_table, read_table, write_table, writing_table
 
 SCHEMA = pa.schema([("unit", pa.int32()), ("value", pa.float32())])
 
@@ -149,3 +149,9 @@ def test_without_extremes_every_row_group_may_hold_a_value(tmp_path: Path) -> No
         assert file.read(["unit"], [1, 3])["unit"].to_pylist() == [
             n // 3 for n in (*range(5, 10), *range(15, 20))
         ]
+
+
+def test_a_sealed_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").mkdir()
+    with pytest.raises(StoreError, match=r"t\.parquet cannot be read: Is a directory"):
+        read_sealed_table(tmp_path / "t.parquet", SCHEMA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -207,3 +208,38 @@ def test_run_json_itself_is_a_file_of_the_index(tmp_path: Path) -> None:
     os.mkfifo(out / "run.json")
     with pytest.raises(StoreError, match="is not a file"):
         read_run(out)
+
+
+def test_a_key_of_another_user_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = sign_run(RUN)
+    user = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    notes = Notes()
+    assert not is_own(signed)
+    assert "signature" not in sign_run(RUN, notes)
+    assert "it is not a file of yours; remove it" in notes.told[0]
+
+
+def test_a_key_that_vanishes_while_it_is_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", lambda source, target: None)
+    notes = Notes()
+    assert "signature" not in sign_run(RUN, notes)
+    assert "not signed" in notes.told[0]
+
+
+def test_a_module_whose_name_cannot_be_looked_up_is_signed_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`find_spec` raises for a module that was put into `sys.modules` without a spec."""
+    monkeypatch.setitem(sys.modules, "mynets", type(sys)("mynets"))
+    monkeypatch.setattr(sys.modules["mynets"], "__spec__", None)
+    assert is_own(sign_run(changed(RUN, "config.network", "mynets:make")))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(StoreError, match="cannot be listed: Permission denied"):
+        refuse_links(tmp_path)

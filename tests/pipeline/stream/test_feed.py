@@ -223,3 +223,10 @@ def as_jpeg(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         image.save(stream, "JPEG")
     return stream.getvalue()
+
+
+def test_what_a_gpu_cannot_use_is_a_bad_sample() -> None:
+    sample = Sample("a", "cat", 3, 0, b"data", shard="s")
+    assert feed_module._with_pixels(sample, None) is sample
+    found = feed_module._with_pixels(sample, BadImage("shape", "0 x 0 pixels"))
+    assert found == BadSample("a", 3, "shape", "0 x 0 pixels", "s")

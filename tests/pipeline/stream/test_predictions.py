@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.layers.layer import Layer
 from pipeline.store.schemas import PART_IMAGES
+from pipeline.stream import predictions as predictions_module
 from pipeline.stream.predictions import KEPT_CLASSES, Predictions
 
 
@@ -61,3 +62,10 @@ def test_a_layer_with_positions_predicts_nothing() -> None:
 def test_the_columns_are_those_of_a_part() -> None:
     for name, column in columns(np.eye(3, dtype=np.float32), [3]).items():
         assert column.type == PART_IMAGES.field(name).type
+
+
+def test_room_that_grows_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
+    whole = columns(outputs, [23])
+    monkeypatch.setattr(predictions_module, "_RESERVED", 1)
+    assert columns(outputs, [3, 1, 9, 1, 1, 8]) == whole

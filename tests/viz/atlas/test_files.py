@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import StoreError
 from pipeline.store.atlas_record import atlas_files, read_record, remove_atlas
-from viz.atlas.files import AtlasFiles
+from viz.atlas.files import LOCK, AtlasFiles
 
 ONE, OTHER = "1" * 64, "2" * 64
 
@@ -128,3 +131,57 @@ def test_the_files_of_an_atlas_are_known(out: Path) -> None:
         "atlas/unit/0/1.html",
     }
     assert atlas_files(out / "atlas") == set()
+
+
+def test_a_record_that_cannot_be_read_is_named(out: Path) -> None:
+    (out / "atlas/.files").unlink()
+    (out / "atlas/.files").mkdir()
+    with pytest.raises(StoreError, match=r"atlas/\.files cannot be read: Is a directory"):
+        read_record(out / "atlas")
+    with pytest.raises(StoreError, match=r"atlas/\.files cannot be read"), AtlasFiles(out, ONE):
+        pass
+    (out / "atlas/.files").rmdir()
+    with AtlasFiles(out, ONE):  # the lock was given back
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "other" / LOCK).mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot write into .*other/atlas: Is a directory"):
+        AtlasFiles(tmp_path / "other", ONE).__enter__()
+    with AtlasFiles(out, ONE) as files:
+        (out / "atlas/pages").write_text("a file where a folder is needed")
+        with pytest.raises(StoreError, match=r"cannot write .*pages/1\.html: "):
+            files.write_text("pages/1.html", "page")
+        (out / "atlas/search").mkdir()
+        with pytest.raises(StoreError, match=r"cannot write .*atlas/search: Is a directory"):
+            files.write_text("search", "page")
+    assert list((out / "atlas").rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EAGAIN, "another process is building .*; wait for it to end"),
+        (errno.ENOLCK, "cannot lock .*: No locks available; use a folder on a file system with locks"),
+    ],
+)
+def test_a_lock_that_is_not_given_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    def refuse(lock: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=said):
+        AtlasFiles(tmp_path, ONE).__enter__()
+
+
+def test_a_file_of_the_record_that_is_gone_is_written_again(out: Path) -> None:
+    (out / "atlas/index.html").unlink()
+    with AtlasFiles(out, ONE) as files:
+        assert not files.has("index.html", "front")
+        files.write_text("index.html", "front")
+        files.write_text("unit/0/1.html", "unit")
+        files.finish()
+    assert (out / "atlas/index.html").read_text() == "front"

@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.query.index import open_index
+from tests.fixtures.commands import done
+from tests.fixtures.tables import edit_run
+from tests.fixtures.tiny import tiny_network, write_tars
 from viz.ascent.moments import Moments
 from viz.ascent.sorted_features import SortedFeatures
 from viz.ascent.usual import Usual
-from viz.inputs.kept import Kept
+from viz.inputs.kept import FOLDER, Kept, keep_for
+from viz.server.live_atlas import LiveOptions
 
 
 class Measure:
@@ -78,3 +83,43 @@ def test_usual_statistics_come_back_as_they_were(kind: type[Moments | SortedFeat
     assert again.tensors().keys() == usual.tensors().keys()
     for name, tensor in usual.tensors().items():
         assert torch.equal(again.tensors()[name], tensor)
+
+
+WORDS = ("--network", "tests.fixtures.tiny:factory", "--compile", "off", "--top", "8")
+DRAW = ("--layer", "second", "--units", "0", "--steps", "1", "--no-path", "--device", "cpu")
+
+
+@pytest.mark.slow
+def test_the_cache_of_the_call_wins_over_that_of_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without one, that of a trusted index over the user's."""
+    out, made, home = tmp_path / "out", tmp_path / "made", tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("MAXACT_CACHE", str(made))
+    tars = write_tars(tmp_path / "data", [40])
+    done("index", *tars, "-o", out, *WORDS, "--layers", "first", "--layers", "second")
+    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path / "call"))
+    done("render", out, *DRAW)
+    assert list((tmp_path / "call" / FOLDER).iterdir())
+    assert not (made / FOLDER).exists()
+    monkeypatch.delenv("MAXACT_CACHE")
+    done("render", out, *DRAW, "--seed", "1")
+    assert list((made / FOLDER).iterdir())
+    with open_index(out) as index:
+        network = tiny_network()
+        assert keep_for(network, index).folder == made / FOLDER
+        assert keep_for(network, index, home).folder == home / FOLDER
+    edit_run(out, lambda run: run.pop("signature"))
+    with open_index(out) as index:
+        assert keep_for(network, index).folder == home / ".cache" / "maxact" / FOLDER
+
+
+def test_a_server_renders_with_the_cache_of_its_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[LiveOptions] = []
+    monkeypatch.setattr(
+        "viz.server.run.serve_indexes", lambda outs, binding, given, **_: options.append(given)
+    )
+    monkeypatch.setenv("MAXACT_CACHE", str(tmp_path))
+    done("serve", tmp_path)
+    assert options[0].cache == tmp_path

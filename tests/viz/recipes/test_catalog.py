@@ -3,6 +3,7 @@ import pytest
 from pipeline.errors import RenderError
 from viz.recipes.catalog import RECIPES, describe_recipe, get_recipe, recipe_fingerprint
 from viz.recipes.octaves import Octaves
+from viz.recipes.option_text import read_option
 
 
 def test_the_posts_schedule_is_as_published():
@@ -101,3 +102,26 @@ def test_a_recipe_file_that_does_not_fit_is_refused(tmp_path, text, message):
 def test_a_recipe_file_that_is_not_there(tmp_path):
     with pytest.raises(RenderError, match=r"none\.toml cannot be read: No such file"):
         get_recipe(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [("none", int | None, None), ("3", int | None, 3), ("no", bool, False), ("true", bool, True)],
+)
+def test_values_that_may_be_left_out_and_answers(text, kind, expected):
+    assert read_option(text, kind, "it") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [("perhaps", bool, "it is yes or no, got 'perhaps'"), ("x", int | None, "it is a whole number or none")],
+)
+def test_an_answer_that_is_none_is_refused(text, kind, said):
+    with pytest.raises(RenderError, match=said):
+        read_option(text, kind, "it")
+
+
+def test_a_recipe_file_answers_with_true_and_false(tmp_path):
+    for value in (True, False):
+        (tmp_path / "own.toml").write_text(f'base = "deepvis"\nstretch = {str(value).lower()}\n')
+        assert get_recipe(str(tmp_path / "own.toml")).stretch is value

@@ -23,12 +23,14 @@ from pipeline.query.index import open_index
 from pipeline.store.schemas import NAMES
 from pipeline.store.tables import write_table
 from tests.fixtures import golden_sheets
+from tests.fixtures.commands import done, refused, run
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.inputs.top_images import choose_images
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, load_renders, merge_renders
-from viz.sheets.cells import gather_cells
+from viz.sheets import cells
+from viz.sheets.cells import gather_cells, open_rendering
 from viz.sheets.content import Cell, PageText, Tile
 from viz.sheets.draw import draw_page
 from viz.sheets.layout import TILES, Rect, lay_out_page, units_on_page
@@ -242,6 +244,28 @@ def test_the_default_recipe_is_the_one_with_the_most_units(copy: Path) -> None:
             draw_sheets(index, layers="stem", units=range(4), recipe="fourier")
 
 
+def test_a_recipe_file_stands_for_the_name_in_it(copy: Path, tmp_path: Path) -> None:
+    _add_renders(copy, [_rendered(0), replace(_rendered(0), recipe="calm")])
+    file = tmp_path / "any.toml"
+    file.write_text('base = "fourier"\nname = "calm"\nsteps = 9\n')
+    where = ("sheets", copy, "--layer", "blocks.1", "--units", "0")
+    assert done(*where, "--recipe", file).stdout.endswith("blocks.1-calm-0000-0000.png\n")
+    file.write_text('base = "fourier"\nname = "wild"\n')
+    said = refused(run(*where, "--recipe", file), 2)
+    assert "has a rendering of recipe 'wild'; available: calm, fourier; run `maxact render" in said
+    assert said.endswith(f"--recipe {file}`")
+    before = sorted(copy.rglob("*"))
+    for text, message in (
+        ("steps = 9", "base must be one of"),
+        ("= 3", "cannot be read"),
+        (None, "cannot be read"),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        for more in ((), ("--with", copy)):
+            assert message in refused(run(*where, "--recipe", file, *more), 2)
+    assert sorted(copy.rglob("*")) == before
+
+
 def test_a_missing_rendering_is_reported(copy: Path) -> None:
     _add_renders(copy, [_rendered(0)])
     (copy / "renders" / "a.png").unlink()
@@ -417,3 +441,34 @@ def test_a_cell_has_the_names_of_every_source(tmp_path: Path) -> None:
     with open_index(out) as index:
         cells = gather_cells(index, index.layer("stem"), list(SOURCES), {})
     assert [cell.subtitle for cell in cells] == [shown for _, shown in SOURCES.values()]
+
+
+def test_a_rendering_that_is_not_square_is_padded_evenly(copy: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(stream, "PNG")
+    (copy / "renders").mkdir(exist_ok=True)
+    whole = {"box_left": 0.0, "box_top": 0.0, "box_right": 20.0, "box_bottom": 10.0}
+    for name, box in (("a", whole), ("b", {**whole, "box_right": 0.0})):
+        row = rendered(1.0, file=f"renders/{name}.png", **box)
+        (copy / row.file).write_bytes(stream.getvalue())
+        square = np.asarray(open_rendering(copy, row))
+        assert square.shape == (20, 20, 3)
+        red = (square == (255, 0, 0)).all(2)
+        assert red[5:15].all()
+        assert not red[:5].any()
+        assert not red[15:].any()
+
+
+def test_a_rendering_that_is_no_picture_is_named(copy: Path) -> None:
+    (copy / "renders").mkdir(exist_ok=True)
+    row = rendered(1.0, file="renders/a.png")
+    (copy / row.file).write_bytes(b"no picture")
+    with pytest.raises(StoreError, match=r"a\.png cannot be read: .*; run the same `maxact render` again"):
+        open_rendering(copy, row)
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0 %"), (0.0004, "under 0.1 %"), (0.0123, "1.2 %"), (0.5, "50 %")]
+)
+def test_shares_are_readable(share: float, shown: str) -> None:
+    assert cells._format_percent(share) == shown

@@ -82,6 +82,9 @@ def test_wrong_calls(both: tuple[Index, Index], tmp_path: Path) -> None:
         draw_side_by_side(*both, page_units=0)
     with pytest.raises(RenderError, match="recipe 'fourier'"):
         draw_side_by_side(*both, layers="stem", recipe="fourier")
+    (tmp_path / "own.toml").write_text('base = "fourier"\nname = "calm"\n')
+    with pytest.raises(RenderError, match="recipe 'calm'"):
+        draw_side_by_side(*both, layers="stem", recipe=str(tmp_path / "own.toml"))
     data = build_photographs(tmp_path / "photographs")
     (data / "disc" / "disc-07.jpg").rename(data / "disc" / "disc-99.jpg")
     with (

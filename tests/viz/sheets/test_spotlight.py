@@ -14,6 +14,7 @@ from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.convnets import convnet
 from tests.fixtures.tiny import write_tars
+from viz.sheets import spotlight as spotlight_module
 from viz.sheets.pages import draw_sheets
 from viz.sheets.palette import ACCENT
 from viz.sheets.spotlight import DIMMED, spotlight
@@ -58,3 +59,10 @@ def test_sheets_of_layers_that_see_everything(tmp_path: Path) -> None:
             changed[layer] = np.abs(pages[0] - pages[1]).max()
     assert changed["stem"] == 0
     assert changed["head"] > 60
+
+
+def test_a_photograph_of_one_row_has_no_outline() -> None:
+    assert not spotlight_module._contour(np.ones((1, 9), np.float32)).any()
+    share = np.zeros((9, 9), np.float32)
+    share[3:6, 3:6] = 1
+    assert spotlight_module._contour(share).any()
