@@ -4,13 +4,13 @@
     python -m bench.small_vit FOLDER --photographs DATA
 
 Trains the network of `bench.small_vit.network`, seeded. With photographs, it learns features of
-EfficientNet-Lite0 on the second half of DATA, and everything else is measured on the first half, which is divided
-and indexed as by `bench.truth --part 0/2`. Without, it learns the labels of the demo's textures, and others are
-drawn to be measured on. The network to which renderings should transfer is EfficientNet-Lite0.
+EfficientNet-Lite0 on the second half of DATA, and everything else is measured on the first half, which is
+divided and indexed as by `bench.truth --part 0/2`. Without, it learns the labels of the demo's textures, and
+others are drawn to be measured on. The network to which renderings should transfer is EfficientNet-Lite0.
 
-Renders hidden neurons of the MLP, before and after the nonlinearity, and channels of the residual stream with
-variants of `fourier`, `maco` and `typical`. Prints what `bench.small_vit.measures` says of each and of the best
-real images, then the tables of `bench.truth` with its usual judge. The pictures lie side by side in FOLDER.
+Renders hidden neurons of the MLP, before and after the nonlinearity, and channels of the residual stream
+with variants of `fourier`, `maco` and `typical`. Prints what `bench.small_vit.measures` says of each and of
+the best real images, then the tables of `bench.truth` with its usual judge. The pictures lie side by side in FOLDER.
 """
 
 from __future__ import annotations
@@ -210,9 +210,8 @@ def _print_real(
     highest = {unit: top[0].activation for unit, top in tops.items()}
     print(table_row(layer.name, "best real image", measure_pictures(network, layer, best, highest, twins)))
     alike = twins.r[list(units)]
-    print(
-        f"{int((alike >= ALIKE).sum())} of {len(units)} units have a counterpart; median r {alike.median():.2f}"
-    )
+    count = int((alike >= ALIKE).sum())
+    print(f"{count} of {len(units)} units have a counterpart; median correlation {alike.median():.2f}")
     save_strip(best, folder / f"{layer.name}-real.png")
 
 

@@ -27,8 +27,8 @@ DEVIATION = 64.0
 class Augmented(Fourier):
     """`fourier` with augmentations of colour and noise, several views a step, and total variation.
 
-    Ghiasi et al. 2022, "What do Vision Transformers Learn? A Visual Exploration". Their code has 8 views, shifts and
-    log scales of colours up to 1, and 400 steps.
+    Ghiasi et al. 2022, "What do Vision Transformers Learn? A Visual Exploration". Their code has 8 views,
+    shifts and log scales of colours up to 1, and 400 steps.
 
     Args:
         copies: random views of a picture in a step.

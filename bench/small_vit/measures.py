@@ -1,9 +1,9 @@
-"""What is measured of renderings: how strongly and how robustly they activate, here and in another network."""
+"""What is measured of renderings: how strongly and robustly they activate, here and in another network."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from bench.small_vit.network import PATCH
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from pipeline.query.index import Index
-from viz.canvas import whole_canvas
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import point
 from viz.passes.watch import Watch
@@ -195,10 +194,7 @@ def _grid(picture: Tensor) -> float:
     return float(steps[border].mean() / steps[~border].mean())
 
 
-def save_strip(
-    pictures: Mapping[int, Tensor], file: Path, select: Callable[[int], bool] = lambda _: True
-) -> None:
+def save_strip(pictures: Mapping[int, Tensor], file: Path) -> None:
     """Pictures side by side, twice as large."""
-    chosen = [picture.permute(1, 2, 0).numpy() for unit, picture in pictures.items() if select(unit)]
-    image = Image.fromarray(np.concatenate(chosen, 1))
+    image = Image.fromarray(np.concatenate([each.permute(1, 2, 0).numpy() for each in pictures.values()], 1))
     image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST).save(file)

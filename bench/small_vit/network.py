@@ -19,7 +19,7 @@ PREPROCESS = Preprocess(SIDE, SIDE, SIDE, mean=(127.5,) * 3, std=(64.0,) * 3)
 
 NEURONS_BEFORE, NEURONS, RESIDUAL = "blocks.2.mlp.fc1", "blocks.2.mlp.act", "blocks.2"
 LAYERS = (NEURONS_BEFORE, NEURONS, RESIDUAL)
-"""Of the third block: hidden neurons of the MLP before and after the nonlinearity, and the residual stream."""
+"""Of the third block: hidden neurons of the MLP before and after GELU, and the residual stream."""
 
 TAUGHT = 320
 """Outputs of the network of photographs: the channels of EfficientNet-Lite0's last block."""

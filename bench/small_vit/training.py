@@ -1,4 +1,4 @@
-"""Train the network, on drawn textures with their labels or on photographs with another network's features."""
+"""Train the network on drawn textures with labels, or on photographs with another network's features."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _dense_head(seed: int) -> nn.Module:
 
 
 def _lessons(files: Sequence[Path], crops: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Crops (image, 3, y, x) uint8, and the teacher's features: dense (image, channel, y, x), and averaged."""
+    """Crops (image, 3, y, x) uint8, and the teacher's features of them, dense and averaged."""
     teacher = load_network(TEACHER)
     layers = choose_layers(teacher, [DENSE, POOLED], receptive_fields=False)
     generator = Generator().manual_seed(seed)
