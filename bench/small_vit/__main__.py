@@ -10,7 +10,8 @@ others are drawn to be measured on. The network to which renderings should trans
 
 Renders hidden neurons of the MLP, before and after the nonlinearity, and channels of the residual stream
 with variants of `fourier`, `maco` and `typical`. Prints what `bench.small_vit.measures` says of each and of
-the best real images, then the tables of `bench.truth` with its usual judge. The pictures lie side by side in FOLDER.
+the best real images, then the tables of `bench.truth` with its usual judge. The pictures lie side by side in
+FOLDER.
 """
 
 from __future__ import annotations
