@@ -152,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.truth", description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="a folder of photographs, or any other dataset")
     parser.add_argument("--network", default="efficientnet_lite0")
+    parser.add_argument("--weights", help="file of the network's weights, `random`, or published ones")
     parser.add_argument(
         "--judge",
         action="append",

@@ -108,6 +108,7 @@ def index_halves(options: argparse.Namespace, reporter: Reporter) -> tuple[Path,
             data=(str(options.out / "images" / name),),
             out=options.out / name,
             network=options.network,
+            weights=options.weights,
             layers=tuple(options.layers),
             top=TOP,
         )

@@ -47,20 +47,21 @@ def read_judges(given: Sequence[str]) -> list[str]:
     return names
 
 
-def load_judges(given: Sequence[str], network: str, out: Path) -> list[Judge]:
+def load_judges(given: Sequence[str], network: str, out: Path, weights: str | None = None) -> list[Judge]:
     """Load judges, each with a file of features in `out`.
 
     Args:
         given: values of `--judge`.
         network: name of the measured network, for `self:LAYER`.
         out: folder of the files of features.
+        weights: file of the measured network's weights, if it has one.
 
     Raises:
         UsageError: for an invalid name, and for DreamSim without its package or its weights.
         NetworkError: for a network that cannot be loaded.
         LayerError: for `self:` with a layer that does not exist.
     """
-    eyes = [_eye(name, network) for name in read_judges(given)]
+    eyes = [_eye(name, network, weights) for name in read_judges(given)]
     return [Judge(eye, out / f"judge-{eye.digest}.pt") for eye in eyes]
 
 
@@ -69,11 +70,11 @@ def is_independent(name: str) -> bool:
     return not name.startswith(SELF)
 
 
-def _eye(name: str, network: str) -> Eye:
+def _eye(name: str, network: str, weights: str | None) -> Eye:
     if name == HANDMADE:
         return handmade()
     if name.startswith(SELF):
-        return layer_eye(load_network(network), name)
+        return layer_eye(load_network(network, weights=weights), name)
     if name.startswith(DREAMSIM):
         return dreamsim_eye(name)
     return network_eye(load_network(name), name)

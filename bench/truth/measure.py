@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ from pipeline.query.indexed_network import index_network
 from viz.planning.effective_field import effective_layer
 from viz.recipes.base import Recipe
 from viz.render.render_index import render_index
+from viz.render.table import Rendered
 from viz.sheets.patches import seen_window
 from viz.study.collect import FIELD_PHOTOGRAPHS
 from viz.study.patches import Patches
@@ -85,13 +86,36 @@ def measure_layer(
         )
         for recipe in recipes
     }
+    return judge_layer(explaining, asking, layer, rendered, units, judges, options)
+
+
+def judge_layer(
+    explaining: Index,
+    asking: Index,
+    layer: Layer,
+    rendered: Mapping[Recipe, list[Rendered]],
+    units: range,
+    judges: Sequence[Judge],
+    options: argparse.Namespace,
+) -> list[Row]:
+    """Judge real patches and finished renderings of one layer, and print its tables.
+
+    Args:
+        explaining: index of the half that provides the explanations.
+        asking: index of the half that provides the questions.
+        layer: of the first index.
+        rendered: rows of the table of renderings, by recipe.
+        units: to be explained.
+        judges: each sees all patches; saved after each row.
+        options: the command's `seed` and `swap`.
+    """
     network = index_network(explaining)
     plain = Patches(explaining, network, layer, layer)
     photographs = plain.pictures(sample_image_ids(explaining, FIELD_PHOTOGRAPHS))
     field = effective_layer(network, layer, torch.stack(list(photographs.values())))
     shown, asked = (Patches(index, network, layer, field) for index in (explaining, asking))
     window = seen_window(field, 0, 0, network.preprocess)
-    title = f"{name}, {explaining.out.name} half explains" if options.swap else name
+    title = f"{layer.name}, {explaining.out.name} half explains" if options.swap else layer.name
     side = window.right - window.left
     print(f"\n{title}: patches of {side:.0f} px, units {units[0]}-{units[-1]}")
     anywhere = shown.anywhere(RANDOM_PATCHES, options.seed)
@@ -143,7 +167,7 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
         if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
     # Before the halves are indexed, which takes minutes: a judge may not exist.
-    judges = load_judges(options.judge, options.network, options.out)
+    judges = load_judges(options.judge, options.network, options.out, options.weights)
     folders = index_halves(options, reporter)
     with open_index(folders[0]) as first, open_index(folders[1]) as second:
         ways = {"first": (first, second)} | ({"second": (second, first)} if options.swap else {})

@@ -139,6 +139,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
     return argparse.Namespace(
         data=str(folder / "data"),
         network="tests.fixtures.tiny:factory",
+        weights=None,
         judge=["tests.fixtures.tiny:factory"],
         layers=["first"],
         recipes=["fourier", "accentuate"],
