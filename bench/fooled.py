@@ -1,13 +1,14 @@
 """How many renderings that a circuit decides have an unusual path, and how many honest ones?
 
-    python -m bench.fooled [--steps 96]
+    python -m bench.fooled [--draws 0-3] [--steps 96]
 
 Renders all units of small networks of which the truth is known (`tests/fixtures/fooling.py`) with the recipe
 `fourier`: an honest one, and those with a circuit of Geirhos et al. 2024 in the layer of the units or in the
-layer before. Each circuit is built four times: with four pictures, or with four draws of the silent filters.
-Prints for each how many units are measured, how many are marked, and the lowest rate of marks that this does
-not exclude (95 %, Clopper and Pearson 1934); the units of one circuit share photographs and filters, so it is
-too narrow.
+layer before. Draws 0 to 3 are of one network with four pictures, or four draws of the silent filters; from 4 on
+the picture, the filters and what the units look for are all drawn. Prints for each circuit how many units are
+fooled (active more than three times as high as in any photograph), how many of those, or of the honest ones,
+are measured, how many are marked, and the lowest rate of marks that this does not exclude (95 %, Clopper and
+Pearson 1934); the units of one circuit share photographs and filters, so it is too narrow.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ PICTURES: tuple[Shown, ...] = ("ring", "cross", "wedge", "blobs")
 CIRCUITS: tuple[Circuit, ...] = ("honest", "embedded", "silent", "deep embedded", "deep silent")
 
 
-def render(folder: Path, circuit: Circuit, variant: int, steps: int) -> list[Rendered]:
+def render(folder: Path, circuit: Circuit, draw: int, steps: int) -> list[Rendered]:
     """Index and render one network; its rows."""
-    network = fooling_network(circuit, PICTURES[variant], 4 + variant)
-    out = folder / f"{circuit}-{variant}"
+    shown, kinds_seed = (PICTURES[draw], 3) if draw < len(PICTURES) else ("blobs", draw)
+    network = fooling_network(circuit, shown, 4 + draw, kinds_seed)
+    out = folder / f"{circuit}-{draw}"
     run_index(RunConfig(data=(str(folder / "data"),), out=out, network=circuit, top=20), network=network)
     with open_index(out) as index:
         return render_index(
@@ -42,30 +44,38 @@ def render(folder: Path, circuit: Circuit, variant: int, steps: int) -> list[Ren
             layers="units",
             network=network,
             precision="fp32",
-            seed=variant,
+            seed=draw,
         )
+
+
+def is_fooled(row: Rendered) -> bool:
+    """Whether a rendering is active more than three times as high as any photograph."""
+    return bool(row.best_real and row.activation > 3 * row.best_real)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--draws", default="0-3")
     parser.add_argument("--steps", type=int, default=96)
     given = parser.parse_args()
     print("| circuit | units | fooled | measured | marked | rate of marks | least, median, most |")
     print("|---|---|---|---|---|---|---|")
+    first, _, last = given.draws.partition("-")
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder) / "data")
         for circuit in CIRCUITS:
             rows: list[Rendered] = []
-            for variant in range(len(PICTURES)):
-                rows += render(Path(folder), circuit, variant, given.steps)
-            fooled = sum(bool(row.best_real and row.activation > 3 * row.best_real) for row in rows)
-            paths = sorted(row.path for row in rows if row.path is not None)
+            for draw in range(int(first), int(last or first) + 1):
+                rows += render(Path(folder), circuit, draw, given.steps)
+            counted = [row for row in rows if circuit == "honest" or is_fooled(row)]
+            paths = sorted(row.path for row in counted if row.path is not None)
             marked = sum(is_unusual(path) for path in paths)
             if circuit == "honest":
-                bound = f"at most {highest_rate(marked, len(paths)):.0%}"
+                bound = f"at most {highest_rate(marked, len(paths)):.1%}"
             else:
-                bound = f"at least {1 - highest_rate(len(paths) - marked, len(paths)):.0%}"
+                bound = f"at least {1 - highest_rate(len(paths) - marked, len(paths)):.1%}"
             spread = ", ".join(f"{path:.2f}" for path in (paths[0], paths[len(paths) // 2], paths[-1]))
+            fooled = sum(map(is_fooled, rows))
             print(
                 f"| {circuit} | {len(rows)} | {fooled} | {len(paths)} | {marked} | {bound} | {spread} |",
                 flush=True,

@@ -30,6 +30,7 @@ from pipeline.store.schemas import (
     DISSECTION,
     EMBEDDINGS,
     NAMES,
+    PATH_VERSION,
     RENDERS,
     SCHEMAS,
     SEMANTICS,
@@ -56,6 +57,9 @@ _MARKED: Mapping[str, tuple[pa.Schema, Callable[[Path, str], bool]]] = {
     "dissection": (DISSECTION, holds_dissection),
 }
 """Tables that carry the fingerprint of their index; those of another are not shown."""
+
+_OF_PATHS = ("path", "no_path", "path_version")
+"""Columns of `renders` that are null where another version of the measure wrote them."""
 
 _PATCHES = """
 CREATE OR REPLACE VIEW {schema}.patches AS
@@ -182,7 +186,11 @@ def _table_body(
     if columns is RENDERS:  # those of earlier versions lack some of the last columns
         later = [field for field in columns if field.name not in present]
         nulls = "".join(f", NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in later)
-        return f"SELECT * FROM (SELECT *{nulls} FROM {source})"
+        # Paths that an earlier version measured are no numbers of the present one's.
+        current = ", ".join(
+            f"CASE WHEN path_version = {PATH_VERSION} THEN {name} END AS {name}" for name in _OF_PATHS
+        )
+        return f"SELECT * REPLACE ({current}) FROM (SELECT *{nulls} FROM {source})"
     missing = [f"{value} AS {_quote_name(name)}" for name, value in defaults.items() if name not in present]
     return f"SELECT {', '.join(['*', *missing])} FROM {source}"
 

@@ -19,6 +19,7 @@ __all__ = [
     "NAMES",
     "PART_IMAGES",
     "PREDICTIONS",
+    "PATH_VERSION",
     "RENDERS",
     "SCHEMAS",
     "SCHEMA_VERSION",
@@ -295,7 +296,12 @@ RENDERS = pa.schema(
         pa.field("sha256", pa.string()),
         pa.field("path", pa.float32()),
         pa.field("no_path", pa.string()),
+        pa.field("path_version", pa.int32()),
     ]
 )
 """One row per rendering; written by `maxact render`, see `viz.render.table.Rendered`. Tables of earlier
 versions lack some of the last columns."""
+
+PATH_VERSION = 2
+"""Increased whenever `path` of `renders` is measured otherwise. A path of another version counts as not
+measured; those of version 0.2.0 of maxact, which have none, were correlations."""

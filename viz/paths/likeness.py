@@ -1,10 +1,11 @@
-"""How like the contributions behind a picture are to those behind a unit's own top patches.
+"""How much of what drives a picture's unit comes by units that also drive it in its own top patches.
 
 Renderings can take other paths through a network than photographs do, and then show nothing of what
 photographs do to the unit (Geirhos et al. 2024, "Don't trust your eyes: on the (un)reliability of feature
-visualizations", arXiv:2306.04719). Their measure correlates activations. Here contributions to the unit are
-correlated instead: activations also hold all that has nothing to do with the unit, by which renderings in
-honest networks differ from photographs as well.
+visualizations", arXiv:2306.04719). Their measure correlates activations. Here shares of contributions are
+compared: activations also hold all that has nothing to do with the unit, by which renderings in honest
+networks differ from photographs as well. And they are compared unit by unit with the range of the patches,
+not by correlation: patches of one unit can differ much among themselves and still come by the same units.
 """
 
 from __future__ import annotations
@@ -17,63 +18,39 @@ from torch import Tensor
 
 __all__ = ["UNUSUAL", "Reference", "is_unusual", "make_reference"]
 
-UNUSUAL = 0.1
-"""A rendering below this has an unusual path. Chosen with 16 units of each of two layers of
-EfficientNet-Lite0 and their honest renderings in view, for an earlier likeness; of the top patches that are
-left out, 1 % are below 0.7 there. What it does on other units is in `bench/README.md`."""
+UNUSUAL = 0.5
+"""A rendering below this has an unusual path: most of what drives it drives none of the patches. It was not
+tuned: where it was chosen, honest renderings are above 0.66, and fooled ones below 0.06. What it does on other
+units is in `bench/README.md`."""
 
-RESOLUTION = 3.0
-"""Standard deviations of a unit's own patches, left out, by which they must be above other units' patches on
-average. Where they are not, a path like theirs cannot be told from another one."""
-
-RESOLUTION_ALONE = 8.0
-"""The same for one layer that is to count by itself. With 5, three more of 68 honest renderings were unusual,
-each by one layer; with 7 and more none. Circuits in the layer before (`bench/fooled.py`) are told as well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Where on the likeness of contributions other units' patches are, and where the unit's own.
-
-    Args:
-        layers: whose correlations are averaged, by their places among those that are compared.
-        zero: mean likeness of other units' patches.
-        one: mean likeness of the unit's own patches, each to the others.
-    """
-
-    layers: tuple[int, ...]
-    zero: float
-    one: float
-
-    def of(self, correlations: Tensor) -> Tensor:
-        """(image,) of (layer, image) correlations."""
-        return (correlations[list(self.layers)].mean(0) - self.zero) / (self.one - self.zero)
+UNUSUAL_PATCHES = 1
+"""Own patches that may be unusual by the others, each left out; with more, an unusual path means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the contributions behind a unit's top patches have in common.
+    """The range of the shares of contributions in a unit's top patches.
 
     Args:
-        means: of each layer, (unit,): the mean of the patches' standardised contributions.
-        scales: of all layers together, and of each that tells the patches from others by itself.
+        lowest: of each layer, (unit,): the lowest share in a patch, at most 0.
+        highest: of each layer, (unit,): the highest share in a patch, at least 0.
         left_out: (patch,) the path of each own patch, compared with the others.
     """
 
-    means: tuple[Tensor, ...]
-    scales: tuple[Scale, ...]
+    lowest: tuple[Tensor, ...]
+    highest: tuple[Tensor, ...]
     left_out: tuple[float, ...]
 
     def path(self, found: Sequence[Tensor]) -> list[float]:
-        """The likeness of pictures: 1 as the unit's own patches have, 0 as other units' patches have.
+        """The part of pictures' contributions that the patches have as well, on 0..1.
 
-        It is the least of that over all layers and those of single layers, so that a picture that takes
-        another path at a layer is told even where it joins the usual one afterwards.
+        It is the least of that over layers, so that a picture that takes another path at a layer is told
+        even where it joins the usual one afterwards.
 
         Args:
             found: of each layer (image, unit) contributions.
         """
-        least: list[float] = _least(self.scales, _correlations(found, self.means)).tolist()
+        least: list[float] = _least([_shares(each) for each in found], self.lowest, self.highest).tolist()
         return least
 
 
@@ -82,61 +59,39 @@ def is_unusual(path: float | None) -> bool:
     return path is not None and path < UNUSUAL
 
 
-def make_reference(own: Sequence[Tensor], others: Sequence[Tensor]) -> Reference | None:
-    """What a unit's own patches have in common that other units' patches do not.
+def make_reference(own: Sequence[Tensor]) -> Reference | None:
+    """The range of a unit's own patches.
 
     Args:
         own: of each layer (patch, unit) contributions of the unit's own patches, three or more.
-        others: of each layer (patch, unit) those of patches of other units, two or more.
 
     Returns:
-        None where the own patches differ too much among themselves to be told from others.
+        None where the own patches differ so much that more than `UNUSUAL_PATCHES` of them are unusual.
     """
-    standardised = [_standardised(each) for each in own]
-    count = len(own[0])
-    left_out = torch.cat(
-        [
-            _correlations(
-                [each[place : place + 1] for each in own],
-                [(each.sum(0) - each[place]) / (count - 1) for each in standardised],
-            )
-            for place in range(count)
-        ],
-        1,
-    )
-    means = tuple(each.mean(0) for each in standardised)
-    foreign = _correlations(others, means)
-    together = _scale(tuple(range(len(own))), left_out, foreign, RESOLUTION)
-    if together is None:
+    shares = [_shares(each) for each in own]
+    left_out = []
+    for place in range(len(own[0])):
+        others = [torch.cat([each[:place], each[place + 1 :]]) for each in shares]
+        one = [each[place : place + 1] for each in shares]
+        left_out += _least(one, *_range(others)).tolist()
+    if sum(is_unusual(path) for path in left_out) > UNUSUAL_PATCHES:
         return None
-    alone = [_scale((layer,), left_out, foreign, RESOLUTION_ALONE) for layer in range(len(own))]
-    scales = (together, *(each for each in alone if each is not None))
-    return Reference(means, scales, tuple(_least(scales, left_out).tolist()))
+    return Reference(*_range(shares), tuple(left_out))
 
 
-def _scale(layers: tuple[int, ...], left_out: Tensor, foreign: Tensor, resolution: float) -> Scale | None:
-    """The scale of some layers, from (layer, patch) correlations; None where it resolves nothing."""
-    own, others = (each[list(layers)].mean(0) for each in (left_out, foreign))
-    one, zero = float(own.mean()), float(others.mean())
-    return Scale(layers, zero, one) if one - zero > resolution * float(own.std()) else None
+def _shares(values: Tensor) -> Tensor:
+    """(image, unit) contributions over the sum of their magnitudes; zeros stay zeros."""
+    total = values.abs().sum(1, keepdim=True)
+    return torch.where(total > 0, values / total.clamp(min=1e-300), torch.zeros_like(values))
 
 
-def _least(scales: Sequence[Scale], correlations: Tensor) -> Tensor:
-    """(image,) the least likeness on any scale, from (layer, image) correlations."""
-    return torch.stack([scale.of(correlations) for scale in scales]).amin(0)
+def _range(shares: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Of each layer the lowest and the highest share of each unit, and 0, from (patch, unit) shares."""
+    lowest = tuple(each.amin(0).clamp(max=0) for each in shares)
+    return lowest, tuple(each.amax(0).clamp(min=0) for each in shares)
 
 
-def _correlations(found: Sequence[Tensor], means: Sequence[Tensor]) -> Tensor:
-    """(layer, image) Pearson correlations over units with each patch, averaged over patches.
-
-    The mean of the standardised patches is not standardised again: it is short in a layer where they have
-    nothing in common, so that such a layer says little.
-    """
-    return torch.stack([_standardised(values) @ mean for values, mean in zip(found, means, strict=True)])
-
-
-def _standardised(values: Tensor) -> Tensor:
-    """(image, unit) of mean 0 and length 1 over units; zeros stay zeros."""
-    centred = values - values.mean(1, keepdim=True)
-    length = centred.norm(dim=1, keepdim=True)
-    return torch.where(length > 0, centred / length.clamp(min=1e-300), torch.zeros_like(centred))
+def _least(shares: Sequence[Tensor], lowest: Sequence[Tensor], highest: Sequence[Tensor]) -> Tensor:
+    """(image,) the sum of the magnitudes of shares within the range, the least over layers."""
+    layers = zip(shares, lowest, highest, strict=True)
+    return torch.stack([each.clamp(low, high).abs().sum(1) for each, low, high in layers]).amin(0)

@@ -13,22 +13,16 @@ from pipeline.choices import Score, Side
 from pipeline.errors import LayerError, SourceError, StoreError
 from pipeline.layers.layer import Layer
 from pipeline.query.index import TopImage
+from pipeline.store.schemas import PATH_VERSION
 from viz.inputs.inputs import Inputs
 from viz.objectives.objective import Objective
 from viz.paths.contributions import Contributions
 from viz.paths.likeness import Reference, make_reference
-from viz.seeds import item_generator
 
 __all__ = ["PathFound", "Paths"]
 
 PATCHES = 9
 """Top patches of a unit, of different photographs."""
-
-OTHERS = 7
-"""Patches of as many other units; with a unit's own these are two passes on the CPU."""
-
-STRANGERS = 36
-"""Units whose strongest images may stand for other units: some share a photograph with the unit."""
 
 LEAST_PATCHES = 3
 """Patches without which nothing is measured: with fewer, nothing can be left out."""
@@ -50,6 +44,11 @@ class PathFound:
     path: float | None = None
     reason: str | None = None
 
+    @property
+    def version(self) -> int | None:
+        """Of the measure, where something is known."""
+        return None if self.path is None and self.reason is None else PATH_VERSION
+
 
 class Paths:
     """Measures pictures of units; what is found of a unit's patches is kept for its other renderings.
@@ -64,8 +63,6 @@ class Paths:
         self.reasons: Counter[str] = Counter()
         self._references: dict[tuple[str, str], Reference | str] = {}
         self._contributions: dict[str, Contributions] = {}
-        self._strangers: dict[tuple[str, Side], list[tuple[int, TopImage]]] = {}
-        self._pixels: dict[int, Tensor] = {}
 
     def measure(self, pictures: Tensor, objectives: Sequence[Objective]) -> list[PathFound]:
         """Compare the paths of pictures with those of their units' top patches.
@@ -125,50 +122,21 @@ class Paths:
             if not contributions.before:
                 return "no layer with enough units is before the layer"
             own = self.inputs.chosen_images(term.layer, term.unit, side, PATCHES)
-            others = self._others(term.layer, term.unit, side, own)
-            if len(own) < LEAST_PATCHES or len(others) < LEAST_PATCHES:
+            if len(own) < LEAST_PATCHES:
                 return "there are too few top images"
-            images = [*own, *others]
-            pictures = torch.stack([*self._read(own, keep=False), *self._read(others, keep=True)]).float()
-            placed = [_at(objective, image) for image in images]
-            values = contributions(pictures, placed)
+            read = self.inputs.pixels([image.image_id for image in own])
+            pictures = torch.stack([read[image.image_id] for image in own]).float()
+            values = contributions(pictures, [_at(objective, image) for image in own])
         except (SourceError, StoreError):
             return UNREADABLE
         except LayerError:
             return "no gradient flows through the layers before"
-        count = len(own)
-        found = make_reference([each[:count] for each in values], [each[count:] for each in values])
-        return found or "the top patches have no path in common"
+        return make_reference(values) or "the top patches have no path in common"
 
     def _of(self, layer: Layer) -> Contributions:
         if layer.name not in self._contributions:
             self._contributions[layer.name] = Contributions(self.inputs.network, layer)
         return self._contributions[layer.name]
-
-    def _others(self, layer: Layer, unit: int, side: Side, own: Sequence[TopImage]) -> list[TopImage]:
-        """The strongest images of other units, of photographs that are not among the unit's own."""
-        if (layer.name, side) not in self._strangers:
-            order = torch.randperm(layer.units, generator=item_generator(0, layer.name, 0)).tolist()
-            self._strangers[layer.name, side] = [
-                (other, image)
-                for other in order[:STRANGERS]
-                for image in self.inputs.chosen_images(layer, other, side, 1)
-            ]
-        taken = {image.photograph for image in own}
-        found: list[TopImage] = []
-        for other, image in self._strangers[layer.name, side]:
-            if len(found) < OTHERS and other != unit and image.photograph not in taken:
-                taken.add(image.photograph)
-                found.append(image)
-        return found
-
-    def _read(self, images: Sequence[TopImage], *, keep: bool) -> list[Tensor]:
-        """(channel, y, x) uint8 of each image; those that stand for other units are kept."""
-        missing = {image.image_id for image in images} - self._pixels.keys()
-        read = self.inputs.pixels(sorted(missing)) if missing else {}
-        if keep:
-            self._pixels |= read
-        return [(self._pixels | read)[image.image_id] for image in images]
 
 
 def _at(objective: Objective, image: TopImage) -> Objective:

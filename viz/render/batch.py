@@ -164,4 +164,5 @@ def _row(
         index_fingerprint=request.index_fingerprint,
         path=path.path,
         no_path=path.reason,
+        path_version=path.version,
     )

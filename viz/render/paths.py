@@ -102,7 +102,7 @@ def _measure_rows(
     pictures = [open_picture(request.out / rows[key].file, channels) for key in keys]
     found = measure_paths(request, canvas, pictures, [target.objective for target in targets])
     changed = {
-        key: replace(rows[key], path=each.path, no_path=each.reason)
+        key: replace(rows[key], path=each.path, no_path=each.reason, path_version=each.version)
         for key, each in zip(keys, found, strict=True)
         if each != PathFound()
     }

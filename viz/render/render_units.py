@@ -44,7 +44,7 @@ from viz.render.batch import render_batch
 from viz.render.checkpoints import remove_checkpoints
 from viz.render.paths import fill_paths, note_paths
 from viz.render.request import RenderRequest, Target, by_canvas, compared_with, targets_of
-from viz.render.table import Rendered, load_renders, merge_renders
+from viz.render.table import Rendered, load_renders, merge_renders, without_path
 from viz.render.verdict import read_references
 
 __all__ = ["batch_size", "render_units"]
@@ -206,7 +206,7 @@ def _finished(request: RenderRequest, targets: Sequence[Target]) -> dict[tuple[i
             if not _has_references(row, request, target):
                 continue
             # Its path was measured against the top patches of the other index.
-            row = replace(row, index_fingerprint=request.index_fingerprint, path=None, no_path=None)
+            row = replace(without_path(row), index_fingerprint=request.index_fingerprint)
             adopted.append(row)
         found[target.unit, target.facet] = row
     if adopted:

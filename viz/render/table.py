@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,11 +20,11 @@ from pipeline.store.files import remove_file, sha256_file
 from pipeline.store.inside import inside
 from pipeline.store.layout import RENDERS_TABLE
 from pipeline.store.run_file import locked
-from pipeline.store.schemas import RENDERS
+from pipeline.store.schemas import PATH_VERSION, RENDERS
 from pipeline.store.tables import read_sealed_table, write_table
 from pipeline.working_copies import copy_of, publish, pull
 
-__all__ = ["Rendered", "load_renders", "merge_renders", "note_hidden", "read_renders"]
+__all__ = ["Rendered", "load_renders", "merge_renders", "note_hidden", "read_renders", "without_path"]
 
 LOCK = ".renders.lock"
 """Held while the table is read and written, so that processes do not overwrite each other's rows."""
@@ -60,10 +60,10 @@ class Rendered:
         trace: (step,) the score of each step.
         index_fingerprint: of the index that best_real and p999 are from; None without one.
         sha256: of the PNG; None for renderings of earlier versions.
-        path: how like the contributions behind the picture are to those behind the unit's top patches: 1 as
-            these are to each other, 0 as other units' patches are; None where it was not measured. See
-            `viz.paths`.
+        path: the part of the contributions behind the picture that come as in the unit's top patches, on
+            0..1; None where it was not measured. See `viz.paths`.
         no_path: why `path` cannot be measured; None where it was, or was not tried.
+        path_version: of the measure that `path` and `no_path` are from; None where both are None.
     """
 
     layer: str
@@ -96,6 +96,7 @@ class Rendered:
     sha256: str | None = None
     path: float | None = None
     no_path: str | None = None
+    path_version: int | None = None
 
     @property
     def key(self) -> tuple[str, int, str, str, int, int]:
@@ -161,7 +162,13 @@ def load_renders(out: Path) -> list[Rendered]:
     for row in rows:
         inside(out, row["file"], folder="renders")
     lists = ("images", "trace")
-    return [Rendered(**{**row, **{key: tuple(row[key] or ()) for key in lists}}) for row in rows]
+    found = [Rendered(**{**row, **{key: tuple(row[key] or ()) for key in lists}}) for row in rows]
+    return [row if row.path_version == PATH_VERSION else without_path(row) for row in found]
+
+
+def without_path(row: Rendered) -> Rendered:
+    """The row as if its path had not been measured yet."""
+    return replace(row, path=None, no_path=None, path_version=None)
 
 
 def read_renders(

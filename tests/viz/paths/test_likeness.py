@@ -1,10 +1,12 @@
-"""The scale of paths, against its definition, and where there is none."""
+"""The part of contributions that is as in the patches, against its definition, and where it says nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from viz.paths.likeness import UNUSUAL, is_unusual, make_reference
@@ -22,52 +24,82 @@ def patches(count: int, noise: float, seed: int, common: int = 0) -> list[Tensor
     return found
 
 
-def by_definition(own: list[Tensor], others: list[Tensor], pictures: list[Tensor]) -> np.ndarray:
-    """The path on one scale: correlations with each patch, averaged over patches and layers."""
+def by_definition(own: list[Tensor], pictures: list[Tensor]) -> list[float]:
+    """Unit by unit, the magnitude of the share that is between 0 and what some patch has; the least layer."""
 
-    def likeness(found: list[Tensor], place: int, among: list[int]) -> float:
-        pairs = [(layer, patch) for layer in range(len(own)) for patch in among]
-        return float(np.mean([np.corrcoef(found[at][place], own[at][patch])[0, 1] for at, patch in pairs]))
+    def shares(row: Tensor) -> list[float]:
+        total = sum(abs(float(value)) for value in row)
+        return [float(value) / total if total else 0.0 for value in row]
 
-    everything = list(range(len(own[0])))
-    one = np.mean([likeness(own, i, [j for j in everything if j != i]) for i in everything])
-    zero = np.mean([likeness(others, i, everything) for i in range(len(others[0]))])
-    found = np.array([likeness(pictures, i, everything) for i in range(len(pictures[0]))])
-    return (found - zero) / (one - zero)
+    found = []
+    for image in range(len(pictures[0])):
+        layers = []
+        for patch_rows, picture_rows in zip(own, pictures, strict=True):
+            seen = [shares(row) for row in patch_rows]
+            common = 0.0
+            for unit, share in enumerate(shares(picture_rows[image])):
+                same_sign = [abs(each[unit]) for each in seen if each[unit] * share > 0]
+                common += min(abs(share), max(same_sign, default=0.0))
+            layers.append(common)
+        found.append(min(layers))
+    return found
 
 
-def test_the_scale_is_that_of_its_definition() -> None:
-    own, others, pictures = patches(5, 1.4, 1, common=1), patches(4, 1.0, 2), patches(3, 1.4, 3, common=1)
-    reference = make_reference(own, others)
+def test_the_path_is_that_of_its_definition() -> None:
+    own, pictures = patches(5, 0.4, 1, common=1), patches(3, 0.4, 3, common=1)
+    reference = make_reference(own)
     assert reference is not None
-    assert [scale.layers for scale in reference.scales] == [(0, 1)]
-    assert reference.path(pictures) == pytest.approx(by_definition(own, others, pictures), abs=1e-9)
-    assert np.mean(reference.left_out) == pytest.approx(1)
+    assert reference.path(pictures) == pytest.approx(by_definition(own, pictures), abs=1e-12)
+    for place, path in enumerate(reference.left_out):
+        others = [torch.cat([each[:place], each[place + 1 :]]) for each in own]
+        (wanted,) = by_definition(others, [each[place : place + 1] for each in own])
+        assert path == pytest.approx(wanted, abs=1e-12)
 
 
-def test_the_least_of_all_layers_and_of_those_that_tell_by_themselves_counts() -> None:
-    own, others = patches(9, 0.2, 1, common=1), patches(7, 1.0, 2)
-    usual, other = patches(2, 0.2, 3, common=1), patches(2, 0.2, 3, common=2)
-    reference = make_reference(own, others)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3))
+def test_a_path_is_a_part_and_a_patch_is_wholly_usual_at_any_strength(seed: int, strength: float) -> None:
+    own = patches(4, 0.3, seed, common=1)
+    reference = make_reference(own)
     assert reference is not None
-    assert [scale.layers for scale in reference.scales] == [(0, 1), (0,), (1,)]
-    pictures = [usual[0], other[1]]
-    alone = [by_definition(own[at : at + 1], others[at : at + 1], pictures[at : at + 1]) for at in (0, 1)]
-    least = np.minimum(np.minimum(*alone), by_definition(own, others, pictures))
-    assert reference.path(pictures) == pytest.approx(least, abs=1e-9)
-    assert all(is_unusual(path) for path in reference.path(pictures))
-    assert min(by_definition(own, others, pictures)) > UNUSUAL
+    assert all(0 <= path <= 1 + 1e-9 for path in reference.path(patches(5, 1.0, seed + 1)))
+    assert reference.path([strength * each for each in own]) == pytest.approx([1.0] * 4)
 
 
-def test_patches_without_anything_in_common_give_no_scale() -> None:
-    assert make_reference(patches(9, 1.0, 1), patches(9, 1.0, 2)) is None
+def test_another_path_at_one_layer_is_unusual() -> None:
+    own = patches(9, 0.2, 1, common=1)
+    usual = patches(2, 0.2, 3, common=1)
+    reference = make_reference(own)
+    assert reference is not None
+    assert not any(map(is_unusual, reference.path(usual)))
+    silent = torch.zeros(2, 10, dtype=torch.float64)
+    wide = [torch.cat([each, torch.zeros(len(each), 10, dtype=torch.float64)], 1) for each in own]
+    reference = make_reference(wide)
+    assert reference is not None
+    by_others = torch.cat([torch.zeros_like(usual[1]), silent + 1], 1)
+    paths = reference.path([torch.cat([usual[0], silent], 1), by_others])
+    assert paths == pytest.approx([0.0, 0.0])
+
+
+def test_the_other_sign_is_another_path() -> None:
+    own = [each.abs() for each in patches(9, 0.1, 1, common=1)]
+    reference = make_reference(own)
+    assert reference is not None
+    assert reference.path([-each for each in own]) == pytest.approx([0.0] * 9)
+
+
+def test_patches_by_units_of_their_own_have_nothing_in_common() -> None:
+    own = [torch.eye(9, dtype=torch.float64), torch.eye(9, dtype=torch.float64)]
+    assert make_reference(own) is None
+    one_apart = torch.cat([torch.eye(9, dtype=torch.float64)[:1].repeat(8, 1), own[0][1:2]])
+    reference = make_reference([one_apart])
+    assert reference is not None
+    assert np.sum([is_unusual(path) for path in reference.left_out]) == 1
 
 
 def test_a_picture_without_contributions_is_unlike() -> None:
-    reference = make_reference(patches(9, 0.2, 1, common=1), patches(9, 1.0, 2))
+    reference = make_reference(patches(9, 0.2, 1, common=1))
     assert reference is not None
-    (path,) = reference.path([torch.zeros(1, 20).double(), torch.zeros(1, 30).double()])
-    assert abs(path) < 0.2
+    assert reference.path([torch.zeros(1, 20).double(), torch.zeros(1, 30).double()]) == [0.0]
     assert is_unusual(UNUSUAL - 0.01)
     assert not is_unusual(UNUSUAL)
     assert not is_unusual(None)
