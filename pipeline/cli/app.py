@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pipeline.cli import directions as finding
 from pipeline.cli import dissecting, indexing, keeping, naming, peaks
 from pipeline.cli import top as listing
 from pipeline.cli.failed_call import failed_call
+from pipeline.cli.help_text import HelpGroup
 from pipeline.cli.interrupts import STOPPED_CODE, ends_by_signals, say_stopped, was_interrupted
 from pipeline.cli.options import (
     ASK,
@@ -52,7 +52,7 @@ _WrongCall: type[Exception] = typer.BadParameter.__bases__[0]
 """Base class of what Typer raises for options and arguments that it cannot parse."""
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpGroup):
     """Print an error, of the library or of the call, as one line, and exit with its code."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:

@@ -51,7 +51,7 @@ def dissect(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Name units by the masks that cover their active places best (network dissection).
+    """Name units by the masks that best match where the units are active (network dissection).
 
     Runs all images through the network again, twice. Concepts are chosen on one half of the images and judged
     on the other.

@@ -74,7 +74,7 @@ def index(
         AskedDecoder,
         typer.Option(
             help="JPEG decoder: pil; simplejpeg, which is faster (extra `fast`); nvjpeg, on the GPU (extra "
-            "`gpu`); auto, the fastest that is installed. Other pixels, other peaks, by little."
+            "`gpu`); auto, the fastest that is installed. Their pixels, and so the peaks, differ slightly."
         ),
     ] = "pil",
     device: Annotated[

@@ -166,10 +166,10 @@ def find(
     as_csv: AsCsv = False,
     safe_csv: SafeCsv = False,
 ) -> None:
-    """Find units by their names, those that hold best on images not used to choose them first.
+    """Find units by their names; names that hold best on held-out images come first.
 
-    With --encoder, find those whose strongest images are nearest to any text; `maxact name --encoder` must
-    have embedded them.
+    With --encoder, find units whose strongest images are nearest to a text of any kind. `maxact name
+    --encoder` must have embedded them before.
 
     \b
     Examples:

@@ -64,7 +64,7 @@ def nearest(
     as_csv: AsCsv = False,
     safe_csv: SafeCsv = False,
 ) -> None:
-    """Show the units whose peaks over all images are most like those of a unit.
+    """Show the units whose peaks over all images are most similar to those of a unit.
 
     Needs an index made with --keep peaks. Images of two indexes are matched by their names.
 

@@ -81,7 +81,7 @@ def sheets(
         bool,
         typer.Option(
             "--spotlight",
-            help="Of layers that see the whole input, outline in each image what drives the unit.",
+            help="Outline in each image what drives the unit, for layers that see the whole input.",
         ),
     ] = False,
     beside: Beside = None,
@@ -228,7 +228,7 @@ def render(
         bool,
         typer.Option(
             "--path/--no-path",
-            help="Measure how like the path of each rendering is to that of the unit's top patches.",
+            help="Measure how similar the path of each rendering is to that of the unit's top patches.",
         ),
     ] = True,
     device: Device = "auto",

@@ -135,7 +135,7 @@ def project_command(
     data: MovedData = None,
     trust: Trust = False,
 ) -> None:
-    """Draw what in a unit's top images activates it: activation map, guided, gradient, deconvnet.
+    """Draw which parts of a unit's top images activate it: activation map, guided, gradient, deconvnet.
 
     \b
     Examples:

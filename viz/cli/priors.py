@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.help_text import HelpGroup
 from pipeline.cli.options import (
     DRAW,
     MAX_COUNT,
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 prior_app = typer.Typer(
+    cls=HelpGroup,
     no_args_is_help=True,
     help="Train a generator for the recipe `prior`.\n\n\b\nExamples:\n"
     "  maxact prior train out/demo --layer blocks.4.2\n",
