@@ -2,11 +2,12 @@
 
     python -m bench.paths OUT --layer blocks.4.2 --units 0-15
 
-Prints for every layer the 1 %, 5 % and 50 % quantiles of `path` of the units' own top patches, each left out;
-how many units have a path of their own; the time per unit; with `--others N`, how many of the strongest images
-of N other units have an unusual path to each unit; and for each recipe in OUT the renderings that are measured,
-those of them with an unusual path, and the highest rate of such renderings that these numbers do not exclude
-(95 %, Clopper and Pearson 1934). Exit code 2 if OUT or what is asked of it is not there.
+Prints for every layer the 1 %, 5 % and 50 % quantiles of `path` of the units' own top patches, each left
+out; how many units have a path of their own; the time per unit; with `--others N`, how many of the
+strongest images of N other units have an unusual path to each unit; and for each recipe in OUT the
+renderings that are measured, those of them with an unusual path, and the highest rate of such renderings
+that these numbers do not exclude (95 %, Clopper and Pearson 1934). Exit code 2 if OUT or what is asked of
+it is not there.
 """
 
 from __future__ import annotations
