@@ -2,13 +2,14 @@
 
     python -m bench.fooled [--draws 0-3] [--steps 96]
 
-Renders all units of small networks of which the truth is known (`tests/fixtures/fooling.py`) with the recipe
-`fourier`: an honest one, and those with a circuit of Geirhos et al. 2024 in the layer of the units or in the
-layer before. Draws 0 to 3 are of one network with four pictures, or four draws of the silent filters; from 4 on
-the picture, the filters and what the units look for are all drawn. Prints for each circuit how many units are
-fooled (active more than three times as high as in any photograph), how many of those, or of the honest ones,
-are measured, how many are marked, and the lowest rate of marks that this does not exclude (95 %, Clopper and
-Pearson 1934); the units of one circuit share photographs and filters, so it is too narrow.
+Renders all units of small networks of which the truth is known (`tests/fixtures/fooling.py`) with the
+recipe `fourier`: an honest one, and those with a circuit of Geirhos et al. 2024 in the layer of the units,
+in the layer before (`deep`), or one that shows what another unit looks for (`permuted`). Draws 0 to 3 are
+of one network with four pictures, or four draws of the silent filters; from 4 on the picture, the filters
+and what the units look for are all drawn. Prints for each circuit how many units are fooled (active more
+than three times as high as in any photograph), how many of those, or of the honest ones, are measured, how
+many are marked, and the lowest rate of marks that this does not exclude (95 %, Clopper and Pearson 1934);
+the units of one circuit share photographs and filters, so it is too narrow.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from viz.render.render_index import render_index
 from viz.render.table import Rendered
 
 PICTURES: tuple[Shown, ...] = ("ring", "cross", "wedge", "blobs")
-CIRCUITS: tuple[Circuit, ...] = ("honest", "embedded", "silent", "deep embedded", "deep silent")
+CIRCUITS: tuple[Circuit, ...] = ("honest", "embedded", "silent", "deep embedded", "deep silent", "permuted")
 
 
 def render(folder: Path, circuit: Circuit, draw: int, steps: int) -> list[Rendered]:

@@ -2,10 +2,12 @@
 
     python -m bench.paths OUT --layer blocks.4.2 --units 0-15
 
-Prints for every layer the 1 %, 5 % and 50 % quantiles of `path` of the units' own top patches, each left out;
-how many units have a path of their own; the time per unit; and for each recipe in OUT the renderings that are
-measured, those of them with an unusual path, and the highest rate of such renderings that these numbers do
-not exclude (95 %, Clopper and Pearson 1934). Exit code 2 if OUT or what is asked of it is not there.
+Prints for every layer the 1 %, 5 % and 50 % quantiles of `path` of the units' own top patches, each left
+out; how many units have a path of their own; the time per unit; with `--others N`, how many of the
+strongest images of N other units have an unusual path to each unit; and for each recipe in OUT the
+renderings that are measured, those of them with an unusual path, and the highest rate of such renderings
+that these numbers do not exclude (95 %, Clopper and Pearson 1934). Exit code 2 if OUT or what is asked of
+it is not there.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipeline.errors import MaxactError
 from pipeline.layers.layer import Layer
-from pipeline.query.index import open_index
+from pipeline.query.index import TopImage, open_index
 from pipeline.query.indexed_network import index_network
 from viz.inputs.inputs import Inputs
+from viz.objectives.objective import point
 from viz.objectives.text import parse_objective
-from viz.paths.likeness import is_unusual
-from viz.paths.paths import Paths
+from viz.paths.contributions import Contributions
+from viz.paths.likeness import Reference, is_unusual
+from viz.paths.paths import PATCHES, Paths
 from viz.recipes.catalog import get_recipe
 from viz.render.measure import on_input, open_picture
 from viz.render.table import read_renders
@@ -45,11 +50,42 @@ def highest_rate(events: int, trials: int, confidence: float = 0.95) -> float:
     return high
 
 
-def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> dict[str, list[float]]:
+class Strangers:
+    """The strongest images of other units, measured as if they were pictures of a unit.
+
+    Args:
+        inputs: with an index.
+        layer: of the units.
+        count: other units.
+    """
+
+    def __init__(self, inputs: Inputs, layer: Layer, count: int) -> None:
+        self.inputs, self.layer, self.count = inputs, layer, count
+        self.contributions = Contributions(inputs.network, layer)
+        order = torch.randperm(layer.units, generator=torch.Generator().manual_seed(0)).tolist()
+        self.images = {other: self._strongest(other) for other in order[: 4 * count]}
+
+    def _strongest(self, unit: int) -> TopImage:
+        return self.inputs.chosen_images(self.layer, unit, "high", 1)[0]
+
+    def paths(self, unit: int, reference: Reference) -> list[float]:
+        """The paths to a unit of images that are not among its own."""
+        own = {i.photograph for i in self.inputs.chosen_images(self.layer, unit, "high", PATCHES)}
+        chosen = [i for other, i in self.images.items() if other != unit and i.photograph not in own]
+        chosen = chosen[: self.count]
+        read = self.inputs.pixels([image.image_id for image in chosen])
+        pictures = torch.stack([read[image.image_id] for image in chosen]).float()
+        objectives = [point(self.layer, unit, y=image.y, x=image.x) for image in chosen]
+        return reference.path(self.contributions(pictures, objectives))
+
+
+def measure_layer(inputs: Inputs, layer: Layer, units: list[int], others: int) -> dict[str, list[float]]:
     """Print the numbers of one layer; returns the paths of its renderings by recipe."""
     out, paths, make = inputs.index.out, Paths(inputs), parse_objective("point", layer, inputs.index.layers)
     rows, canvases = read_renders(out, layer.name, objective="point"), {}
+    strangers = Strangers(inputs, layer, others) if others else None
     left_out: list[float] = []
+    foreign: list[float] = []
     found: dict[str, list[float]] = defaultdict(list)
     known, seconds = 0, 0.0
     for unit in units:
@@ -60,6 +96,7 @@ def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> dict[str, l
             continue
         known += 1
         left_out += reference.left_out
+        foreign += strangers.paths(unit, reference) if strangers else []
         for row in rows.get(unit, []):
             recipe = get_recipe(row.recipe)
             if row.recipe not in canvases:
@@ -73,12 +110,16 @@ def measure_layer(inputs: Inputs, layer: Layer, units: list[int]) -> dict[str, l
     if left_out:
         low, middle, half = np.quantile(left_out, (0.01, 0.05, 0.5))
         print(f"  {len(left_out)} left-out patches: 1 % {low:.2f}, 5 % {middle:.2f}, median {half:.2f}")
+    if foreign:
+        unusual = sum(map(is_unusual, foreign))
+        print(f"  {unusual} of {len(foreign)} of other units unusual, median {np.median(foreign):.2f}")
     for recipe_name, values in sorted(found.items()):
         unusual = sum(is_unusual(value) for value in values)
         rate = highest_rate(unusual, len(values))
         print(
             f"  {recipe_name}: {unusual} of {len(values)} unusual (rate at most {rate:.1%}); "
-            f"least {min(values):.2f}, median {np.median(values):.2f}"
+            f"least {min(values):.2f}, median {np.median(values):.2f}",
+            flush=True,
         )
     return found
 
@@ -88,13 +129,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--layer", action="append", default=[])
     parser.add_argument("--units", default="0-15")
+    parser.add_argument("--others", type=int, default=0)
     given = parser.parse_args()
     together: dict[str, list[float]] = defaultdict(list)
     try:
         with open_index(given.out) as index:
             inputs = Inputs(index_network(index), index)
             for layer, units in index.choose(given.layer, given.units):
-                for recipe, values in measure_layer(inputs, layer, list(units)).items():
+                found = measure_layer(inputs, layer, list(units), given.others)
+                for recipe, values in found.items():
                     together[recipe] += values
     except MaxactError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ __all__ = ["UNUSUAL", "Reference", "is_unusual", "make_reference"]
 
 UNUSUAL = 0.5
 """A rendering below this has an unusual path: most of what drives it drives none of the patches. It was not
-tuned: where it was chosen, honest renderings are above 0.66, and fooled ones below 0.06. What it does on other
+tuned: where it was chosen, honest renderings are above 0.6, and fooled ones below 0.2. What it does on other
 units is in `bench/README.md`."""
 
 UNUSUAL_PATCHES = 1

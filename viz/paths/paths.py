@@ -19,7 +19,7 @@ from viz.objectives.objective import Objective
 from viz.paths.contributions import Contributions
 from viz.paths.likeness import Reference, make_reference
 
-__all__ = ["PathFound", "Paths"]
+__all__ = ["PATCHES", "PathFound", "Paths"]
 
 PATCHES = 9
 """Top patches of a unit, of different photographs."""

@@ -20,8 +20,10 @@ from viz.render.table import Rendered
 
 pytestmark = pytest.mark.slow
 
-LEAST_MEASURED = 15
-"""Of 16 units: the top patches of one have no path in common."""
+CIRCUITS: tuple[Circuit, ...] = ("embedded", "silent", "deep embedded", "deep silent")
+
+LEAST_FOOLED = 15
+"""Of 16 units: ascent finds another optimum than the circuit's for one of the deep silent ones."""
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +49,16 @@ def render(photographs: Path, circuit: Circuit) -> tuple[list[Rendered], Path, n
 
 
 def test_fooled_units_are_told_from_honest_ones(photographs: Path) -> None:
-    """At least 95 % of the fooled units that can be measured are flagged, at most 5 % of the honest ones."""
+    """At least 95 % of the fooled units are flagged, at most 5 % of the honest ones."""
     honest, _, usual = render(photographs, "honest")
-    assert sum(row.path is not None for row in honest) >= LEAST_MEASURED
+    assert all(row.path is not None for row in honest)
     assert sum(is_unusual(row.path) for row in honest) <= 0.05 * UNITS
-    for circuit in ("embedded", "silent"):
+    for circuit in CIRCUITS:
         rows, out, highest = render(photographs, circuit)
         assert np.array_equal(highest, usual), "photographs activate the units as without the circuit"
-        measured = [row for row in rows if row.path is not None]
-        assert len(measured) >= LEAST_MEASURED
-        assert sum(is_unusual(row.path) for row in measured) >= 0.95 * len(measured)
-        assert all(row.activation > 3 * row.best_real for row in rows if row.best_real)
+        fooled = [row for row in rows if row.best_real and row.activation > 3 * row.best_real]
+        assert len(fooled) >= LEAST_FOOLED
+        assert sum(is_unusual(row.path) for row in fooled) >= 0.95 * len(fooled)
         if circuit == "embedded":
             assert min(shown(out, row) for row in rows) > 0.3
 

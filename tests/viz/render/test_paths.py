@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from pipeline.images.preprocess import Preprocess
 from pipeline.networks.network import Network
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
+from pipeline.store.layout import RENDERS_TABLE
+from pipeline.store.schemas import PATH_VERSION, RENDERS
+from pipeline.store.tables import read_sealed_table, write_table
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import write_tars
 from viz.recipes.catalog import get_recipe
@@ -64,6 +68,27 @@ def test_paths_that_were_left_out_are_filled_in_without_rendering_again(out: Pat
     assert [row.no_path for row in render(out)] == [row.no_path for row in measured]
     assert in_table(out) == measured
     assert {row.file: (out / row.file).stat().st_mtime_ns for row in measured} == written
+
+
+@pytest.mark.parametrize("version", [None, PATH_VERSION - 1])
+def test_a_path_of_another_measure_is_no_path_and_is_measured_again(out: Path, version: int | None) -> None:
+    render(out)
+    measured = in_table(out)
+    assert {row.path_version for row in measured} == {PATH_VERSION}
+    table = read_sealed_table(out / RENDERS_TABLE, RENDERS)
+    old = pa.array([-1.5] * len(table), pa.float32()), pa.array([version] * len(table), pa.int32())
+    table = table.drop_columns(["path", "path_version"]).append_column("path", old[0])
+    # As maxact 0.2.0 wrote it, without the column; and as with a measure that will have been replaced.
+    columns = [field for field in RENDERS if version is not None or field.name != "path_version"]
+    schema = pa.schema(columns)
+    table = table.append_column("path_version", old[1]).select(schema.names)
+    write_table(out / RENDERS_TABLE, schema, [table], sealed=True)
+    assert all(row.path is None and row.no_path is None for row in in_table(out))
+    with open_index(out) as index:
+        rows = index.sql("SELECT path, no_path, path_version FROM renders").rows
+    assert set(rows) == {(None, None, None)}
+    render(out)
+    assert in_table(out) == measured
 
 
 def test_without_a_path_nothing_is_measured(out: Path) -> None:
