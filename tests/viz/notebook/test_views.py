@@ -118,7 +118,7 @@ def test_renderings_are_shown_as_text_and_as_pictures() -> None:
     assert len(both) == 2
     assert both[1] is shown[1]
     assert list(both[:1]) == shown[:1]
-    assert repr(both[0]) == "Rendering(blocks.1 0: fourier 7.5, 1.5 of the best real image)"
-    assert repr(both[1]) == "Rendering(blocks.1 1: fourier 5, weak)"
+    assert repr(both[0]) == "Rendering(blocks.1 0: fourier 7.50, 1.5 of the best real image)"
+    assert repr(both[1]) == "Rendering(blocks.1 1: fourier 5.00, weak)"
     assert "1.5 of the best real image" in both[0]._repr_html_()
     assert both[0]._repr_html_().count("<img") == 1

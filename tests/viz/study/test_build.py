@@ -168,8 +168,8 @@ def test_what_a_study_cannot_be_about_is_refused(
     with pytest.raises(UsageError, match="a recipe must not be called none, like another"):
         choose_conditions(["synthetic", "none"], recipe)
     layer = Layer("stem", 0, "map", 4, 0, 7, 7, 9, 9, 4, 4, -2, -2)
+    monkeypatch.setattr(study_build, "MAX_UNITS", 2)
     with pytest.raises(UsageError, match="a study has at most 2 units, got 3; give fewer"):
-        monkeypatch.setattr(study_build, "MAX_UNITS", 2)
         study_build._check([(layer, [0, 1, 2])], 2, None)
     other = build_index(tmp_path / "other")
     edit_run(other, lambda run: run["network"].update(digest="f" * 64))
