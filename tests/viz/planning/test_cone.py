@@ -17,7 +17,7 @@ from pipeline.layers.layer import Layer
 from pipeline.layers.receptive_field import Field
 from pipeline.networks.network import Network, load_network
 from tests.fixtures.convnets import SIDE, convnet, layer_of
-from viz.canvas import Canvas, cut_interval
+from viz.canvas import Canvas, cut_canvas, cut_interval
 from viz.objectives.objective import channel, evaluate, point
 from viz.passes.watch import Watch
 from viz.planning import cone as cones_module
@@ -120,6 +120,9 @@ def test_every_position_has_a_cone_or_none_that_is_wrong(y: int, same_padding: b
     network.module.double()
     for place, cone in cones.items():
         if cone is not None:
+            assert cone.crops
+            window = cut_canvas(layer, *place, SIDE, SIDE)
+            assert cone.box_on_input == window.box_on_input
             compare(network, layer, place, cone)
 
 
@@ -281,6 +284,25 @@ def test_only_maps_that_become_smaller_are_cropped(monkeypatch: pytest.MonkeyPat
             compare(convnet_in_double(), layer, place, fewer)
     assert all(after <= before for before, after in itertools.pairwise(kept))
     assert kept[-1] == set()
+
+
+def test_one_map_between_the_input_and_the_layer_is_enough() -> None:
+    torch.manual_seed(0)
+    network = wrapped(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)))
+    (layer,) = choose_layers(network, ["1"])
+    found = cone_canvas(network, layer, 12, 12)
+    assert found is not None
+    assert [crop.module for crop in found.crops] == ["0"]
+    (first,) = choose_layers(network, ["0"])
+    assert cone_canvas(network, first, 12, 12) is None
+
+
+def test_a_layer_that_sees_everything_along_one_axis_has_none() -> None:
+    torch.manual_seed(0)
+    network = wrapped(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, (24, 3))))
+    (layer,) = choose_layers(network, ["2"])
+    assert (layer.stride_y, layer.stride_x) == (0, 1)
+    assert cone_canvas(network, layer, 0, 0) is None
 
 
 def convnet_in_double() -> Network:
