@@ -124,7 +124,7 @@ class LivePictures:
             return None
         row = found.renderings[number]
         return self._encoded.get(
-            ("rendering", row.fingerprint, row.sha256),
+            ("rendering", row.fingerprint, row.file, row.sha256),
             lambda: encode_webp(open_rendering(self._index.out, row), QUALITY),
         )
 

@@ -21,6 +21,7 @@ from pipeline.check.files import check_files
 from pipeline.config import RunConfig
 from pipeline.errors import LayerError, StoreError, UsageError
 from pipeline.layers.layer import Layer
+from pipeline.progress import Silent
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from pipeline.store.atlas_record import atlas_files
@@ -31,10 +32,14 @@ from tests.fixtures.convnets import convnet
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import FINGERPRINT, build_index
 from tests.fixtures.tiny import write_tars
+from tests.viz.server.conftest import client_of
 from viz.atlas.build import build_atlas
 from viz.atlas.files import AtlasFiles
 from viz.atlas.pictures import CARD, CARD_TILES, PITCH, TILE
 from viz.render.table import merge_renders
+from viz.server.guard import Access
+from viz.server.live_atlas import LiveOptions
+from viz.server.run import open_served
 from viz.sheets.pages import save_page
 from viz.sheets.patches import crop_patch, seen_window
 
@@ -378,3 +383,29 @@ def test_a_file_in_the_place_of_the_folder(out: Path) -> None:
     (out / "atlas").write_text("")
     with pytest.raises(StoreError, match="atlas"):
         build(out)
+
+
+def test_every_rendering_of_a_unit_is_shown(out: Path) -> None:
+    """A card shows the first; further ones, such as facets, are pictures of their own."""
+    colours = [(200, 40, 10), (10, 40, 200), (10, 200, 40)]
+    for facet, colour in enumerate(colours):
+        row = rendered(1.5, layer="blocks.1", unit=3, facet=facet, images=(facet,))
+        (out / row.file).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 50), colour).save(out / row.file)
+        merge_renders(out, [row])
+    build(out)
+    shown = sorted((out / "atlas").glob("pictures/1/3-[0-9].webp"))
+    assert [path.name for path in shown] == ["3-1.webp", "3-2.webp"]
+    for path, colour in zip(shown, colours[1:], strict=True):
+        with Image.open(path) as picture:
+            assert np.abs(np.asarray(picture.convert("RGB"))[20, 20].astype(int) - colour).max() < 12
+    page = (out / "atlas/unit/1/3.html").read_text()
+    assert all(f"3-{number}.webp" in page for number in (1, 2))
+    access = Access.of("127.0.0.1", 8765)
+    with (
+        open_served([out], access, LiveOptions(maps=False), reporter=Silent()) as served,
+        client_of(served) as client,
+    ):
+        for path in shown:
+            assert client.get(f"/0/pictures/1/{path.name}").content == path.read_bytes()
+        assert client.get("/0/pictures/1/3-7.webp").status_code == 404

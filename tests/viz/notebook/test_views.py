@@ -16,6 +16,7 @@ import maxact
 from pipeline.errors import RenderError, SourceError, UsageError
 from pipeline.query.index import Index
 from pipeline.runs.run import run_index
+from tests.fixtures.renders import rendered
 from tests.fixtures.runs import config
 from tests.fixtures.small_index import build_index
 from tests.fixtures.tiny import tiny_network, write_tars
@@ -106,3 +107,18 @@ def test_a_unit_is_rendered_and_then_taken_from_the_index(tmp_path: Path) -> Non
         assert len(pictures(unit.show(2)._repr_html_())) == 3
         with pytest.raises(RenderError, match="no option 'stepz'"):
             unit.render("fourier", stepz=3)
+
+
+def test_renderings_are_shown_as_text_and_as_pictures() -> None:
+    shown = [
+        Rendering(rendered(ratio, unit=unit, status=status), Image.new("RGB", (4, 4)))
+        for unit, (ratio, status) in enumerate([(1.5, "ok"), (None, "weak")])
+    ]
+    both = Renderings(tuple(shown))
+    assert len(both) == 2
+    assert both[1] is shown[1]
+    assert list(both[:1]) == shown[:1]
+    assert repr(both[0]) == "Rendering(blocks.1 0: fourier 7.50, 1.5 of the best real image)"
+    assert repr(both[1]) == "Rendering(blocks.1 1: fourier 5.00, weak)"
+    assert "1.5 of the best real image" in both[0]._repr_html_()
+    assert both[0]._repr_html_().count("<img") == 1

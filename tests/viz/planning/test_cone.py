@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.images.preprocess import Preprocess
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
+from pipeline.layers.receptive_field import Field
 from pipeline.networks.network import Network, load_network
 from tests.fixtures.convnets import SIDE, convnet, layer_of
-from viz.canvas import Canvas, cut_interval
+from viz.canvas import Canvas, cut_canvas, cut_interval
 from viz.objectives.objective import channel, evaluate, point
 from viz.passes.watch import Watch
+from viz.planning import cone as cones_module
 from viz.planning.chokepoints import chokepoint_maps
-from viz.planning.cone import cone_canvas
+from viz.planning.cone import _Map, cone_canvas
 from viz.planning.plan import matches_whole_input, plan_canvas
 
 FAMILIES = """
@@ -114,6 +120,9 @@ def test_every_position_has_a_cone_or_none_that_is_wrong(y: int, same_padding: b
     network.module.double()
     for place, cone in cones.items():
         if cone is not None:
+            assert cone.crops
+            window = cut_canvas(layer, *place, SIDE, SIDE)
+            assert cone.box_on_input == window.box_on_input
             compare(network, layer, place, cone)
 
 
@@ -226,3 +235,77 @@ def test_a_picture_scores_on_the_cone_what_it_scores_on_the_window() -> None:
             shown = whole[:, :, rows, canvas.left : canvas.left + canvas.width]
             scores.append(evaluate([objective] * 2, watch(shown)))
     torch.testing.assert_close(*scores)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 4), st.integers(-4, 4), st.integers(-9, 30), st.integers(1, 30))
+def test_positions_that_are_needed_see_exactly_an_interval(
+    size: int, stride: int, start: int, first: int, length: int
+) -> None:
+    """Against a search over all ranges of positions."""
+    field = Field(size, stride, start)
+    part = _Map("", (99, 99), (Field(1, 1, 0), field))
+    fits = [
+        (low, high)
+        for low in range(-60, 60)
+        for high in range(low + 1, low + 40)
+        if stride and start + low * stride == first and start + (high - 1) * stride + size == first + length
+    ]
+    assert part.needed(1, first, first + length) == (fits[0] if fits else None)
+    assert len(fits) <= 1
+    assert part.needed(0, first, first + length) == (first, first + length)
+
+
+def test_strides_must_divide_along_both_axes() -> None:
+    def of(*strides: int) -> _Map:
+        return _Map("", (9, 9), (Field(3, strides[0], 0), Field(3, strides[1], 0)))
+
+    assert of(2, 3).divides(of(4, 3))
+    assert of(2, 3).divides(of(0, 0))
+    assert not of(2, 3).divides(of(4, 4))
+    assert not of(2, 3).divides(of(3, 3))
+    assert not of(0, 1).divides(of(4, 4))
+    assert not of(1, 0).divides(of(4, 4))
+
+
+def test_only_maps_that_become_smaller_are_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the largest share is, what the crops leave of each map is below it."""
+    network = convnet()
+    layer = layer_of(network, "late")
+    place = (layer.grid_h // 2, layer.grid_w // 2)
+    whole = cone_canvas(network, layer, *place)
+    assert whole is not None
+    kept = [{crop.module for crop in whole.crops}]
+    for most in (0.5, 0.2, 0.0):
+        monkeypatch.setattr(cones_module, "WORTHWHILE", most)
+        fewer = cone_canvas(network, layer, *place)
+        kept.append(set() if fewer is None else {crop.module for crop in fewer.crops})
+        if fewer is not None:
+            compare(convnet_in_double(), layer, place, fewer)
+    assert all(after <= before for before, after in itertools.pairwise(kept))
+    assert kept[-1] == set()
+
+
+def test_one_map_between_the_input_and_the_layer_is_enough() -> None:
+    torch.manual_seed(0)
+    network = wrapped(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)))
+    (layer,) = choose_layers(network, ["1"])
+    found = cone_canvas(network, layer, 12, 12)
+    assert found is not None
+    assert [crop.module for crop in found.crops] == ["0"]
+    (first,) = choose_layers(network, ["0"])
+    assert cone_canvas(network, first, 12, 12) is None
+
+
+def test_a_layer_that_sees_everything_along_one_axis_has_none() -> None:
+    torch.manual_seed(0)
+    network = wrapped(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, (24, 3))))
+    (layer,) = choose_layers(network, ["2"])
+    assert (layer.stride_y, layer.stride_x) == (0, 1)
+    assert cone_canvas(network, layer, 0, 0) is None
+
+
+def convnet_in_double() -> Network:
+    network = convnet()
+    network.module.double()
+    return network

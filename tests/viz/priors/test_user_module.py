@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from pipeline.config import RunConfig
-from pipeline.errors import RenderError, WeightsError
+from pipeline.errors import RenderError, RenderingFailed, WeightsError
 from pipeline.images.decode import decode
 from pipeline.query.index import Index, open_index
 from pipeline.runs.run import run_index
@@ -22,8 +22,9 @@ from tests.fixtures.tiny import write_tars
 from viz.cli import app
 from viz.priors import prior as prior_module
 from viz.priors.code_range import CodeStatistics, encode
-from viz.priors.prior import code_range, load_prior
+from viz.priors.prior import code_range, load_prior, priors_of
 from viz.render.table import load_renders
+from viz.tensor_files import save_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -290,3 +291,26 @@ def test_incompatible_options_are_rejected(out: Path, words: tuple[str, ...], me
     result = render(out, "--units", "0", *(word for word in words))
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_file_that_is_no_prior_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match=r"prior .*none\.pt does not exist; train one with"):
+        load_prior(tmp_path / "none.pt")
+    for content in ({}, {"shape": {}, "least": 0.0}, {"shape": {"strange": 1}, "least": 0.0, "decoder": {}}):
+        save_tensors(tmp_path / "a.pt", content)
+        with pytest.raises(RenderingFailed, match=r"a\.pt is not a checkpoint of a prior: ") as told:
+            load_prior(tmp_path / "a.pt")
+        assert "\n" not in str(told.value)
+
+
+def test_a_damaged_prior_counts_as_one_of_the_index(index: Index) -> None:
+    """So that what is said is that it is damaged, and not that there is none."""
+    folder = index.out / "prior"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.pt").write_bytes(b"damaged")
+    try:
+        own, others = priors_of(index)
+        assert folder / "a.pt" in own
+        assert folder / "a.pt" not in others
+    finally:
+        (folder / "a.pt").unlink()

@@ -1,5 +1,7 @@
 """Projections compared with their definition, and the pages that show them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,13 @@ def test_a_page_of_projections_is_drawn(tmp_path):
                 pixels = np.array(page)
             assert pixels.shape[2] == 3
             assert pixels.std() > 10
+
+
+def test_what_has_no_gradient_or_no_map_is_refused():
+    network = convnet()
+    layer = layer_of(network, "late")
+    pictures = torch.zeros(1, 3, SIDE, SIDE)
+    with pytest.raises(RenderError, match="projection 'activation' has no gradient; expected "):
+        project(network, layer, [0], [(1, 1)], pictures, "activation")
+    with pytest.raises(RenderError, match="where its positions are is not known; give other methods"):
+        activation_maps(network, replace(layer, positions="unknown"), [0], pictures)

@@ -23,6 +23,7 @@ from tests.viz.server.conftest import client_of, with_token
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
 from viz.render.table import load_renders
+from viz.server import jobs as jobs_module
 from viz.server.guard import Access
 from viz.server.job import Asked, Job
 from viz.server.jobs import MOST_WAITING, Jobs, TooManyJobs
@@ -316,3 +317,25 @@ def test_the_recipes_that_are_offered_are_described(visitor: TestClient) -> None
         assert f'id="{name}"' in text
         assert recipe.source in (None, "index")
     assert 'id="dream"' not in text
+
+
+def test_the_oldest_that_have_ended_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "MOST_KEPT", 2)
+    with queue(lambda job: "kept") as jobs:
+        added = []
+        for _ in range(4):
+            added.append(jobs.add(ASKED))
+            wait_for(lambda: added[-1].ended)
+        assert list(jobs._known) == [job.number for job in added[-2:]]
+
+
+def test_a_full_queue_is_an_answer_of_its_own(owner: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(jobs: Jobs, asked: Asked) -> Job:
+        raise TooManyJobs("16 renderings wait already; try again later")
+
+    monkeypatch.setattr(Jobs, "add", full)
+    answer = owner.post(
+        "/0/unit/0/1/render", data={"recipe": "fourier"}, headers={"Accept": "application/json"}
+    )
+    assert answer.status_code == 429
+    assert "16 renderings wait already" in answer.text

@@ -7,18 +7,24 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pipeline.errors import LayerError, MaxactError, UsageError
+from pipeline.layers.layer import Layer
 from pipeline.query.index import open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
+from tests.fixtures.small_index import build_index
 from tests.fixtures.study import LAYER, RENDERED, build_studied_index, study_of, write_study
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import tiny_network, write_tars
+from viz.recipes.catalog import get_recipe
+from viz.study import build as study_build
+from viz.study.conditions import choose_conditions
 from viz.study.questions import ASKED, MOST
 
 
@@ -153,3 +159,23 @@ def test_a_unit_with_too_few_photographs_is_left_out(tmp_path: Path) -> None:
     run_index(config(tars, tmp_path / "index", layers=(LAYER,), top=14), network=tiny_network())
     with pytest.raises(UsageError, match="no unit is left"):
         write_study(tmp_path / "index", tmp_path / "page", references=("real",))
+
+
+def test_what_a_study_cannot_be_about_is_refused(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(get_recipe("fourier"), name="none")
+    with pytest.raises(UsageError, match="a recipe must not be called none, like another"):
+        choose_conditions(["synthetic", "none"], recipe)
+    layer = Layer("stem", 0, "map", 4, 0, 7, 7, 9, 9, 4, 4, -2, -2)
+    monkeypatch.setattr(study_build, "MAX_UNITS", 2)
+    with pytest.raises(UsageError, match="a study has at most 2 units, got 3; give fewer"):
+        study_build._check([(layer, [0, 1, 2])], 2, None)
+    other = build_index(tmp_path / "other")
+    edit_run(other, lambda run: run["network"].update(digest="f" * 64))
+    with (
+        open_index(out) as index,
+        open_index(other, trust=True) as asking,
+        pytest.raises(UsageError, match=r"was made with other weights than .*; give an index"),
+    ):
+        study_build._refuse_other_network(index, asking, [])
