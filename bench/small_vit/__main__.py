@@ -53,8 +53,11 @@ from viz.render.table import Rendered
 from viz.study.patches import Patches
 
 JUDGE = "efficientnet_lite2"
-OTHER, OTHER_LAYER = "efficientnet_lite0", "blocks.4.2"
-"""Network and layer among whose units counterparts are sought."""
+OTHER, OTHER_LAYERS = (
+    "efficientnet_lite0",
+    ["blocks.0.0", "blocks.1.1", "blocks.2.1", "blocks.3.2", "blocks.4.2"],
+)
+"""Network and layers among whose units counterparts are sought."""
 
 MEASURED_TEXTURES = 40
 """Textures of each kind that are drawn to be indexed."""
@@ -162,8 +165,8 @@ def _measure(
         for picture in Patches(index, network, layer, layer).pictures(_all_images(index)).values()
     ]
     other = load_network(OTHER)
-    (other_layer,) = choose_layers(other, [OTHER_LAYER], receptive_fields=False)
-    twins = find_twins(network, layer, other, other_layer, images)
+    others = choose_layers(other, OTHER_LAYERS, receptive_fields=False)
+    twins = find_twins(network, layer, other, others, images)
     _print_real(explaining, network, layer, units, twins, given.folder)
     found = {}
     for variant in variants:

@@ -27,7 +27,7 @@ from viz.render.table import Rendered
 TOP = 9
 """Real images of a unit with which the other network's activation is compared."""
 
-ALIKE = 0.5
+ALIKE = 0.4
 """Correlation over images from which on a unit of another network counts as the same."""
 
 SEEN = 64
@@ -74,23 +74,27 @@ class Twins:
 
     Args:
         network: the other one.
-        layer: one of its layers.
-        unit: (unit,) the unit of that layer which correlates most, for each unit of the first.
+        layers: some of its layers.
+        unit: (unit,) the unit of those layers which correlates most, for each unit of the first.
         r: (unit,) correlation of peaks over images.
         low: (unit,) mean peak over images there.
         high: (unit,) mean peak there over the images that are highest here.
     """
 
     network: Network
-    layer: Layer
+    layers: Sequence[Layer]
     unit: Tensor
     r: Tensor
     low: Tensor
     high: Tensor
 
+    def some(self, units: Sequence[int]) -> bool:
+        """Whether any of these units has a counterpart."""
+        return bool((self.r[list(units)] >= ALIKE).any())
+
     def __call__(self, pictures: Sequence[Tensor], units: Sequence[int]) -> list[float]:
         """How far each picture drives the counterpart of its unit; NaN for units without one."""
-        found = peaks(self.network, self.layer, pictures)
+        found = peaks(self.network, self.layers, pictures)
         rows = []
         for place, unit in enumerate(units):
             low, high = self.low[unit], self.high[unit]
@@ -100,33 +104,34 @@ class Twins:
 
 
 def find_twins(
-    network: Network, layer: Layer, other: Network, other_layer: Layer, images: Sequence[Tensor]
+    network: Network, layer: Layer, other: Network, layers: Sequence[Layer], images: Sequence[Tensor]
 ) -> Twins:
     """Match the units of layers of two networks by the correlation of their peaks.
 
     Args:
         network, layer: the first.
-        other, other_layer: the second.
+        other, layers: the second, and those of its layers whose units are considered.
         images: each (channel, y, x) uint8, of the first network's size.
     """
-    here, there = peaks(network, layer, images), peaks(other, other_layer, images)
+    here, there = peaks(network, [layer], images), peaks(other, layers, images)
     scaled = [(each - each.mean(0)) / each.std(0).clamp(min=1e-9) for each in (here, there)]
     r, unit = (scaled[0].T @ scaled[1] / (len(images) - 1)).max(1)
     highest = here.topk(TOP, dim=0).indices
     high = there[:, unit].gather(0, highest).mean(0)
-    return Twins(other, other_layer, unit, r, there.mean(0)[unit], high)
+    return Twins(other, layers, unit, r, there.mean(0)[unit], high)
 
 
-def peaks(network: Network, layer: Layer, pictures: Sequence[Tensor]) -> Tensor:
-    """(image, unit) float32: maxima over positions, of pictures that are resized to the network's input."""
+def peaks(network: Network, layers: Sequence[Layer], pictures: Sequence[Tensor]) -> Tensor:
+    """(image, unit) float32: maxima over positions, layer after layer, of pictures resized to the input."""
     found, size = [], network.input_shape[1:]
-    with torch.no_grad(), Watch(network, [layer], None) as watch:
+    with torch.no_grad(), Watch(network, layers, None) as watch:
         for first in range(0, len(pictures), SEEN):
             shown = torch.stack(list(pictures[first : first + SEEN]))
             if shown.shape[2:] != size:
                 larger = F.interpolate(shown.float(), size, mode="bicubic", antialias=True)
                 shown = larger.round().clamp(0, 255).byte()
-            found.append(watch(shown)[layer.name].values.float().amax((2, 3)))
+            views = watch(shown)
+            found.append(torch.cat([views[each.name].values.float().amax((2, 3)) for each in layers], 1))
     return torch.cat(found)
 
 
@@ -162,7 +167,7 @@ def measure_pictures(
                 own / reached,
                 *(each / np.maximum(own, 1e-6) for each in (moved, jpeg, cropped)),
                 [_grid(picture) for picture in shown],
-                twins(shown, units),
+                twins(shown, units) if twins.some(units) else [np.nan],
             )
         )
     )
@@ -170,7 +175,7 @@ def measure_pictures(
 
 def _own(network: Network, layer: Layer, pictures: Sequence[Tensor], units: Sequence[int]) -> np.ndarray:
     """Peak of each picture's own unit."""
-    found = peaks(network, layer, pictures)
+    found = peaks(network, [layer], pictures)
     return found[torch.arange(len(units)), torch.tensor(units)].numpy()
 
 

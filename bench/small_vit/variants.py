@@ -40,10 +40,11 @@ AUGMENTED = {
     "variation 0.1": {"variation": 0.1},
     "variation 0.3": {"variation": 0.3},
     "variation 1": {"variation": 1.0},
+    "colour": {"colour": 1.0},
+    "noise that falls": {"noise": 0.5},
+    "constant noise": {"noise": 0.5, "noise_falls": False},
+    "colour, noise, variation 0.3": {"colour": 1.0, "noise": 0.5, "variation": 0.3},
     "4 views": {"copies": 4},
-    "4 views, colour": {"copies": 4, "colour": 1.0},
-    "4 views, noise that falls": {"copies": 4, "noise": 0.5},
-    "4 views, constant noise": {"copies": 4, "noise": 0.5, "noise_falls": False},
     "4 views, colour, noise, variation 0.3": {"copies": 4, "colour": 1.0, "noise": 0.5, "variation": 0.3},
 }
 """Options of `Augmented` that differ from `fourier`."""

@@ -86,10 +86,10 @@ def test_units_are_matched_with_those_of_a_permuted_network(network: Network, la
         for parameter in (other.blocks[2].mlp.fc1.weight, other.blocks[2].mlp.fc1.bias):  # type: ignore[index]
             parameter.copy_(parameter[order].clone())
     images = list(_pictures(24))
-    twins = find_twins(network, layer, Network.from_module(other, PREPROCESS), layer, images)
+    twins = find_twins(network, layer, Network.from_module(other, PREPROCESS), [layer], images)
     assert torch.equal(order[twins.unit], torch.arange(layer.units))
     assert float(twins.r.min()) > 0.999
-    highest = [int(image) for image in peaks(network, layer, images).argmax(0)[:4]]
+    highest = [int(image) for image in peaks(network, [layer], images).argmax(0)[:4]]
     assert all(share >= 0.99 for share in twins([images[image] for image in highest], range(4)))
 
 
