@@ -87,7 +87,7 @@ def test_rows_are_in_order_however_few_parts_are_open(
     runs = []
     for first in (0, 1):
         runs.append(tmp_path / f"run{first}")
-        run_index(config(tars[first::2], runs[-1]), network=tiny_network())
+        run_index(config(tars[first::2], runs[-1], shards_per_part=2), network=tiny_network())
     merge_runs(tmp_path / "out", runs)
     expected = rows_of(tmp_path / "out")
     assert [ordinal for ordinal, _ in expected] == [n for n, size in enumerate(SIZES) for _ in range(size)]
