@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["NO_ROWS", "Form", "choose_form", "print_files", "print_line", "print_page", "write_rows"]
+__all__ = [
+    "NO_ROWS",
+    "Form",
+    "choose_form",
+    "print_files",
+    "print_line",
+    "print_page",
+    "print_rows",
+    "write_rows",
+]
 
 NO_ROWS = "no rows"
 """Written instead of a table without rows."""
@@ -79,6 +88,22 @@ def choose_form(*, as_json: bool, as_csv: bool, safe_csv: bool = False) -> Form:
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(f'--{form}' for form in chosen)} exclude each other; give only one")
     return chosen[0] if chosen else "table"
+
+
+def print_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    safe_csv: bool,
+) -> None:
+    """Write rows to standard output, in the form that the flags ask for.
+
+    Raises:
+        UsageError: when several of the flags are set.
+    """
+    write_rows(sys.stdout, columns, rows, choose_form(as_json=as_json, as_csv=as_csv, safe_csv=safe_csv))
 
 
 def write_rows(

@@ -9,35 +9,28 @@ with open_index(Path("out/demo")) as index:
 
 from __future__ import annotations
 
-import operator
 import re
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from pipeline.choices import Side
-from pipeline.errors import LayerError, QueryError, StoreError, UsageError, did_you_mean
+from pipeline.errors import QueryError, StoreError, UsageError
 from pipeline.images.preprocess import Preprocess
-from pipeline.query.conditions import Condition
-from pipeline.query.image_rows import ImageRows
+from pipeline.query.image_methods import ImageMethods
 from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks, no_peaks
-from pipeline.query.list_rows import ListRows
+from pipeline.query.layer_methods import LayerMethods, is_texts
 from pipeline.query.named_queries import Value, find_query
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.peak_methods import PeakMethods
-from pipeline.query.peak_queries import refuse_top, top_within
 from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection, refuse_unsafe
 from pipeline.query.second_index import SecondIndexes, refuse_schema
-from pipeline.query.selection import ALL_UNITS, Patterns, Units, choose_units, select
 from pipeline.query.statements import one_line, run_statement
-from pipeline.query.top_lists import read_top_lists
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, open_views, read_preprocess
 from pipeline.remote.local import local_folder
@@ -47,8 +40,7 @@ from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import is_own, refuse_links
 
 if TYPE_CHECKING:
-    from pipeline.data.dataset import Dataset
-    from pipeline.layers.layer import Layer
+    pass
 
 __all__ = ["Index", "QueryResult", "TopImage", "Unit", "open_index"]
 
@@ -98,7 +90,7 @@ def open_index(
     return Index(local_folder(out, "*"), trust=trust, data=data, limits=limits, timeout=timeout)
 
 
-class Index(PeakMethods):
+class Index(LayerMethods, ImageMethods, PeakMethods):
     """An open index; see `open_index`."""
 
     def __init__(
@@ -116,7 +108,7 @@ class Index(PeakMethods):
             )
         if limits is not None and not isinstance(limits, Limits):
             raise UsageError(f"limits must be a pipeline.query.safe.Limits, got {limits!r}")
-        if not _is_texts(data):
+        if not is_texts(data):
             raise UsageError(f"the data must be paths or URLs, got {data!r}")
         self.out = out
         self._closed = False
@@ -183,99 +175,6 @@ class Index(PeakMethods):
             UnreadableFile: when one cannot be read, which may pass.
         """
         return KeptPeaks(self.out, self.run, self._units)
-
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The probed layers, in forward order."""
-        from pipeline.layers.layer import Layer
-
-        rows = self._fetch("SELECT * FROM layers ORDER BY ordinal", {}).dicts()
-        names = {field.name for field in fields(Layer)}
-        return tuple(
-            Layer.from_record({"name": row["layer"], **{k: v for k, v in row.items() if k in names}})
-            for row in rows
-        )
-
-    def layer(self, name: str) -> Layer:
-        """The layer of that name.
-
-        Raises:
-            LayerError: when it is not in this index; the nearest names are suggested.
-        """
-        self.unit_count(name)
-        return next(layer for layer in self.layers if layer.name == name)
-
-    def unit_count(self, layer: str) -> int:
-        """The number of units of a layer.
-
-        Raises:
-            LayerError: when it is not in this index; the nearest names are suggested.
-        """
-        if not isinstance(layer, str):
-            raise LayerError(f"the name of a layer must be text, got {layer!r}")
-        if layer not in self._units:
-            hint = did_you_mean(layer, self._units) or f"; it has {', '.join(self._units)}"
-            raise LayerError(f"{self.out} has no layer {layer!r}{hint}")
-        return self._units[layer]
-
-    def choose(self, layers: Patterns = (), units: Units = ALL_UNITS) -> list[tuple[Layer, tuple[int, ...]]]:
-        """Layers, and the units meant of each.
-
-        One layer must have all the units; of several, each gives those that it has.
-
-        Args:
-            layers: names or globs, a plain string is one of them; all layers for none.
-            units: numbers, or text such as `0-23,40`; see `pipeline.query.selection`.
-
-        Raises:
-            LayerError: when a pattern matches nothing.
-            UsageError: when no layer has such units.
-        """
-        if not isinstance(layers, str):
-            layers = tuple(layers) if isinstance(layers, Iterable) else (layers,)
-            if not _is_texts(layers) or any(isinstance(each, Path) for each in layers):
-                raise UsageError(f"layers must be names or globs, got {layers!r}")
-        classes = {name: names for name in self._units if (names := self.class_names(name))}
-        chosen = select(layers, units, self._units, where=str(self.out), classes=classes)
-        return [(self.layer(name), numbers) for name, numbers in chosen.items()]
-
-    def units(self, layer: str, units: Units = ALL_UNITS) -> tuple[int, ...]:
-        """Units of a layer, as numbers; see `pipeline.query.selection.choose_units`."""
-        count, classes = self.unit_count(layer), self.class_names(layer)
-        return choose_units(units, count, where=layer, classes=classes)
-
-    def unit(self, layer: str, unit: int | str) -> Unit:
-        """One unit by its number, or by its class name in a classifier.
-
-        Raises:
-            LayerError: for a layer that is not in the index.
-            UsageError: when `unit` does not name exactly one unit of the layer.
-        """
-        units = self.units(layer, unit if isinstance(unit, str) else (unit,))
-        if len(units) != 1:
-            raise UsageError(f"{unit!r} names {len(units)} units of {layer}; give one of them")
-        return Unit(self, layer, units[0])
-
-    def class_names(self, layer: str) -> tuple[str, ...] | None:
-        """The network's class names, where they are known and the layer is its classifier.
-
-        Of a network with several classifiers, those before the last layer are vectors as well.
-        """
-        classes = self.run.get("network", {}).get("classes")
-        count = len(classes or ())
-        last = next(reversed(self._units), None)
-        alike = takewhile(
-            lambda name: self._units[name] == count and (name == last or name in self._vectors),
-            reversed(self._units),
-        )
-        if not classes or layer not in alike:
-            return None
-        return tuple(str(name) for name in classes)
-
-    def unit_name(self, layer: str, unit: int) -> str:
-        """A unit in words: the name of its class, if it has one, and its number."""
-        names = self.class_names(layer)
-        return f"unit {unit}" if names is None or unit >= len(names) else f"unit {unit} ({names[unit]})"
 
     def sql(self, text: str, **params: object) -> QueryResult:
         """Run SQL over the views; `$name` in the text is bound to the keyword of that name.
@@ -363,92 +262,6 @@ class Index(PeakMethods):
                 self.attach(parameter.name, str(values.pop(parameter.name)))
         return self._fetch(query.sql, values)
 
-    def top(
-        self,
-        layer: str,
-        unit: SupportsIndex,
-        *,
-        n: int = 9,
-        side: Side = "high",
-        where: str | None = None,
-        without_label: str | None = None,
-    ) -> list[TopImage]:
-        """The images with the highest (or lowest) peaks of one unit, strongest first.
-
-        An index that keeps the peaks of all images gives as many as there are. From the others come those
-        that are on the unit's list, which may be fewer.
-
-        Args:
-            layer: of the index.
-            unit: of the layer.
-            n: images at most.
-            side: `high` or `low`.
-            where: a condition in SQL over the view `images`, such as `width > 500`.
-            without_label: a label that the images must not have.
-
-        Raises:
-            LayerError: for a layer that is not in the index.
-            QueryError: when DuckDB cannot use the condition.
-            UsageError: for a unit out of range, or a label that no image has.
-        """
-        (listed,) = self.tops(layer, self.units(layer, [unit]), n=n, side=side).values()
-        condition = Condition(where, without_label)
-        condition.check(self)
-        if not condition and (len(listed) == n or not self.keeps_peaks):
-            return listed
-        return top_within(self, layer, operator.index(unit), n, side, condition)
-
-    def tops(
-        self, layer: str, units: Units = ALL_UNITS, *, n: int = 9, side: Side = "high"
-    ) -> dict[int, list[TopImage]]:
-        """The first entries of the lists of several units of a layer, in one query.
-
-        Unlike `top`, never more than the lists hold, so that all have positions.
-        """
-        chosen = self.units(layer, units)
-        refuse_top(n, side)
-        if self._closed:
-            raise QueryError(f"{self.out} is closed; open it again")
-        return read_top_lists(self, layer, chosen, n, side)
-
-    @cached_property
-    def image_rows(self) -> ImageRows:
-        """Looks up rows of `images` by number."""
-        return ImageRows(self.out / "images.parquet")
-
-    @cached_property
-    def list_rows(self) -> ListRows:
-        """Looks up the lists of units in `top`."""
-        return ListRows(self.out / "top.parquet")
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The indexed dataset, opened where it was indexed, or where it was said to be now.
-
-        Raises:
-            SourceError: when it is no longer there, or lacks a shard of the index.
-            UntrustedIndex: when the index says where it is, and is not trusted.
-        """
-        from pipeline.query.originals import open_indexed_dataset
-
-        return open_indexed_dataset(self)
-
-    def image_bytes(self, image_id: int) -> bytes:
-        """The encoded bytes of one image, read from the dataset by its offset.
-
-        Raises:
-            QueryError: when the index has no such image.
-            SourceError: when the dataset has moved, or no longer has the image.
-            ChangedImage: when the image has other bytes than when it was indexed.
-        """
-        return next(data for _, data in self.iterate_bytes([image_id]))
-
-    def iterate_bytes(self, image_ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """As `image_bytes`, for several images, in the order of their numbers."""
-        from pipeline.query.originals import read_originals
-
-        return read_originals(self, image_ids)
-
     def _check(self, values: Mapping[str, Value]) -> None:
         """Raise where layer, unit or label does not exist, rather than return no rows."""
         layer, unit, label = (values.get(name) for name in ("layer", "unit", "label"))
@@ -456,22 +269,6 @@ class Index(PeakMethods):
             self.units(str(layer), () if unit is None else [int(unit)])
         if label is not None:
             self.require_label(str(label))
-
-    def require_label(self, label: str) -> None:
-        """Refuse a label that no image has.
-
-        Raises:
-            UsageError: suggests the nearest ones.
-        """
-        if not isinstance(label, str):
-            raise UsageError(f"a label must be text, got {label!r}")
-        rows = self._fetch(
-            "SELECT DISTINCT label FROM images WHERE label IS NOT NULL ORDER BY label", {}
-        ).rows
-        labels = [row[0] for row in rows]
-        if label not in labels:
-            hint = did_you_mean(label, labels) or f"; it has {len(labels):,} labels"
-            raise UsageError(f"{self.out} has no image labelled {label!r}{hint}")
 
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
@@ -503,10 +300,3 @@ class Index(PeakMethods):
 def _number(value: object) -> object:
     """A unit as its number, and any other value as it is."""
     return value.number if isinstance(value, Unit) else value
-
-
-def _is_texts(values: object) -> bool:
-    """Whether this is one name or path, or a collection of them."""
-    if isinstance(values, str | Path):
-        return True
-    return isinstance(values, Sequence) and all(isinstance(value, str | Path) for value in values)

@@ -7,34 +7,22 @@ interrupted run after its last commit.
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
-from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pipeline.choices import PeakFormat
 from pipeline.config import RunConfig
-from pipeline.data.dataset import Dataset, Shard, default_cache, open_dataset
-from pipeline.devices import resolve_precision, tell_of_bf16
+from pipeline.data.dataset import Dataset, Shard
 from pipeline.engines.engine import Engine
 from pipeline.engines.index_work import IndexWork, index_groups
 from pipeline.engines.open_engine import open_engine
 from pipeline.engines.sameness import identify
-from pipeline.errors import MissingSource, ShardError
-from pipeline.images.nvjpeg import resolve_decoder
-from pipeline.layers.choose import choose_layers
-from pipeline.layers.layer import Layer
-from pipeline.networks.class_names import read_class_names
-from pipeline.networks.network import Network, load_network
-from pipeline.progress import Reporter, Silent, readable_bytes, readable_count
+from pipeline.networks.network import Network
+from pipeline.progress import Reporter, Silent, readable_count
 from pipeline.remote.local import local_folder
-from pipeline.runs.fingerprint import fingerprint, fingerprint_fields, run_identity
+from pipeline.runs.fingerprint import fingerprint
 from pipeline.runs.names import write_names
 from pipeline.runs.out_folder import (
     refuse_data_folder,
@@ -42,54 +30,30 @@ from pipeline.runs.out_folder import (
     remove_index,
     remove_stale_thumbnails,
 )
+from pipeline.runs.plan import Plan, make_plan
 from pipeline.runs.resume import (
     fetch_parts,
     is_finished,
     previous_run,
-    recorded_compile,
     refuse_lost_shards,
     usable_commits,
 )
 from pipeline.runs.same_data import refuse_replaced_shards
-from pipeline.runs.shard_groups import divide, in_range, shards_per_part
+from pipeline.runs.shard_groups import divide, shards_per_part
 from pipeline.runs.thumbnails import write_thumbnails
 from pipeline.runs.unit_tables import write_index
 from pipeline.state.commit import list_commits
 from pipeline.store.digests import digest_file
 from pipeline.store.layout import THUMBNAILS_TABLE, holds_thumbnails
 from pipeline.store.leftovers import writing
-from pipeline.store.peak_files import peak_bytes
 from pipeline.store.run_file import RunSummary, finish_run, locked, write_run
-from pipeline.store.schemas import SCHEMA_VERSION
 from pipeline.store.trust import SIGNATURE, is_own, sign_run
-from pipeline.stream.compiled_probes import can_compile
 from pipeline.working_copies import address_of, copy_of, publish
 
 __all__ = ["run_index"]
 
-COMPILE_IMAGES = 20_000
-"""Images from which compiling saves time: it takes about a minute and saves some 10 ms an image."""
-
-
 _MADE_FILES = ("renders/*", "sheets/*", "projections/*", "prior/*", "atlas/*")
 """Files that are made from an index, and stay when the same index is made anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    config: RunConfig
-    dataset: Dataset
-    network: Network
-    layers: tuple[Layer, ...]
-    engine: Engine
-    compiled: bool
-    fields: dict[str, Any]
-    given: bool
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The fields and the listing of the dataset."""
-        return run_identity(self.fields, len(self.dataset.shards), self.dataset.listing)
 
 
 def run_index(
@@ -122,7 +86,7 @@ def run_index(
     refuse_foreign_files(config.out)
     opened = open_engine(config.spread, config.device) if engine is None else nullcontext(engine)
     with opened as found:
-        plan = _plan(config, network, dataset, found, reporter)
+        plan = make_plan(config, network, dataset, found, reporter)
         with locked(config.out):
             if config.fresh:
                 with writing(config.out, alone=True):
@@ -131,86 +95,7 @@ def run_index(
                 return _run(plan, reporter, started)
 
 
-def _plan(
-    config: RunConfig,
-    network: Network | None,
-    dataset: Dataset | None,
-    engine: Engine,
-    reporter: Reporter,
-) -> _Plan:
-    names = None if config.class_names is None else read_class_names(Path(config.class_names))
-    dataset = dataset or open_dataset(config.data, cache=config.cache, reporter=reporter)
-    _check_shards(dataset)
-    whole = dataset
-    if config.range is not None:
-        size = shards_per_part(dataset, config)
-        dataset = in_range(dataset, *config.range, size)
-        config = replace(config, shards_per_part=size)
-    # The code of a network passed in may change between runs: its receptive fields are not cached.
-    fields_folder = None if network else (config.cache or default_cache()) / "fields"
-    given = network is not None and network.name != config.network
-    network = network or load_network(
-        config.network, weights=config.weights, input=config.input, directions=config.directions
-    )
-    reporter.note(
-        f"network {network.name}, weights {network.weights}; "
-        f"dataset {dataset.name}, {readable_count(len(dataset.shards), 'shard')}"
-    )
-    for note in network.notes:
-        reporter.note(note)
-    layers = choose_layers(network, config.layers, kind=config.kind, cache=fields_folder)
-    if names is not None:
-        network = _named(network, names, layers[-1], reporter)
-    device = engine.device
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    # From the whole dataset, so that the runs over its ranges decide alike and can be merged.
-    compiled, why = _decide_compile(config, whole, engine)
-    units = readable_count(sum(layer.units for layer in layers), "unit")
-    reporter.note(f"{readable_count(len(layers), 'layer')}, {units}; {why}")
-    if config.kept_peaks is not None:
-        reporter.note(_size_of_peaks(dataset, sum(layer.units for layer in layers), config.kept_peaks))
-    if config.precision != "fp32":
-        if told := engine.ask(tell_of_bf16, config.precision, device):
-            reporter.note(told)
-        # What is recorded and hashed is the number format that is computed in.
-        config = replace(config, precision=engine.ask(resolve_precision, config.precision, device))
-    if config.decoder in ("auto", "nvjpeg"):
-        config = replace(config, decoder=engine.ask(resolve_decoder, config.decoder, device))
-        reporter.note(f"decoder {config.decoder}")
-    fields = fingerprint_fields(
-        replace(config, network=network.name) if given else config,
-        digest=network.digest,
-        preprocess=network.preprocess,
-        layers=layers,
-        compiled=compiled,
-        device=device.type,
-    )
-    return _Plan(config, dataset, network, layers, engine, compiled, fields, given)
-
-
-def _size_of_peaks(dataset: Dataset, units: int, kept: PeakFormat) -> str:
-    """How much room the peaks of all images will take."""
-    each = f"{units:,} units x {peak_bytes(1, 1, kept)} bytes"
-    images = dataset.estimated_images
-    if images is None:
-        return f"peaks: for each image {each} = {readable_bytes(peak_bytes(1, units, kept))}"
-    counted = all(shard.count_hint is not None for shard in dataset.shards)
-    about = "" if counted else "about "
-    return f"peaks: {about}{images:,} images x {each} = {readable_bytes(peak_bytes(images, units, kept))}"
-
-
-def _named(network: Network, names: tuple[str, ...], last: Layer, reporter: Reporter) -> Network:
-    """The network with other class names."""
-    if len(names) != last.units:
-        reporter.note(
-            f"there are {readable_count(len(names), 'class name')}, the last layer, {last.name}, has "
-            f"{readable_count(last.units, 'unit')}: the names are not used for units"
-        )
-    return replace(network, classes=names)
-
-
-def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
+def _run(plan: Plan, reporter: Reporter, started: float) -> RunSummary:
     config, out = plan.config, plan.config.out
     parts = out / "parts"
     shards = plan.dataset.shards
@@ -238,7 +123,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
             len(done),
             time.monotonic() - started,
         )
-    content = sign_run(_run_content(plan), reporter)
+    content = sign_run(plan.content(), reporter)
     write_run(out, content)
     if done:
         reporter.note(
@@ -293,7 +178,7 @@ def _run(plan: _Plan, reporter: Reporter, started: float) -> RunSummary:
     return finish_run(out, content, totals, len(done), time.monotonic() - started)
 
 
-def _work(plan: _Plan, parts: Path, wanted: str) -> IndexWork:
+def _work(plan: Plan, parts: Path, wanted: str) -> IndexWork:
     """What is done with every group of shards."""
     work = IndexWork(plan.config, plan.network, plan.layers, parts, wanted, plan.compiled)
     if not plan.engine.is_apart:
@@ -305,7 +190,7 @@ def _work(plan: _Plan, parts: Path, wanted: str) -> IndexWork:
     )
 
 
-def _sign_again(plan: _Plan, previous: dict[str, Any], reporter: Reporter) -> None:
+def _sign_again(plan: Plan, previous: dict[str, Any], reporter: Reporter) -> None:
     """Sign a complete run of another user, or of before there were signatures: its names are given again."""
     if is_own(previous):
         return
@@ -320,69 +205,9 @@ def _images_per_byte(dataset: Dataset) -> float | None:
     return None if images is None or not dataset.size else images / dataset.size
 
 
-def _check_shards(dataset: Dataset) -> None:
-    if not dataset.shards:
-        raise MissingSource(f"{dataset.name} holds no images")
-    for name, count in Counter(shard.name for shard in dataset.shards).items():
-        if count > 1:
-            raise ShardError(name, "occurs twice in the dataset; names of shards must be unique")
-
-
-def _groups(plan: _Plan, done: set[str]) -> list[list[Shard]]:
+def _groups(plan: Plan, done: set[str]) -> list[list[Shard]]:
     """The shards still to index, in the groups that an uninterrupted run would commit."""
     shards = plan.dataset.shards
     groups = divide(shards, shards_per_part(plan.dataset, plan.config, plan.engine.slots))
     waiting = [[shard for shard in group if shard.name not in done] for group in groups]
     return [group for group in waiting if group]
-
-
-def _run_content(plan: _Plan) -> dict[str, Any]:
-    network = plan.network
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": "incomplete",
-        "fingerprint": fingerprint(plan.identity),
-        "fields": plan.fields,
-        "identity": plan.identity,
-        "config": {**plan.config.as_json(), **({"network": None} if plan.given else {})},
-        "network": {
-            "name": network.name,
-            "weights": network.weights,
-            "digest": network.digest,
-            "classes": list(network.classes) if network.classes else None,
-        },
-        "preprocess": asdict(network.preprocess),
-        "layers": [layer.record() for layer in plan.layers],
-        "dataset": {
-            "name": plan.dataset.name,
-            "data": list(plan.dataset.data),
-            "shards": len(plan.dataset.shards),
-        },
-        "counts": {},
-        "timings": {},
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: importlib.metadata.version(name)
-                for name in ("torch", "torchvision", "timm", "numpy", "pyarrow", "duckdb", "pillow")
-            },
-        },
-    }
-
-
-def _decide_compile(config: RunConfig, dataset: Dataset, engine: Engine) -> tuple[bool, str]:
-    """Whether to compile, and a message with the reason."""
-    if config.compile != "auto":
-        return config.compile == "on", f"compile {config.compile}, as requested"
-    decided = None if config.fresh else recorded_compile(config.out)
-    if decided is not None:
-        return decided, f"compile {'on' if decided else 'off'}, as in the run in {config.out}"
-    if not engine.ask(can_compile, engine.device.type):
-        return False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found"
-    images = dataset.estimated_images
-    if images is None:
-        return False, "compile off: the size of the dataset is not known"
-    large = images >= COMPILE_IMAGES
-    return large, (
-        f"compile {'on' if large else 'off'}: about {images:,} images; it saves time from {COMPILE_IMAGES:,}"
-    )

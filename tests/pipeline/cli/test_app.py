@@ -300,7 +300,7 @@ def test_options_that_nothing_uses_are_refused(out: str, words: tuple[str, ...],
 
 def test_a_second_index_of_a_query_may_be_an_address(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("pipeline.cli.app.index_folder", lambda text: asked.append(text) or Path(text))
+    monkeypatch.setattr("pipeline.cli.asking.index_folder", lambda text: asked.append(text) or Path(text))
     result = run("query", out, "compare", "layer=stem", "other_layer=stem", f"other={out}", "--json")
     assert result.exit_code == 0, result.output
     assert asked == [out]

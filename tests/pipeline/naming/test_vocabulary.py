@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.naming import vocabulary
 from pipeline.naming.vocabulary import MAX_WORDS, label_vocabulary, read_vocabulary
 
 
@@ -56,3 +57,10 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None
     for path in (tmp_path, tmp_path / "missing", "a\0b"):
         with pytest.raises(UsageError, match=r"cannot be read: .*expected a text file in UTF-8"):
             read_vocabulary(path)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "MAX_BYTES", 3)
+    (tmp_path / "words.txt").write_text("dog\ncat\n")
+    with pytest.raises(UsageError, match="has 8 bytes, more than 3; give fewer words"):
+        vocabulary.read_vocabulary(tmp_path / "words.txt")

@@ -22,7 +22,7 @@ from pipeline.errors import DamagedFile, LayerError, QueryError, StoreError, Usa
 from pipeline.images.preprocess import Box, Fit, Preprocess
 from pipeline.query.index import Index, open_index
 from pipeline.query.named_queries import load_query
-from pipeline.query.views import create_views
+from pipeline.query.views import create_views, read_preprocess
 from pipeline.store.schemas import IMAGES, LATER_TABLES, RENDERS, SCHEMAS, THUMBNAILS
 from pipeline.store.schemas import LAYERS as LAYERS_SCHEMA
 from pipeline.store.schemas import TOP as TOP_SCHEMA
@@ -586,3 +586,18 @@ def test_lists_by_number_are_those_of_a_join(index: Index, monkeypatch: pytest.M
     assert {key[1:]: value for key, value in found.items() if not key[0]} == {
         key[1:]: value for key, value in found.items() if key[0]
     }
+
+
+def test_a_preprocessing_that_is_none_is_named(tmp_path: Path) -> None:
+    for preprocess in ({}, {"mean": 3}, {"mean": [1.0], "std": [1.0], "strange": 1}):
+        with pytest.raises(StoreError, match=r"run\.json: its `preprocess` cannot be used: "):
+            read_preprocess({"preprocess": preprocess}, tmp_path)
+
+
+def test_without_polars_its_frame_says_what_to_install(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = index.sql("SELECT 1 AS one")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(
+        QueryError, match=r"pl\(\) needs polars, which is not installed; run `pip install polars`"
+    ):
+        found.pl()

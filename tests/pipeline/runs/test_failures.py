@@ -26,7 +26,7 @@ from pipeline.errors import (
 )
 from pipeline.naming.concepts_file import read_concepts
 from pipeline.query.index import open_index
-from pipeline.runs import duplicates, part_rows, run, same_data, staging
+from pipeline.runs import duplicates, part_rows, plan, same_data, staging
 from pipeline.runs.concept_names import match_concepts
 from pipeline.runs.dissect import dissect_index
 from pipeline.runs.embedding_table import read_embeddings
@@ -87,7 +87,7 @@ def test_rows_are_in_order_however_few_parts_are_open(
     runs = []
     for first in (0, 1):
         runs.append(tmp_path / f"run{first}")
-        run_index(config(tars[first::2], runs[-1]), network=tiny_network())
+        run_index(config(tars[first::2], runs[-1], shards_per_part=2), network=tiny_network())
     merge_runs(tmp_path / "out", runs)
     expected = rows_of(tmp_path / "out")
     assert [ordinal for ordinal, _ in expected] == [n for n, size in enumerate(SIZES) for _ in range(size)]
@@ -137,7 +137,7 @@ def test_shards_of_one_name_are_refused(tars: list[Path], tmp_path: Path) -> Non
 def test_nothing_is_compiled_without_a_compiler(
     tars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "can_compile", lambda device: False)
+    monkeypatch.setattr(plan, "can_compile", lambda device: False)
 
     class Here:
         device = type("Device", (), {"type": "cpu"})
@@ -146,7 +146,7 @@ def test_nothing_is_compiled_without_a_compiler(
             return function(*given)
 
     asked = config(tars, tmp_path / "out", compile="auto")
-    found = run._decide_compile(asked, open_dataset(tars), Here())  # type: ignore[arg-type]
+    found = plan._decide_compile(asked, open_dataset(tars), Here())  # type: ignore[arg-type]
     assert found == (False, "compile off: no C++ compiler (CPU) or Triton (GPU) was found")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -268,22 +266,21 @@ def test_strides_must_divide_along_both_axes() -> None:
     assert not of(1, 0).divides(of(4, 4))
 
 
-def test_only_maps_that_become_smaller_are_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the largest share is, what the crops leave of each map is below it."""
+@pytest.mark.parametrize(
+    ("most", "kept"),
+    [(0.96, ["stem", "middle", "pool"]), (0.7, ["middle", "pool"]), (0.5, ["pool"]), (0.3, [])],
+)
+def test_the_largest_shares_are_left_out_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, most: float, kept: list[str]
+) -> None:
+    monkeypatch.setattr(cones_module, "WORTHWHILE", most)
     network = convnet()
     layer = layer_of(network, "late")
     place = (layer.grid_h // 2, layer.grid_w // 2)
-    whole = cone_canvas(network, layer, *place)
-    assert whole is not None
-    kept = [{crop.module for crop in whole.crops}]
-    for most in (0.5, 0.2, 0.0):
-        monkeypatch.setattr(cones_module, "WORTHWHILE", most)
-        fewer = cone_canvas(network, layer, *place)
-        kept.append(set() if fewer is None else {crop.module for crop in fewer.crops})
-        if fewer is not None:
-            compare(convnet_in_double(), layer, place, fewer)
-    assert all(after <= before for before, after in itertools.pairwise(kept))
-    assert kept[-1] == set()
+    found = cone_canvas(network, layer, *place)
+    assert [crop.module for crop in (found.crops if found else ())] == kept
+    if found is not None:
+        compare(convnet_in_double(), layer, place, found)
 
 
 def test_one_map_between_the_input_and_the_layer_is_enough() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LayerError, MaxactError, StoreError, UsageError
+from pipeline.errors import LayerError, MaxactError, RenderError, RenderingFailed, StoreError, UsageError
 from pipeline.query.index import Index, open_index
 from pipeline.runs.run import run_index
 from tests.fixtures.runs import config
 from tests.fixtures.tiny import tiny_network, write_tars
+from viz.inputs.inputs import Inputs
 from viz.projections.page import draw_projections
 from viz.recipes.catalog import get_recipe
 from viz.render.render_index import render_index
@@ -66,3 +68,18 @@ def test_what_is_not_there_is_refused_alike_everywhere(index: Index) -> None:
             call(layers=["first"], units=[5])
     with pytest.raises(UsageError, match="no units of first to draw"):
         draw_sheets(index, layers="first", units=[])
+
+
+def test_a_photograph_that_is_none_is_refused(index: Index, tmp_path: Path) -> None:
+    dream = get_recipe("dream", {"steps": "3"})
+    (tmp_path / "a.jpg").write_bytes(b"no photograph")
+    with pytest.raises(RenderingFailed, match=r"--photo .*a\.jpg is no photograph that can be read: "):
+        render_index(index, dream, layers="first", photograph=tmp_path / "a.jpg", network=tiny_network())
+    with pytest.raises(RenderError, match=r"--photo .*b\.jpg cannot be read: No such file or directory"):
+        render_index(index, dream, layers="first", photograph=tmp_path / "b.jpg", network=tiny_network())
+    inputs = Inputs(tiny_network())
+    for name in ("index", "generator"):
+        with pytest.raises(RenderError, match="this recipe "):
+            getattr(inputs, name)
+    with pytest.raises(RenderError, match="this recipe starts from a photograph; give --photo FILE"):
+        inputs.identity("photograph")

@@ -173,3 +173,11 @@ def test_a_network_that_cannot_be_loaded_is_said(owner: TestClient) -> None:
     answer = owner.post("/1/photograph.html", files={"photograph": ("a", picture(1), "image/png")})
     assert answer.status_code == 400
     assert alert(answer.text)
+
+
+def test_forms_that_cannot_be_read_are_refused(owner: TestClient) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    for body in (b"recipe=%FF", b"\xff", b"&".join(b"a=1" for _ in range(2000))):
+        answer = owner.post("/0/query.html", content=body, headers=kind)
+        assert answer.status_code == 400
+        assert "the form cannot be read" in answer.text
