@@ -27,6 +27,7 @@ from tests.fixtures.commands import done, refused, run
 from tests.fixtures.renders import rendered
 from tests.fixtures.small_index import FINGERPRINT, build_index
 from viz.inputs.top_images import choose_images
+from viz.paths.likeness import UNUSUAL
 from viz.render.field import rendered_field
 from viz.render.table import Rendered, load_renders, merge_renders
 from viz.sheets import cells
@@ -204,9 +205,9 @@ def _add_renders(out: Path, rows: list[Rendered]) -> None:
 def test_a_rendering_is_cropped_to_the_receptive_field(copy: Path) -> None:
     _add_renders(copy, [_rendered(1), _rendered(2, status="grey"), _rendered(2, facet=1)])
     with open_index(copy) as index:
-        rows = {1: [_rendered(1)], 2: [_rendered(2, status="grey")]}
+        rows = {1: [_rendered(1, path=UNUSUAL)], 2: [_rendered(2, status="grey")]}
         rows[3] = [_rendered(3, status="grey"), _rendered(3, facet=1, activation=2.0)]
-        rows[5] = [_rendered(5, status="weak")]
+        rows[5] = [_rendered(5, status="weak", path=UNUSUAL - 0.01)]
         whole = gather_cells(index, index.layer("blocks.1"), [1, 2, 3, 4, 5], rows)
     one, grey, two, none, weak = (cell.synthetic for cell in whole)
     assert one is not None
@@ -219,7 +220,7 @@ def test_a_rendering_is_cropped_to_the_receptive_field(copy: Path) -> None:
     assert (len(two.pictures), two.activation, two.mark) == (2, 2.0, "")
     assert none is None
     assert weak is not None
-    assert weak.mark == "weak"
+    assert weak.mark == "weak, unusual path"
 
 
 def test_real_patches_have_the_size_of_the_canvas(copy: Path) -> None:
