@@ -32,6 +32,7 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from viz.ascent.close_up import close_up
 from viz.ascent.moments import Moments
+from viz.ascent.patch_shares import patch_shares
 from viz.ascent.relevance import relevances
 from viz.ascent.score_terms import ScoreTerm
 from viz.ascent.sorted_features import SortedFeatures
@@ -77,6 +78,7 @@ class Likeness(ScoreTerm):
         whole: height and width of the network's input.
         match: what is compared of a channel, `moments` (mean and deviation) or `sorted` values.
         relevance: whether the window's channels are weighted by what drives the unit in its patches.
+        weigh: power of a patch's score above the usual score by which the patch counts; 0: all count alike.
         keep: keeps what is measured of usual photographs.
     """
 
@@ -98,6 +100,7 @@ class Likeness(ScoreTerm):
         whole: tuple[int, int],
         match: Match = "moments",
         relevance: Relevance = "off",
+        weigh: float = 0.0,
         keep: Keep = measure_anew,
     ) -> None:
         self.target, self.canvas = target, canvas
@@ -108,7 +111,7 @@ class Likeness(ScoreTerm):
         self.weight, self.close_weight = weight, close_weight
         self.close_size, self.whole = (close_side, close_side), whole
         self.caricature, self.match, self.relevance = caricature, match, relevance
-        self.keep = keep
+        self.weigh, self.keep = weigh, keep
         self.layers = tuple(
             {each.name: each for each in (*self.window_statistics, *self.close_statistics)}.values()
         )
@@ -132,19 +135,27 @@ class Likeness(ScoreTerm):
         self._fit_close_up(look, self.top[0][:2])
         usual = self._measure_usual(scorer)
         self._spread = usual.spread
+        ordinary = self._everywhere(objectives, usual.norm[self.target.name].mean)
         best = []
-        for objective, top in zip(objectives, self.top, strict=True):
+        for objective, top, least in zip(objectives, self.top, ordinary, strict=True):
             views = look(top, self.window_layers)
-            best.append(evaluate([objective] * len(top), views).max())
+            scores = evaluate([objective] * len(top), views)
+            best.append(scores.max())
+            shares = patch_shares(scores - least, self.weigh) if self.weigh else None
             found = self._describe(views, look, top)
             self._wanted.append(
-                {key: each.beyond(usual.norm[key], self.caricature) for key, each in found.items()}
+                {key: each.beyond(usual.norm[key], self.caricature, shares) for key, each in found.items()}
             )
             self._weights.append(self._relevances(scorer.watch.network, top, objective))
-        one = View(usual.units.view(1, -1, 1, 1).expand(1, -1, self.target.grid_h, self.target.grid_w))
-        scales = [evaluate([each], {self.target.name: one}) for each in objectives]
-        self._unit_spread = torch.cat(scales).abs().clamp(min=LEAST_SPREAD)
+        scales = self._everywhere(objectives, usual.units)
+        self._unit_spread = scales.abs().clamp(min=LEAST_SPREAD)
         self._limit = self.reach * torch.stack(best)
+
+    def _everywhere(self, objectives: Sequence[Objective], values: Tensor) -> Tensor:
+        """(objective,) scores where the target's units have the same values (unit,) at every position."""
+        shown = values.view(1, -1, 1, 1).expand(1, -1, self.target.grid_h, self.target.grid_w)
+        views = {self.target.name: View(shown)}
+        return torch.cat([evaluate([each], views) for each in objectives])
 
     def _fit_close_up(self, look: Look, pictures: Tensor) -> None:
         """Use whole inputs where the network takes no other: transformers, fixed grids at the end."""

@@ -40,9 +40,15 @@ class Moments:
         """Those of several renderings."""
         return cls(torch.stack([one.mean for one in each]), torch.stack([one.deviation for one in each]))
 
-    def average(self) -> Self:
-        """The means over images, (unit,) each."""
-        return type(self)(self.mean.mean(0), self.deviation.mean(0))
+    def average(self, shares: Tensor | None = None) -> Self:
+        """The means over images, (unit,) each.
+
+        Args:
+            shares: (image,) of sum 1, by which images count; None if all count alike.
+        """
+        if shares is None:
+            return type(self)(self.mean.mean(0), self.deviation.mean(0))
+        return type(self)(shares @ self.mean, shares @ self.deviation)
 
     def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
         """What `spread_of` makes of the means and deviations of many images."""
@@ -60,9 +66,15 @@ class Moments:
         by_deviation = ((self.deviation - wanted.deviation) / spread.deviation).square() * relevance
         return by_mean.mean(1) + by_deviation.mean(1)
 
-    def beyond(self, norm: Self, times: float) -> Self:
-        """The average over images, its distance from the usual average multiplied."""
-        own = self.average()
+    def beyond(self, norm: Self, times: float, shares: Tensor | None = None) -> Self:
+        """The average over images, its distance from the usual average multiplied.
+
+        Args:
+            norm: the usual average.
+            times: factor on the distance.
+            shares: as of `average`.
+        """
+        own = self.average(shares)
         mean = norm.mean + times * (own.mean - norm.mean)
         deviation = norm.deviation + times * (own.deviation - norm.deviation)
         return type(self)(mean, deviation.clamp(min=LEAST_VARIANCE**0.5))

@@ -55,9 +55,20 @@ class SortedFeatures:
         """Those of several renderings."""
         return cls(torch.stack([one.values for one in each]))
 
-    def average(self) -> Self:
-        """The mean over images, (unit, level)."""
-        return type(self)(self.values.mean(0))
+    def average(self, shares: Tensor | None = None) -> Self:
+        """The mean over images, (unit, level).
+
+        Args:
+            shares: (image,) of sum 1, by which images count; None if all count alike.
+        """
+        if shares is None:
+            return type(self)(self.values.mean(0))
+        return type(self)(torch.tensordot(shares, self.values, 1))
+
+    @property
+    def mean(self) -> Tensor:
+        """The means over positions: those of the quantiles, (..., unit)."""
+        return self.values.mean(-1)
 
     def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
         """What `spread_of` makes of the quantiles of many images."""
@@ -74,7 +85,13 @@ class SortedFeatures:
         apart = ((self.values - wanted.values) / spread.values).square().mean(2)
         return (apart * relevance).mean(1)
 
-    def beyond(self, norm: Self, times: float) -> Self:
-        """The average over images, its distance from the usual average multiplied; ascending again."""
-        away = times * (self.values.mean(0) - norm.values)
+    def beyond(self, norm: Self, times: float, shares: Tensor | None = None) -> Self:
+        """The average over images, its distance from the usual average multiplied; ascending again.
+
+        Args:
+            norm: the usual average.
+            times: factor on the distance.
+            shares: as of `average`.
+        """
+        away = times * (self.average(shares).values - norm.values)
         return type(self)((norm.values + away).sort(1).values)

@@ -45,6 +45,8 @@ class Typical(Fourier):
         images: top patches whose statistics a rendering should have.
         clusters: renderings of a unit, one for each cluster of its `images` x `clusters` top
             patches.
+        weigh: power of a patch's activation, above that of usual photographs, by which the patch counts
+            in the statistics; 0 counts all alike.
         drive: weight of the activation, up to its limit.
         reach: the activation's limit, as a share of the best patch's.
         reach_whole: the same where the receptive field is the whole input; higher, since most of
@@ -72,6 +74,7 @@ class Typical(Fourier):
     rate: float = 0.03
     images: int = 9
     clusters: int = 1
+    weigh: float = 0.0
     drive: float = 1.0
     reach: float = 1.0
     reach_whole: float = 3.0
@@ -88,7 +91,7 @@ class Typical(Fourier):
         Fourier.__post_init__(self)
         self._require_positive("images", "clusters", "reach", "reach_whole")
         self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
-        self._require_at_least_zero("caricature")
+        self._require_at_least_zero("caricature", "weigh")
         self._require(self.close_side >= 32, "close_side", "32 or more")
         self._require(self.variety == 1, "variety", "1: ask for clusters instead")
 
@@ -146,6 +149,7 @@ class Typical(Fourier):
             whole=(preprocess.height, preprocess.width),
             match=self.match,
             relevance=self.relevance,
+            weigh=self.weigh,
             keep=inputs.keep,
         )
 

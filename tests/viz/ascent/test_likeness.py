@@ -262,3 +262,20 @@ def test_relevance_changes_the_rendering_and_still_draws_it_to_the_patches(netwo
     for one, other in zip(plain, weighted, strict=True):
         assert one.trace != other.trace
         assert other.trace[-1] > other.trace[0]
+
+
+def test_weights_move_the_statistics_to_those_of_the_strongest_patches(network, inputs):
+    """With a high power the best patch alone counts; unit 5 has another order once patches are moved."""
+    options = {"close_side": "32", "images": "4", "caricature": "1"}
+    alike, best, alone = (
+        drawn(
+            network,
+            inputs,
+            get_recipe("typical", {**options, **more}),
+            [1, 2],
+            lambda t: torch.stack([p[0] for p in t.top]),
+        )[0]
+        for more in ({}, {"weigh": "200"}, {"images": "1"})
+    )
+    assert torch.allclose(best, alone, atol=1e-3)
+    assert (alike < best).all()
