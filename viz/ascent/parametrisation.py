@@ -3,6 +3,7 @@
 Pixels     the pictures themselves; they may grow by octaves
 Spectrum   a decorrelated spectrum
 Phases     the phases of a spectrum of fixed magnitudes
+Polar      the phases of photographs' spectra, and how much of each magnitude is left
 Codes      the codes of a generator
 """
 
@@ -13,11 +14,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from viz.ascent.spectrum import phases_to_picture, spectrum_to_picture
+from viz.ascent.spectrum import phases_to_picture, polar_to_picture, spectrum_to_picture
 from viz.pixels import enlarge, shrink
 from viz.priors.prior import Prior
 
-__all__ = ["Codes", "Parametrisation", "Phases", "Pixels", "Spectrum"]
+__all__ = ["Codes", "Parametrisation", "Phases", "Pixels", "Polar", "Spectrum"]
 
 
 class Parametrisation:
@@ -84,6 +85,26 @@ class Phases(Parametrisation):
     def pictures(self, values: Tensor) -> Tensor:
         """Pictures of that height and width."""
         return phases_to_picture(values, self.magnitudes, *self.size)
+
+
+class Polar(Parametrisation):
+    """Phases of spectra, and the logits of the shares of their magnitudes (Hamblin et al. 2024).
+
+    Values are (image, channel, y, x // 2 + 1, 2): phase in radians, and logit. All images of the batch stay
+    until the last step, since each has its own magnitudes.
+
+    Args:
+        size: height and width of the pictures.
+        magnitudes: (image, channel, y, x // 2 + 1) of each image, see `viz.ascent.spectrum.polar_to_picture`.
+    """
+
+    def __init__(self, size: tuple[int, int], magnitudes: Tensor) -> None:
+        self.size, self.magnitudes = size, magnitudes
+
+    def pictures(self, values: Tensor) -> Tensor:
+        """Pictures of that height and width."""
+        phases, logits = values.unbind(-1)
+        return polar_to_picture(self.magnitudes * torch.sigmoid(logits), phases, *self.size)
 
 
 class Codes(Parametrisation):

@@ -16,7 +16,9 @@ __all__ = [
     "frequencies",
     "mean_magnitudes",
     "phases_to_picture",
+    "picture_to_polar",
     "picture_to_spectrum",
+    "polar_to_picture",
     "spectrum_noise",
     "spectrum_to_picture",
 ]
@@ -122,6 +124,36 @@ def phases_to_picture(phases: Tensor, magnitudes: Tensor, height: int, width: in
     spectrum = torch.polar(torch.ones_like(phases), phases * free) * magnitudes
     planes: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
     return 255 * (_mix(planes, colour_directions()) + 0.5).clamp(0, 1)
+
+
+def picture_to_polar(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The magnitudes and phases that `polar_to_picture` makes these pictures of.
+
+    Args:
+        pictures: (image, channel, y, x) on 0..255; black and white are taken as almost so.
+
+    Returns:
+        Magnitudes and phases in radians, both (image, channel, y, x // 2 + 1).
+    """
+    planes = _mix(torch.logit(pictures / 255, eps=1 / 255), torch.linalg.inv(colour_directions()))
+    spectrum = torch.fft.rfft2(planes, norm="ortho")
+    return spectrum.abs(), spectrum.angle()
+
+
+def polar_to_picture(magnitudes: Tensor, phases: Tensor, height: int, width: int) -> Tensor:
+    """Pictures from the magnitudes and phases of decorrelated colours, squashed by a sigmoid.
+
+    Args:
+        magnitudes: (image, channel, y, x // 2 + 1).
+        phases: likewise, in radians.
+        height: of the picture, in pixels.
+        width: likewise.
+
+    Returns:
+        (image, channel, height, width) on 0..255, differentiable.
+    """
+    planes: Tensor = torch.fft.irfft2(torch.polar(magnitudes, phases), s=(height, width), norm="ortho")
+    return 255 * torch.sigmoid(_mix(planes, colour_directions()))
 
 
 def colour_directions() -> Tensor:

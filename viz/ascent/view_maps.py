@@ -14,7 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["GREY", "crop_offsets", "draw_affine", "draw_crops", "draw_rolls", "reach", "sample"]
+__all__ = [
+    "GREY",
+    "crop_offsets",
+    "draw_affine",
+    "draw_boxes",
+    "draw_crops",
+    "draw_rolls",
+    "reach",
+    "sample",
+]
 
 SMALLEST_CROP = 0.05
 """Share of the picture's side below which no crop goes."""
@@ -158,7 +167,44 @@ def draw_crops(
         share = share.clamp(SMALLEST_CROP, 1)[..., None]
         centre = centre_sd * torch.randn(steps, crops, 2, generator=generator)
         offset = centre.clamp(-(1 - share) / 2, (1 - share) / 2)
-        sides = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
-        zoom = share * sides / torch.tensor([window[1], window[0]])
-        drawn.append(torch.cat([torch.diag_embed(zoom), (offset * sides)[..., None]], dim=-1))
+        drawn.append(_crop_maps(share, offset, picture, window))
     return torch.stack(drawn, dim=1)
+
+
+def draw_boxes(
+    generators: Sequence[Generator],
+    steps: int,
+    crops: int,
+    *,
+    size: tuple[float, float],
+    picture: tuple[int, int],
+    window: tuple[int, int],
+) -> Tensor:
+    """Draw every step's crops of every image: sides and places uniform (Hamblin et al. 2024).
+
+    Args:
+        generators: one per image.
+        steps: how many times.
+        crops: of an image in a step.
+        size: smallest and largest share of the picture's side.
+        picture: its height and width, in pixels.
+        window: likewise of what the network is shown.
+
+    Returns:
+        (step, image, crop, 2, 3) float32: window pixel to picture pixel, x before y; no crop reaches
+        out of the picture.
+    """
+    low, high = size
+    drawn = []
+    for generator in generators:
+        share = low + (high - low) * torch.rand(steps, crops, 1, generator=generator)
+        offset = (1 - share) * (torch.rand(steps, crops, 2, generator=generator) - 0.5)
+        drawn.append(_crop_maps(share, offset, picture, window))
+    return torch.stack(drawn, dim=1)
+
+
+def _crop_maps(share: Tensor, offset: Tensor, picture: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    """Maps of crops from their sides (..., 1) and their centres (..., 2) off the picture's, in its sides."""
+    sides = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
+    zoom = share * sides / torch.tensor([window[1], window[0]])
+    return torch.cat([torch.diag_embed(zoom), (offset * sides)[..., None]], dim=-1)

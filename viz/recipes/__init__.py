@@ -12,6 +12,7 @@ needs, how its ascent goes and what is done to the pictures afterwards. `catalog
     │   ├── Accentuate   from a top image, kept near it in feature space
     │   └── Typical      activation up to the best image's, features like those of the top patches
     ├── Maco         the phases of a spectrum whose magnitudes are the dataset's
+    ├── Faccent      the phases of a top image, kept near it in feature space
     ├── Vital        pixels, whose sorted features are those of the top patches
     └── Latent       the code of a generator
 

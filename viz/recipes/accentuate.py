@@ -22,7 +22,7 @@ __all__ = ["RECIPES", "Accentuate"]
 class Accentuate(Fourier):
     """Feature accentuation: a top image, changed to activate the unit more and to stay like itself.
 
-    Hamblin et al. 2023; a score term keeps the picture's features at the unit's layer near those of
+    Hamblin et al. 2024; a score term keeps the picture's features at the unit's layer near those of
     the image.
 
     Args:

@@ -49,6 +49,7 @@ FILES = (
     "maco",
     "dream",
     "accentuate",
+    "faccent",
     "prior",
     "deepvis",
     "vital",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from viz.choices import Source
 from viz.recipes.base import Recipe
+from viz.recipes.opacity import with_opacity
 
 if TYPE_CHECKING:
     from viz.ascent.history import AscentResult
@@ -106,10 +107,7 @@ class Maco(Recipe):
 
     def finish(self, result: AscentResult, batch: Batch) -> AscentResult:
         """The pictures with an opacity: how much each pixel mattered, the strongest fifth opaque."""
-        assert result.importance is not None
-        flat = result.importance.flatten(1)
-        full = flat.quantile(OPAQUE, dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
-        return replace(result, alpha=255 * (result.importance / full).clamp(max=1))
+        return with_opacity(result, OPAQUE)
 
 
 RECIPES = (Maco(),)

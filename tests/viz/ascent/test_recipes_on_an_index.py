@@ -34,6 +34,7 @@ OPTIONS = {
     "deepvis-2": {"steps": "10", "rate": "500000"},
     "deepvis-3": {"steps": "10"},
     "deepvis-4": {"steps": "10"},
+    "faccent": {"steps": "10", "crops": "6", "crop_size": "0.8:0.95", "near": "0.1"},
     "vital": {"steps": "10", "images": "4", "warm_up": "2", "jitter": "4"},
 }
 
@@ -96,7 +97,7 @@ def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(
     assert np.mean(rises) > 0.6
 
 
-@pytest.mark.parametrize("name", ["facets", "accentuate", "typical"])
+@pytest.mark.parametrize("name", ["facets", "accentuate", "typical", "faccent"])
 def test_facets_name_the_images_they_came_from(network, index, inputs, tmp_path, name):
     layer = layer_of(network, "late")
     rows = render_units(network, layer, [2], get_recipe(name, OPTIONS[name]), out=tmp_path, inputs=inputs)
@@ -213,7 +214,7 @@ def test_a_second_try_that_succeeds_is_kept(network, tmp_path, monkeypatch):
     assert len(load_renders(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("name", ["facets", "accentuate", "maco", "dream"])
+@pytest.mark.parametrize("name", ["facets", "accentuate", "maco", "dream", "faccent"])
 def test_a_recipe_says_what_it_needs(network, tmp_path, name):
     with pytest.raises(RenderError, match=r"needs the images of an index|starts from a photograph"):
         render_units(network, layer_of(network, "late"), [0], RECIPES[name], out=tmp_path)
