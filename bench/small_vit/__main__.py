@@ -183,7 +183,8 @@ def _measure(
         shown = {row.unit: as_shown(explaining, network, variant.recipe, layer, row) for row in rows}
         best = {row.unit: row.best_real or float("nan") for row in rows}
         numbers = measure_pictures(network, layer, shown, best, twins)
-        print(table_row(name, variant.title, numbers), flush=True)
+        statuses = [row.status for row in rows]
+        print(table_row(name, variant.title, numbers, statuses), flush=True)
         save_strip(shown, given.folder / f"{name}-{variant.recipe.name}.png")
         found[variant.recipe] = rows
     return found

@@ -59,13 +59,14 @@ class Numbers:
 def header() -> str:
     """Of a table of `Numbers`."""
     names = [field.name for field in fields(Numbers)]
-    return f"| layer | pictures | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}"
+    return f"| layer | pictures | fine | {' | '.join(names)} |\n|{'---|' * (len(names) + 3)}"
 
 
-def table_row(layer: str, title: str, numbers: Numbers) -> str:
-    """A row of that table."""
+def table_row(layer: str, title: str, numbers: Numbers, statuses: Sequence[str] = ()) -> str:
+    """A row of that table; `fine` is the share of renderings with status ok or retried."""
+    fine = f"{np.mean([status in ('ok', 'retried') for status in statuses]):.0%}" if statuses else ""
     cells = [f"{getattr(numbers, field.name):.2f}" for field in fields(Numbers)]
-    return f"| `{layer}` | {title} | {' | '.join(cells)} |"
+    return f"| `{layer}` | {title} | {fine} | {' | '.join(cells)} |"
 
 
 @dataclass(frozen=True, slots=True)

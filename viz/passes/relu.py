@@ -5,12 +5,14 @@
 
 A `TorchFunctionMode` intercepts the calls, so that `nn.ReLU` modules, `nn.ReLU6` and functional calls
 (torchvision's GoogLeNet) are all covered. In all rules, the gradient is that of a score that is
-maximised.
+maximised. GELU and SiLU fall towards their minimum, at -0.75 and -1.28: below it, the plain gradient moves
+a neuron further away from where it is active.
 
     plain        as the network was trained
     leaky        slope 0.01 outside the linear part, forward and backward
     redirected   if the gradient of an image would be zero everywhere, pass on what moves the ReLU
-                 out of its flat part (Lucid, `redirected_relu_grad`)
+                 out of its flat part (Lucid, `redirected_relu_grad`); likewise for GELU and SiLU, if
+                 none of the values on which the score of an image depends is in the rising part
     deconvnet    only positive gradients pass, wherever the input was (Zeiler and Fergus 2014)
     guided       only positive gradients pass, and only where the input was in the linear part
                  (Springenberg et al. 2015)
@@ -88,6 +90,27 @@ class _RedirectedInPlace(_Redirected):
         return values
 
 
+class _RedirectedSmooth(torch.autograd.Function):
+    """GELU or SiLU; an image of which all that matters is in the falling part gets the slope 1 instead."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, approximate: str | None) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.approximate = approximate
+        return F.silu(values) if approximate is None else F.gelu(values, approximate=approximate)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (values,) = ctx.saved_tensors
+        if ctx.approximate is None:
+            plain: Tensor = torch.ops.aten.silu_backward(gradient, values)
+        else:
+            plain = torch.ops.aten.gelu_backward(gradient, values, approximate=ctx.approximate)
+        rises = (plain * gradient > 0).flatten(1).any(1).view(-1, *[1] * (plain.ndim - 1))
+        # A value that should fall is moved to the minimum by the plain gradient.
+        return torch.where(rises | (gradient < 0), plain, gradient), None
+
+
 def _has_gradient(gradient: Tensor) -> Tensor:
     """Whether any value of an image's gradient is not zero, (image,)."""
     return gradient.ne(0).flatten(1).any(1)
@@ -131,6 +154,8 @@ _RELU_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
 _HARDTANH = frozenset({F.hardtanh})
 _HARDTANH_IN_PLACE = frozenset({F.hardtanh_})
 _RELU6 = frozenset({F.relu6})
+_GELU = frozenset({F.gelu})
+_SILU = frozenset({F.silu})
 
 
 class _Rule(TorchFunctionMode):
@@ -149,10 +174,17 @@ class _Rule(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         bounds = _bounds(func, args, kwargs)
-        if bounds is None:
+        smooth = self.function is _Redirected and (func in _GELU or func in _SILU)
+        if bounds is None and not smooth:
             return func(*args, **kwargs)
         values: Tensor = args[0] if args else kwargs["input"]
         in_place = _in_place(func, args, kwargs)
+        if bounds is None:
+            approximate = kwargs.get("approximate", "none") if func in _GELU else None
+            # The values are needed for the gradient, and overwritten where the call is in place.
+            kept = values.clone() if in_place else values
+            result = _RedirectedSmooth.apply(kept, approximate)  # type: ignore[no-untyped-call]
+            return values.copy_(result) if in_place else result
         if self.function is _Leaky and bounds == (0.0, math.inf):
             return F.leaky_relu(values, LEAKY_SLOPE, in_place)
         if self.function is _Redirected and in_place and not values._is_view():
@@ -182,6 +214,8 @@ def _bounds(
 def _in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     if func in _RELU_IN_PLACE or func in _HARDTANH_IN_PLACE:
         return True
+    if func in _GELU:
+        return False
     place = 3 if func in _HARDTANH else 1
     return bool(args[place] if len(args) > place else kwargs.get("inplace", False))
 

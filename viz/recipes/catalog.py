@@ -39,7 +39,7 @@ __all__ = [
     "summarise_recipe",
 ]
 
-RENDERER_VERSION = 4
+RENDERER_VERSION = 5
 """Raised when the same recipe would give other pictures, so that old renderings are not reused."""
 
 FILES = (

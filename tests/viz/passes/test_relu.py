@@ -90,3 +90,34 @@ def test_the_rule_ends_with_its_context_even_after_an_error():
 def test_an_unknown_rule_is_named():
     with pytest.raises(RenderError, match=r"'leeky'.*did you mean 'leaky'"):
         relu_rule("leeky")
+
+
+SMOOTH = {
+    "F.gelu": (F.gelu, F.gelu),
+    "nn.GELU": (nn.GELU(), F.gelu),
+    "nn.GELU tanh": (nn.GELU("tanh"), lambda x: F.gelu(x, approximate="tanh")),
+    "F.silu": (F.silu, F.silu),
+    "nn.SiLU": (nn.SiLU(), F.silu),
+    "nn.SiLU in place": (nn.SiLU(inplace=True), F.silu),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("way", SMOOTH)
+def test_only_redirected_changes_gelu_and_silu_and_only_of_images_that_fall(rule, way):
+    function, plain_function = SMOOTH[way]
+    # A neuron that falls, one that rises, one that falls beside one that rises, one that should fall.
+    values = torch.tensor([[-2.0, 1.0], [-0.1, 1.0], [-2.0, 1.0], [-2.0, 1.0]])
+    slope = torch.tensor([[3.0, 0.0], [3.0, 0.0], [3.0, 2.0], [-3.0, 0.0]])
+    leaf = values.clone().requires_grad_()
+    with relu_rule(rule):
+        result = function(leaf * 1)
+    (gradient,) = torch.autograd.grad(result, leaf, slope)
+    twin = values.clone().requires_grad_()
+    expected = plain_function(twin)
+    (plain,) = torch.autograd.grad(expected, twin, slope)
+    assert plain[0, 0] < 0 < plain[1, 0]
+    assert torch.equal(result, expected)
+    if rule == "redirected":
+        plain[0] = torch.tensor([3.0, 0.0])
+    assert torch.allclose(gradient, plain)
