@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import StoreError
@@ -29,6 +30,7 @@ def inside(out: Path, name: str | Path, *, folder: str = "") -> Path:
         raise StoreError(f"{out} names the file {text!a}, which is not below {place}; it is not used")
     try:
         resolved, root = (out / relative).resolve(), out.resolve()
+        _refuse_circle(out / relative)
     except (OSError, RuntimeError, ValueError) as error:
         raise StoreError(f"{out} names the file {text!a}, which cannot be resolved: {error}") from error
     if not resolved.is_relative_to(root):
@@ -36,3 +38,12 @@ def inside(out: Path, name: str | Path, *, folder: str = "") -> Path:
             f"{out / relative} leads out of the index, to {resolved}; replace the link by a file or folder"
         )
     return out / relative
+
+
+def _refuse_circle(path: Path) -> None:
+    """Raise OSError for links in a circle, of which `Path.resolve` says nothing from Python 3.13 on."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
