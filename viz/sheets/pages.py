@@ -201,11 +201,10 @@ def choose_renders(
         kinds = Counter({kind: n for kind, n in kinds.items() if kind[0] == name})
         if not kinds and needed:
             known = sorted({row.recipe for rows in found.values() for row in rows})
-            hint = did_you_mean(name, known) or (f"; available: {', '.join(known)}" if known else "")
-            raise RenderError(
-                f"none of these units of {layer} has a rendering of recipe {name!r}{hint}; "
-                f"run `maxact render {index.out} --layer {layer} --recipe {recipe}`"
-            )
+            run = f"run `maxact render {index.out} --layer {layer} --recipe {recipe}`"
+            others = f"; available: {', '.join(known)}; or {run}" if known else f"; {run}"
+            hint = did_you_mean(name, known) or others
+            raise RenderError(f"none of these units of {layer} has a rendering of recipe {name!r}{hint}")
     if not kinds:
         return {}, None
     best = min(kinds, key=lambda kind: (-kinds[kind], kind))

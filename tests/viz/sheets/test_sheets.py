@@ -253,7 +253,7 @@ def test_a_recipe_file_stands_for_the_name_in_it(copy: Path, tmp_path: Path) -> 
     assert done(*where, "--recipe", file).stdout.endswith("blocks.1-calm-0000-0000.png\n")
     file.write_text('base = "fourier"\nname = "wild"\n')
     said = refused(run(*where, "--recipe", file), 2)
-    assert "has a rendering of recipe 'wild'; available: calm, fourier; run `maxact render" in said
+    assert "has a rendering of recipe 'wild'; available: calm, fourier; or run `maxact render" in said
     assert said.endswith(f"--recipe {file}`")
     before = sorted(copy.rglob("*"))
     for text, message in (
