@@ -304,4 +304,4 @@ versions lack some of the last columns."""
 
 PATH_VERSION = 2
 """Increased whenever `path` of `renders` is measured otherwise. A path of another version counts as not
-measured; those of version 0.2.0 of maxact, which have none, were correlations."""
+measured; those without a version were correlations."""

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from viz.choices import Source
 from viz.recipes.fourier import Fourier
+from viz.recipes.one_by_one import OneByOne
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from viz.ascent.score_terms import ScoreTerm
     from viz.inputs.batch import Batch
-    from viz.inputs.top_images import TopImages
 
 __all__ = ["RECIPES", "Accentuate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accentuate(Fourier):
+class Accentuate(OneByOne, Fourier):
     """Feature accentuation: a top image, changed to activate the unit more and to stay like itself.
 
     Hamblin et al. 2024; a score term keeps the picture's features at the unit's layer near those of
@@ -45,23 +45,9 @@ class Accentuate(Fourier):
         self._require(self.variety == 1, "variety", "1: each image has its own start")
 
     @property
-    def renderings(self) -> int:
-        """One for each top image."""
-        return self.images
-
-    @property
-    def top_images(self) -> int:
-        """One for each rendering."""
-        return self.images
-
-    @property
     def compares_features(self) -> bool:
         """Whether the distance to the start counts."""
         return self.near > 0
-
-    def divide(self, top: TopImages) -> list[TopImages]:
-        """Each image for itself."""
-        return top.one_by_one()
 
     def start(self, batch: Batch) -> Tensor:
         """The spectra of the images."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from viz.choices import Source
 from viz.recipes.base import Recipe
+from viz.recipes.one_by_one import OneByOne
 from viz.recipes.opacity import with_opacity
 from viz.recipes.patches import windows
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from viz.ascent.history import AscentResult
     from viz.ascent.loop import Ascent
     from viz.inputs.batch import Batch
-    from viz.inputs.top_images import TopImages
 
 __all__ = ["RECIPES", "Faccent"]
 
@@ -29,7 +29,7 @@ OPAQUE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faccent(Recipe):
+class Faccent(OneByOne, Recipe):
     """Feature accentuation as published: the phases of a top image, scored on crops of all sizes.
 
     Hamblin et al. 2024 and their package faccent. Adam moves the phases of the image's spectrum, and
@@ -70,20 +70,6 @@ class Faccent(Recipe):
     def total_steps(self) -> int:
         """Number of gradient steps."""
         return self.steps
-
-    @property
-    def renderings(self) -> int:
-        """One for each top image."""
-        return self.images
-
-    @property
-    def top_images(self) -> int:
-        """One for each rendering."""
-        return self.images
-
-    def divide(self, top: TopImages) -> list[TopImages]:
-        """Each image for itself."""
-        return top.one_by_one()
 
     def ascent(self, batch: Batch) -> Ascent:
         """Adam on phases and shares; the score of a picture is the mean over its crops."""
