@@ -15,6 +15,7 @@ the units of one circuit share photographs and filters, so it is too narrow.
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 
@@ -54,19 +55,27 @@ def is_fooled(row: Rendered) -> bool:
     return bool(row.best_real and row.activation > 3 * row.best_real)
 
 
+def read_draws(text: str) -> range:
+    """Numbers of draws, such as 4 or 0-3."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    draws = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    if not draws:
+        raise argparse.ArgumentTypeError(f"expected a number or a range such as 0-3, got {text!r}")
+    return draws
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--draws", default="0-3")
+    parser.add_argument("--draws", type=read_draws, default="0-3")
     parser.add_argument("--steps", type=int, default=96)
     given = parser.parse_args()
     print("| circuit | units | fooled | measured | marked | rate of marks | least, median, most |")
     print("|---|---|---|---|---|---|---|")
-    first, _, last = given.draws.partition("-")
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder) / "data")
         for circuit in CIRCUITS:
             rows: list[Rendered] = []
-            for draw in range(int(first), int(last or first) + 1):
+            for draw in given.draws:
                 rows += render(Path(folder), circuit, draw, given.steps)
             counted = [row for row in rows if circuit == "honest" or is_fooled(row)]
             paths = sorted(row.path for row in counted if row.path is not None)

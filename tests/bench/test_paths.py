@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.fooled import read_draws
 from bench.paths import highest_rate, main
 
 
@@ -25,3 +27,14 @@ def test_a_folder_that_is_no_index_gives_one_line(
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("text", "draws"), [("3", [3]), ("0-2", [0, 1, 2]), ("5-5", [5])])
+def test_draws_are_a_number_or_a_range(text: str, draws: list[int]) -> None:
+    assert list(read_draws(text)) == draws
+
+
+@pytest.mark.parametrize("text", ["", "x", "3-1", "-1", "1-", "1-2-3"])
+def test_draws_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a number or a range such as 0-3"):
+        read_draws(text)
