@@ -145,6 +145,7 @@ def _truth_options(given: argparse.Namespace, kind: str) -> argparse.Namespace:
         out=given.folder / "truth",
         seed=0,
         swap=False,
+        beside=False,
     )
 
 

@@ -46,6 +46,10 @@ patch. The two are not independent, because they belong to the same unit. The in
 computed over units, with one value per unit. `activation` and `fine` then cover the renderings of both
 halves, each relative to the half that it was made from. The last table has the means of all layers.
 
+With `--beside`, each recipe has one more row, `real 9, RECIPE`: its rendering shown beside the nine top
+patches, as sheets do. `real 10` tells what one more patch would add. In own centring the mean of all patches
+is then subtracted from patches, and that of all renderings from renderings.
+
 `--judge` takes several names, in one or several options: a network, of which the inputs of the last linear
 layer are the features; `handmade`, a judge by features that nobody trained (`bench.truth.handmade`);
 `self:LAYER`, the measured network itself, by the means of a layer over positions, a control that is not
@@ -171,6 +175,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-unit", type=int, default=0)
     parser.add_argument(
         "--swap", action="store_true", help="use each half once for explanations and once for questions"
+    )
+    parser.add_argument(
+        "--beside", action="store_true", help="also show renderings beside the nine top patches"
     )
     parser.add_argument("--images", type=int, help="number of images to use")
     parser.add_argument(

@@ -37,7 +37,10 @@ class Told:
 
 
 def tell(
-    questions: Mapping[int, tuple[Tensor, Tensor]], features: Mapping[int, Tensor], common: Tensor
+    questions: Mapping[int, tuple[Tensor, Tensor]],
+    features: Mapping[int, Tensor],
+    common: Tensor,
+    patches: int = 0,
 ) -> Told:
     """Answer the questions about each unit with its explanation and with that of the next unit.
 
@@ -45,17 +48,24 @@ def tell(
         questions: by unit, (patch, feature) of its top and of its lowest images.
         features: by unit, (picture, feature) of its explanation.
         common: (feature,), the mean over patches at random positions.
+        patches: number of each explanation's first pictures that are real patches where others follow. Own
+            centring subtracts the mean of each kind of picture from its own.
     """
     units = [unit for unit in questions if unit in features]
-    own = torch.cat([features[unit] for unit in units]).mean(0)
+    kinds = [slice(patches), slice(patches, None)] if patches else [slice(None)]
+    means = [torch.cat([features[unit][kind] for unit in units]).mean(0) for kind in kinds]
+
+    def own(unit: int) -> Tensor:
+        pairs = zip(kinds, means, strict=True)
+        return torch.cat([features[unit][kind] - mean for kind, mean in pairs])
+
     columns: list[list[tuple[float, ...]]] = [[], [], [], []]
     for number, unit in enumerate(units):
         top, low = (each - common for each in questions[unit])
         neighbour = units[(number + 1) % len(units)]
-        for place, (explaining, mean) in enumerate(
-            ((unit, common), (unit, own), (neighbour, common), (neighbour, own))
-        ):
-            columns[place].append(answer(top, low, features[explaining] - mean))
+        explanations = (features[unit] - common, own(unit), features[neighbour] - common, own(neighbour))
+        for column, explanation in zip(columns, explanations, strict=True):
+            column.append(answer(top, low, explanation))
     accuracies = [tuple(sum(each) / len(each) for each in column) for column in columns]
     return Told(tuple(units), *accuracies, *(tuple(column) for column in columns[:2]))
 

@@ -16,20 +16,25 @@ from viz.study.questions import ASKED, choose_questions
 REAL = (1, 4, 9)
 """Numbers of top patches that are used as explanations, for reference."""
 
+MORE = 10
+"""Top patches of one more row where renderings are shown beside nine, for comparison."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explained:
     """The explanations of one kind in a layer.
 
     Args:
-        kind: `real 4`, or a recipe.
+        kind: `real 4`, a recipe, or both.
         pictures: by unit, each (channel, y, x) uint8.
         rows: the renderings' rows of the table.
+        patches: number of real patches that come before the renderings of each unit.
     """
 
     kind: str
     pictures: Mapping[int, Sequence[Tensor]]
     rows: tuple[Rendered, ...] = ()
+    patches: int = 0
 
     def seen(self, judge: Judge) -> dict[int, Tensor]:
         """Compute by unit the judge's features of its explanation, (picture, feature)."""
@@ -66,15 +71,31 @@ def ask(patches: Patches, units: Sequence[int]) -> Asked:
 
 
 def explain(
-    patches: Patches, units: Sequence[int], rendered: Mapping[Recipe, list[Rendered]]
+    patches: Patches,
+    units: Sequence[int],
+    rendered: Mapping[Recipe, list[Rendered]],
+    *,
+    beside: bool = False,
 ) -> Iterator[Explained]:
-    """Yield all explanations of a layer's units: real patches, then the renderings of each recipe."""
-    most = max(REAL)
-    real = {unit: patches.at_peaks(patches.strongest(unit, most)) for unit in units}
-    for count in REAL:
+    """Yield all explanations of a layer's units: real patches, then the renderings of each recipe.
+
+    Args:
+        patches: of the half that explains.
+        units: to be explained.
+        rendered: rows of the table of renderings, by recipe.
+        beside: whether the renderings of each recipe are also shown beside the nine top patches, and one
+            more patch for comparison.
+    """
+    counts = (*REAL, MORE) if beside else REAL
+    nine = max(REAL)
+    real = {unit: patches.at_peaks(patches.strongest(unit, max(counts))) for unit in units}
+    for count in counts:
         yield Explained(f"real {count}", {unit: found[:count] for unit, found in real.items()})
     for recipe, rows in rendered.items():
         by_unit: dict[int, list[Tensor]] = {}
         for row in rows:
             by_unit.setdefault(row.unit, []).append(patches.of_rendering(row, recipe))
         yield Explained(recipe.name, by_unit, tuple(rows))
+        if beside:
+            both = {unit: [*real[unit][:nine], *pictures] for unit, pictures in by_unit.items()}
+            yield Explained(f"real {nine}, {recipe.name}", both, tuple(rows), nine)

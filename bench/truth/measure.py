@@ -107,7 +107,7 @@ def judge_layer(
         rendered: rows of the table of renderings, by recipe.
         units: to be explained.
         judges: each sees all patches; saved after each row.
-        options: the command's `seed` and `swap`.
+        options: the command's `seed`, `swap` and `beside`.
     """
     network = index_network(explaining)
     plain = Patches(explaining, network, layer, layer)
@@ -119,7 +119,8 @@ def judge_layer(
     side = window.right - window.left
     print(f"\n{title}: patches of {side:.0f} px, units {units[0]}-{units[-1]}")
     anywhere = shown.anywhere(RANDOM_PATCHES, options.seed)
-    questions, explanations = ask(asked, units), list(explain(shown, units, rendered))
+    questions = ask(asked, units)
+    explanations = list(explain(shown, units, rendered, beside=options.beside))
     rows: list[Row] = []
     for judge in judges:
         print(f"\n{_by(judge.name, judges)}{HEADER}", flush=True)
@@ -144,7 +145,7 @@ def _judged(
     asked = questions.seen(judge)
     rows: list[Row] = []
     for explained in explanations:
-        told = tell(asked, explained.seen(judge), common)
+        told = tell(asked, explained.seen(judge), common, explained.patches)
         rows.append(row_of(layer, explained, told, rows[0].told if rows else None, judge.name))
         print(table_row(rows[-1]), flush=True)
         judge.save()

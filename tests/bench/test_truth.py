@@ -148,6 +148,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         units=3,
         first_unit=4,
         swap=False,
+        beside=False,
         images=None,
         part=(1, 2),
         out=folder / "out",
@@ -189,6 +190,25 @@ def test_the_whole_on_a_tiny_network(tiny: argparse.Namespace, capsys: pytest.Ca
     _assert_same(run(tiny).rows, rows)
     with pytest.raises(RenderError, match="give --generator"):
         run(_changed(tiny, recipes=["prior"], set=[]))
+
+
+@pytest.mark.slow
+def test_renderings_are_shown_beside_nine_patches_too(tiny: argparse.Namespace) -> None:
+    beside = run(_changed(tiny, beside=True)).rows
+    assert [(row.explanation, row.pictures) for row in beside] == [
+        ("real 1", 1),
+        ("real 4", 4),
+        ("real 9", 9),
+        ("real 10", 10),
+        ("fourier", 1),
+        ("real 9, fourier", 10),
+        ("accentuate", 2),
+        ("real 9, accentuate", 11),
+    ]
+    alone = [row for row in beside if row.explanation in KINDS]
+    _assert_same(alone, run(tiny).rows)
+    by_kind = {row.explanation: row for row in beside}
+    assert by_kind["real 9, fourier"].ratios == by_kind["fourier"].ratios
 
 
 @pytest.mark.slow

@@ -77,6 +77,17 @@ def test_what_units_share_helps_another_units_explanation_unless_it_is_taken_awa
     assert interval(told.other_own)[0] < 0.5
 
 
+@pytest.mark.parametrize("offset", [0, 50])
+def test_patches_and_renderings_are_each_centred_by_their_own_mean(offset: float) -> None:
+    # What all renderings share is taken away, however far they lie from photographs.
+    questions, patches = _planted(shared=2)
+    far = offset * _features(1, 7)
+    both = {unit: torch.cat([each, each, each + far]) for unit, each in patches.items()}
+    told = tell(questions, both, torch.zeros(FEATURES), patches=2 * len(next(iter(patches.values()))))
+    alone = tell(questions, patches, torch.zeros(FEATURES))
+    assert (told.own, told.other_own) == (alone.own, alone.other_own)
+
+
 def test_the_control_is_the_next_units_explanation() -> None:
     questions, explanations = _planted(shared=0.0)
     turned = {unit: explanations[10 + (unit - 9) % 12] for unit in explanations}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from viz.canvas import Canvas
 
-__all__ = ["close_up"]
+__all__ = ["box_of", "close_up"]
 
 
 def close_up(pictures: Tensor, canvas: Canvas, size: tuple[int, int]) -> Tensor:
@@ -24,14 +24,24 @@ def close_up(pictures: Tensor, canvas: Canvas, size: tuple[int, int]) -> Tensor:
     Returns:
         (image, channel, y, x), differentiable.
     """
-    box = canvas.box
-    rows = slice(max(0, round(box.top)), round(box.bottom))
-    columns = slice(max(0, round(box.left)), round(box.right))
-    cut = pictures[:, :, rows, columns]
+    cut = box_of(pictures, canvas)
     # As two products of matrices: the gradient of PyTorch's own interpolation takes five times as long.
     by_row, by_column = (_weights(*lengths).to(cut) for lengths in zip(cut.shape[2:], size, strict=True))
     resized: Tensor = by_row @ cut @ by_column.T
     return resized
+
+
+def box_of(pictures: Tensor, canvas: Canvas) -> Tensor:
+    """Cut out the canvas's box.
+
+    Args:
+        pictures: (image, channel, y, x), windows of the canvas.
+        canvas: its box is the effective receptive field.
+    """
+    box = canvas.box
+    rows = slice(max(0, round(box.top)), round(box.bottom))
+    columns = slice(max(0, round(box.left)), round(box.right))
+    return pictures[:, :, rows, columns]
 
 
 @cache

@@ -13,7 +13,8 @@ published before (Gorgun, Schiele and Fischer, ICCV 2025, "More Understandable F
 through Distribution Alignment and Relevant Information Flow"). It matches sorted features, weighted
 by relevance (LRP); here all channels count alike by default. Both are options: `sorted` matching compares
 sorted values as VITAL does (`viz.ascent.sorted_features`) in place of means and deviations, and channels of
-the window are weighted by what drives the unit in its patches with `relevance` (`viz.ascent.relevance`).
+the window are weighted by what drives the unit in its patches with `relevance` (`viz.ascent.relevance`). With
+`focus`, positions of the patches are weighted in the same way (`viz.ascent.focus`).
 
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
@@ -31,6 +32,7 @@ from torch import Tensor
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
 from viz.ascent.close_up import close_up
+from viz.ascent.focus import Focus, find_focus
 from viz.ascent.moments import Moments
 from viz.ascent.patch_shares import patch_shares
 from viz.ascent.relevance import relevances
@@ -79,6 +81,7 @@ class Likeness(ScoreTerm):
         match: what is compared of a channel, `moments` (mean and deviation) or `sorted` values.
         relevance: whether the window's channels are weighted by what drives the unit in its patches.
         weigh: power of a patch's score above the usual score by which the patch counts; 0: all count alike.
+        focus: share of the weight of a patch's positions that goes by their contribution to its score.
         keep: keeps what is measured of usual photographs.
     """
 
@@ -101,6 +104,7 @@ class Likeness(ScoreTerm):
         match: Match = "moments",
         relevance: Relevance = "off",
         weigh: float = 0.0,
+        focus: float = 0.0,
         keep: Keep = measure_anew,
     ) -> None:
         self.target, self.canvas = target, canvas
@@ -111,7 +115,7 @@ class Likeness(ScoreTerm):
         self.weight, self.close_weight = weight, close_weight
         self.close_size, self.whole = (close_side, close_side), whole
         self.caricature, self.match, self.relevance = caricature, match, relevance
-        self.weigh, self.keep = weigh, keep
+        self.weigh, self.focus, self.keep = weigh, focus, keep
         self.layers = tuple(
             {each.name: each for each in (*self.window_statistics, *self.close_statistics)}.values()
         )
@@ -142,7 +146,7 @@ class Likeness(ScoreTerm):
             scores = evaluate([objective] * len(top), views)
             best.append(scores.max())
             shares = patch_shares(scores - least, self.weigh) if self.weigh else None
-            found = self._describe(views, look, top)
+            found = self._describe(views, look, top, self._find_focus(scorer.watch.network, top, objective))
             self._wanted.append(
                 {key: each.beyond(usual.norm[key], self.caricature, shares) for key, each in found.items()}
             )
@@ -189,6 +193,12 @@ class Likeness(ScoreTerm):
             return {}
         return relevances(network, self.canvas, self.window_statistics, top, objective)
 
+    def _find_focus(self, network: Network, top: Tensor, objective: Objective) -> Focus | None:
+        """Weights of the patches' positions; None where all count alike."""
+        if not self.focus:
+            return None
+        return find_focus(network, self.canvas, self.window_statistics, top, objective, self.focus)
+
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look
     ) -> Tensor:
@@ -207,23 +217,25 @@ class Likeness(ScoreTerm):
             total = total - weight / layers * found.distance(wanted, self._spread[key], relevance)
         return total
 
-    def _describe(self, views: Views, look: Look, pictures: Tensor) -> dict[str, Any]:
+    def _describe(
+        self, views: Views, look: Look, pictures: Tensor, focus: Focus | None = None
+    ) -> dict[str, Any]:
         """Statistics of windows, and of their close-ups, by layer."""
-        found: dict[str, Any] = {
-            each.name: self._statistics(views[each.name].values.float(), centred=True)
-            for each in self.window_statistics
-        }
+        kind = KINDS[self.match]
+        found: dict[str, Any] = {}
+        for each in self.window_statistics:
+            values = views[each.name].values.float()
+            weight = gaussian(self.canvas, values)
+            found[each.name] = kind.of(values, focus.window(weight) if focus else weight / weight.sum())
         if self.close_statistics:
             close = look(self._close_up(pictures), [each.name for each in self.close_statistics])
             for each in self.close_statistics:
                 values = close[each.name].values.float()
-                found[CLOSE + each.name] = self._statistics(values, centred=False)
+                weight = torch.ones_like(values[0, 0])
+                found[CLOSE + each.name] = kind.of(
+                    values, focus.close_up(weight) if focus else weight / weight.sum()
+                )
         return found
-
-    def _statistics(self, values: Tensor, *, centred: bool) -> Features:
-        """Of maps (image, unit, y, x), weighted by a Gaussian around the target's centre."""
-        weight = gaussian(self.canvas, values) if centred else torch.ones_like(values[0, 0])
-        return KINDS[self.match].of(values, weight / weight.sum())
 
     def _close_up(self, pictures: Tensor) -> Tensor:
         return close_up(pictures, self.canvas, self.close_size)

@@ -28,7 +28,7 @@ class Moments:
 
         Args:
             values: (image, unit, y, x).
-            weight: (y, x) of the positions, of sum 1.
+            weight: (y, x) of the positions, of sum 1, or (image, 1, y, x), each of sum 1.
         """
         mean = (values * weight).sum((2, 3))
         off = values - mean[:, :, None, None]

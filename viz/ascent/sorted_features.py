@@ -25,14 +25,15 @@ def quantiles(values: Tensor, weight: Tensor, levels: int = LEVELS) -> Tensor:
 
     Args:
         values: (image, unit, y, x).
-        weight: (y, x) of the positions, positive or 0, not all 0.
+        weight: (y, x) of the positions, positive or 0, not all 0, or (image, 1, y, x).
         levels: number of quantiles.
 
     Returns:
         (image, unit, level), ascending; each is one of the values, and has its gradient.
     """
     ordered, places = values.flatten(2).sort(dim=2)
-    reached = weight.flatten()[places].cumsum(2)
+    by_position = weight.expand(len(values), 1, *values.shape[2:]).flatten(2).expand_as(places)
+    reached = by_position.gather(2, places).cumsum(2)
     middles = (torch.arange(levels, device=values.device) + 0.5) / levels
     wanted = (middles * reached[..., -1:]).contiguous()
     found = torch.searchsorted(reached.contiguous(), wanted)

@@ -60,6 +60,8 @@ class Typical(Fourier):
             `sorted`, its sorted values, as in VITAL (Gorgun et al. 2025).
         relevance: `on` weights the channels of the layers before the unit's own by what drives the
             unit in its top patches, as VITAL does; not those of the close-up.
+        focus: share of the weight of a patch's positions that goes by what they contribute to the unit's
+            activation (gradient times activation); 0 counts all positions alike.
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
@@ -84,6 +86,7 @@ class Typical(Fourier):
     caricature: float = 2.0
     match: Match = "moments"
     relevance: Relevance = "off"
+    focus: float = 0.0
     contrast: float = 2.0
     smooth: float = 0.5
 
@@ -92,6 +95,7 @@ class Typical(Fourier):
         self._require_positive("images", "clusters", "reach", "reach_whole")
         self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
         self._require_at_least_zero("caricature", "weigh")
+        self._require(0 <= self.focus <= 1, "focus", "0 to 1")
         self._require(self.close_side >= 32, "close_side", "32 or more")
         self._require(self.variety == 1, "variety", "1: ask for clusters instead")
 
@@ -150,6 +154,7 @@ class Typical(Fourier):
             match=self.match,
             relevance=self.relevance,
             weigh=self.weigh,
+            focus=self.focus,
             keep=inputs.keep,
         )
 

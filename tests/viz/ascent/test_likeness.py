@@ -264,6 +264,32 @@ def test_relevance_changes_the_rendering_and_still_draws_it_to_the_patches(netwo
         assert other.trace[-1] > other.trace[0]
 
 
+@pytest.mark.parametrize("match", ["moments", "sorted"])
+def test_focus_changes_what_is_wanted_and_still_draws_to_the_patches(network, inputs, tmp_path, match):
+    layer = layer_of(network, "late")
+    options = {"close_side": "32", "images": "3", "steps": "30", "match": match}
+    plain, focused = (
+        render_units(
+            network,
+            layer,
+            [2, 5],
+            get_recipe("typical", {**options, "focus": share}),
+            out=tmp_path / share,
+            inputs=inputs,
+        )
+        for share in ("0", "1")
+    )
+    for one, other in zip(plain, focused, strict=True):
+        assert one.trace != other.trace
+        assert other.trace[-1] > other.trace[0]
+
+
+@pytest.mark.parametrize("focus", ["-0.1", "1.5"])
+def test_a_focus_is_a_share(focus):
+    with pytest.raises(RenderError, match="0 to 1"):
+        get_recipe("typical", {"focus": focus})
+
+
 def test_weights_move_the_statistics_to_those_of_the_strongest_patches(network, inputs):
     """With a high power the best patch alone counts; unit 5 has another order once patches are moved."""
     options = {"close_side": "32", "images": "4", "caricature": "1"}
