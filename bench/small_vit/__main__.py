@@ -146,6 +146,7 @@ def _truth_options(given: argparse.Namespace, kind: str) -> argparse.Namespace:
         seed=0,
         swap=False,
         beside=False,
+        strip=False,
     )
 
 

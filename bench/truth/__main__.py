@@ -48,7 +48,8 @@ halves, each relative to the half that it was made from. The last table has the 
 
 With `--beside`, each recipe has one more row, `real 9, RECIPE`: its rendering shown beside the nine top
 patches, as sheets do. `real 10` tells what one more patch would add. In own centring the mean of all patches
-is then subtracted from patches, and that of all renderings from renderings.
+is then subtracted from patches, and that of all renderings from renderings. With `--strip`, the last row of
+a layer is a strip of the renderings of all recipes.
 
 `--judge` takes several names, in one or several options: a network, of which the inputs of the last linear
 layer are the features; `handmade`, a judge by features that nobody trained (`bench.truth.handmade`);
@@ -178,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--beside", action="store_true", help="also show renderings beside the nine top patches"
+    )
+    parser.add_argument(
+        "--strip", action="store_true", help="also show the renderings of all recipes together"
     )
     parser.add_argument("--images", type=int, help="number of images to use")
     parser.add_argument(

@@ -76,6 +76,7 @@ def explain(
     rendered: Mapping[Recipe, list[Rendered]],
     *,
     beside: bool = False,
+    strip: bool = False,
 ) -> Iterator[Explained]:
     """Yield all explanations of a layer's units: real patches, then the renderings of each recipe.
 
@@ -85,17 +86,24 @@ def explain(
         rendered: rows of the table of renderings, by recipe.
         beside: whether the renderings of each recipe are also shown beside the nine top patches, and one
             more patch for comparison.
+        strip: whether the renderings of all recipes are also shown together.
     """
     counts = (*REAL, MORE) if beside else REAL
     nine = max(REAL)
     real = {unit: patches.at_peaks(patches.strongest(unit, max(counts))) for unit in units}
     for count in counts:
         yield Explained(f"real {count}", {unit: found[:count] for unit, found in real.items()})
+    together: dict[int, list[Tensor]] = {}
     for recipe, rows in rendered.items():
         by_unit: dict[int, list[Tensor]] = {}
         for row in rows:
             by_unit.setdefault(row.unit, []).append(patches.of_rendering(row, recipe))
+        for unit, pictures in by_unit.items():
+            together.setdefault(unit, []).extend(pictures)
         yield Explained(recipe.name, by_unit, tuple(rows))
         if beside:
             both = {unit: [*real[unit][:nine], *pictures] for unit, pictures in by_unit.items()}
             yield Explained(f"real {nine}, {recipe.name}", both, tuple(rows), nine)
+    if strip:
+        names = " + ".join(recipe.name for recipe in rendered)
+        yield Explained(names, together, tuple(row for rows in rendered.values() for row in rows))

@@ -107,7 +107,7 @@ def judge_layer(
         rendered: rows of the table of renderings, by recipe.
         units: to be explained.
         judges: each sees all patches; saved after each row.
-        options: the command's `seed`, `swap` and `beside`.
+        options: the command's `seed`, `swap`, `beside` and `strip`.
     """
     network = index_network(explaining)
     plain = Patches(explaining, network, layer, layer)
@@ -120,7 +120,7 @@ def judge_layer(
     print(f"\n{title}: patches of {side:.0f} px, units {units[0]}-{units[-1]}")
     anywhere = shown.anywhere(RANDOM_PATCHES, options.seed)
     questions = ask(asked, units)
-    explanations = list(explain(shown, units, rendered, beside=options.beside))
+    explanations = list(explain(shown, units, rendered, beside=options.beside, strip=options.strip))
     rows: list[Row] = []
     for judge in judges:
         print(f"\n{_by(judge.name, judges)}{HEADER}", flush=True)
@@ -164,6 +164,8 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
     recipes = chosen_recipes(options.recipes, options.set)
     if options.units < 2:
         raise UsageError("--units must be 2 or more: the control is another unit's explanation")
+    if options.strip and len(recipes) < 2:
+        raise UsageError("--strip shows the renderings of several recipes; name two or more in --recipes")
     for recipe in recipes:
         if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")

@@ -128,6 +128,15 @@ def test_judges_are_refused_before_anything_is_indexed(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_strip_needs_several_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["no-data", "--recipes", "fourier", "--strip", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert said == ("error: --strip shows the renderings of several recipes; name two or more in --recipes\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
     """Options for a tiny network, and the folder of images that they name."""
@@ -149,6 +158,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         first_unit=4,
         swap=False,
         beside=False,
+        strip=False,
         images=None,
         part=(1, 2),
         out=folder / "out",
@@ -193,8 +203,8 @@ def test_the_whole_on_a_tiny_network(tiny: argparse.Namespace, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_renderings_are_shown_beside_nine_patches_too(tiny: argparse.Namespace) -> None:
-    beside = run(_changed(tiny, beside=True)).rows
+def test_renderings_are_shown_beside_nine_patches_and_together_too(tiny: argparse.Namespace) -> None:
+    beside = run(_changed(tiny, beside=True, strip=True)).rows
     assert [(row.explanation, row.pictures) for row in beside] == [
         ("real 1", 1),
         ("real 4", 4),
@@ -204,6 +214,7 @@ def test_renderings_are_shown_beside_nine_patches_too(tiny: argparse.Namespace) 
         ("real 9, fourier", 10),
         ("accentuate", 2),
         ("real 9, accentuate", 11),
+        ("fourier + accentuate", 3),
     ]
     alone = [row for row in beside if row.explanation in KINDS]
     _assert_same(alone, run(tiny).rows)
