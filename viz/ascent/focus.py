@@ -8,7 +8,7 @@ responds to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from viz.ascent.close_up import box_of
 from viz.ascent.relevance import contribution_maps
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
+from viz.passes.watch import PASS_IMAGES
 from viz.pixels import blur
 
 __all__ = ["Focus", "find_focus"]
@@ -57,7 +58,7 @@ class Focus:
 
     def _mix(self, maps: Tensor, weight: Tensor) -> Tensor:
         alike = weight / weight.sum()
-        found = alike * F.adaptive_avg_pool2d(maps, weight.shape)
+        found = alike * F.adaptive_avg_pool2d(maps, (weight.shape[0], weight.shape[1]))
         total = found.sum((2, 3), keepdim=True)
         found = torch.where(total > 0, found / total.clamp(min=torch.finfo(total.dtype).tiny), alike)
         return (1 - self.share) * alike + self.share * found
@@ -92,10 +93,20 @@ def find_focus(
         return None
     box = canvas.box
     sigma = BLUR * ((box.bottom - box.top) + (box.right - box.left)) / 2
-    total = patches.new_zeros(len(patches), 1, *patches.shape[2:])
-    for each in contribution_maps(network, canvas, before, patches, objective).values():
+    parts = [
+        _drives(contribution_maps(network, canvas, before, part, objective).values(), part.shape[2:])
+        for part in torch.split(patches, PASS_IMAGES)
+    ]
+    return Focus(blur(torch.cat(parts), sigma), share, canvas)
+
+
+def _drives(contributions: Iterable[Tensor], size: Sequence[int]) -> Tensor:
+    """(patch, 1, y, x) of a size: the sum of the layers' positive contributions, each of mean 1."""
+    total: Tensor | float = 0.0
+    for each in contributions:
         drives = each.sum(1, keepdim=True).clamp(min=0)
         scale = drives.mean((2, 3), keepdim=True)
         drives = torch.where(scale > 0, drives / scale.clamp(min=torch.finfo(scale.dtype).tiny), 0)
-        total += F.interpolate(drives, total.shape[2:], mode="bilinear", align_corners=False)
-    return Focus(blur(total, sigma), share, canvas)
+        total = total + F.interpolate(drives, tuple(size), mode="bilinear", align_corners=False)
+    assert isinstance(total, Tensor)
+    return total

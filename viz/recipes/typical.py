@@ -74,19 +74,19 @@ class Typical(Fourier):
     relu_steps: int = 0
     steps: int = 48
     rate: float = 0.03
-    images: int = 9
+    images: int = 16
     clusters: int = 1
-    weigh: float = 0.0
+    weigh: float = 1.0
     drive: float = 1.0
     reach: float = 1.0
     reach_whole: float = 3.0
     likeness: float = 1.0
     close_up: float = 1.0
     close_side: int = 112
-    caricature: float = 2.0
+    caricature: float = 2.5
     match: Match = "moments"
     relevance: Relevance = "off"
-    focus: float = 0.0
+    focus: float = 0.5
     contrast: float = 2.0
     smooth: float = 0.5
 
