@@ -5,7 +5,7 @@
 Computes the scores and gradients of one step for 8 pictures with torchvision's GoogLeNet and random
 weights: as maxact does; with a copy of the network that has the same crops, folded batch norms and
 bf16 autocast; and with that copy compiled. Prints milliseconds of process time per unit and step on
-one thread, and the wall time of the first compiled call.
+one thread, and the wall time of the first call, which compiles.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def main() -> None:
     with Watch(network, [layer], canvas) as watch:
         scorer = Scorer(watch, precision="auto")
         ours = timed(lambda: scorer.gradient(pictures, objectives, 0), options.rounds)
-    print(f"maxact    {ours:6.2f} ms")
+    print(f"torchvision:googlenet, {options.layer}, {IMAGES} pictures of {canvas.height} x {canvas.width}\n")
+    print("| gradient | ms per unit and step | first call, s |\n|---|---|---|")
+    print(f"| maxact | {ours:.2f} | |", flush=True)
     eager = scores_of(network, options.layer, canvas)
     for name, scores in (("eager", eager), ("compiled", torch.compile(eager))):
 
@@ -114,7 +116,8 @@ def main() -> None:
         started = time.perf_counter()
         step()
         first = time.perf_counter() - started
-        print(f"{name:9} {timed(step, options.rounds):6.2f} ms, first call {first:.1f} s")
+        title = f"a copy with the same crops, {name}"
+        print(f"| {title} | {timed(step, options.rounds):.2f} | {first:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,18 @@
     python bench/resume.py [--network efficientnet_lite0] [--data demo] [--rounds 1]
 
 Indexes the demo in parts of one shard, with a network in memory and one thread, three times a round: at once,
-interrupted half way, and resumed. The overhead of being resumable is the time in which parts are written,
-synced and committed, measured by committing the parts of a finished index again; that of having been
-interrupted is the process time of both halves beyond that of the whole run. It contains the images after the
-last commit and what was read ahead. Medians of the rounds.
+interrupted half way, and resumed. All times are process times; medians of the rounds.
+
+The overhead of being resumable is the time in which parts are written, synced and committed, measured by
+committing the parts of a finished index again. Every run has it, in proportion to its images.
+
+That of one interruption is the time of both halves beyond that of the whole run. It does not depend on the
+size of the run, and consists of
+
+- starting again: all that the resumed run does before it indexes, loading the network not included;
+- images done twice: those that were indexed after the last commit, each counted with the mean time of an
+  image of the whole run. At most one part is done twice;
+- the rest, such as images that were read ahead and decoded, and the differences between two runs.
 """
 
 from __future__ import annotations
@@ -15,8 +23,9 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -28,58 +37,106 @@ from pipeline.runs.run import run_index
 from pipeline.state.commit import commit_part, list_commits
 
 
-class Interrupting(Silent):
-    """Ends the run when so many images are indexed."""
+class Clock(Silent):
+    """Notes the process time at which indexing begins and ends, and counts its images.
 
-    def __init__(self, images: int) -> None:
-        self.images = images
+    Args:
+        stop: the run is interrupted when so many images are indexed; by default it is not.
+    """
+
+    def __init__(self, stop: float = float("inf")) -> None:
+        self.stop = stop
+        self.images = 0
+        self.started = time.process_time()
+        self.began = self.ended = self.started
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str) -> Iterator[Task]:
         with super().task(title, total, unit) as task:
-            if title == "indexing":
-                yield _Counting(self.images)
-            else:
+            if title != "indexing":
                 yield task
+                return
+            self.began = time.process_time()
+            yield _Counting(self)
+            self.ended = time.process_time()
 
 
 class _Counting(SilentTask):
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     def advance(self, count: int = 1) -> None:
-        self.left -= count
-        if self.left <= 0:
+        self.clock.images += count
+        if self.clock.images >= self.clock.stop:
             raise KeyboardInterrupt
 
 
-def process_seconds(work) -> float:
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Process times of one round in seconds, and what was counted."""
+
+    whole: float
+    committing: float
+    more: float
+    start: float
+    each: float
+    twice: int
+    images: int
+    parts: int
+
+
+def process_seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
-def measure(folder: Path, data: str, network: Network) -> tuple[float, float, float, int, int]:
-    """Seconds of a whole run, of committing its parts, of a halved run beyond it; images and parts."""
+def measure(folder: Path, data: str, network: Network) -> Costs:
+    """Run at once, then interrupted and resumed."""
     at_once, halved = (
         RunConfig(data, folder / name, shards_per_part=1, workers=1, compile="off")
         for name in ("at-once", "halved")
     )
-    spent = process_seconds(lambda: run_index(at_once, network=network))
-    done = list_commits(at_once.out / "parts")
-    images = sum(shard.images for commit in done for shard in commit.shards)
-    parts = [commit.load() for commit in done]
+    clock = Clock()
+    whole = process_seconds(lambda: run_index(at_once, network=network, reporter=clock))
+    parts = [commit.load() for commit in list_commits(at_once.out / "parts")]
     committing = process_seconds(lambda: [commit_part(folder / "copies", part, "f" * 64) for part in parts])
+    first = Clock(stop=clock.images // 2 + 20)
 
     def interrupted() -> None:
         try:
-            run_index(halved, network=network, reporter=Interrupting(images // 2 + 20))
+            run_index(halved, network=network, reporter=first)
         except KeyboardInterrupt:
             return
         raise SystemExit("the run was not interrupted")
 
-    both = process_seconds(interrupted) + process_seconds(lambda: run_index(halved, network=network))
-    return spent, committing, both - spent, images, len(parts)
+    both = process_seconds(interrupted)
+    kept = sum(shard.images for commit in list_commits(halved.out / "parts") for shard in commit.shards)
+    second = Clock()
+    both += process_seconds(lambda: run_index(halved, network=network, reporter=second))
+    return Costs(
+        whole,
+        committing,
+        more=both - whole,
+        start=second.began - second.started,
+        each=(clock.ended - clock.began) / clock.images,
+        twice=first.images - kept,
+        images=clock.images,
+        parts=len(parts),
+    )
+
+
+def print_costs(costs: Costs) -> None:
+    """Print the table."""
+    again = costs.twice * costs.each
+    rest = costs.more - costs.start - again
+    print("| | seconds | of the run |\n|---|---|---|")
+    print(f"| the run at once | {costs.whole:.1f} | |")
+    print(f"| of that: committing parts | {costs.committing:.2f} | {costs.committing / costs.whole:.1%} |")
+    print(f"| one interruption, whatever the size of the run | {costs.more:.1f} | |")
+    print(f"| of that: starting again | {costs.start:.2f} | |")
+    print(f"| of that: {costs.twice:,.0f} images done twice | {again:.2f} | |")
+    print(f"| of that: the rest | {rest:.2f} | |")
 
 
 def main() -> None:
@@ -94,14 +151,12 @@ def main() -> None:
     for _ in range(asked.rounds + 1):  # the first one warms up
         with tempfile.TemporaryDirectory() as folder:
             rounds.append(measure(Path(folder), asked.data, network))
-    whole, committing, again, images, parts = (
-        statistics.median(each) for each in zip(*rounds[1:], strict=True)
+    middle = Costs(*(statistics.median(values) for values in zip(*map(astuple, rounds[1:]), strict=True)))
+    print(
+        f"{asked.network}, {middle.images:,.0f} images in {middle.parts:.0f} parts, "
+        f"median of {asked.rounds}\n"
     )
-    print(f"{asked.network}, {images:,.0f} images in {parts:.0f} parts, median of {asked.rounds}\n")
-    print("| | seconds | of the run |\n|---|---|---|")
-    print(f"| the run at once | {whole:.1f} | |")
-    print(f"| of that: committing parts | {committing:.2f} | {committing / whole:.1%} |")
-    print(f"| more, interrupted and resumed | {again:.1f} | {again / whole:.1%} |")
+    print_costs(middle)
 
 
 if __name__ == "__main__":

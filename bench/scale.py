@@ -214,6 +214,7 @@ def bytes_below(folder: Path) -> int:
 
 
 def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int, scratch: Path) -> None:
+    print("\nMerging parts:\n")
     columns = "parts | units | rows of lists | GB of parts | seconds | of CPU | peak RSS, MiB | each step, s"
     print(f"| {columns} |")
     print("|---|---|---|---|---|---|---|---|")
@@ -234,6 +235,7 @@ def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int,
 
 
 def print_images(cases: list[int], labels: int, scratch: Path) -> None:
+    print("\nMerging the tables of images:\n")
     print("| images | GB of parts | seconds | of CPU | images/s | peak RSS, MiB |")
     print("|---|---|---|---|---|---|")
     for rows in cases:
@@ -252,6 +254,7 @@ def print_images(cases: list[int], labels: int, scratch: Path) -> None:
 def print_commits(repeats: int, labels: int, k: int, scratch: Path) -> None:
     from pipeline.state.commit import commit_part
 
+    print("\nCommitting a part of 1,024 images:\n")
     print("| units | KB of a part | ms to commit |")
     print("|---|---|---|")
     for units in (100, 1000, 10_000):
