@@ -47,11 +47,11 @@ from viz.render.table import read_renders
 
 DEMO_NETWORK, DEMO_LAYER = "efficientnet_lite0", "blocks.2.1"
 HEADER = """\
-| layer | units with a path | s of CPU per unit | left-out patches | 1 % | 5 % | median \
-| of other units, unusual | median |
+| layer | units with a path of their own | s of CPU per unit | left-out patches | 1 % | 5 % | median \
+| images of other units, unusual | their median |
 |---|---|---|---|---|---|---|---|---|"""
 RENDERINGS = """\
-| layer | recipe | renderings, unusual | rate at most | least | median |
+| layer | recipe | unusual renderings | rate at most | least | median |
 |---|---|---|---|---|---|"""
 
 

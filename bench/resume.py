@@ -2,8 +2,9 @@
 
     python bench/resume.py [--network efficientnet_lite0] [--data demo] [--rounds 1]
 
-Indexes the demo in parts of one shard, with a network in memory and one thread, three times a round: at once,
-interrupted half way, and resumed. All times are process times; medians of the rounds.
+Indexes the demo in parts of one shard, with one thread, three times a round: at once, interrupted half way,
+and resumed, all in one process. The network is loaded by each run, and its receptive fields are in the cache,
+as where `maxact index` is called again. All times are process times; medians of the rounds.
 
 The overhead of being resumable is the time in which parts are written, synced and committed, measured by
 committing the parts of a finished index again. Every run has it, in proportion to its images.
@@ -11,7 +12,8 @@ committing the parts of a finished index again. Every run has it, in proportion 
 That of one interruption is the time of both halves beyond that of the whole run. It does not depend on the
 size of the run, and consists of
 
-- starting again: all that the resumed run does before it indexes, loading the network not included;
+- starting again: all that the resumed run does before it indexes, and, measured in a process of its own,
+  what Python needs to start and to import the libraries;
 - images done twice: those that were indexed after the last commit, each counted with the mean time of an
   image of the whole run. At most one part is done twice;
 - the rest, such as images that were read ahead and decoded, and the differences between two runs.
@@ -20,21 +22,29 @@ size of the run, and consists of
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.networks.network import Network, load_network
 from pipeline.progress import Silent, SilentTask, Task
 from pipeline.runs.run import run_index
 from pipeline.state.commit import commit_part, list_commits
+
+IMPORTS = """
+import pipeline.runs.run
+from pipeline.vision_libraries import timm, torchvision
+torchvision(), timm()
+"""
 
 
 class Clock(Silent):
@@ -78,6 +88,7 @@ class Costs:
     whole: float
     committing: float
     more: float
+    importing: float
     start: float
     each: float
     twice: int
@@ -91,33 +102,47 @@ def process_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def measure(folder: Path, data: str, network: Network) -> Costs:
+def importing_seconds() -> float:
+    """Processor time of a process that imports what a run needs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def interrupt(config: RunConfig, clock: Clock) -> None:
+    """Run until the clock interrupts."""
+    try:
+        run_index(config, reporter=clock)
+    except KeyboardInterrupt:
+        return
+    raise SystemExit("the run was not interrupted")
+
+
+def warm_up(config: RunConfig) -> None:
+    """Do everything once that takes longer in a process the first time; fills the cache."""
+    interrupt(config, Clock(stop=1))
+    interrupt(config, Clock(stop=1))
+
+
+def measure(folder: Path, config: RunConfig) -> Costs:
     """Run at once, then interrupted and resumed."""
-    at_once, halved = (
-        RunConfig(data, folder / name, shards_per_part=1, workers=1, compile="off")
-        for name in ("at-once", "halved")
-    )
+    at_once, halved = (replace(config, out=folder / name) for name in ("at-once", "halved"))
     clock = Clock()
-    whole = process_seconds(lambda: run_index(at_once, network=network, reporter=clock))
+    whole = process_seconds(lambda: run_index(at_once, reporter=clock))
     parts = [commit.load() for commit in list_commits(at_once.out / "parts")]
     committing = process_seconds(lambda: [commit_part(folder / "copies", part, "f" * 64) for part in parts])
     first = Clock(stop=clock.images // 2 + 20)
-
-    def interrupted() -> None:
-        try:
-            run_index(halved, network=network, reporter=first)
-        except KeyboardInterrupt:
-            return
-        raise SystemExit("the run was not interrupted")
-
-    both = process_seconds(interrupted)
+    both = process_seconds(lambda: interrupt(halved, first))
     kept = sum(shard.images for commit in list_commits(halved.out / "parts") for shard in commit.shards)
     second = Clock()
-    both += process_seconds(lambda: run_index(halved, network=network, reporter=second))
+    both += process_seconds(lambda: run_index(halved, reporter=second))
+    importing = importing_seconds()
     return Costs(
         whole,
         committing,
-        more=both - whole,
+        more=both - whole + importing,
+        importing=importing,
         start=second.began - second.started,
         each=(clock.ended - clock.began) / clock.images,
         twice=first.images - kept,
@@ -129,12 +154,13 @@ def measure(folder: Path, data: str, network: Network) -> Costs:
 def print_costs(costs: Costs) -> None:
     """Print the table."""
     again = costs.twice * costs.each
-    rest = costs.more - costs.start - again
+    rest = costs.more - costs.importing - costs.start - again
     print("| | seconds | of the run |\n|---|---|---|")
     print(f"| the run at once | {costs.whole:.1f} | |")
     print(f"| of that: committing parts | {costs.committing:.2f} | {costs.committing / costs.whole:.1%} |")
     print(f"| one interruption, whatever the size of the run | {costs.more:.1f} | |")
-    print(f"| of that: starting again | {costs.start:.2f} | |")
+    print(f"| of that: starting Python, importing libraries | {costs.importing:.2f} | |")
+    print(f"| of that: loading the network, reading what is committed | {costs.start:.2f} | |")
     print(f"| of that: {costs.twice:,.0f} images done twice | {again:.2f} | |")
     print(f"| of that: the rest | {rest:.2f} | |")
 
@@ -146,12 +172,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    network = load_network(asked.network)
     rounds = []
-    for _ in range(asked.rounds + 1):  # the first one warms up
-        with tempfile.TemporaryDirectory() as folder:
-            rounds.append(measure(Path(folder), asked.data, network))
-    middle = Costs(*(statistics.median(values) for values in zip(*map(astuple, rounds[1:]), strict=True)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = RunConfig(
+            asked.data,
+            folder / "warm",
+            network=asked.network,
+            shards_per_part=1,
+            workers=1,
+            compile="off",
+            cache=folder / "cache",
+        )
+        warm_up(config)
+        for number in range(asked.rounds):
+            rounds.append(measure(folder / f"{number}", config))
+    middle = Costs(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
     print(
         f"{asked.network}, {middle.images:,.0f} images in {middle.parts:.0f} parts, "
         f"median of {asked.rounds}\n"

@@ -110,8 +110,8 @@ SUITE = (
     Benchmark(
         "small-vit",
         "What makes renderings of vision transformers readable?",
-        "-m bench.small_vit --steps 200 --each 20 --units 4 --layers blocks.2.mlp.act --variants 'fourier*'"
-        " --no-judge",
+        "-m bench.small_vit --steps 200 --each 20 --units 4 --layers blocks.2.mlp.act --no-judge"
+        " --variants 'fourier|fourier, no random views|fourier, jitter by whole patches|typical'",
     ),
     Benchmark(
         "fooled",
