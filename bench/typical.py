@@ -13,6 +13,7 @@ timm have random weights; their units cost as much as others.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import shutil
@@ -41,7 +42,11 @@ def render(out: Path, name: str, units: int) -> list[float]:
     from viz.recipes.catalog import get_recipe
     from viz.render.render_units import render_units
 
-    Paths.measure = lambda self, pictures, objectives: [None] * len(pictures)
+    without: dict[str, bool] = {}
+    if "path" in inspect.signature(render_units).parameters:
+        without["path"] = False
+    else:  # versions that cannot leave the measurement out expect one number for each picture
+        Paths.measure = lambda self, pictures, objectives: [None] * len(pictures)
     found = []
     with open_index(out) as index, tempfile.TemporaryDirectory() as folder:
         network = index_network(index)
@@ -50,7 +55,13 @@ def render(out: Path, name: str, units: int) -> list[float]:
             started = time.process_time()
             inputs = Inputs(network, index)
             render_units(
-                network, index.layer(name), chosen, get_recipe("typical"), out=Path(folder), inputs=inputs
+                network,
+                index.layer(name),
+                chosen,
+                get_recipe("typical"),
+                out=Path(folder),
+                inputs=inputs,
+                **without,
             )
             found.append((time.process_time() - started) / units)
     return found
