@@ -4,7 +4,8 @@
 
 Indexes the demo in parts of one shard, with one thread, all in one process: at once, interrupted half way and
 resumed, and at once again. The network is loaded by each run, and its receptive fields are in the cache, as
-where `maxact index` is called again. Times are process times unless it says by the clock; medians of the rounds.
+where `maxact index` is called again. Times are process times unless it says by the clock; medians of the
+rounds.
 
 The overhead of being resumable is the time in which parts are written, synced and committed, measured by
 committing the parts of a finished index again; by the clock it contains waiting for the disk. Every run has

@@ -21,6 +21,7 @@ disk, except in `--commits`), merges them in a process of its own, and prints a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -165,6 +166,15 @@ class Phases:
 
 
 def peak_mib() -> float:
+    """The most memory of this program so far.
+
+    `ru_maxrss` is no less than that of the process which started this one, so it counts only where there is
+    no /proc.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
