@@ -87,8 +87,9 @@ def write(path: Path, sections: dict[str, str]) -> None:
     """Write the sections of the benchmarks that have one, in their order."""
     head = (
         "# Results of the benchmarks\n",
-        "Written by `make bench`. bench/README.md explains the tables and has those of full size."
-        " Compare ratios within one table only.\n",
+        "Written by `make bench`. bench/README.md explains the tables and has those of full size; the "
+        "docstring of a script says how it measures and what its rows are. Compare ratios within one table "
+        "only.\n",
         f"{machine()}.\n",
     )
     found = (sections[benchmark.question] for benchmark in SUITE if benchmark.question in sections)

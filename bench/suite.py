@@ -104,7 +104,7 @@ SUITE = (
     Benchmark(
         "truth",
         "Which pictures explain a unit?",
-        "-m bench.truth demo --layers blocks.4.2 --recipes typical fourier --units 8 --images 400"
+        "-m bench.truth demo --layers blocks.2.1 blocks.4.2 --recipes typical fourier --units 8 --images 400"
         " --threads 1",
     ),
     Benchmark(
