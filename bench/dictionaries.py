@@ -218,6 +218,8 @@ def main() -> None:
     import torch
 
     torch.manual_seed(0)
+    if arguments.recorded is not None:
+        print("Compared with the features that the libraries gave when they were recorded.\n")
     print("| autoencoder | on | difference | switched |")
     print("|---|---|---|---|")
     if arguments.recorded is not None:

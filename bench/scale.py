@@ -255,7 +255,7 @@ def print_images(cases: list[int], labels: int, scratch: Path) -> None:
             size = bytes_below(folder)
             found = merge(folder)
         print(
-            f"| {found['images']:,} | {size / 1e9:.2f} | {found['seconds']:.0f} | {found['cpu']:.0f} "
+            f"| {found['images']:,} | {size / 1e9:.3f} | {found['seconds']:.1f} | {found['cpu']:.1f} "
             f"| {found['images'] / found['seconds']:,.0f} | {found['peak_mib']:.0f} |",
             flush=True,
         )
