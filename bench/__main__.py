@@ -3,7 +3,8 @@
     python -m bench [--only index,query] [--peers PYTHON] [--out bench/RESULTS.md] [--list]
 
 With `--only`, the sections of the others stay as they are in the file. Every benchmark runs in a process of
-its own. Where one fails, the last line that it printed follows its table, and the exit code is 1. Those
+its own, and the file is written after each. Where one fails, the last line that it printed follows its
+table, and the exit code is 1. How long the rest takes is told from the file of the run before. Those
 that compare maxact with other libraries (zennit-crp, semanticlens, torch-lucent, Horama) are run by the
 interpreter `--peers`, in whose environment `make bench` installs them.
 """
@@ -15,81 +16,16 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench.suite import SUITE, Benchmark
+
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One run of a script.
-
-    Args:
-        name: for `--only`.
-        question: that the table answers.
-        words: script or module, and its arguments.
-        compares: whether it is run in the environment of the other libraries.
-        threads: of torch and of the libraries below it.
-    """
-
-    name: str
-    question: str
-    words: str
-    compares: bool = False
-    threads: int = 1
-
-
-SUITE = (
-    Benchmark(
-        "index",
-        "What does indexing cost compared with a bare forward pass, and with other libraries?",
-        "bench/index.py --images 256 --rounds 1"
-        " --modes bare,bare-kept,index,naive,compiled,compiled-convs,crp,semanticlens",
-        compares=True,
-    ),
-    Benchmark(
-        "jpeg",
-        "Does indexing from JPEG files keep up with decoding and the network?",
-        "bench/from_jpeg.py --images 256 --rounds 2",
-    ),
-    Benchmark("resume", "What does it cost that a run can be resumed?", "bench/resume.py"),
-    Benchmark(
-        "memory", "Does indexing need more memory for more images?", "bench/memory.py --images 1000,8000"
-    ),
-    Benchmark(
-        "query", "How fast does an index of 5 million rows answer?", "-m bench.query --rounds 9", threads=2
-    ),
-    Benchmark(
-        "query-large",
-        "How fast does an index of 100 million rows answer?",
-        "-m bench.query --rows 100000000 --rounds 5",
-        threads=2,
-    ),
-    Benchmark(
-        "peaks",
-        "How large are the peaks of all images, and how fast are they read?",
-        "-m bench.peaks --images 200000 --units 1000",
-    ),
-    Benchmark(
-        "render",
-        "How long does one unit take to render, compared with other libraries?",
-        "bench/render.py",
-        compares=True,
-    ),
-    Benchmark(
-        "truth",
-        "Which pictures explain a unit?",
-        "-m bench.truth demo --layers blocks.4.2 --recipes typical fourier --units 8 --images 400"
-        " --threads 1",
-    ),
-    Benchmark("start", "How long do commands take to start?", "bench/start.py"),
-    Benchmark("imports", "How do the modules depend on each other?", "bench/imports.py"),
-)
 
 
 def machine() -> str:
@@ -127,7 +63,8 @@ def run(benchmark: Benchmark, python: str) -> tuple[str, bool]:
         f"## {benchmark.question}",
         f"    python {benchmark.words}",
         said,
-        f"{minutes:.1f} minutes; the load of the machine was {load:.1f} when it began.",
+        f"{minutes:.1f} minutes on {datetime.date.today()}; the load of the machine was {load:.1f} when it "
+        "began.",
     )
     return "\n\n".join(lines) + "\n", not ended.returncode
 
@@ -138,6 +75,50 @@ def earlier(path: Path) -> dict[str, str]:
         return {}
     sections = path.read_text().split("\n## ")[1:]
     return {section.partition("\n")[0]: f"## {section.rstrip()}\n" for section in sections}
+
+
+def expected_minutes(section: str) -> float:
+    """What a benchmark took in an earlier run; a minute if it is not known."""
+    found = re.search(r"^([0-9.]+) minutes(?: on [0-9-]+)?; the load", section, re.MULTILINE)
+    return float(found[1]) if found else 1.0
+
+
+def write(path: Path, sections: dict[str, str]) -> None:
+    """Write the sections of the benchmarks that have one, in their order."""
+    head = (
+        "# Results of the benchmarks\n",
+        "Written by `make bench`. bench/README.md explains the tables and has those of full size; the "
+        "docstring of a script says how it measures and what its rows are. Compare ratios within one table "
+        "only.\n",
+        f"{machine()}.\n",
+    )
+    found = (sections[benchmark.question] for benchmark in SUITE if benchmark.question in sections)
+    path.write_text("\n".join((*head, *found)))
+
+
+def run_all(chosen: list[Benchmark], peers: str, path: Path) -> bool:
+    """Run benchmarks one after another, and write the file after each; whether all ran."""
+    sections = earlier(path)
+    left = [expected_minutes(sections.get(benchmark.question, "")) for benchmark in chosen]
+    started = time.monotonic()
+    failed = []
+    for number, benchmark in enumerate(chosen):
+        so_far = (time.monotonic() - started) / 60
+        print(
+            f"{number + 1} of {len(chosen)}: {benchmark.name} ({so_far:.0f} minutes so far, "
+            f"about {sum(left[number:]):.0f} more)",
+            file=sys.stderr,
+            flush=True,
+        )
+        section, ran = run(benchmark, peers if benchmark.compares else sys.executable)
+        sections[benchmark.question] = section
+        failed += [] if ran else [benchmark.name]
+        write(path, sections)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{len(chosen)} benchmarks in {minutes:.0f} minutes", file=sys.stderr)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return not failed
 
 
 def main() -> int:
@@ -153,28 +134,11 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if asked.list:
         for benchmark in SUITE:
-            print(f"{benchmark.name:12} python {benchmark.words}")
+            print(f"{benchmark.name:16} python {benchmark.words}")
         return 0
-    sections = earlier(asked.out)
-    failed = False
-    for number, benchmark in enumerate(SUITE, start=1):
-        if benchmark.name not in only:
-            continue
-        print(f"{number} of {len(SUITE)}: {benchmark.name}", file=sys.stderr, flush=True)
-        sections[benchmark.question], ran = run(
-            benchmark, asked.peers if benchmark.compares else sys.executable
-        )
-        failed |= not ran
-    head = (
-        "# Results of the benchmarks\n",
-        f"Written by `make bench` on {datetime.date.today()}. bench/README.md explains the tables and says "
-        "what was measured at full size. Compare ratios within one table only.\n",
-        f"{machine()}.\n",
-    )
-    found = (sections[benchmark.question] for benchmark in SUITE if benchmark.question in sections)
-    asked.out.write_text("\n".join((*head, *found)))
+    ran = run_all([benchmark for benchmark in SUITE if benchmark.name in only], asked.peers, asked.out)
     print(asked.out)
-    return int(failed)
+    return int(not ran)
 
 
 if __name__ == "__main__":

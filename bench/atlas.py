@@ -226,8 +226,8 @@ def run_case(folder: Path, units: int, images: int) -> str:
         ordinal = index.layer(LAYER).ordinal
     cells = [f"{units:,}", f"{seconds:.1f}", f"{again:.1f}"]
     cells += [f"{summary.size / 1e6:.1f}", f"{summary.size / units / 1e3:.1f}"]
-    if reason := why_not():
-        return f"| {' | '.join([*cells, *'-----'])} | ({reason})"
+    if why_not():
+        return f"| {' | '.join([*cells, *'-----'])} |"
     found = measure_browser(summary.page, ordinal)
     cells += [f"{found.paint:.0f}", f"{found.frame:.1f}"]
     cells += [f"{value:.0f}" for value in (found.worst, found.sort, found.find)]
@@ -247,6 +247,8 @@ def main() -> None:
         for units in given.units:
             folder = (given.keep or Path(temporary)) / str(units)
             print(run_case(folder, units, given.images), flush=True)
+    if reason := why_not():
+        print(f"\nThe pages were not opened: {reason}.")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
     python -m venv libraries; libraries/bin/pip install torch sae-lens overcomplete
     libraries/bin/python bench/dictionaries.py [--channels 96] [--features 5000] [--record FOLDER]
+    python bench/dictionaries.py --recorded tests/fixtures/dictionaries     # without those libraries
 
 Makes autoencoders with random weights, has SAELens and Overcomplete save and apply them, reads the files as
 `maxact index --dictionary` does, and prints the largest difference of a feature relative to the largest
 feature, and how many features are on in one and off in the other. The exit code is 1 when a difference is
 above 1e-5. `--record` keeps the files, inputs and features, as the tests have them in
-tests/fixtures/dictionaries, of 6 channels and 10 features.
+tests/fixtures/dictionaries, of 6 channels and 10 features. `--recorded` reads them from there, and compares
+with the features that were recorded.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ALLOWED = 1e-5
+LIBRARIES = {"saelens": "SAELens", "overcomplete": "Overcomplete"}
 K = 4
 
 
@@ -151,14 +154,58 @@ def compare(name: str, path: Path, encode: Callable, channels: int, record: bool
     with torch.no_grad():
         expected = encode(inputs).float()
         found = read_dictionary(path)(inputs)
-    difference = float((found - expected).abs().max() / expected.abs().max())
-    switched = int(((found > 0) != (expected > 0)).sum())
-    on = float((expected > 0).float().mean())
-    print(f"| {name} | {on:.3f} | {difference:.1e} | {switched} |")
+    difference = print_row(name, found, expected)
     if record:
         tensors = {"inputs": inputs, "features": expected.contiguous()}
         save_file(tensors, path.parent / f"{path.name}.expected.safetensors")
     return difference
+
+
+def print_row(name: str, found, expected) -> float:
+    """Print the row of two (input, feature) tensors; returns the difference."""
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    switched = int(((found > 0) != (expected > 0)).sum())
+    on = float((expected > 0).float().mean())
+    print(f"| {name} | {on:.3f} | {difference:.1e} | {switched} |")
+    return difference
+
+
+def compare_recorded(folder: Path) -> float:
+    """Print a row for every autoencoder that `--record` left in a folder; returns the largest difference."""
+    import torch
+    from safetensors.torch import load_file
+
+    from pipeline.networks.dictionary_files import read_dictionary
+
+    ending = ".expected.safetensors"
+    recorded = sorted(folder.glob(f"*{ending}"))
+    if not recorded:
+        sys.exit(f"{folder} has no file *{ending}; name a folder that --record wrote")
+    worst = 0.0
+    for path in recorded:
+        saved = folder / path.name.removesuffix(ending)
+        tensors = load_file(path)
+        with torch.no_grad():
+            found = read_dictionary(saved)(tensors["inputs"])
+        library, _, name = saved.name.partition("-")
+        title = f"{LIBRARIES[library]} {name.partition('.')[0].replace('-', ' ')}"
+        worst = max(worst, print_row(title, found, tensors["features"]))
+    return worst
+
+
+def compare_made(channels: int, features: int, record: Path | None) -> float:
+    """Print a row for every autoencoder that the libraries make; returns the largest difference."""
+    from pipeline.vision_libraries import prepare_torchvision
+
+    prepare_torchvision()  # both libraries import it
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = record or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for library in (saelens, overcomplete):
+            for name, path, encode in library(channels, features, folder):
+                worst = max(worst, compare(name, path, encode, channels, record is not None))
+    return worst
 
 
 def main() -> None:
@@ -166,24 +213,19 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--features", type=int, default=5000)
     parser.add_argument("--record", type=Path, help="folder for the files, inputs and features")
+    parser.add_argument("--recorded", type=Path, help="folder that --record wrote; needs no other library")
     arguments = parser.parse_args()
     import torch
 
-    from pipeline.vision_libraries import prepare_torchvision
-
-    prepare_torchvision()  # both libraries import it
     torch.manual_seed(0)
+    if arguments.recorded is not None:
+        print("Compared with the features that the libraries gave when they were recorded.\n")
     print("| autoencoder | on | difference | switched |")
     print("|---|---|---|---|")
-    worst = 0.0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.record or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for library in (saelens, overcomplete):
-            for name, path, encode in library(arguments.channels, arguments.features, folder):
-                worst = max(
-                    worst, compare(name, path, encode, arguments.channels, arguments.record is not None)
-                )
+    if arguments.recorded is not None:
+        worst = compare_recorded(arguments.recorded)
+    else:
+        worst = compare_made(arguments.channels, arguments.features, arguments.record)
     sys.exit(0 if worst <= ALLOWED else f"the largest difference is {worst:.1e}")
 
 

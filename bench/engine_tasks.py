@@ -47,6 +47,7 @@ def print_tasks(count: int) -> None:
     from pipeline.engines.processes import ProcessesEngine
 
     cpu = torch.device("cpu")
+    print(f"\nItems with which nothing is done, {count} of them:\n")
     print("| engine | seconds to connect | of the first item | ms of each further item |")
     print("|---|---|---|---|")
 

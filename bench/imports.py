@@ -90,16 +90,19 @@ def circles(graph: networkx.DiGraph) -> list[list[str]]:
 
 def main(root: Path) -> None:
     """Print the numbers of both packages."""
+    print(
+        "| package | of | number | imports between them | longest chain | circles |\n"
+        "|---|---|---|---|---|---|"
+    )
     for package in PACKAGES:
         graph = module_graph(root, package)
         folders = folder_graph(root, graph)
-        print(
-            f"{package}: {len(graph)} modules, {graph.number_of_edges()} imports, "
-            f"longest chain {longest_chain(graph)}; {len(folders)} folders, "
-            f"{folders.number_of_edges()} arrows, longest chain {longest_chain(folders)}"
-        )
-        for group in [*circles(graph), *circles(folders)]:
-            print(f"  circle: {', '.join(group)}")
+        for kind, found in (("modules", graph), ("folders", folders)):
+            rounds = "; ".join(", ".join(group) for group in circles(found)) or "none"
+            print(
+                f"| {package} | {kind} | {len(found)} | {found.number_of_edges()} | {longest_chain(found)} "
+                f"| {rounds} |"
+            )
 
 
 if __name__ == "__main__":

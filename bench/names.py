@@ -1,12 +1,12 @@
 """How well do labels name units, and how long does it take?
 
-    python bench/names.py DATA [--network NAME] [--shuffles 3] [--units 20000]
+    python bench/names.py [DATA ...] [--network NAME] [--shuffles 3] [--units 20000]
 
-indexes DATA, whose images must have labels, in a temporary folder with the block outputs of a network, and
-prints for each layer its units, those with a name, and medians over these: of the correlation of the first
-name over all images and over the half that did not choose it, and of the weighted sum of all names over that
-half. It does the same with the labels shuffled among the images, `--shuffles` times; all names are then
-false.
+indexes DATA (by default the demo), whose images must have labels, in a temporary folder with the block
+outputs of a network, and prints for each layer its units, those with a name, and medians over these: of the
+correlation of the first name over all images and over the half that did not choose it, and of the weighted
+sum of all names over that half. It does the same with the labels shuffled among the images, `--shuffles`
+times; all names are then false.
 
 Last, it names `--units` units by all of WordNet's nodes over ImageNet's 1,000 classes, from sums of random
 peaks of which each follows a few of the nodes; and `--word-units` units in words, by embeddings that are
@@ -122,7 +122,10 @@ def time_naming(units: int, seed: int = 0) -> None:
     names = list(name_units(LabelSums(labels, images, total, squares), concepts))
     seconds = time.perf_counter() - started
     rows = sum(len(found.unit) for found in names)
-    print(f"\n{units:,} units, {len(concepts.names):,} concepts: {rows:,} names in {seconds:.1f} s")
+    print(
+        f"| labels and WordNet, sums that follow concepts | {units:,} | {len(concepts.names):,} "
+        f"| {seconds:.1f} | {rows:,} names |"
+    )
 
 
 def time_words(units: int, words: int = 2_000, dimension: int = 512, seed: int = 0) -> None:
@@ -146,8 +149,8 @@ def time_words(units: int, words: int = 2_000, dimension: int = 512, seed: int =
         len({name.unit for name in names if name.source == source}) for source in ("words", "linear")
     )
     print(
-        f"\n{units:,} units, {words:,} words, random embeddings of {dimension}: {seconds:.1f} s; "
-        f"named falsely {ranked:,} by ranked words, {sums:,} by sums"
+        f"| words, random embeddings of {dimension} | {units:,} | {words:,} | {seconds:.1f} "
+        f"| falsely {ranked:,} by ranked words, {sums:,} by sums |"
     )
 
 
@@ -159,12 +162,13 @@ def print_rows(rows: Sequence[Sequence[object]]) -> None:
         shown = " | ".join("" if value is None else f"{value:.2f}" for value in values)
         print(f"| {layer} | {units} | {named} | {shown} |")
     units, named = (sum(int(row[place]) for row in rows) for place in (1, 2))
-    print(f"\n{named:,} of {units:,} units named")
+    print("\n| labels | units | named |\n|---|---|---|")
+    print(f"| as they are | {units:,} | {named:,} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="+")
+    parser.add_argument("data", nargs="*", default=["demo"], help="the images; by default the demo")
     parser.add_argument("--network", default="efficientnet_lite0")
     parser.add_argument("--shuffles", type=int, default=3)
     parser.add_argument("--units", type=int, default=20_000)
@@ -176,9 +180,9 @@ def main() -> None:
         for seed in range(options.shuffles):
             rows = measure(shuffle(dataset, seed), options.network, Path(folder) / str(seed))
             named = sum(int(row[2]) for row in rows)
-            print(
-                f"labels shuffled, seed {seed}: {named:,} of {sum(int(row[1]) for row in rows):,} units named"
-            )
+            units = sum(int(row[1]) for row in rows)
+            print(f"| shuffled, seed {seed} | {units:,} | {named:,} |")
+    print("\n| names of | units | concepts or words | seconds | named |\n|---|---|---|---|---|")
     time_naming(options.units)
     time_words(options.word_units)
 

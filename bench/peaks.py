@@ -147,7 +147,7 @@ def main() -> None:
         if not out.exists():
             folder.mkdir(parents=True, exist_ok=True)
             seconds = milliseconds(lambda: write_kept(folder, asked.images, units)) / 1e3
-            print_page(f"written in {seconds:.0f} s")
+            print_page(f"written in {seconds:.0f} s\n")
         size = sum(path.stat().st_size for path in out.glob(f"parts/*/{PEAKS_FILE}"))
         least = peak_bytes(asked.images, units, "float16")
         print_page(

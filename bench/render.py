@@ -160,7 +160,7 @@ def measure(network: Network, layer: Layer, recipe: Recipe, options: argparse.Na
     steps = recipe.total_steps
     window = plan_canvas(network, point(layer, 0)).height
     mine = 1000 * ours(network, layer, recipe, options.units) / steps
-    cells = [f"{layer.name:14} {window:>4} px {mine:9.2f}"]
+    cells = [layer.name, f"{window} px", f"{mine:.2f}"]
     others: list[Callable[[], float] | None] = [
         lambda: plain(network, layer, recipe) / steps,
         (lambda: lucent(network, layer, options.other_steps) / options.other_steps)
@@ -172,8 +172,8 @@ def measure(network: Network, layer: Layer, recipe: Recipe, options: argparse.Na
     ]
     for other in others:
         theirs = None if other is None else 1000 * other()
-        cells.append("-".rjust(16) if theirs is None else f"{theirs:9.1f} {theirs / mine:5.1f}x")
-    print(" ".join(cells), flush=True)
+        cells.append("-" if theirs is None else f"{theirs:.1f} ({theirs / mine:.1f} times)")
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -191,8 +191,9 @@ def main() -> None:
     network = load_network(options.network, weights=weights)
     recipe = get_recipe(options.recipe, {"steps": str(options.steps)})
     print(f"{network.name}, {recipe.name}, {options.steps} steps, torch {torch.__version__}, 1 thread")
-    print("ms per unit and step; the other libraries with their defaults, and the ratio to maxact")
-    print(f"{'layer':14} {'window':>7} {'maxact':>9} {'plain':>16} {'lucent':>16} {'horama':>16}")
+    print("Milliseconds of process time per unit and step, and how many times as long as maxact takes.")
+    print("plain: the same recipe on the full canvas; torch-lucent and Horama: with their defaults.\n")
+    print("| layer | window | maxact | plain | torch-lucent | Horama |\n|---|---|---|---|---|---|")
     short = get_recipe(options.recipe, {"steps": "5"})
     for layer in choose_layers(network, options.layers):
         ours(network, layer, short, options.units)

@@ -21,6 +21,7 @@ disk, except in `--commits`), merges them in a process of its own, and prints a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -165,6 +166,15 @@ class Phases:
 
 
 def peak_mib() -> float:
+    """The most memory of this program so far.
+
+    `ru_maxrss` is no less than that of the process which started this one, so it counts only where there is
+    no /proc.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -214,6 +224,7 @@ def bytes_below(folder: Path) -> int:
 
 
 def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int, scratch: Path) -> None:
+    print("\nMerging parts:\n")
     columns = "parts | units | rows of lists | GB of parts | seconds | of CPU | peak RSS, MiB | each step, s"
     print(f"| {columns} |")
     print("|---|---|---|---|---|---|---|---|")
@@ -234,6 +245,7 @@ def print_merges(cases: list[tuple[int, int]], images: int, labels: int, k: int,
 
 
 def print_images(cases: list[int], labels: int, scratch: Path) -> None:
+    print("\nMerging the tables of images:\n")
     print("| images | GB of parts | seconds | of CPU | images/s | peak RSS, MiB |")
     print("|---|---|---|---|---|---|")
     for rows in cases:
@@ -243,7 +255,7 @@ def print_images(cases: list[int], labels: int, scratch: Path) -> None:
             size = bytes_below(folder)
             found = merge(folder)
         print(
-            f"| {found['images']:,} | {size / 1e9:.2f} | {found['seconds']:.0f} | {found['cpu']:.0f} "
+            f"| {found['images']:,} | {size / 1e9:.3f} | {found['seconds']:.1f} | {found['cpu']:.1f} "
             f"| {found['images'] / found['seconds']:,.0f} | {found['peak_mib']:.0f} |",
             flush=True,
         )
@@ -252,6 +264,7 @@ def print_images(cases: list[int], labels: int, scratch: Path) -> None:
 def print_commits(repeats: int, labels: int, k: int, scratch: Path) -> None:
     from pipeline.state.commit import commit_part
 
+    print("\nCommitting a part of 1,024 images:\n")
     print("| units | KB of a part | ms to commit |")
     print("|---|---|---|")
     for units in (100, 1000, 10_000):

@@ -220,6 +220,10 @@ def main() -> None:
         asked.merged,
         asked.price,
     )
+    print(
+        f"A model, not a measurement: a GPU of {asked.gpu:,.0f} images/s, {asked.decode:,.0f} images/s that "
+        f"are decoded for it, and a price of {asked.price:g} an hour are assumptions."
+    )
     for images in asked.images:
         print_model(images, asked.workers, costs)
 

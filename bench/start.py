@@ -19,8 +19,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fixtures.small_index import build_index
-
 LARGE = ("torch", "torchvision", "timm", "duckdb", "pyarrow", "numpy", "pandas")
 REPORT = f"""
 import atexit, sys
@@ -65,6 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests.fixtures.small_index import build_index
+
     with tempfile.TemporaryDirectory() as folder:
         out = build_index(Path(folder))
         print("| command | ms | imports |\n|---|---|---|")

@@ -3,15 +3,17 @@
     git worktree add ../before v0.2.0
     python bench/typical.py DATA --before ../before
 
-Indexes some photographs of DATA with each network, and renders units with either version in turn, in
-processes of their own, on one thread. Printed are seconds of processor time per unit, all of `render_units`
-without the measurement of paths: `first` with an empty cache, `more` for as many other units in a second
-call. The networks of torchvision and timm have random weights; their units cost as much as others.
+Indexes some photographs of DATA (by default the demo) with each network, and renders units with either
+version in turn, in processes of their own, on one thread; without `--before`, with the present version only.
+Printed are seconds of processor time per unit, all of `render_units` without the measurement of paths:
+`first` with an empty cache, `more` for as many other units in a second call. The networks of torchvision and
+timm have random weights; their units cost as much as others.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import shutil
@@ -40,7 +42,11 @@ def render(out: Path, name: str, units: int) -> list[float]:
     from viz.recipes.catalog import get_recipe
     from viz.render.render_units import render_units
 
-    Paths.measure = lambda self, pictures, objectives: [None] * len(pictures)
+    without: dict[str, bool] = {}
+    if "path" in inspect.signature(render_units).parameters:
+        without["path"] = False
+    else:  # versions that cannot leave the measurement out expect one number for each picture
+        Paths.measure = lambda self, pictures, objectives: [None] * len(pictures)
     found = []
     with open_index(out) as index, tempfile.TemporaryDirectory() as folder:
         network = index_network(index)
@@ -49,7 +55,13 @@ def render(out: Path, name: str, units: int) -> list[float]:
             started = time.process_time()
             inputs = Inputs(network, index)
             render_units(
-                network, index.layer(name), chosen, get_recipe("typical"), out=Path(folder), inputs=inputs
+                network,
+                index.layer(name),
+                chosen,
+                get_recipe("typical"),
+                out=Path(folder),
+                inputs=inputs,
+                **without,
             )
             found.append((time.process_time() - started) / units)
     return found
@@ -94,7 +106,9 @@ def measure(checkout: Path, out: Path, layer: str, units: int, cache: Path) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", help="a folder of photographs, or any other dataset")
+    parser.add_argument(
+        "data", nargs="?", default="demo", help="a folder of photographs, or any other dataset"
+    )
     parser.add_argument("--before", type=Path, help="checkout of an earlier version")
     parser.add_argument("--images", type=int, default=96, help="photographs that are indexed")
     parser.add_argument("--units", type=int, default=8, help="units per call")

@@ -11,13 +11,14 @@ others are drawn to be measured on. The network to which renderings should trans
 Renders hidden neurons of the MLP, before and after the nonlinearity, and channels of the residual stream
 with variants of `fourier`, `maco` and `typical`. Prints what `bench.small_vit.measures` says of each and of
 the best real images, then the tables of `bench.truth` with its usual judge. The pictures lie side by side in
-FOLDER.
+FOLDER; without one, nothing is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; by default those of the process.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="for what is made; by default one that is removed"
+    )
     parser.add_argument("--photographs", metavar="DATA", help="a folder of photographs; by default textures")
     parser.add_argument("--steps", type=int, default=900, help="of training")
     parser.add_argument("--each", type=int, help="crops of a photograph (16), or textures of a kind (80)")
@@ -80,7 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", default="*", help="glob of the rows' titles, several with |")
     parser.add_argument("--no-judge", action="store_true", help="leave out the tables of bench.truth")
     given = parser.parse_args(arguments)
-    given.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        given.folder = given.folder or Path(temporary)
+        given.folder.mkdir(parents=True, exist_ok=True)
+        _measure_all(given)
+
+
+def _measure_all(given: argparse.Namespace) -> None:
+    """Train, index, render, measure and judge as the options say."""
     kind = "photographs" if given.photographs else "textures"
     network = _network(given, kind)
     patterns = given.variants.split("|")
@@ -89,9 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first, second = index_halves(options, Silent())
     print(header())
     with open_index(first) as explaining, open_index(second) as asking:
+        notes: list[str] = []
         rendered = {
-            name: _measure(explaining, asking, name, variants, network, given) for name in given.layers
+            name: _measure(explaining, asking, name, variants, network, given, notes) for name in given.layers
         }
+        print("", *notes, sep="\n")
         if given.no_judge:
             return
         judges = load_judges([JUDGE], options.network, options.out)
@@ -109,7 +121,7 @@ def _network(given: argparse.Namespace, kind: str) -> Network:
         else:
             other, taught = _photographs(given.photographs)
             module, told = learn_photographs(taught, other, given.each or 16, given.steps, 0)
-        print(told, flush=True)
+        print(f"{told}\n", flush=True)
         torch.save(module.state_dict(), file)
     return load_network(f"bench.small_vit.network:of_{kind}", weights=file)
 
@@ -157,8 +169,12 @@ def _measure(
     variants: Sequence[Variant],
     network: Network,
     given: argparse.Namespace,
+    notes: list[str],
 ) -> dict[Recipe, list[Rendered]]:
-    """Render and measure the variants in one layer, and print a row for each; returns the renderings."""
+    """Render and measure the variants in one layer, and print a row for each; returns the renderings.
+
+    A line for below the table is added to `notes`.
+    """
     layer = explaining.layer(name)
     units = range(given.first_unit, given.first_unit + given.units)
     images = [
@@ -169,7 +185,7 @@ def _measure(
     other = load_network(OTHER)
     others = choose_layers(other, OTHER_LAYERS, receptive_fields=False)
     twins = find_twins(network, layer, other, others, images)
-    _print_real(explaining, network, layer, units, twins, given.folder)
+    notes.append(_print_real(explaining, network, layer, units, twins, given.folder))
     found = {}
     for variant in variants:
         rows = render_index(
@@ -208,8 +224,8 @@ def _changed(network: Network) -> Network:
 
 def _print_real(
     index: Index, network: Network, layer: Layer, units: range, twins: Twins, folder: Path
-) -> None:
-    """Print the row of the best real image of each unit, and that of the mean of its best nine."""
+) -> str:
+    """Print the row of the best real image of each unit; returns a line on the units' counterparts."""
     patches = Patches(index, network, layer, layer)
     tops = {unit: patches.strongest(unit, 9) for unit in units}
     pictures = patches.pictures([image.image_id for top in tops.values() for image in top])
@@ -218,8 +234,8 @@ def _print_real(
     print(table_row(layer.name, "best real image", measure_pictures(network, layer, best, highest, twins)))
     alike = twins.r[list(units)]
     count = int((alike >= ALIKE).sum())
-    print(f"{count} of {len(units)} units have a counterpart; median correlation {alike.median():.2f}")
     save_strip(best, folder / f"{layer.name}-real.png")
+    return f"{layer.name}: {count} of {len(units)} units have a counterpart; median r {alike.median():.2f}."
 
 
 if __name__ == "__main__":
