@@ -18,6 +18,7 @@ from pipeline.query.safe import Limits, refuse_unsafe
 from pipeline.query.second_index import SecondIndexes, refuse_schema
 from pipeline.query.statements import run_statement
 from pipeline.query.unit import Unit
+from pipeline.query.unreadable_tables import refuse_unreadable_tables
 from pipeline.query.views import open_views
 from pipeline.remote.local import local_folder
 from pipeline.store.layout import RENDERS_TABLE
@@ -99,7 +100,7 @@ class SqlMethods:
         if self._limits is not None:
             refuse_unsafe(self._connection, text)
         self._see_renderings(text)
-        found = run_statement(self._connection, text, params, seconds=self._seconds, first_rows=count + 1)
+        found = self._run(text, params, first_rows=count + 1)
         return replace(found, rows=found.rows[:count]), len(found.rows) > count
 
     def attach(self, name: str, out: Path | str) -> None:
@@ -180,7 +181,15 @@ class SqlMethods:
             if self.keeps_peaks:
                 _ = self.peaks
             self._second.open_peaks()
-        return run_statement(self._connection, text, params, seconds=self._seconds, most_rows=most_rows)
+        return self._run(text, params, most_rows=most_rows)
+
+    def _run(self, text: str, params: Mapping[str, object], **rows: int | None) -> QueryResult:
+        """As `run_statement`; a table that cannot be read is named."""
+        try:
+            return run_statement(self._connection, text, params, seconds=self._seconds, **rows)
+        except QueryError as error:
+            refuse_unreadable_tables((self.out, *self._second.folders), error)
+            raise
 
 
 def _number(value: object) -> object:
