@@ -204,7 +204,6 @@ def fit_state(module: nn.Module, state: State, origin: str) -> None:
             else ""
         )
         raise WeightsError(
-            f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): "
-            f"{difference}{remedy}"
+            f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): {difference}"
         )
     module.load_state_dict({**wanted, **fitted})
