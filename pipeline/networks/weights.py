@@ -197,12 +197,8 @@ def fit_state(module: nn.Module, state: State, origin: str) -> None:
     fitted = _by_name(wanted, state) or _in_order(wanted, state) or {}
     if not fitted or any(wanted[name].shape != tensor.shape for name, tensor in fitted.items()):
         difference = _difference(wanted, state)
-        other = difference.startswith("shapes: ") and "; " not in difference
-        remedy = (
-            "; give a function that builds the network of the file, --network FILE.py:FUNCTION"
-            if other
-            else ""
-        )
+        if difference.startswith("shapes: ") and "; " not in difference:
+            difference += "; give a function that builds the network of the file, --network FILE.py:FUNCTION"
         raise WeightsError(
             f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): {difference}"
         )
