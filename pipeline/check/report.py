@@ -36,11 +36,10 @@ def describe(audit: Audit) -> Iterator[str]:
         )
         if not audit.choice.complete:
             chances = ", ".join(
-                f"with probability {audit.choice.miss(share):.2g} if {share:.0%} are forged"
-                for share in _SHARES
+                f"{audit.choice.miss(share):.2g} if {share:.0%} are forged" for share in _SHARES
             )
             yield (
                 f"sample: {audit.choice.listed_drawn:,} of the {audit.choice.listed:,} images on lists were "
-                f"drawn; forged ones are all missed {chances}; --all runs every image"
+                f"drawn; no forged one is among them with probability {chances}; --all runs every image"
             )
     yield f"{audit.found:,} {'discrepancy' if audit.found == 1 else 'discrepancies'} found"
