@@ -35,9 +35,11 @@ def describe(audit: Audit) -> Iterator[str]:
             f"largest relative difference {audit.worst:.1e}"
         )
         if not audit.choice.complete:
-            chances = ", ".join(f"{share:.0%} of them {audit.choice.miss(share):.2g}" for share in _SHARES)
+            chances = ", ".join(
+                f"{audit.choice.miss(share):.2g} if {share:.0%} are forged" for share in _SHARES
+            )
             yield (
-                f"sample: {audit.choice.listed_drawn:,} were drawn from the {audit.choice.listed:,} images "
-                f"that lists name; the probability to miss a forgery in {chances}; --all runs every image"
+                f"sample: {audit.choice.listed_drawn:,} of the {audit.choice.listed:,} images on lists were "
+                f"drawn; no forged one is among them with probability {chances}; --all runs every image"
             )
     yield f"{audit.found:,} {'discrepancy' if audit.found == 1 else 'discrepancies'} found"

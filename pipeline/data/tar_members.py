@@ -89,7 +89,8 @@ class MemberGroup:
     def to_sample(self, position: int) -> Sample | BadSample:
         """Build the sample at a position of the shard, or report why the members do not form one."""
         if not self.images and self.problem is None:
-            self._report("no_image", f"no image among its members ({', '.join(self.suffixes)})")
+            inner = "; unpack the archives in this archive first" if "tar" in self.suffixes else ""
+            self._report("no_image", f"no image among its members ({', '.join(self.suffixes)}){inner}")
         ranks = [rank for rank, *_ in self.images]
         if len(ranks) > 1 and ranks[0] == ranks[1]:
             self._report("ambiguous", f"several images in one sample ({', '.join(self.suffixes)})")

@@ -13,11 +13,9 @@ A layer is a module, named by its dotted name, or one of its runs or of its tens
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from torch import nn
 
 from pipeline.choices import Kind
 from pipeline.errors import LayerError, NetworkError, UsageError
@@ -29,6 +27,7 @@ from pipeline.layers.patterns import Offered, match_layers
 from pipeline.layers.positions import placed
 from pipeline.layers.receptive_field import Field, Target
 from pipeline.layers.receptive_field_cache import cached_fields, cached_placings
+from pipeline.layers.unit_axis import guess_kind, is_doubtful, measure_kinds
 from pipeline.networks.addresses import parse_address
 from pipeline.networks.dictionaries import Dictionary
 from pipeline.networks.extra_modules import Directions
@@ -73,22 +72,12 @@ def _tokens_before(tokens: int, height: int, width: int, special: tuple[int, int
     return prefix if tokens > 1 and rows * width == columns * height else None
 
 
-def _is_channels_last(shape: tuple[int, ...], height: int, width: int) -> bool:
-    """Whether three axes are y, x, unit rather than unit, y, x, by the aspect ratio of the input."""
-
-    def skew(rows: int, columns: int) -> float:
-        return abs(rows * width / (columns * height) - 1)
-
-    first, second = skew(shape[1], shape[2]), skew(shape[0], shape[1])
-    return second < first and shape[0] <= height and shape[1] <= width
-
-
 def _infer_kind(shape: tuple[int, ...], height: int, width: int) -> Kind:
     if len(shape) == 1:
         return "vector"
     if len(shape) == 2:
         return "tokens"
-    return "map_last" if _is_channels_last(shape, height, width) else "map"
+    return guess_kind(shape, height, width)
 
 
 AXES: dict[Kind, int] = {"map": 3, "map_last": 3, "tokens": 2, "vector": 1}
@@ -111,9 +100,21 @@ def _shape_layer(call: Call, preprocess: Preprocess, kind: Kind | None, special:
     return Layer(call.name, 0, found, units, prefix, rows, columns, height, width, *(0, 0), *(0, 0))
 
 
-def _kind_of(module: nn.Module, name: str, kind: Kind | None) -> Kind | None:
-    """The kind of a layer where it is known; joined windows may look like maps with the units first."""
-    return "map_last" if joins_windows(module.get_submodule(parse_address(name).module)) else kind
+def _known_kinds(
+    network: Network, calls: Mapping[str, Call], chosen: Sequence[str], kind: Kind | None
+) -> dict[str, Kind | None]:
+    """The kinds of layers where shapes do not tell them; joined windows may look like maps."""
+    known: dict[str, Kind | None] = dict.fromkeys(chosen, kind)
+    for name in chosen:
+        if joins_windows(network.module.get_submodule(parse_address(name).module)):
+            known[name] = "map_last"
+    size = network.preprocess.height, network.preprocess.width
+    doubtful = [
+        name
+        for name in chosen
+        if known[name] is None and len(calls[name].shape) == 3 and is_doubtful(calls[name].shape, *size)
+    ]
+    return known | measure_kinds(network.module, grey_input(network), doubtful)
 
 
 def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -> list[Layer]:
@@ -136,10 +137,8 @@ def _find_layers(network: Network, patterns: Sequence[str], kind: Kind | None) -
     defaults = [part for name in defaults for part in (offered.maps.get(name) or (name,))]
     # Directions were asked for by name: they are chosen whatever the patterns are, or refused.
     chosen = match_layers([*(patterns or defaults), *directions], calls, names, defaults)
-    layers = [
-        _shape_layer(offered.calls[name], network.preprocess, _kind_of(module, name, kind), special)
-        for name in chosen
-    ]
+    kinds = _known_kinds(network, offered.calls, chosen, kind)
+    layers = [_shape_layer(offered.calls[name], network.preprocess, kinds[name], special) for name in chosen]
     if not layers:
         raise LayerError(f"network {network.name} has no layer that can be probed")
     if kind is not None and all(layer.kind != kind for layer in layers):

@@ -196,8 +196,10 @@ def fit_state(module: nn.Module, state: State, origin: str) -> None:
     wanted = module.state_dict()
     fitted = _by_name(wanted, state) or _in_order(wanted, state) or {}
     if not fitted or any(wanted[name].shape != tensor.shape for name, tensor in fitted.items()):
+        difference = _difference(wanted, state)
+        if difference.startswith("shapes: ") and "; " not in difference:
+            difference += "; give a function that builds the network of the file, --network FILE.py:FUNCTION"
         raise WeightsError(
-            f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): "
-            f"{_difference(wanted, state)}"
+            f"weights {origin} ({len(state)} tensors) do not match the network ({len(wanted)}): {difference}"
         )
     module.load_state_dict({**wanted, **fitted})

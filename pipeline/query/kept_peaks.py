@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import QueryError, StoreError
+from pipeline.query.literals import quote_name, quote_text
 from pipeline.query.peak_matrix import keeps_peaks, open_matrix
 from pipeline.store.peak_files import PEAKS_FILE
 from pipeline.working_copies import pull
@@ -207,18 +208,13 @@ def create_peaks(
     types = ["VARCHAR", "INTEGER", "BIGINT"]
     with_function: Any = connection
     with_function.create_function(function, look_up, types, "FLOAT", type="arrow", null_handling="special")
-    connection.execute(_VIEW.format(schema=_quoted(schema), function=_quoted(function)))
+    connection.execute(_VIEW.format(schema=quote_name(schema), function=quote_name(function)))
 
 
 def create_no_peaks(connection: duckdb.DuckDBPyConnection, out: Path, *, schema: str = "main") -> None:
     """Create a view `peaks` and a function `peak` that say what to do, for an index that keeps none."""
-    text = "'" + no_peaks(out).replace("'", "''") + "'"
-    connection.execute(_NO_VIEW.format(schema=_quoted(schema), text=text))
+    text = quote_text(no_peaks(out))
+    connection.execute(_NO_VIEW.format(schema=quote_name(schema), text=text))
     if schema == "main":
         macro = f"CREATE OR REPLACE MACRO peak(layer, unit, image_id) AS error({text})::FLOAT"
         connection.execute(macro)
-
-
-def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'

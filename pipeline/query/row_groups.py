@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedFile
+from pipeline.query.unreadable_tables import unreadable
 
 __all__ = ["RowGroups"]
 
@@ -98,4 +99,4 @@ class RowGroups:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise DamagedFile(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
+            raise DamagedFile(unreadable(self.path, " ".join(str(error).split()))) from error

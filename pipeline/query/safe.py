@@ -22,8 +22,9 @@ from typing import Any
 import duckdb
 
 from pipeline.errors import QueryError, StoreError, UsageError
+from pipeline.query.literals import literal_path, quote_text
 from pipeline.query.statements import one_line, run_statement
-from pipeline.query.views import create_views, literal_path, read_preprocess
+from pipeline.query.views import create_views, read_preprocess
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import refuse_links
 
@@ -102,7 +103,7 @@ def open_safe_connection(
 def _settings(root: Path, limits: Limits) -> dict[str, str]:
     """DuckDB's settings by name, as SQL; the one that makes files unreachable is the last."""
     # The views write the folder as a pattern: wildcards in its name are escaped there.
-    folders = ", ".join("'" + text.replace("'", "''") + "'" for text in {str(root), literal_path(root)})
+    folders = ", ".join(map(quote_text, {str(root), literal_path(root)}))
     return {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",

@@ -55,6 +55,12 @@ class SecondIndexes:
     ) -> None:
         self._connection, self._out, self._fetch = connection, out, fetch
         self._peaks: dict[str, Callable[[], KeptPeaks]] = {}
+        self._outs: dict[str, Path] = {}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of the second indexes."""
+        return tuple(self._outs.values())
 
     def attach(self, schema: str, out: Path) -> None:
         """Create the views of an index, in place of those of an earlier one of that name.
@@ -72,6 +78,7 @@ class SecondIndexes:
         open_views(
             self._connection, out, read_preprocess(run, out), fingerprint=run["fingerprint"], schema=schema
         )
+        self._outs[schema] = out
         ours, theirs = (
             self._fetch(IMAGES_DIGEST.format(schema=name)).dicts()[0] for name in ("main", schema)
         )

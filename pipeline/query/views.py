@@ -17,8 +17,11 @@ import pyarrow as pa
 
 from pipeline.errors import MaxactError, StoreError
 from pipeline.images.preprocess import Preprocess
+from pipeline.query.literals import literal_path, quote_name, quote_text
 from pipeline.query.statements import one_line
+from pipeline.query.unreadable_tables import unreadable
 from pipeline.store.layout import (
+    footer_of,
     holds_dissection,
     holds_embeddings,
     holds_names,
@@ -37,7 +40,7 @@ from pipeline.store.schemas import (
     THUMBNAILS,
 )
 
-__all__ = ["create_class_names", "create_views", "literal_path", "open_views", "read_preprocess"]
+__all__ = ["create_class_names", "create_views", "open_views", "read_preprocess"]
 
 _DUCK_TYPES = {
     "bool": "BOOLEAN",
@@ -128,16 +131,20 @@ def create_views(
     Raises:
         StoreError: when a table cannot be read.
     """
-    name = _quote_name(schema)
+    name = quote_name(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
     derived = {"renders": RENDERS, **{name: columns for name, (columns, _) in _MARKED.items()}}
     for table, columns in {**SCHEMAS, **derived}.items():
         path = out / f"{table}.parquet"
-        if table in _MARKED and not _MARKED[table][1](out, fingerprint):
-            path = out / "none"  # those of another index are not shown
-        body = _table_body(connection, path, columns, DEFAULTS.get(table, {}))
+        if table in _MARKED and path.is_file() and footer_of(path) is None:
+            # The other tables can be used: only a query that reads this one ends.
+            body = _only_error(columns, unreadable(path, "it is damaged"))
+        else:
+            if table in _MARKED and not _MARKED[table][1](out, fingerprint):
+                path = out / "none"  # those of another index are not shown
+            body = _table_body(connection, path, columns, DEFAULTS.get(table, {}))
         if columns is RENDERS:
-            body += f" WHERE index_fingerprint = {_quote_text(fingerprint)}"
+            body += f" WHERE index_fingerprint = {quote_text(fingerprint)}"
         connection.execute(f"CREATE OR REPLACE VIEW {name}.{table} AS {body}")
     connection.execute(
         f"CREATE OR REPLACE VIEW {name}.preprocess AS SELECT {preprocess.height} AS height, "
@@ -167,32 +174,41 @@ def _table_body(
 ) -> str:
     """The SELECT of one view: from the Parquet file, or no rows of the same columns."""
     if not path.is_file():
-        empty = ", ".join(f"NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in columns)
-        return f"SELECT * FROM (SELECT {empty} WHERE false)"
-    source = f"read_parquet({_quote_text(literal_path(path))})"
+        return _no_rows(columns)
+    source = f"read_parquet({quote_text(literal_path(path))})"
     try:
         found = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or ()
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        remedy = "index again into a new OUT"
-        if columns is RENDERS:
-            remedy = "move it elsewhere and render again; the index is not changed"
-        elif columns in (NAMES, EMBEDDINGS, SEMANTICS):
-            remedy = "write it again with `maxact name`"
-        elif columns is DISSECTION:
-            remedy = "write it again with `maxact dissect`"
-        raise StoreError(f"{path} cannot be read ({reason}); {remedy}") from error
+        raise StoreError(unreadable(path, str(error).splitlines()[0])) from error
     present = {column[0] for column in found}
-    if columns is RENDERS:  # those of earlier versions lack some of the last columns
-        later = [field for field in columns if field.name not in present]
-        nulls = "".join(f", NULL::{_duck_type(field.type)} AS {_quote_name(field.name)}" for field in later)
+    missing = [field for field in columns if field.name not in present]
+    # Tables of earlier versions lack columns that have a default, or some of the last ones of renderings.
+    later = columns.names[len(columns) - len(missing) :] if columns is RENDERS and present else defaults
+    absent = [field.name for field in missing if field.name not in later]
+    if absent or len(missing) == len(columns):
+        raise StoreError(unreadable(path, f"it has no column {(absent or columns.names)[0]}"))
+    if columns is RENDERS:
+        nulls = "".join(f", NULL::{_duck_type(field.type)} AS {quote_name(field.name)}" for field in missing)
         # Paths that an earlier version measured are no numbers of the present one's.
         current = ", ".join(
             f"CASE WHEN path_version = {PATH_VERSION} THEN {name} END AS {name}" for name in _OF_PATHS
         )
         return f"SELECT * REPLACE ({current}) FROM (SELECT *{nulls} FROM {source})"
-    missing = [f"{value} AS {_quote_name(name)}" for name, value in defaults.items() if name not in present]
-    return f"SELECT {', '.join(['*', *missing])} FROM {source}"
+    filled = [f"{defaults[field.name]} AS {quote_name(field.name)}" for field in missing]
+    return f"SELECT {', '.join(['*', *filled])} FROM {source}"
+
+
+def _no_rows(columns: pa.Schema) -> str:
+    """The SELECT of a view without a file."""
+    nulls = ", ".join(f"NULL::{_duck_type(field.type)} AS {quote_name(field.name)}" for field in columns)
+    return f"SELECT * FROM (SELECT {nulls} WHERE false)"
+
+
+def _only_error(columns: pa.Schema, message: str) -> str:
+    """The SELECT of a view that ends every query that reads it, whichever columns it reads."""
+    error = f"error({quote_text(message)})"
+    each = ", ".join(f"{error}::{_duck_type(field.type)} AS {quote_name(field.name)}" for field in columns)
+    return f"SELECT {each} WHERE {error}"
 
 
 def create_class_names(
@@ -205,8 +221,8 @@ def create_class_names(
         class_names: of the units of layers; no rows for a layer without names.
     """
     parts = [
-        f"SELECT {_quote_text(layer)} AS layer, unnest(range({len(names)}))::INTEGER AS unit, "
-        f"unnest([{', '.join(map(_quote_text, names))}]) AS name"
+        f"SELECT {quote_text(layer)} AS layer, unnest(range({len(names)}))::INTEGER AS unit, "
+        f"unnest([{', '.join(map(quote_text, names))}]) AS name"
         for layer, names in class_names.items()
         if names
     ]
@@ -221,18 +237,3 @@ def _duck_type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"{_duck_type(kind.value_type)}[]"
     return _DUCK_TYPES[str(kind)]
-
-
-def literal_path(path: Path) -> str:
-    """The path with DuckDB's wildcards escaped."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
-
-
-def _quote_name(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
-
-
-def _quote_text(text: str) -> str:
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"

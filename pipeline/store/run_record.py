@@ -77,8 +77,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _word(*words: str) -> _Value:
-    listed = words[0] if len(words) == 1 else f"one of {', '.join(words)}"
-    return _Value(listed, lambda value: isinstance(value, str) and value in words)
+    return _Value(f"one of {', '.join(words)}", lambda value: isinstance(value, str) and value in words)
 
 
 def _whole(low: int, high: int = MAX_NUMBER) -> _Value:

@@ -309,8 +309,8 @@ def test_check_says_what_a_sample_can_tell(indexed: Path) -> None:
     result = run("check", indexed, "--sample", "4")
     assert result.exit_code == 0
     assert re.search(
-        r"sample: 2 were drawn from the \d+ images that lists name; the probability to miss a forgery in "
-        r"1% of them 0\.\d+, 5% of them 0\.\d+; --all runs every image",
+        r"sample: 2 of the \d+ images on lists were drawn; no forged one is among them with probability "
+        r"0\.\d+ if 1% are forged, 0\.\d+ if 5% are forged; --all runs every image",
         result.stdout,
     )
     assert "15 images of 15 run again" in run("check", indexed, "--all").stdout

@@ -196,6 +196,14 @@ def test_labels_of_tar_samples(tmp_path: Path) -> None:
     assert [sample.origin for sample in found] == [None, None, None, "photo 1", None, None]
 
 
+def test_an_archive_of_archives_is_to_be_unpacked(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.tar", tar([("n01440764.tar", b"images")]))
+    (shard,) = open_dataset([str(path)]).shards
+    (bad,) = shard.samples()
+    assert isinstance(bad, BadSample)
+    assert bad.message == "no image among its members (tar); unpack the archives in this archive first"
+
+
 def test_every_damaged_header_is_detected(tmp_path: Path) -> None:
     whole = tar([member for key in "abc" for member in named(key, "cat")])
     headers = [at for at in range(0, len(whole), 512) if whole[at + 257 : at + 262] == b"ustar"]

@@ -205,9 +205,9 @@ def test_channels_last_is_told_by_the_grid(height: int, width: int, channels: in
 
 def test_a_kind_given_by_hand_wins_where_it_fits() -> None:
     ambiguous = network(ChannelsLast(16))
-    assert choose_layers(ambiguous, ["first"], receptive_fields=False)[0].kind == "map"
-    (layer,) = choose_layers(ambiguous, ["first"], kind="map_last")
-    assert (layer.kind, layer.rf_h) == ("map_last", 1)
+    assert choose_layers(ambiguous, ["first"], receptive_fields=False)[0].kind == "map_last"
+    (layer,) = choose_layers(ambiguous, ["first"], receptive_fields=False, kind="map")
+    assert (layer.kind, layer.units) == ("map", 16)
     with pytest.raises(LayerError, match=r"can be of kind tokens: first outputs \(16, 16, 16\)"):
         choose_layers(ambiguous, ["first"], kind="tokens")
     with pytest.raises(UsageError, match="--kind must be one of map, map_last, tokens, vector"):
