@@ -11,7 +11,9 @@ convolution). Measured in one process, interleaved:
 - probed: the same with probes and top-k lists, as in indexing (bench/index.py measures the cost of
   probes);
 - index: `run_index` over the files, from its first batch to its last. Loading the network and
-  merging the parts are not included, because their time does not depend on the number of images.
+  merging the parts are not included, because their time does not depend on the number of images. All
+  images are in one part, which is committed after the last batch: by default a part of so few images would
+  have one shard, of 64 (bench/resume.py measures what commits cost).
 
 The target is index / min(decode, probed) of at least 0.9: both sides run at the same time, and
 what is beside them costs at most a tenth. `index / bare` compares with the network that is not probed,
@@ -185,6 +187,7 @@ def index_rate(folder: Path, network, layers, arguments) -> Rate:
             data=(str(folder),),
             out=Path(out),
             layers=layers,
+            shards_per_part=arguments.images,  # more than there are shards
             compile="off",
             workers=arguments.workers,
             threads=1,

@@ -41,6 +41,9 @@ CHUNK_BYTES = 1 << 24
 CHUNKS_PER_WORKER = 2
 """Chunks decoded ahead, per decoding thread: half a default batch."""
 
+MIN_CHUNKS = 4
+"""Chunks decoded ahead with a single thread too: the network would wait for half of each default batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardEnd:
@@ -85,7 +88,7 @@ def feed(
         ShardError: when a shard is damaged, after its earlier samples were yielded.
     """
     workers = workers or os.cpu_count() or 1
-    ahead: queue.Queue[_Item] = queue.Queue(maxsize=CHUNKS_PER_WORKER * workers)
+    ahead: queue.Queue[_Item] = queue.Queue(maxsize=max(MIN_CHUNKS, CHUNKS_PER_WORKER * workers))
     stopped = threading.Event()
 
     def put(item: _Item) -> None:

@@ -169,9 +169,9 @@ def test_a_feed_that_is_never_started_starts_nothing() -> None:
     assert not idle.taken
 
 
-def test_no_more_than_the_bound_is_in_flight() -> None:
-    workers = 2
-    bound = feed_module.CHUNK * (feed_module.CHUNKS_PER_WORKER * workers + 2)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_no_more_than_the_bound_is_in_flight(workers: int) -> None:
+    bound = feed_module.CHUNK * (max(feed_module.MIN_CHUNKS, feed_module.CHUNKS_PER_WORKER * workers) + 2)
     source = shard("a", 10 * bound)
     handed = 0
     with closing(feed([source], PREPROCESS, workers=workers)) as events:
