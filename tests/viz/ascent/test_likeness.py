@@ -27,6 +27,9 @@ pytestmark = pytest.mark.slow
 
 RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 
+ALIKE = {"focus": "0", "weigh": "0"}
+"""All positions of a patch count alike, and all patches: only then is a patch perfectly like itself."""
+
 
 @pytest.fixture(scope="module")
 def network():
@@ -75,7 +78,9 @@ def test_a_patch_is_perfectly_like_itself(network, inputs):
 
 
 def test_a_patch_is_perfectly_like_itself_by_sorted_values_too(network, inputs):
-    alone = get_recipe("typical", {"close_side": "32", "images": "1", "caricature": "1", "match": "sorted"})
+    alone = get_recipe(
+        "typical", {"close_side": "32", "images": "1", "caricature": "1", "match": "sorted"} | ALIKE
+    )
     scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     assert scores.abs().max() < 1e-4
     other, slope = drawn(
@@ -98,7 +103,7 @@ def test_the_statistics_wanted_are_on_the_line_from_usual_photographs_through_th
 
 def scores_of_themselves(network, inputs, caricature):
     """Of each unit's best patch, where that alone is what a rendering should be like."""
-    settings = {"close_side": "32", "images": "1", "caricature": caricature}
+    settings = {"close_side": "32", "images": "1", "caricature": caricature} | ALIKE
     alone = get_recipe("typical", settings)
     scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     return scores
@@ -292,7 +297,7 @@ def test_a_focus_is_a_share(focus):
 
 def test_weights_move_the_statistics_to_those_of_the_strongest_patches(network, inputs):
     """With a high power the best patch alone counts; unit 5 has another order once patches are moved."""
-    options = {"close_side": "32", "images": "4", "caricature": "1"}
+    options = {"close_side": "32", "images": "4", "caricature": "1"} | ALIKE
     alike, best, alone = (
         drawn(
             network,
