@@ -169,7 +169,10 @@ def open_views(
     try:
         create_views(connection, out, preprocess, fingerprint=fingerprint, schema=schema)
     except duckdb.Error as error:
-        raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
+        raise StoreError(
+            f"{out}: its tables cannot be opened: {one_line(error)}; "
+            f"`maxact repair {out}` rebuilds them from the parts"
+        ) from error
 
 
 def _table_body(

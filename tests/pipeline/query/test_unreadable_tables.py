@@ -181,6 +181,15 @@ def test_a_second_index_is_named_where_its_table_is_damaged(copy: Path, small: P
     assert text.startswith(f"{copy / 'units.parquet'} cannot be read (")
 
 
+def test_columns_of_another_type(copy: Path) -> None:
+    table = pq.read_table(copy / "images.parquet")
+    wide = table.set_column(table.column_names.index("width"), "width", pa.array([["x"]] * len(table)))
+    pq.write_table(wide, copy / "images.parquet")
+    text = said(lambda: open_index(copy))
+    assert text.startswith(f"{copy}: its tables cannot be opened: Binder Error")
+    assert text.endswith(f"`maxact repair {copy}` rebuilds them from the parts")
+
+
 def test_an_error_of_a_statement_stays_one(copy: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"other": list(range(1000))}), foreign)
