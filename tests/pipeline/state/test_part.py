@@ -178,7 +178,7 @@ def test_histograms_of_many_units_are_written_span_by_span(
 
 
 @pytest.mark.parametrize(
-    ("group_bytes", "labels", "sample"),
+    ("each", "labels", "sample"),
     [(0, 1, 1), (1, 1, 1), (48, 3, 6), (63, 3, 7), (1 << 60, 100_000, 100_000)],
 )
 def test_row_groups_of_lists_over_all_units_have_as_many_rows_as_fit(
