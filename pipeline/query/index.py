@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import duckdb
 
-from pipeline.errors import StoreError, UsageError
+from pipeline.errors import UsageError
 from pipeline.images.preprocess import Preprocess
 from pipeline.query.image_methods import ImageMethods
 from pipeline.query.kept_peaks import create_no_peaks, create_peaks
@@ -26,7 +26,6 @@ from pipeline.query.results import QueryResult, TopImage
 from pipeline.query.safe import Limits, open_safe_connection
 from pipeline.query.second_index import SecondIndexes
 from pipeline.query.sql_methods import SqlMethods
-from pipeline.query.statements import one_line
 from pipeline.query.unit import Unit
 from pipeline.query.views import create_class_names, open_views, read_preprocess
 from pipeline.remote.local import local_folder
@@ -144,10 +143,7 @@ class Index(LayerMethods, ImageMethods, PeakMethods, SqlMethods):
 
     def _create_peaks(self) -> None:
         """The view `peaks` and the function `peak`."""
-        if not self.keeps_peaks:
-            try:
-                create_no_peaks(self._connection, self.out)
-            except duckdb.Error as error:
-                raise StoreError(f"{self.out}: its tables cannot be opened: {one_line(error)}") from error
-            return
-        create_peaks(self._connection, lambda: self.peaks)
+        if self.keeps_peaks:
+            create_peaks(self._connection, lambda: self.peaks)
+        else:
+            create_no_peaks(self._connection, self.out)

@@ -64,6 +64,9 @@ _MARKED: Mapping[str, tuple[pa.Schema, Callable[[Path, str], bool]]] = {
 _OF_PATHS = ("path", "no_path", "path_version")
 """Columns of `renders` that are null where another version of the measure wrote them."""
 
+_LATER_RENDERS = "index_fingerprint"
+"""The first column of `renders` that earlier versions did not write; some after it came later still."""
+
 _PATCHES = """
 CREATE OR REPLACE VIEW {schema}.patches AS
 WITH placed AS (
@@ -166,7 +169,10 @@ def open_views(
     try:
         create_views(connection, out, preprocess, fingerprint=fingerprint, schema=schema)
     except duckdb.Error as error:
-        raise StoreError(f"{out}: its tables cannot be opened: {one_line(error)}") from error
+        raise StoreError(
+            f"{out}: its tables cannot be opened: {one_line(error)}; "
+            f"`maxact repair {out}` rebuilds them from the parts"
+        ) from error
 
 
 def _table_body(
@@ -183,10 +189,10 @@ def _table_body(
     present = {column[0] for column in found}
     missing = [field for field in columns if field.name not in present]
     # Tables of earlier versions lack columns that have a default, or some of the last ones of renderings.
-    later = columns.names[len(columns) - len(missing) :] if columns is RENDERS and present else defaults
+    later = columns.names[columns.get_field_index(_LATER_RENDERS) :] if columns is RENDERS else defaults
     absent = [field.name for field in missing if field.name not in later]
-    if absent or len(missing) == len(columns):
-        raise StoreError(unreadable(path, f"it has no column {(absent or columns.names)[0]}"))
+    if absent:
+        raise StoreError(unreadable(path, f"it has no column {absent[0]}"))
     if columns is RENDERS:
         nulls = "".join(f", NULL::{_duck_type(field.type)} AS {quote_name(field.name)}" for field in missing)
         # Paths that an earlier version measured are no numbers of the present one's.

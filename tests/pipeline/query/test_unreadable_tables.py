@@ -162,7 +162,7 @@ def test_tables_that_are_made_from_an_index_are_made_again(copy: Path, table: st
 
 def test_renderings_of_earlier_versions_are_read_and_other_columns_are_not(copy: Path) -> None:
     path = copy / "renders.parquet"
-    for count in (len(RENDERS), len(RENDERS) - 3):
+    for count in (len(RENDERS), len(RENDERS) - 3, len(RENDERS) - 5):
         pq.write_table(pa.schema(list(RENDERS)[:count]).empty_table(), path)
         with open_index(copy) as index:
             assert index.sql("SELECT path, path_version FROM renders").rows == []
@@ -179,6 +179,15 @@ def test_a_second_index_is_named_where_its_table_is_damaged(copy: Path, small: P
         index.attach("other", copy)
         text = said(lambda: index.sql("SELECT * FROM other.units"))
     assert text.startswith(f"{copy / 'units.parquet'} cannot be read (")
+
+
+def test_columns_of_another_type(copy: Path) -> None:
+    table = pq.read_table(copy / "images.parquet")
+    wide = table.set_column(table.column_names.index("width"), "width", pa.array([["x"]] * len(table)))
+    pq.write_table(wide, copy / "images.parquet")
+    text = said(lambda: open_index(copy))
+    assert text.startswith(f"{copy}: its tables cannot be opened: Binder Error")
+    assert text.endswith(f"`maxact repair {copy}` rebuilds them from the parts")
 
 
 def test_an_error_of_a_statement_stays_one(copy: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pipeline.layers.layer import Layer
 from pipeline.state import statistics as stats
 from pipeline.state.commit import Commit, choose_disjoint, commit_part, list_commits
 from pipeline.state.part import Part, ShardRecord
+from pipeline.state.part_tables import tables_of
 from pipeline.state.sample import SAMPLE_SIZE, image_hash
 from pipeline.state.unit_state import UnitState
 from pipeline.store import tables as store
@@ -174,6 +175,21 @@ def test_histograms_of_many_units_are_written_span_by_span(
     monkeypatch.setattr(stats, "_UPDATED_UNITS", 2)
     found = commit_part(tmp_path, part, "f" * 64).load().state.histogram
     np.testing.assert_array_equal(found[:], part.state.histogram[:])
+
+
+@pytest.mark.parametrize(
+    ("each", "labels", "sample"),
+    [(0, 1, 1), (1, 1, 1), (48, 3, 6), (63, 3, 7), (1 << 60, 100_000, 100_000)],
+)
+def test_row_groups_of_lists_over_all_units_have_as_many_rows_as_fit(
+    each: int, labels: int, sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = make_part({"a.tar": 9})
+    # Of each unit, a row of labels has 16 bytes, sums of two halves; one of the sample 8, a peak and a place.
+    monkeypatch.setattr("pipeline.state.part_tables._GROUP_BYTES", each * len(part.state.histogram))
+    tables = tables_of(part)
+    assert tables["labels"].row_group_rows == labels
+    assert tables["sample"].row_group_rows == sample
 
 
 def test_the_same_work_has_the_same_name_and_bytes(tmp_path: Path) -> None:
