@@ -16,11 +16,12 @@ _BF16_PARTS = ("avx512_bf16", "amx_bf16")
 """Extensions of x86 processors with which torch computes in bfloat16; others convert every number."""
 
 
-def find_device(name: Device) -> torch.device:
+def find_device(name: Device, asked: str | None = None) -> torch.device:
     """The device of that name.
 
     Args:
         name: `auto` is CUDA where there is a CUDA device, the CPU elsewhere.
+        asked: what the user wrote, for the error; None is the name itself.
 
     Raises:
         DeviceError: when this machine, or this build of torch, does not have it.
@@ -30,7 +31,8 @@ def find_device(name: Device) -> torch.device:
         return torch.device("cuda" if found["cuda"] else "cpu")
     if not found[name]:
         others = " or ".join(each for each, available in found.items() if available)
-        raise DeviceError(f"--device {name}: torch {torch.__version__} finds no such device; use {others}")
+        said = f"--device {asked or name}: torch {torch.__version__} finds no such device"
+        raise DeviceError(f"{said}; use {others}")
     return torch.device(name)
 
 

@@ -34,7 +34,7 @@ def open_engine(config: EngineConfig, device: IndexDevice) -> Iterator[Engine]:
         with open_ray(config, device) as engine:
             yield engine
     elif device == "cuda:all":
-        find_device("cuda")
+        find_device("cuda", asked=device)
         count = torch.cuda.device_count()  # pragma: no cover (needs a GPU)
         yield ProcessesEngine([torch.device("cuda", each) for each in range(count)])  # pragma: no cover
     else:

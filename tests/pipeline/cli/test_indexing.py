@@ -160,6 +160,19 @@ def test_bad_images_are_counted_and_where_to_look_is_said(tmp_path: Path) -> Non
     assert "bad.png,unknown,no image format" in shown
 
 
+def test_a_dataset_of_bad_images_only_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    result = run("index", folder, "-o", out, *OPTIONS)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last == f"error: none of 2 images could be used: maxact sql {out} 'SELECT * FROM errors'"
+    assert run("sql", out, "SELECT key FROM errors", "--csv").stdout.splitlines() == ["key", "0.png", "1.png"]
+
+
 def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -169,6 +182,7 @@ def test_too_many_bad_images_name_the_last(tmp_path: Path) -> None:
     line = refused(run(*words))
     assert "11 of 11 images of photos/00000 cannot be used" in line
     assert "more than --max-bad-fraction 0.01; the last is '10.jpg'" in line
+    (folder / "11.png").write_bytes(picture(0))
     assert run(*words, "--max-bad-fraction", "1").exit_code == 0
 
 

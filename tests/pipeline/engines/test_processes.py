@@ -161,5 +161,5 @@ def test_engines_are_found_by_device() -> None:
         assert found == LocalEngine(CPU)
         assert (found.slots, found.is_apart, found.ask(max, 1, 2)) == (1, False, 2)
     if not torch.cuda.is_available():
-        with pytest.raises(DeviceError, match="--device cuda"), open_engine(EngineConfig(), "cuda:all"):
+        with pytest.raises(DeviceError, match="--device cuda:all: "), open_engine(EngineConfig(), "cuda:all"):
             pass
