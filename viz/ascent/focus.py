@@ -20,6 +20,7 @@ from viz.ascent.close_up import box_of
 from viz.ascent.relevance import contribution_maps
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective
+from viz.passes.frozen import Folding
 from viz.passes.watch import PASS_IMAGES
 from viz.pixels import blur
 
@@ -71,6 +72,7 @@ def find_focus(
     patches: Tensor,
     objective: Objective,
     share: float,
+    folding: Folding | None = None,
 ) -> Focus | None:
     """Measure where the patches of a unit activate it.
 
@@ -81,6 +83,7 @@ def find_focus(
         patches: (patch, channel, y, x) on 0..255.
         objective: of the unit.
         share: as of `Focus`.
+        folding: of the network in float32, for faster passes.
 
     Returns:
         None where no layer is before the unit's own.
@@ -94,7 +97,7 @@ def find_focus(
     box = canvas.box
     sigma = BLUR * ((box.bottom - box.top) + (box.right - box.left)) / 2
     parts = [
-        _drives(contribution_maps(network, canvas, before, part, objective).values(), part.shape[2:])
+        _drives(contribution_maps(network, canvas, before, part, objective, folding).values(), part.shape[2:])
         for part in torch.split(patches, PASS_IMAGES)
     ]
     return Focus(blur(torch.cat(parts), sigma), share, canvas)

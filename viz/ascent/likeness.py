@@ -146,7 +146,7 @@ class Likeness(ScoreTerm):
             scores = evaluate([objective] * len(top), views)
             best.append(scores.max())
             shares = patch_shares(scores - least, self.weigh) if self.weigh else None
-            found = self._describe(views, look, top, self._find_focus(scorer.watch.network, top, objective))
+            found = self._describe(views, look, top, self._find_focus(scorer, top, objective))
             self._wanted.append(
                 {key: each.beyond(usual.norm[key], self.caricature, shares) for key, each in found.items()}
             )
@@ -193,11 +193,13 @@ class Likeness(ScoreTerm):
             return {}
         return relevances(network, self.canvas, self.window_statistics, top, objective)
 
-    def _find_focus(self, network: Network, top: Tensor, objective: Objective) -> Focus | None:
+    def _find_focus(self, scorer: Scorer, top: Tensor, objective: Objective) -> Focus | None:
         """Weights of the patches' positions; None where all count alike."""
         if not self.focus:
             return None
-        return find_focus(network, self.canvas, self.window_statistics, top, objective, self.focus)
+        network, layers = scorer.watch.network, self.window_statistics
+        folding = scorer.folding if scorer.precision == "fp32" else None
+        return find_focus(network, self.canvas, layers, top, objective, self.focus, folding)
 
     def __call__(
         self, scores: Tensor, views: Views, pictures: Tensor, images: Sequence[int], look: Look

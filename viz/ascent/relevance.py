@@ -18,6 +18,8 @@ from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from viz.canvas import Canvas
 from viz.objectives.objective import Objective, View, evaluate
+from viz.passes.fast_ops import QuickConvolutions
+from viz.passes.frozen import Folding
 
 __all__ = ["contribution_maps", "mean_one", "relevances"]
 
@@ -50,19 +52,33 @@ def relevances(
 
 
 def contribution_maps(
-    network: Network, canvas: Canvas, layers: Sequence[Layer], pictures: Tensor, objective: Objective
+    network: Network,
+    canvas: Canvas,
+    layers: Sequence[Layer],
+    pictures: Tensor,
+    objective: Objective,
+    folding: Folding | None = None,
 ) -> dict[str, Tensor]:
     """Compute by layer what every position contributes to an objective, (image, unit, y, x).
 
     Arguments as of `relevances`; all layers are before the objective's.
+
+    Args:
+        network: as of `relevances`.
+        canvas: likewise.
+        layers: likewise.
+        pictures: as patches.
+        objective: likewise.
+        folding: of the network in float32, for faster passes.
     """
     target = objective.layers[0]
     batch = network.normalise(pictures.to(device_of(network)))
-    with torch.enable_grad():
-        *tensors, last = forward_with_graph(network.module, (*layers, target), batch)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    with torch.enable_grad(), QuickConvolutions(folding):
+        *tensors, last = forward_with_graph(network.module, (*layers, target), batch, from_layers=True)
         seen = View(tensor_view(target, last).float(), canvas.grid_top, canvas.grid_left)
         scores = evaluate([objective] * len(pictures), {target.name: seen})
-    slopes = torch.autograd.grad(scores.sum(), tensors, allow_unused=True)
+        slopes = torch.autograd.grad(scores.sum(), tensors, allow_unused=True)
     found = {}
     for layer, tensor, slope in zip(layers, tensors, slopes, strict=True):
         values = tensor_view(layer, tensor).detach().float()
