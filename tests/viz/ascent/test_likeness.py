@@ -250,41 +250,25 @@ def test_what_usual_photographs_show_is_measured_once_and_changes_nothing(
     assert rows[0].sha256 == rows[1].sha256
 
 
-def test_relevance_changes_the_rendering_and_still_draws_it_to_the_patches(network, inputs, tmp_path):
+@pytest.mark.parametrize("match", ["moments", "sorted"])
+@pytest.mark.parametrize(("option", "without", "with_it"), [("relevance", "off", "on"), ("focus", "0", "1")])
+def test_weights_change_the_rendering_and_still_draw_it_to_the_patches(
+    network, inputs, tmp_path, match, option, without, with_it
+):
     layer = layer_of(network, "late")
-    options = {"close_side": "32", "images": "3", "steps": "30"}
+    options = {"close_side": "32", "images": "3", "steps": "30", "match": match}
     plain, weighted = (
         render_units(
             network,
             layer,
             [2, 5],
-            get_recipe("typical", {**options, "relevance": word}),
-            out=tmp_path / word,
+            get_recipe("typical", {**options, option: value}),
+            out=tmp_path / value,
             inputs=inputs,
         )
-        for word in ("off", "on")
+        for value in (without, with_it)
     )
     for one, other in zip(plain, weighted, strict=True):
-        assert one.trace != other.trace
-        assert other.trace[-1] > other.trace[0]
-
-
-@pytest.mark.parametrize("match", ["moments", "sorted"])
-def test_focus_changes_what_is_wanted_and_still_draws_to_the_patches(network, inputs, tmp_path, match):
-    layer = layer_of(network, "late")
-    options = {"close_side": "32", "images": "3", "steps": "30", "match": match}
-    plain, focused = (
-        render_units(
-            network,
-            layer,
-            [2, 5],
-            get_recipe("typical", {**options, "focus": share}),
-            out=tmp_path / share,
-            inputs=inputs,
-        )
-        for share in ("0", "1")
-    )
-    for one, other in zip(plain, focused, strict=True):
         assert one.trace != other.trace
         assert other.trace[-1] > other.trace[0]
 
