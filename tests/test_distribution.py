@@ -51,7 +51,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     shutil.copytree(ROOT, folder / "copy", ignore=omit)
     with tarfile.open(_build("sdist", folder / "copy", folder)) as archive:
-        archive.extractall(folder / "sdist", filter="data")
+        # Python 3.11.0 to 3.11.3 have no filters.
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(folder / "sdist", **safely)
     (unpacked,) = (folder / "sdist").iterdir()
     yield unpacked
     shutil.rmtree(folder)

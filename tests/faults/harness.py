@@ -124,6 +124,7 @@ class Harness:
         library = build_layer(self.folder)
         environment = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         environment["MAXACT_CACHE"] = "cache"  # in the folder that commands run in
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # of the network's code, which lies in that folder too
         self._log = open(self.folder / "zygote.log", "w")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.zygote"],
