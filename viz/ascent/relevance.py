@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.explain.graph import forward_with_graph, tensor_view
 from pipeline.layers.layer import Layer
-from pipeline.networks.network import Network, device_of
+from pipeline.networks.network import Network
 from viz.canvas import Canvas
-from viz.objectives.objective import Objective, View, evaluate
-from viz.passes.fast_ops import QuickConvolutions
+from viz.objectives.objective import Objective
+from viz.passes.contribution_maps import contribution_maps as contributions
 from viz.passes.frozen import Folding
 
 __all__ = ["contribution_maps", "mean_one", "relevances"]
@@ -71,20 +70,16 @@ def contribution_maps(
         objective: likewise.
         folding: of the network in float32, for faster passes.
     """
-    target = objective.layers[0]
-    batch = network.normalise(pictures.to(device_of(network)))
-    batch = batch.contiguous(memory_format=torch.channels_last)
-    with torch.enable_grad(), QuickConvolutions(folding):
-        *tensors, last = forward_with_graph(network.module, (*layers, target), batch, from_layers=True)
-        seen = View(tensor_view(target, last).float(), canvas.grid_top, canvas.grid_left)
-        scores = evaluate([objective] * len(pictures), {target.name: seen})
-        slopes = torch.autograd.grad(scores.sum(), tensors, allow_unused=True)
-    found = {}
-    for layer, tensor, slope in zip(layers, tensors, slopes, strict=True):
-        values = tensor_view(layer, tensor).detach().float()
-        gradient = torch.zeros_like(values) if slope is None else tensor_view(layer, slope).float()
-        found[layer.name] = values * gradient
-    return found
+    found = contributions(
+        network,
+        layers,
+        objective.layers[0],
+        pictures,
+        [objective] * len(pictures),
+        folding=folding,
+        grid=(canvas.grid_top, canvas.grid_left),
+    )
+    return {layer.name: each for layer, each in zip(layers, found, strict=True)}
 
 
 def mean_one(weights: Tensor) -> Tensor:

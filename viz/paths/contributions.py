@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.explain.graph import forward_with_graph, tensor_view
 from pipeline.layers.choose import choose_layers
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
-from viz.objectives.objective import Objective, View, evaluate
-from viz.passes.fast_ops import QuickConvolutions
+from viz.objectives.objective import Objective
+from viz.passes.contribution_maps import contribution_maps
 from viz.passes.folding import find_folding
 from viz.passes.watch import PASS_IMAGES, Watch
 from viz.paths.windows import find_windows
@@ -77,22 +76,10 @@ class Contributions:
         count = len(pictures)
         if count == 1:  # as elsewhere: a pass of one image has other bits than a pass of several
             pictures, objectives = pictures.repeat(2, 1, 1, 1), [*objectives, *objectives]
-        batch = self.network.normalise(pictures.to(device_of(self.network)))
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        layers = (*self.before, self.layer)
-        with QuickConvolutions(self._folding):
-            *tensors, last = forward_with_graph(self.network.module, layers, batch, from_layers=True)
-        scores = evaluate(objectives, {self.layer.name: View(tensor_view(self.layer, last).float())})
-        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(scores.sum(), tensors, allow_unused=True)
-        found = []
-        for layer, tensor, slope in zip(self.before, tensors, slopes, strict=True):
-            seen = tensor_view(layer, tensor).detach()
-            if slope is None:
-                found.append(torch.zeros(seen.shape[:2], dtype=torch.float64)[:count])
-            else:
-                product = seen * tensor_view(layer, slope)
-                found.append(product.sum((2, 3), dtype=torch.float64).cpu()[:count])
-        return found
+        maps = contribution_maps(
+            self.network, self.before, self.layer, pictures, objectives, folding=self._folding
+        )
+        return [each.sum((2, 3), dtype=torch.float64).cpu()[:count] for each in maps]
 
 
 def layers_before(network: Network, layer: Layer) -> tuple[Layer, ...]:
