@@ -206,6 +206,8 @@ def main() -> None:
     parser.add_argument("--data", help="default: the demo dataset")
     parser.add_argument("--modes", default="network,decode")
     arguments = parser.parse_args()
+    if unknown := set(arguments.modes.split(",")) - {"network", "decode"}:
+        parser.error(f"no mode {', '.join(sorted(unknown))}; there are network, decode")
 
     import torch
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -28,6 +29,7 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.data.dataset import Dataset, open_dataset
 from pipeline.data.shard import BadSample, Sample, Shard
+from pipeline.errors import MaxactError
 from pipeline.naming import hierarchy_file
 from pipeline.naming.concepts import with_hierarchy
 from pipeline.naming.hierarchy_file import imagenet_hierarchy
@@ -174,7 +176,10 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=20_000)
     parser.add_argument("--word-units", type=int, default=2_048)
     options = parser.parse_args()
-    dataset = open_dataset(options.data)
+    try:
+        dataset = open_dataset(options.data)
+    except MaxactError as error:
+        sys.exit(f"error: {error}")
     with tempfile.TemporaryDirectory() as folder:
         print_rows(measure(dataset, options.network, Path(folder) / "true"))
         for seed in range(options.shuffles):

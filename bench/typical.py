@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--network", action="append", help="only these networks")
     parser.add_argument("--layer", action="append", help="only these layers")
     given = parser.parse_args()
+    if given.before and not (given.before / "viz").is_dir():
+        parser.error(f"--before {given.before} is no checkout of maxact")
     checkouts = {"now": ROOT} | ({"before": given.before.resolve()} if given.before else {})
     titles = [f"{version}, {call}" for version in reversed(checkouts) for call in ("first", "more")]
     print(f"| network | layer | {' | '.join(titles)} |\n|{'---|' * (2 + len(titles))}")
