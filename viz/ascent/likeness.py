@@ -14,7 +14,8 @@ through Distribution Alignment and Relevant Information Flow"). It matches sorte
 by relevance (LRP); here all channels count alike by default. Both are options: `sorted` matching compares
 sorted values as VITAL does (`viz.ascent.sorted_features`) in place of means and deviations, and channels of
 the window are weighted by what drives the unit in its patches with `relevance` (`viz.ascent.relevance`). With
-`focus`, positions of the patches are weighted in the same way (`viz.ascent.focus`).
+`focus`, positions of the patches are weighted in the same way (`viz.ascent.focus`). Combinations of channels
+(`viz.ascent.mixtures`) and the differences between neighbouring pixels (`viz.ascent.edges`) are compared too.
 
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
@@ -23,7 +24,7 @@ exaggerated. People recognise a face sooner in a drawing that does so than in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,33 +32,22 @@ from torch import Tensor
 
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from viz.ascent.close_up import close_up
 from viz.ascent.focus import Focus, find_focus
-from viz.ascent.moments import Moments
 from viz.ascent.patch_shares import patch_shares
+from viz.ascent.picture_statistics import CLOSE, EDGES, MIXED, PictureStatistics
 from viz.ascent.relevance import relevances
 from viz.ascent.score_terms import ScoreTerm
-from viz.ascent.sorted_features import SortedFeatures
-from viz.ascent.usual import Features, Keep, Usual, measure_anew
+from viz.ascent.usual import Keep, Usual, measure_anew
 from viz.canvas import Canvas
 from viz.choices import Match, Relevance
 from viz.objectives.objective import Objective, View, evaluate
 from viz.passes.score_term import Look, Views
 from viz.passes.scorer import Scorer
 
-__all__ = ["Likeness", "gaussian"]
-
-DEVIATIONS = 2.5
-"""Standard deviations of the window's Gaussian weight to a side of the effective receptive field."""
-
-CLOSE = "close-up of "
-"""Before the name of a layer, for statistics of close-ups."""
+__all__ = ["Likeness"]
 
 LEAST_SPREAD = 1e-3
 """Least spread of an objective over photographs."""
-
-KINDS: Mapping[Match, type[Features]] = {"moments": Moments, "sorted": SortedFeatures}
-"""The statistics that each word stands for."""
 
 
 class Likeness(ScoreTerm):
@@ -82,6 +72,8 @@ class Likeness(ScoreTerm):
         relevance: whether the window's channels are weighted by what drives the unit in its patches.
         weigh: power of a patch's score above the usual score by which the patch counts; 0: all count alike.
         focus: share of the weight of a patch's positions that goes by their contribution to its score.
+        mixtures: weight of random combinations of channels, as a share of the weight of the channels.
+        edges: weight of the differences between neighbouring pixels.
         keep: keeps what is measured of usual photographs.
     """
 
@@ -105,6 +97,8 @@ class Likeness(ScoreTerm):
         relevance: Relevance = "off",
         weigh: float = 0.0,
         focus: float = 0.0,
+        mixtures: float = 0.0,
+        edges: float = 0.0,
         keep: Keep = measure_anew,
     ) -> None:
         self.target, self.canvas = target, canvas
@@ -113,14 +107,24 @@ class Likeness(ScoreTerm):
         self.top, self.usual = top, usual
         self.activation_weight, self.reach = activation_weight, reach
         self.weight, self.close_weight = weight, close_weight
-        self.close_size, self.whole = (close_side, close_side), whole
-        self.caricature, self.match, self.relevance = caricature, match, relevance
+        self.caricature, self.relevance = caricature, relevance
         self.weigh, self.focus, self.keep = weigh, focus, keep
+        self.mixtures, self.edges = mixtures, edges
         self.layers = tuple(
             {each.name: each for each in (*self.window_statistics, *self.close_statistics)}.values()
         )
         self.window_layers = tuple(
             dict.fromkeys([*(each.name for each in self.window_statistics), target.name])
+        )
+        self.describe = PictureStatistics(
+            canvas,
+            self.window_statistics,
+            self.close_statistics,
+            close_side=close_side,
+            whole=whole,
+            match=match,
+            mixtures=mixtures > 0,
+            edges=edges > 0,
         )
         self._wanted: list[dict[str, Any]] = []
         self._weights: list[dict[str, Tensor]] = []
@@ -136,7 +140,7 @@ class Likeness(ScoreTerm):
             objectives: one per rendering.
         """
         look = scorer.look
-        self._fit_close_up(look, self.top[0][:2])
+        self.describe.fit_close_up(look, self.top[0][:2])
         usual = self._measure_usual(scorer)
         self._spread = usual.spread
         ordinary = self._everywhere(objectives, usual.norm[self.target.name].mean)
@@ -146,9 +150,9 @@ class Likeness(ScoreTerm):
             scores = evaluate([objective] * len(top), views)
             best.append(scores.max())
             shares = patch_shares(scores - least, self.weigh) if self.weigh else None
-            found = self._describe(views, look, top, self._find_focus(scorer, top, objective))
+            found = self.describe(views, look, top, self._find_focus(scorer, top, objective))
             self._wanted.append(
-                {key: each.beyond(usual.norm[key], self.caricature, shares) for key, each in found.items()}
+                {key: each.beyond(usual.norm[key], self._times(key), shares) for key, each in found.items()}
             )
             self._weights.append(self._relevances(scorer.watch.network, top, objective))
         scales = self._everywhere(objectives, usual.units)
@@ -161,31 +165,17 @@ class Likeness(ScoreTerm):
         views = {self.target.name: View(shown)}
         return torch.cat([evaluate([each], views) for each in objectives])
 
-    def _fit_close_up(self, look: Look, pictures: Tensor) -> None:
-        """Use whole inputs where the network takes no other: transformers, fixed grids at the end."""
-        if self.close_statistics:
-            try:
-                look(self._close_up(pictures), [each.name for each in self.close_statistics])
-            except (RuntimeError, AssertionError, ValueError, IndexError):
-                self.close_size = self.whole
-
     def _measure_usual(self, scorer: Scorer) -> Usual:
         """Of usual photographs; photographs are read only where nothing is kept."""
 
         def measure() -> dict[str, Tensor]:
             look, pictures = scorer.look, self.usual()
             views = look(pictures, self.window_layers)
-            means = views[self.target.name].values.float().mean((2, 3))
-            return Usual.of(self._describe(views, look, pictures), means).tensors()
+            return self.describe.usual(views, look, pictures, self.target.name).tensors()
 
-        close = [each.name for each in self.close_statistics]
-        key = (
-            *(self.canvas, self.window_layers, close, self.close_size),
-            *(self.match, scorer.precision, scorer.device.type, DEVIATIONS),
-        )
+        key = (*self.describe.identity(), self.target.name, scorer.precision, scorer.device.type)
         found = self.keep(repr(key), measure)
-        on_device = {name: tensor.to(scorer.device) for name, tensor in found.items()}
-        return Usual.read(on_device, KINDS[self.match])
+        return self.describe.read({name: tensor.to(scorer.device) for name, tensor in found.items()})
 
     def _relevances(self, network: Network, top: Tensor, objective: Objective) -> dict[str, Tensor]:
         """Weights of the window's channels, by layer; empty where all count alike."""
@@ -208,53 +198,24 @@ class Likeness(ScoreTerm):
         chosen = list(images)
         missing = (self._limit[chosen] - scores).clamp(min=0) / self._unit_spread[chosen]
         total = -self.activation_weight * missing
-        for key, found in self._describe(views, look, pictures).items():
+        for key, found in self.describe(views, look, pictures).items():
             wanted = found.stack([self._wanted[image][key] for image in chosen])
-            is_close = key.startswith(CLOSE)
-            weight = self.close_weight if is_close else self.weight
-            layers = len(self.close_statistics) if is_close else len(self.window_statistics)
             relevance = scores.new_ones(())
-            if not is_close and self.relevance == "on":
+            if self.relevance == "on" and key in self._weights[0]:
                 relevance = torch.stack([self._weights[image][key] for image in chosen])
-            total = total - weight / layers * found.distance(wanted, self._spread[key], relevance)
+            total = total - self._weight_of(key) * found.distance(wanted, self._spread[key], relevance)
         return total
 
-    def _describe(
-        self, views: Views, look: Look, pictures: Tensor, focus: Focus | None = None
-    ) -> dict[str, Any]:
-        """Statistics of windows, and of their close-ups, by layer."""
-        kind = KINDS[self.match]
-        found: dict[str, Any] = {}
-        for each in self.window_statistics:
-            values = views[each.name].values.float()
-            weight = gaussian(self.canvas, values)
-            found[each.name] = kind.of(values, focus.window(weight) if focus else weight / weight.sum())
-        if self.close_statistics:
-            close = look(self._close_up(pictures), [each.name for each in self.close_statistics])
-            for each in self.close_statistics:
-                values = close[each.name].values.float()
-                weight = torch.ones_like(values[0, 0])
-                found[CLOSE + each.name] = kind.of(
-                    values, focus.close_up(weight) if focus else weight / weight.sum()
-                )
-        return found
+    def _times(self, key: str) -> float:
+        """Factor on the distance from usual photographs; edges are wanted as the patches have them."""
+        return 1.0 if key.startswith(EDGES) else self.caricature
 
-    def _close_up(self, pictures: Tensor) -> Tensor:
-        return close_up(pictures, self.canvas, self.close_size)
-
-
-def gaussian(canvas: Canvas, values: Tensor) -> Tensor:
-    """Weights (y, x) of the positions of a map, by their distance from the centre of the effective field.
-
-    Args:
-        canvas: its box is the effective receptive field.
-        values: (image, unit, y, x), of the canvas's window.
-    """
-    box, sides = canvas.box, (canvas.height, canvas.width)
-    centres = ((box.top + box.bottom) / 2, (box.left + box.right) / 2)
-    fields = (box.bottom - box.top, box.right - box.left)
-    weights = []
-    for length, side, middle, field in zip(values.shape[2:], sides, centres, fields, strict=True):
-        place = (torch.arange(length, device=values.device) + 0.5) / length * side
-        weights.append(torch.exp(-0.5 * ((place - middle) / (field / DEVIATIONS)).square()))
-    return weights[0][:, None] * weights[1][None]
+    def _weight_of(self, key: str) -> float:
+        """Weight of one of the statistics."""
+        if key.startswith(EDGES):
+            return self.edges / sum(each.startswith(EDGES) for each in self._spread)
+        if key.startswith(MIXED):
+            return self.mixtures * self._weight_of(key.removeprefix(MIXED))
+        if key.startswith(CLOSE):
+            return self.close_weight / len(self.close_statistics)
+        return self.weight / len(self.window_statistics)

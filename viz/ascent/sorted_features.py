@@ -71,6 +71,11 @@ class SortedFeatures:
         """The means over positions: those of the quantiles, (..., unit)."""
         return self.values.mean(-1)
 
+    @property
+    def deviation(self) -> Tensor:
+        """The deviations over positions: those of the quantiles, (..., unit)."""
+        return self.values.std(-1, correction=0)
+
     def spread(self, spread_of: Callable[[Tensor], Tensor]) -> Self:
         """What `spread_of` makes of the quantiles of many images."""
         return type(self)(spread_of(self.values))

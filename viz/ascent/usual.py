@@ -76,14 +76,14 @@ class Usual:
         return found
 
     @classmethod
-    def read(cls, tensors: Mapping[str, Tensor], kind: type[Features]) -> Self:
-        """What `tensors` gave, of that kind of statistics."""
+    def read(cls, tensors: Mapping[str, Tensor], kind_of: Callable[[str], type[Features]]) -> Self:
+        """What `tensors` gave, each of the kind of statistics that its key has."""
         parts: dict[str, dict[str, dict[str, Tensor]]] = {"norm": {}, "spread": {}}
         for name, tensor in tensors.items():
             if name != "units":
                 part, field, key = name.split("/", 2)
                 parts[part].setdefault(key, {})[field] = tensor
         norm, spread = (
-            {key: kind(**each) for key, each in parts[part].items()} for part in ("norm", "spread")
+            {key: kind_of(key)(**each) for key, each in parts[part].items()} for part in ("norm", "spread")
         )
         return cls(norm, spread, tensors["units"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from viz.choices import ReluRule
 from viz.recipes.base import Recipe
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pipeline.layers.layer import Layer
     from viz.ascent.loop import Ascent
+    from viz.ascent.optimisers import Optimiser
     from viz.ascent.score_terms import ScoreTerm
     from viz.canvas import Canvas
     from viz.inputs.batch import Batch
@@ -39,9 +40,6 @@ class Fourier(Recipe):
         variety: renderings of a unit, with a score term for their diversity.
         variety_weight: weight of that term, the cosine similarity of Gram matrices.
     """
-
-    nesterov: ClassVar[bool] = False
-    """Whether the optimiser is NAdam, which looks ahead; not an option, since Lucid's is Adam."""
 
     name: str = "fourier"
     relu: ReluRule = "redirected"
@@ -108,7 +106,6 @@ class Fourier(Recipe):
     def ascent(self, batch: Batch) -> Ascent:
         """Adam on a spectrum, one random view of each picture a step."""
         from viz.ascent.loop import Ascent
-        from viz.ascent.optimisers import Adam
         from viz.ascent.parametrisation import Spectrum
         from viz.ascent.random_views import AffineViews
         from viz.ascent.view_maps import draw_affine
@@ -126,11 +123,17 @@ class Fourier(Recipe):
             self.steps,
             start,
             Spectrum(batch.canvas.size, self.decay),
-            Adam(self.rate, nesterov=self.nesterov),
+            self.optimiser(),
             AffineViews(maps.to(batch.device), batch.canvas),
             self.score_term(batch),
             self.patience,
         )
+
+    def optimiser(self) -> Optimiser:
+        """Adam, at one rate."""
+        from viz.ascent.optimisers import Adam
+
+        return Adam(self.rate)
 
     def start(self, batch: Batch) -> Tensor:
         """Spectra at the start: noise."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.layers.layer import Layer
     from viz.ascent.history import AscentResult
+    from viz.ascent.optimisers import Optimiser
     from viz.ascent.score_terms import ScoreTerm
     from viz.canvas import Canvas
     from viz.inputs.batch import Batch
@@ -42,6 +43,8 @@ class Typical(Fourier):
     `viz.ascent.likeness`; bench/tuning.md measures what each part contributes.
 
     Args:
+        last_rate: share of the learning rate that is left in the last step; in between it falls by half a
+            cosine. 1 keeps it.
         images: top patches whose statistics a rendering should have.
         clusters: renderings of a unit, one for each cluster of its `images` x `clusters` top
             patches.
@@ -62,18 +65,21 @@ class Typical(Fourier):
             unit in its top patches, as VITAL does; not those of the close-up.
         focus: share of the weight of a patch's positions that goes by what they contribute to the unit's
             activation (gradient times activation); 0 counts all positions alike.
+        mixtures: weight of random combinations of channels, as a share of the weight of the channels alone;
+            they tell which channels are active together, as Gram matrices do. 0 is faster.
+        edges: weight of the differences between neighbouring pixels of the patch, sorted, at several scales.
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
 
     source: ClassVar[Source | None] = "index"
-    nesterov: ClassVar[bool] = True
 
     name: str = "typical"
     relu: ReluRule = "plain"
     relu_steps: int = 0
     steps: int = 48
     rate: float = 0.03
+    last_rate: float = 0.02
     images: int = 16
     clusters: int = 1
     weigh: float = 1.0
@@ -87,14 +93,17 @@ class Typical(Fourier):
     match: Match = "moments"
     relevance: Relevance = "off"
     focus: float = 0.5
+    mixtures: float = 0.0
+    edges: float = 0.0
     contrast: float = 2.0
     smooth: float = 0.5
 
     def __post_init__(self) -> None:
         Fourier.__post_init__(self)
+        self._require(0 <= self.last_rate <= 1, "last_rate", "0 to 1")
         self._require_positive("images", "clusters", "reach", "reach_whole")
         self._require_at_least_zero("drive", "likeness", "close_up", "contrast", "smooth")
-        self._require_at_least_zero("caricature", "weigh")
+        self._require_at_least_zero("caricature", "weigh", "mixtures", "edges")
         self._require(0 <= self.focus <= 1, "focus", "0 to 1")
         self._require(self.close_side >= 32, "close_side", "32 or more")
         self._require(self.variety == 1, "variety", "1: ask for clusters instead")
@@ -132,6 +141,13 @@ class Typical(Fourier):
         pictures = (MID_GREY + self.contrast * (means - MID_GREY)).clamp(0, 255)
         return picture_to_spectrum(pictures, self.decay) + noise
 
+    def optimiser(self) -> Optimiser:
+        """NAdam, which looks ahead, at a rate that falls."""
+        from viz.ascent.optimisers import Adam
+        from viz.ascent.rates import falling_rates
+
+        return Adam(falling_rates(self.rate, self.last_rate, self.steps), nesterov=True)
+
     def score_term(self, batch: Batch) -> ScoreTerm:
         """The likeness to the top patches, which limits the activation too."""
         from viz.ascent.likeness import Likeness
@@ -155,6 +171,8 @@ class Typical(Fourier):
             relevance=self.relevance,
             weigh=self.weigh,
             focus=self.focus,
+            mixtures=self.mixtures,
+            edges=self.edges,
             keep=inputs.keep,
         )
 

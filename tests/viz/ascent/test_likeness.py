@@ -30,6 +30,9 @@ RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 ALIKE = {"focus": "0", "weigh": "0"}
 """All positions of a patch count alike, and all patches: only then is a patch perfectly like itself."""
 
+FEATURES = ALIKE | {"edges": "0"}
+"""The same, of features alone: edges are never exaggerated."""
+
 
 @pytest.fixture(scope="module")
 def network():
@@ -103,7 +106,9 @@ def test_the_statistics_wanted_are_on_the_line_from_usual_photographs_through_th
 
 def scores_of_themselves(network, inputs, caricature):
     """Of each unit's best patch, where that alone is what a rendering should be like."""
-    settings = {"close_side": "32", "images": "1", "caricature": caricature} | ALIKE
+    settings = {"close_side": "32", "images": "1", "caricature": caricature} | (
+        FEATURES if caricature != "1" else ALIKE
+    )
     alone = get_recipe("typical", settings)
     scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     return scores
@@ -271,6 +276,43 @@ def test_weights_change_the_rendering_and_still_draw_it_to_the_patches(
     for one, other in zip(plain, weighted, strict=True):
         assert one.trace != other.trace
         assert other.trace[-1] > other.trace[0]
+
+
+@pytest.mark.parametrize("option", ["mixtures", "edges"])
+def test_mixtures_and_edges_are_missed_where_a_picture_lacks_them(network, inputs, option):
+    """Blurred patches are further from the patches by what each compares, by its weight."""
+    base = {"close_side": "32", "images": "3", "drive": "0", "mixtures": "0", "edges": "0", "caricature": "1"}
+    likeness = {"mixtures": {}, "edges": {"likeness": "0", "close_up": "0"}}[option]
+
+    def blurred(patches):
+        return torch.nn.functional.avg_pool2d(
+            torch.stack([each[0] for each in patches.top]), 3, stride=1, padding=1
+        )
+
+    none, once, twice = (
+        drawn(network, inputs, get_recipe("typical", base | likeness | {option: weight}), [1, 2], blurred)[0]
+        for weight in ("0", "1", "2")
+    )
+    assert (once < none - 1e-3).all()
+    assert torch.allclose(twice - none, 2 * (once - none), rtol=1e-3)
+
+
+def test_edges_alone_are_perfectly_those_of_the_only_patch(network, inputs):
+    options = {
+        "close_side": "32",
+        "images": "1",
+        "drive": "0",
+        "likeness": "0",
+        "close_up": "0",
+        "edges": "5",
+    }
+    only = get_recipe("typical", options)
+    scores, _ = drawn(network, inputs, only, [1, 2], lambda patches: torch.cat(list(patches.top)))
+    turned, _ = drawn(network, inputs, only, [1, 2], lambda patches: torch.cat(list(patches.top)).flip(3))
+    dark, _ = drawn(network, inputs, only, [1, 2], lambda patches: torch.cat(list(patches.top)) / 2)
+    assert scores.abs().max() < 1e-6
+    assert (dark < scores - 0.01).all()
+    assert (turned > dark).all()
 
 
 @pytest.mark.parametrize("focus", ["-0.1", "1.5"])
