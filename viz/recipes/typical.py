@@ -78,8 +78,9 @@ class Typical(Fourier):
     relu: ReluRule = "plain"
     relu_steps: int = 0
     steps: int = 48
-    rate: float = 0.03
+    rate: float = 0.08
     last_rate: float = 0.02
+    decay: float = 1.3
     images: int = 16
     clusters: int = 1
     weigh: float = 1.0
@@ -93,8 +94,8 @@ class Typical(Fourier):
     match: Match = "moments"
     relevance: Relevance = "off"
     focus: float = 0.5
-    mixtures: float = 0.0
-    edges: float = 0.0
+    mixtures: float = 1.0
+    edges: float = 1.0
     contrast: float = 2.0
     smooth: float = 0.5
 
