@@ -39,8 +39,9 @@ class Typical(Fourier):
     The picture starts from the mean of the patches. Its score rises with the unit's activation up
     to that of the best patch (three times that where the receptive field is the whole input) and
     falls with the distance of its features' means and deviations, in layers up to the unit's own
-    and in a close-up, to those of the patches, exaggerated as in a caricature. See
-    `viz.ascent.likeness`; bench/tuning.md measures what each part contributes.
+    and in a close-up, to those of the patches, exaggerated as in a caricature, and with the
+    distance of its edges to theirs. See `viz.ascent.likeness`; bench/tuning.md measures what each
+    part contributes.
 
     Args:
         last_rate: share of the learning rate that is left in the last step; in between it falls by half a
