@@ -39,9 +39,8 @@ class Typical(Fourier):
     The picture starts from the mean of the patches. Its score rises with the unit's activation up
     to that of the best patch (three times that where the receptive field is the whole input) and
     falls with the distance of its features' means and deviations, in layers up to the unit's own
-    and in a close-up, to those of the patches, exaggerated as in a caricature, and with the
-    distance of its edges to theirs. See `viz.ascent.likeness`; bench/tuning.md measures what each
-    part contributes.
+    and in a close-up, to those of the patches, exaggerated as in a caricature. See
+    `viz.ascent.likeness`; bench/tuning.md measures what each part contributes.
 
     Args:
         last_rate: share of the learning rate that is left in the last step; in between it falls by half a
@@ -67,8 +66,9 @@ class Typical(Fourier):
         focus: share of the weight of a patch's positions that goes by what they contribute to the unit's
             activation (gradient times activation); 0 counts all positions alike.
         mixtures: weight of random combinations of channels, as a share of the weight of the channels alone;
-            they tell which channels are active together, as Gram matrices do. 0 is faster.
-        edges: weight of the differences between neighbouring pixels of the patch, sorted, at several scales.
+            they tell which channels are active together, as Gram matrices do.
+        edges: weight of the differences between neighbouring pixels of the patch, sorted, at several scales;
+            gives pictures the contrast and the smooth areas of photographs.
         contrast: factor on the contrast of the mean patch at the start.
         smooth: standard deviation of the final blur, in pixels; 0 is none.
     """
@@ -79,9 +79,8 @@ class Typical(Fourier):
     relu: ReluRule = "plain"
     relu_steps: int = 0
     steps: int = 48
-    rate: float = 0.08
-    last_rate: float = 0.02
-    decay: float = 1.3
+    rate: float = 0.03
+    last_rate: float = 1.0
     images: int = 16
     clusters: int = 1
     weigh: float = 1.0
@@ -95,8 +94,8 @@ class Typical(Fourier):
     match: Match = "moments"
     relevance: Relevance = "off"
     focus: float = 0.5
-    mixtures: float = 1.0
-    edges: float = 1.0
+    mixtures: float = 0.0
+    edges: float = 0.0
     contrast: float = 2.0
     smooth: float = 0.5
 

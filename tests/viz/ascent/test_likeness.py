@@ -30,9 +30,6 @@ RECIPE = get_recipe("typical", {"close_side": "32", "images": "4"})
 ALIKE = {"focus": "0", "weigh": "0"}
 """All positions of a patch count alike, and all patches: only then is a patch perfectly like itself."""
 
-FEATURES = ALIKE | {"edges": "0"}
-"""The same, of features alone: edges are never exaggerated."""
-
 
 @pytest.fixture(scope="module")
 def network():
@@ -82,7 +79,8 @@ def test_a_patch_is_perfectly_like_itself(network, inputs):
 
 def test_a_patch_is_perfectly_like_itself_by_sorted_values_too(network, inputs):
     alone = get_recipe(
-        "typical", {"close_side": "32", "images": "1", "caricature": "1", "match": "sorted"} | ALIKE
+        "typical",
+        {"close_side": "32", "images": "1", "caricature": "1", "match": "sorted", "mixtures": "1"} | ALIKE,
     )
     scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     assert scores.abs().max() < 1e-4
