@@ -104,9 +104,7 @@ def test_the_statistics_wanted_are_on_the_line_from_usual_photographs_through_th
 
 def scores_of_themselves(network, inputs, caricature):
     """Of each unit's best patch, where that alone is what a rendering should be like."""
-    settings = {"close_side": "32", "images": "1", "caricature": caricature} | (
-        FEATURES if caricature != "1" else ALIKE
-    )
+    settings = {"close_side": "32", "images": "1", "caricature": caricature} | ALIKE
     alone = get_recipe("typical", settings)
     scores, _ = drawn(network, inputs, alone, [1, 2, 5], lambda patches: torch.cat(list(patches.top)))
     return scores
