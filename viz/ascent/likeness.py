@@ -14,8 +14,9 @@ through Distribution Alignment and Relevant Information Flow"). It matches sorte
 by relevance (LRP); here all channels count alike by default. Both are options: `sorted` matching compares
 sorted values as VITAL does (`viz.ascent.sorted_features`) in place of means and deviations, and channels of
 the window are weighted by what drives the unit in its patches with `relevance` (`viz.ascent.relevance`). With
-`focus`, positions of the patches are weighted in the same way (`viz.ascent.focus`). Combinations of channels
-(`viz.ascent.mixtures`) and the differences between neighbouring pixels (`viz.ascent.edges`) can be compared too.
+`focus`, positions of the patches are weighted in the same way (`viz.ascent.focus`). Combinations of
+channels (`viz.ascent.mixtures`) and the differences between neighbouring pixels (`viz.ascent.edges`) can be
+compared too.
 
 The likeness is that of a caricature: what distinguishes the patches from usual photographs is
 exaggerated. People recognise a face sooner in a drawing that does so than in a true one (Brennan
