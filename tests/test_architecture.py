@@ -48,7 +48,7 @@ ORDER = {
         ("inputs",),
         ("ascent",),
         ("planning", "priors"),
-        ("passes",),
+        ("passes", "training"),
         ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
     ),
 }

@@ -1,7 +1,7 @@
 """Train a prior: a decoder from the features of a layer to the images of an indexed dataset.
 
 Checkpoints contain the whole state, and the same call resumes from them. The order of the images
-depends only on seed and step (`viz.priors.training_data`), so that on a CPU an interrupted training
+depends only on seed and step (`viz.training.examples`), so that on a CPU an interrupted training
 produces the same bits as an uninterrupted one.
 """
 
@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.devices import resolve_precision
-from pipeline.errors import RenderingFailed
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network, device_of
 from pipeline.progress import Reporter, Silent
@@ -30,13 +29,10 @@ from viz.priors.decoder import Critic, Decoder
 from viz.priors.feature_loss import choose_matched_layers, feature_loss
 from viz.priors.options import PriorOptions, code_grid
 from viz.priors.prior import prior_path
-from viz.priors.training_data import Examples
-from viz.tensor_files import load_tensors, save_tensors
+from viz.priors.training_data import Pairs
+from viz.training.loop import read_checkpoint, train_to_end
 
 __all__ = ["train_prior"]
-
-CHECKPOINT_STEPS = 200
-"""Steps between two checkpoints."""
 
 FEATURE_WEIGHT = 0.3
 """Weight of the feature loss; the mean absolute difference of pixels on 0..1 has weight 1."""
@@ -56,7 +52,7 @@ class _Training:
         layer: whose features are the codes.
         matched: layers of the feature loss.
         options: of the training.
-        dataset: `Examples.identity` of the training data.
+        pairs: the training data.
         index_fingerprint: of the index, kept in the file.
     """
 
@@ -66,9 +62,10 @@ class _Training:
         layer: Layer,
         matched: Sequence[Layer],
         options: PriorOptions,
-        dataset: str,
+        pairs: Pairs,
         index_fingerprint: str,
     ) -> None:
+        self.pairs = pairs
         self.index_fingerprint = self.saved_for = index_fingerprint
         self.network, self.matched, self.options = network, matched, options
         channels, device = network.input_shape[0], device_of(network)
@@ -84,7 +81,7 @@ class _Training:
             "shape": self.shape,
             "network": network.digest,
             "matched": [each.name for each in matched],
-            "dataset": dataset,
+            "dataset": pairs.identity,
         }
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
@@ -94,6 +91,11 @@ class _Training:
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), options.rate / 2, (0.5, 0.99))
         self.step, self.lowest_code = 0, 0.0
 
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.options.steps
+
     def set_statistics(self, codes: Tensor) -> None:
         """Set the mean and deviation of the decoder to those of codes (image, unit, y, x)."""
         statistics = CodeStatistics.of(codes)
@@ -101,13 +103,17 @@ class _Training:
         self.decoder.deviation.copy_(statistics.deviation)
         self.lowest_code = float(codes.min())
 
-    def train_step(self, images: Tensor, codes: Tensor) -> float:
-        """Do one optimiser step on a batch and return the loss.
+    def begin(self, reporter: Reporter) -> None:
+        """Read the training data, and set the statistics of codes before the first step."""
+        self.pairs.fill(self.step, reporter)
+        if not self.step:
+            self.set_statistics(self.pairs.codes())
 
-        Args:
-            images: (image, channel, y, x) on 0..1.
-            codes: (image, unit, y, x).
-        """
+    def advance(self) -> float:
+        """Do one optimiser step and return the loss."""
+        images, codes = (
+            each.to(device_of(self.network)) for each in self.pairs.draw(self.step, self.options.batch)
+        )
         factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.step / self.options.steps)))
         for group in self.adam.param_groups:
             group["lr"] = self.options.rate * float(factor)
@@ -158,20 +164,9 @@ class _Training:
         Raises:
             RenderError: if the checkpoint belongs to a training with other settings, or is damaged.
         """
-        try:
-            content = load_tensors(path, device_of(self.network))
-        except FileNotFoundError:
+        content = read_checkpoint(path, device_of(self.network), self.identity)
+        if content is None:
             return False
-        except ValueError as error:
-            raise RenderingFailed(
-                f"{path} cannot be read ({error}); delete it, and run the same command again to train anew"
-            ) from error
-        for key, expected in self.identity.items():
-            if content.get(key) != expected:
-                raise RenderingFailed(
-                    f"{path} was trained with other settings ({key}: found {content.get(key)}, expected "
-                    f"{expected}); delete it or use the same settings"
-                )
         self.decoder.load_state_dict(content["decoder"])
         self.adam.load_state_dict(content["adam"])
         self.critic.load_state_dict(content["critic"])
@@ -208,34 +203,10 @@ def train_prior(
     reporter = reporter or Silent()
     path = prior_path(index.out, layer.name)
     pull(index.out, "prior/*")
-    examples = Examples(index, network, layer, code_grid(layer, options), options.size, options.seed)
-    matched = choose_matched_layers(index, layer)
-    made_from = str(index.run["fingerprint"])
-    training = _Training(network, layer, matched, options, examples.identity, made_from)
+    pairs = Pairs(index, network, layer, code_grid(layer, options), options.size, options.seed)
+    training = _Training(
+        network, layer, choose_matched_layers(index, layer), options, pairs, str(index.run["fingerprint"])
+    )
     with writing(index.out):
-        _train(training, examples, path, reporter)
+        train_to_end(training, path, f"train the prior of {layer.name}", reporter)
     return path
-
-
-def _train(training: _Training, examples: Examples, path: Path, reporter: Reporter) -> None:
-    """Continue a training to its end; the file always says for which index."""
-    options = training.options
-    if training.resume(path):
-        reporter.note(f"resuming at step {training.step:,} of {options.steps:,}")
-    if training.step >= options.steps:
-        if training.saved_for != training.index_fingerprint:
-            save_tensors(path, training.state())
-        return
-    examples.fill(training.step, reporter)
-    if not training.step:
-        training.set_statistics(examples.codes())
-    device = device_of(training.network)
-    with reporter.task(f"train the prior of {examples.layer.name}", options.steps, "steps") as task:
-        task.advance(training.step)
-        while training.step < options.steps:
-            images, codes = examples.draw(training.step, options.batch)
-            loss = training.train_step(images.to(device), codes.to(device))
-            task.advance()
-            task.describe(f"loss {loss:.3f}")
-            if training.step % CHECKPOINT_STEPS == 0 or training.step == options.steps:
-                save_tensors(path, training.state())

@@ -1,48 +1,25 @@
-"""Training data of a prior: images of an indexed dataset and their codes, in a reproducible order.
-
-The dataset is streamed epoch after epoch, with its shards in an order that depends on seed and
-epoch, through a buffer of limited size: every training step replaces the oldest images by the next
-ones. The content of the buffer and the batch of a step depend only on seed and step. A training that
-is resumed at any step therefore sees the same batches as an uninterrupted one.
-"""
+"""Training data of a prior: images of an indexed dataset and their codes."""
 
 from __future__ import annotations
-
-import hashlib
-import json
-from collections.abc import Iterator
-from itertools import islice
 
 import torch
 from torch import Tensor
 
-from pipeline.data.shard import Sample
-from pipeline.errors import BadImage, RenderingFailed, ShardError
-from pipeline.image_id import split_image_id
-from pipeline.images.decode import decode
 from pipeline.layers.layer import Layer
 from pipeline.networks.network import Network
-from pipeline.progress import Reporter
 from pipeline.query.index import Index
 from viz.pixels import shrink
 from viz.priors.code_range import encode
-from viz.seeds import item_generator
+from viz.training.examples import Examples
 
-__all__ = ["Examples"]
+__all__ = ["Pairs"]
 
 STORED_EXAMPLES = 4096
 """Maximum number of images in memory, with their codes: about 100 MB at 64 pixels."""
 
-GROUP_IMAGES = 8
-"""Images that are read, encoded and replaced together, as the last bits of a code depend on the other
-images of its batch."""
 
-Group = list[tuple[Tensor, Tensor]]
-"""Pairs of an image (channel, y, x) uint8 and its code (unit, y, x)."""
-
-
-class Examples:
-    """A buffer of images and their codes, filled from the dataset of an index.
+class Pairs(Examples[tuple[Tensor, Tensor]]):
+    """Images (channel, y, x) uint8 and their codes (unit, y, x), from the dataset of an index.
 
     Args:
         index: open index, whose dataset is streamed.
@@ -54,52 +31,15 @@ class Examples:
     """
 
     def __init__(self, index: Index, network: Network, layer: Layer, grid: int, size: int, seed: int) -> None:
-        self.index, self.network, self.layer = index, network, layer
-        self.grid, self.size, self.seed = grid, size, seed
-        rows = index.sql("SELECT shard, count(*) FROM images GROUP BY shard ORDER BY shard").rows
-        self.counts: tuple[tuple[str, int], ...] = tuple((str(name), int(n)) for name, n in rows)
-        self.total = sum(count for _, count in self.counts)
-        self._groups: list[Group] = []
-        self._first = 0
-        self._stream: Iterator[Tensor | None] = iter(())
+        def make(pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
+            images = shrink(pictures.float(), size, size).round().to(torch.uint8)
+            return list(zip(images, encode(network, layer, pictures, (grid, grid)), strict=True))
 
-    @property
-    def identity(self) -> str:
-        """SHA-256 of the names of the shards and the numbers of their images."""
-        return hashlib.sha256(json.dumps(self.counts).encode()).hexdigest()
-
-    @property
-    def complete(self) -> bool:
-        """Whether the buffer holds the whole dataset, so that no image is ever replaced."""
-        return self.total <= STORED_EXAMPLES
-
-    def fill(self, step: int, reporter: Reporter) -> None:
-        """Read the images that the buffer contains at a training step.
-
-        Raises:
-            RenderError: if no image can be decoded.
-            ShardError: if a shard is missing or has lost images since it was indexed.
-        """
-        self._first = 0 if self.complete else step
-        self._stream = self._stream_dataset(self._first * GROUP_IMAGES)
-        groups = STORED_EXAMPLES // GROUP_IMAGES
-        if self.complete:
-            self._stream = islice(self._stream, self.total)
-            groups = -(-self.total // GROUP_IMAGES)
-        self._groups = [[] for _ in range(groups)]
-        with reporter.task("read images", min(self.total, STORED_EXAMPLES), "images") as task:
-            for number in range(self._first, self._first + groups):
-                self._groups[number % groups] = self._read_group()
-                task.advance(len(self._groups[number % groups]))
-        if not any(self._groups):
-            raise RenderingFailed(
-                f"none of the {self.total:,} images of {self.index.out} can be decoded; "
-                f"run `maxact check {self.index.out}`"
-            )
+        super().__init__(index, network.preprocess, make, stored=STORED_EXAMPLES, seed=seed)
 
     def codes(self) -> Tensor:
         """Return all codes in the buffer: (image, unit, y, x) float32."""
-        return torch.stack([code for group in self._groups for _, code in group])
+        return torch.stack([code for _, code in self.all()])
 
     def draw(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
         """Return the batch of a training step.
@@ -111,59 +51,6 @@ class Examples:
         Returns:
             Images (image, channel, y, x) on 0..1 and codes (image, unit, y, x), float32 on the CPU.
         """
-        while not self.complete and self._first < step:
-            self._groups[self._first % len(self._groups)] = self._read_group()
-            self._first += 1
-        stored = [example for group in self._groups for example in group]
-        generator = item_generator(self.seed, "batch of step", step)
-        chosen = torch.randint(len(stored), (batch,), generator=generator).tolist()
-        images = torch.stack([stored[place][0] for place in chosen])
-        return images.float() / 255, torch.stack([stored[place][1] for place in chosen])
-
-    def _read_group(self) -> Group:
-        """Read the next group of the stream, without images that cannot be decoded."""
-        pictures = [picture for picture in islice(self._stream, GROUP_IMAGES) if picture is not None]
-        if not pictures:
-            return []
-        whole = torch.stack(pictures)
-        images = shrink(whole.float(), self.size, self.size).round().to(torch.uint8)
-        codes = encode(self.network, self.layer, whole, (self.grid, self.grid))
-        return list(zip(images, codes, strict=True))
-
-    def _stream_dataset(self, skipped: int) -> Iterator[Tensor | None]:
-        """Stream the dataset endlessly after `skipped` images; None stands for one that cannot be decoded."""
-        epoch, skipped = divmod(skipped, max(1, self.total))
-        while self.counts:
-            generator = item_generator(self.seed, "shards of epoch", epoch)
-            for number in torch.randperm(len(self.counts), generator=generator).tolist():
-                name, count = self.counts[number]
-                if skipped < count:
-                    yield from self._stream_shard(name, count, skipped)
-                skipped = max(0, skipped - count)
-            epoch += 1
-
-    def _stream_shard(self, name: str, count: int, skipped: int) -> Iterator[Tensor | None]:
-        """Yield the indexed images of a shard as inputs of the network, without the first `skipped`."""
-        shard = next((shard for shard in self.index.dataset.shards if shard.name == name), None)
-        if shard is None:
-            raise ShardError(name, "is no longer part of the dataset; restore it or index again")
-        rows = self.index.sql("SELECT image_id FROM images WHERE shard = $name", name=name).rows
-        indexed = {split_image_id(image_id)[1] for (image_id,) in rows}
-        seen = 0
-        for sample in shard.samples():
-            if sample.position not in indexed:
-                continue
-            seen += 1
-            if seen > skipped:
-                yield self._decode(sample.data) if isinstance(sample, Sample) else None
-        if seen < count:
-            raise ShardError(
-                name, f"contains {seen:,} of {count:,} indexed images; restore it or index again"
-            )
-
-    def _decode(self, data: bytes) -> Tensor | None:
-        try:
-            return decode(data, self.network.preprocess)
-        except BadImage:
-            # The decoder of the index may have accepted it.
-            return None
+        chosen = self.choose(step, batch)
+        images = torch.stack([image for image, _ in chosen])
+        return images.float() / 255, torch.stack([code for _, code in chosen])

@@ -22,14 +22,15 @@ from tests.fixtures.convnets import convnet, layer_of
 from tests.fixtures.tables import edit_run
 from tests.fixtures.tiny import write_tars
 from viz.inputs.inputs import Inputs
-from viz.priors import training as prior_training
 from viz.priors import training_data as prior_examples
 from viz.priors.options import PriorOptions
 from viz.priors.prior import load_prior
 from viz.priors.training import train_prior
-from viz.priors.training_data import Examples
+from viz.priors.training_data import Pairs
 from viz.recipes.catalog import get_recipe
 from viz.render.render_units import render_units
+from viz.training import examples as training_examples
+from viz.training import loop as training_loop
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +129,7 @@ def indexed(network, tmp_path_factory):
 def test_an_interrupted_training_has_the_bits_of_an_uninterrupted_one(
     network, indexed, tmp_path, monkeypatch, stored, adversarial
 ):
-    monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 3)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_STEPS", 3)
     monkeypatch.setattr(prior_examples, "STORED_EXAMPLES", stored)
     layer = layer_of(network, "late")
     options = PriorOptions(**OPTIONS, steps=11, adversarial=adversarial, seed=3)
@@ -152,7 +153,7 @@ def test_batches_do_not_depend_on_the_step_of_the_first_fill(network, indexed, m
     with open_index(indexed) as index:
 
         def batches(first):
-            examples = Examples(index, network, layer, 4, 16, seed=1)
+            examples = Pairs(index, network, layer, 4, 16, seed=1)
             assert not examples.complete
             examples.fill(first, Silent())
             return [examples.draw(step, 6) for step in range(first, 20)]
@@ -169,7 +170,7 @@ def test_the_order_depends_on_the_seed(network, indexed):
     with open_index(indexed) as index:
         drawn = []
         for seed in (0, 1, 0):
-            examples = Examples(index, network, layer, 4, 16, seed=seed)
+            examples = Pairs(index, network, layer, 4, 16, seed=seed)
             assert examples.total == 28
             assert examples.complete
             examples.fill(0, Silent())
@@ -187,9 +188,9 @@ def test_images_that_cannot_be_decoded_are_skipped(network, indexed, monkeypatch
             raise BadImage("odd", "rejected by this decoder")
         return decode(data, preprocess)
 
-    monkeypatch.setattr(prior_examples, "decode", picky)
+    monkeypatch.setattr(training_examples, "decode", picky)
     with open_index(indexed) as index:
-        examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
+        examples = Pairs(index, network, layer_of(network, "late"), 4, 16, seed=0)
         examples.fill(0, Silent())
         assert len(examples.codes()) == 19
         examples.draw(0, 4)
@@ -200,13 +201,13 @@ def test_a_shard_that_lost_images_is_reported(network, indexed, tmp_path):
     tars = write_tars(tmp_path / "data", [7, 9, 1, 5])
     edit_run(tmp_path / "out", lambda run: run["dataset"].update(data=[str(path) for path in tars]))
     with open_index(tmp_path / "out", trust=True) as index:
-        examples = Examples(index, network, layer_of(network, "late"), 4, 16, seed=0)
+        examples = Pairs(index, network, layer_of(network, "late"), 4, 16, seed=0)
         with pytest.raises(ShardError, match="5 of 11 indexed images"):
             examples.fill(0, Silent())
 
 
 def test_training_resumes_from_its_checkpoint(network, index, monkeypatch):
-    monkeypatch.setattr(prior_training, "CHECKPOINT_STEPS", 2)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_STEPS", 2)
     layer, options = layer_of(network, "late"), PriorOptions(**OPTIONS, steps=6)
     with pytest.raises(KeyboardInterrupt):
         train_prior(index, network, layer, options, reporter=Stopping(4))
