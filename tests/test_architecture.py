@@ -47,7 +47,7 @@ ORDER = {
         ("paths", "recipes"),
         ("inputs",),
         ("ascent",),
-        ("planning", "priors"),
+        ("planning", "priors", "robust"),
         ("passes", "training"),
         ("canvas", "choices", "objectives", "pixels", "seeds", "tensor_files"),
     ),

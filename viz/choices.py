@@ -12,8 +12,9 @@ ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
 RULES: tuple[ReluRule, ...] = get_args(ReluRule)
 """All rules, `plain` first."""
 
-Source = Literal["index", "photograph", "generator"]
-"""What a recipe needs besides the network: an indexed dataset, a file, a generator of images."""
+Source = Literal["index", "photograph", "generator", "robust"]
+"""What a recipe needs besides the network: an indexed dataset, a file, a generator of images, or an
+indexed dataset and a robust copy of the network."""
 
 Match = Literal["moments", "sorted"]
 """What recipe `typical` compares of a channel: mean and deviation, or sorted values."""

@@ -171,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--recipes", nargs="*", default=["fourier"], help="names, or TOML files")
     parser.add_argument("--set", nargs="+", default=[], metavar="RECIPE.KEY=VALUE")
+    parser.add_argument(
+        "--robust-copy", type=Path, metavar="FILE", help="for recipe robust, see `maxact robust train`"
+    )
     parser.add_argument("--generator", help="for recipe prior, see `maxact render --help`")
     parser.add_argument("--units", type=int, default=24)
     parser.add_argument("--first-unit", type=int, default=0)

@@ -1,7 +1,7 @@
 """Verifies every file of an index by its recorded digest, without the dataset and the network.
 
 Digests of the tables are in run.json, those of a part's tables in its commit file, those of renderings
-in renders.parquet. run.json, commit files, priors, and the
+in renders.parquet. run.json, commit files, trained files, and the
 tables of names, embeddings, what they say of units, and renderings carry their own.
 """
 
@@ -23,6 +23,7 @@ from pipeline.remote.local import local_folder
 from pipeline.runs.names import names_damage
 from pipeline.state.commit_file import read_commit
 from pipeline.store.atlas_record import atlas_files
+from pipeline.store.derived import TRAINED
 from pipeline.store.digests import FileDigest, find_damage
 from pipeline.store.files import sha256_file
 from pipeline.store.final_tables import recorded_tables
@@ -87,7 +88,7 @@ def check_files(out: Path | str, *, reporter: Reporter | None = None) -> FileRep
     files.add_parts()
     files.add_names()
     files.add_renderings()
-    files.add_priors()
+    files.add_trained()
     damaged: dict[Path, str] = dict(files.damaged)
     with reporter.task("verifying", len(files.checks), "files") as task:
         for verify in files.checks:
@@ -212,12 +213,13 @@ class _Files:
             if digest is None:
                 self.unrecorded.add(file)
 
-    def add_priors(self) -> None:
-        """Checkpoints of priors."""
-        for file in sorted(path for path in (self.out / "prior").glob("*.pt") if path.is_file()):
-            self._add(file, _archive_damage)
-            if is_plain_archive(_last_bytes(file)):
-                self.unrecorded.add(file)
+    def add_trained(self) -> None:
+        """Priors and robust copies, finished or not."""
+        for folder in TRAINED:
+            for file in sorted(path for path in (self.out / folder).glob("*.pt") if path.is_file()):
+                self._add(file, _archive_damage)
+                if is_plain_archive(_last_bytes(file)):
+                    self.unrecorded.add(file)
 
     def _add(self, path: Path, find: Callable[[Path], str | None]) -> None:
         """Have a file examined by a function that says what is wrong with it."""

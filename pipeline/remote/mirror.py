@@ -37,7 +37,7 @@ _RUN = "run.json"
 _RECORD = "atlas/.files"
 """The one file of an index whose name starts with a dot."""
 
-_FOLDERS = ("parts", "renders", "sheets", "projections", "prior", "atlas")
+_FOLDERS = ("parts", "renders", "sheets", "projections", "prior", "robust", "atlas")
 """Folders of an index; other objects below the address are left alone."""
 
 _ROUNDS = 4

@@ -1,4 +1,4 @@
-"""What is made from an index in its folder: renderings, sheets, projections, priors, the atlas.
+"""What is made from an index in its folder: renderings, sheets, projections, trained files, the atlas.
 
 Each carries the fingerprint of the index that it was made from: a rendering in its row, a picture and
 a PDF in their metadata, a prior beside its tensors, an atlas in its record. What belongs to another index
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,13 @@ from pipeline.working_copies import withdraw
 __all__ = ["FINGERPRINT_NOTE", "Derived", "derived_files", "remove_derived"]
 
 FINGERPRINT_NOTE = "maxact.fingerprint"
-"""Key of the index's fingerprint in the text of a PNG, the keywords of a PDF and the file of a prior."""
+"""Key of the index's fingerprint in the text of a PNG, the keywords of a PDF and a trained file."""
+
+TRAINED: Mapping[str, Set[str]] = {
+    "prior": {"version", "shape", "network", "decoder"},
+    "robust": {"version", "layers", "network", "weights"},
+}
+"""Folders of trained files, and the keys by which theirs are known: priors, robust copies."""
 
 OWN_NOTE = "maxact"
 """Key of a text in the PNG of a rendering; also how `Software` starts in those of sheets."""
@@ -53,7 +59,7 @@ class Derived:
 
 
 def derived_files(out: Path) -> Iterator[Derived]:
-    """The sheets, projections and priors in OUT that maxact made."""
+    """The sheets, projections, priors and robust copies in OUT that maxact made."""
     for folder in ("sheets/*.png", "projections/*/*.png"):
         for path in sorted(out.glob(folder)):
             notes = _png_notes(path)
@@ -63,10 +69,11 @@ def derived_files(out: Path) -> Iterator[Derived]:
         found = _pdf_fingerprint(path)
         if found is not None:
             yield Derived(path, found or None)
-    for path in sorted(out.glob("prior/*.pt")):
-        content = _prior_content(path)
-        if content is not None:
-            yield Derived(path, content.get(FINGERPRINT_NOTE))
+    for folder, keys in TRAINED.items():
+        for path in sorted(out.glob(f"{folder}/*.pt")):
+            content = _trained_content(path, keys)
+            if content is not None:
+                yield Derived(path, content.get(FINGERPRINT_NOTE))
 
 
 def remove_derived(out: Path, *, keep: str, unmarked: str = "") -> int:
@@ -92,7 +99,7 @@ def remove_derived(out: Path, *, keep: str, unmarked: str = "") -> int:
                 withdraw(each.path)
                 count += 1
         count += remove_atlas(out, keep=keep, unmarked=unmarked)
-        for folder in ("renders", "projections", "sheets", "prior"):
+        for folder in ("renders", "projections", "sheets", *TRAINED):
             _remove_empty(out / folder)
     except OSError as error:
         raise StoreError(f"cannot remove {error.filename}: {error.strerror or error}") from error
@@ -170,8 +177,8 @@ def _pdf_fingerprint(path: Path) -> str | None:
     return keywords.removeprefix(f"{FINGERPRINT_NOTE}=")
 
 
-def _prior_content(path: Path) -> dict[str, str] | None:
-    """The texts beside the tensors of a prior of maxact; None for any other file."""
+def _trained_content(path: Path, keys: Set[str]) -> dict[str, str] | None:
+    """The texts beside the tensors of a file that maxact trained; None for one without these keys."""
     import pickle
 
     import torch
@@ -180,6 +187,6 @@ def _prior_content(path: Path) -> dict[str, str] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError):
         return None
-    if not isinstance(content, dict) or not {"version", "shape", "network", "decoder"} <= content.keys():
+    if not isinstance(content, dict) or not keys <= content.keys():
         return None
     return {key: value for key, value in content.items() if isinstance(value, str)}

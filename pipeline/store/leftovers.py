@@ -47,6 +47,7 @@ _WRITTEN = {
     "sheets": ("", (".png", ".pdf")),
     "projections": ("*/", (".png",)),
     "prior": ("", (".pt",)),
+    "robust": ("", (".pt",)),
     "atlas": ("**/", (".files", ".html", ".js", ".css", ".webp", ".png", ".txt")),
 }
 """Folders in OUT: the pattern of their subfolders and the endings of what is written there."""

@@ -1,6 +1,6 @@
 """The command line of `viz`: the commands that draw, explain and serve.
 
-Imports: atlas, choices, priors, projections, recipes, render, server, sheets, study.
+Imports: atlas, choices, priors, projections, recipes, render, robust, server, sheets, study.
 """
 
 from viz.cli.app import app, main

@@ -215,6 +215,13 @@ def render(
             show_default="as the generator says",
         ),
     ] = None,
+    robust_copy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Robust copy for recipe robust: a file of `maxact robust train` for the same network.",
+            show_default="the one in OUT/robust",
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -280,6 +287,7 @@ def render(
             generator=generator,
             generator_weights=generator_weights,
             generator_code=generator_code,
+            robust_copy=robust_copy,
             path=path,
             device=device,
             reporter=console_reporter(as_json=json_progress),

@@ -31,6 +31,7 @@ from viz.objectives.objective import Objective, centre
 from viz.pixels import shrink
 from viz.planning.effective_field import effective_layer
 from viz.priors.prior import Prior
+from viz.robust.robust_copy import RobustCopy
 from viz.seeds import item_generator
 
 __all__ = ["Inputs"]
@@ -38,6 +39,7 @@ __all__ = ["Inputs"]
 MISSING: dict[Source, str] = {
     "index": "needs the images of an index",
     "photograph": "starts from a photograph; give --photo FILE",
+    "robust": "needs a robust copy of the network; train one with `maxact robust train`",
     "generator": "needs a generator: train one with `maxact prior train`, or give your own with --generator",
 }
 """What is said of a recipe whose source is not there."""
@@ -62,6 +64,7 @@ class Inputs:
         index: open, made by that network.
         photograph: a file.
         generator: whose codes may be optimised.
+        robust: a robust copy of the network.
         cache: folder in which measurements of usual photographs are kept, see `viz.inputs.kept.keep_for`.
     """
 
@@ -72,11 +75,17 @@ class Inputs:
         photograph: Path | None = None,
         generator: Prior | None = None,
         cache: Path | None = None,
+        robust: RobustCopy | None = None,
     ) -> None:
         self.network = network
-        self._sources = {"index": index, "photograph": photograph, "generator": generator}
+        self._sources: dict[Source, object] = {
+            "index": index,
+            "photograph": photograph,
+            "generator": generator,
+            "robust": index and robust,
+        }
         self._index, self._photograph, self._generator = index, photograph, generator
-        self._cache = cache
+        self._cache, self._robust = cache, robust
         self._magnitudes: dict[tuple[int, int, int], Tensor] = {}
         self._statistics: dict[Layer, tuple[list[Layer], list[Layer]]] = {}
         self._lists: dict[tuple[str, Side], set[int]] = {}
@@ -96,7 +105,32 @@ class Inputs:
             return str(self.index.run["fingerprint"])
         if source == "photograph":
             return hashlib.sha256(self._photograph_bytes()).hexdigest()
+        if source == "robust":
+            return f"{self.index.run['fingerprint']} {self.robust.network.digest}"
         return self.generator.digest if source == "generator" else ""
+
+    def for_ascent(self, source: Source | None, layers: Sequence[Layer]) -> Inputs:
+        """What gradient ascent uses: of the robust copy, for recipes whose source it is.
+
+        Args:
+            source: of the recipe.
+            layers: that the objectives read.
+
+        Raises:
+            RenderError: if the robust copy does not keep the features of these layers.
+        """
+        if source != "robust":
+            return self
+        if other := [each.name for each in layers if each.name not in self.robust.layers]:
+            raise RenderError(
+                f"the robust copy of the network was not trained to keep the features of {', '.join(other)}; "
+                "train one with an index of these layers"
+            )
+        return self._of_copy
+
+    @functools.cached_property
+    def _of_copy(self) -> Inputs:
+        return Inputs(self.robust.network, self.index, cache=self._cache)
 
     @property
     def has_index(self) -> bool:
@@ -109,6 +143,13 @@ class Inputs:
         if self._index is None:
             raise RenderError(f"this recipe {MISSING['index']}")
         return self._index
+
+    @property
+    def robust(self) -> RobustCopy:
+        """The robust copy of the network; a recipe that uses it says so in its `source`."""
+        if self._robust is None:
+            raise RenderError(f"this recipe {MISSING['robust']}")
+        return self._robust
 
     @property
     def generator(self) -> Prior:

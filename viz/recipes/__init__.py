@@ -11,6 +11,7 @@ needs, how its ascent goes and what is done to the pictures afterwards. `catalog
     ├── Fourier      a decorrelated spectrum, under random views
     │   ├── Accentuate   from a top image, kept near it in feature space
     │   └── Typical      activation up to the best image's, features like those of the top patches
+    │       └── Robust   the same through a robust copy of the network
     ├── Maco         the phases of a spectrum whose magnitudes are the dataset's
     ├── Faccent      the phases of a top image, kept near it in feature space
     ├── Vital        pixels, whose sorted features are those of the top patches

@@ -44,6 +44,7 @@ RENDERER_VERSION = 5
 
 FILES = (
     "typical",
+    "robust",
     "fourier",
     "octaves",
     "facets",

@@ -2,5 +2,5 @@
 
 Goes in: an index, a recipe, units. Comes out: pictures and rows of `renders.parquet`.
 Imports: ascent, canvas, choices, inputs, objectives, passes, paths, pixels, planning, priors,
-recipes, seeds.
+recipes, robust, seeds.
 """

@@ -33,10 +33,12 @@ def render_batch(
     request: RenderRequest, canvas: Canvas, targets: Sequence[Target], on_step: Callable[[int], None]
 ) -> list[Rendered]:
     """Render a batch on one canvas: the row of the table of each target, in order."""
+    objectives = [target.objective for target in targets]
+    layers = {layer.name: layer for each in objectives for layer in each.layers}
     batch = Batch(
-        request.inputs,
+        request.inputs.for_ascent(request.recipe.source, tuple(layers.values())),
         canvas,
-        [target.objective for target in targets],
+        objectives,
         [item_generator(request.seed, request.layer.name, target.unit, target.facet) for target in targets],
         _top_images(request, canvas, targets),
     )
@@ -74,7 +76,7 @@ def _optimise(
     recipe, ascent = request.recipe, request.recipe.ascent(batch)
     term, read = ascent.score_term, batch.objectives[0].layers
     layers = {layer.name: layer for layer in (*(term.layers if term else ()), *read)}
-    with Watch(request.inputs.network, tuple(layers.values()), batch.canvas) as watch:
+    with Watch(batch.inputs.network, tuple(layers.values()), batch.canvas) as watch:
         scorer = Scorer(
             watch,
             relu=recipe.relu,

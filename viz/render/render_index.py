@@ -29,6 +29,7 @@ from viz.render.render_units import batch_size, render_units
 from viz.render.source_options import check_source_options
 from viz.render.spread import RenderWork, render_spread
 from viz.render.table import Rendered, note_hidden
+from viz.robust.robust_copy import load_robust, robust_path
 
 __all__ = ["render_index"]
 
@@ -49,6 +50,7 @@ def render_index(
     generator: str | None = None,
     generator_weights: Path | None = None,
     generator_code: str | None = None,
+    robust_copy: Path | None = None,
     device: Device = "auto",
     reporter: Reporter | None = None,
     observer: Observer | None = None,
@@ -70,6 +72,8 @@ def render_index(
             `viz.priors.prior.load_prior`; by default the one trained in OUT.
         generator_weights: weights file of a `module:factory` generator.
         generator_code: shape of the generator's codes, such as `256x6x6`, where it does not say.
+        robust_copy: file for the recipe `robust`, see `viz.robust.robust_copy.load_robust`; by default the
+            one trained in OUT.
         device: where it runs; `auto` is a GPU where there is one.
         reporter: shown progress.
         observer: see `viz.render.render_units.render_units`; not for an engine other than `local`.
@@ -88,6 +92,7 @@ def render_index(
         generator=generator,
         generator_weights=generator_weights,
         generator_code=generator_code,
+        robust_copy=robust_copy,
     )
     # Class names in an objective are those of the classifier, the last layer.
     last = index.layers[-1].name if index.layers else ""
@@ -103,7 +108,10 @@ def render_index(
     if recipe.source == "generator":
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
-    inputs = Inputs(network, index, photograph, prior, cache)
+    robust = None
+    if recipe.source == "robust":
+        robust = load_robust(robust_copy or robust_path(index.out), network)
+    inputs = Inputs(network, index, photograph, prior, cache, robust)
     read = read_objective(objective)
     whole = read.is_whole_layer
     chosen = index.choose(layers, "0" if whole else units)
@@ -118,6 +126,7 @@ def render_index(
             "generator": generator,
             "generator_weights": generator_weights,
             "generator_code": generator_code,
+            "robust_copy": None if robust_copy is None else robust_copy.absolute(),
             "path": path,
             "cache": None if cache is None else cache.absolute(),
         }

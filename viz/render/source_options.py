@@ -17,6 +17,7 @@ OPTIONS: dict[str, Source] = {
     "--generator": "generator",
     "--generator-weights": "generator",
     "--generator-code": "generator",
+    "--robust-copy": "robust",
 }
 """The source of the recipes that use an option."""
 
@@ -28,6 +29,7 @@ def check_source_options(
     generator: str | None,
     generator_weights: Path | None,
     generator_code: str | None,
+    robust_copy: Path | None,
 ) -> None:
     """Check that a recipe uses the options that were given, and that their files are there.
 
@@ -37,19 +39,23 @@ def check_source_options(
         generator: value of `--generator`.
         generator_weights: value of `--generator-weights`.
         generator_code: value of `--generator-code`.
+        robust_copy: value of `--robust-copy`.
 
     Raises:
         RenderError: for an option that the recipe does not use, or a file that does not exist.
         RenderingFailed: for a photograph that cannot be decoded.
     """
-    values = (photograph, generator, generator_weights, generator_code)
+    values = (photograph, generator, generator_weights, generator_code, robust_copy)
     for option, value in zip(OPTIONS, values, strict=True):
         if value is not None and recipe.source != OPTIONS[option]:
             users = " or ".join(name for name, each in RECIPES.items() if each.source == OPTIONS[option])
+            what = {"robust": "robust copy"}.get(OPTIONS[option], OPTIONS[option])
             raise RenderError(
-                f"recipe {recipe.name} takes no {OPTIONS[option]}, so that {option} would be ignored; "
+                f"recipe {recipe.name} takes no {what}, so that {option} would be ignored; "
                 f"leave it out, or use --recipe {users}"
             )
+    if robust_copy is not None and not robust_copy.is_file():
+        raise RenderError(f"--robust-copy {robust_copy} does not exist")
     if photograph is not None:
         _check_photograph(photograph)
 
