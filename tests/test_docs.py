@@ -43,6 +43,7 @@ OPTIONS = {
     "study": "study.md",
     "project": "rendering.md",
     "prior train": "rendering.md",
+    "robust train": "rendering.md",
 }
 """Where the options of a command are described, if not in docs/command-line.md."""
 

@@ -1,5 +1,5 @@
 """Robust copies of networks: trained on an index so that small changes of a picture change no features.
 
 Goes in: a network, the images of an index. Comes out: `RobustCopy`, for the recipe `robust`.
-Imports: passes, pixels, seeds, tensor_files, training.
+Imports: passes, seeds, tensor_files, training.
 """

@@ -19,6 +19,7 @@ from viz.objectives.objective import point
 from viz.recipes.catalog import RECIPES, get_recipe
 from viz.render.render_units import render_units
 from viz.render.table import load_renders
+from viz.robust.robust_copy import RobustCopy
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,7 @@ OPTIONS = {
     "octaves": {"steps": "10", "step_scale": "2"},
     "fourier": {"steps": "10"},
     "typical": {"steps": "10", "images": "4", "clusters": "2", "close_side": "32"},
+    "robust": {"steps": "10", "images": "4", "close_side": "32"},
     "facets": {"steps": "9", "clusters": "3", "nearest": "4"},
     "dream": {"steps": "9"},
     "accentuate": {"steps": "10", "images": "2", "near": "0.1"},
@@ -67,7 +69,12 @@ def index(network, tmp_path_factory):
 def inputs(network, index, tmp_path_factory):
     photograph = tmp_path_factory.mktemp("photo") / "photo.png"
     photograph.write_bytes(picture(3, 60))
-    return Inputs(network, index, photograph)
+    return Inputs(network, index, photograph, robust=as_copy(network, index))
+
+
+def as_copy(network, index):
+    """The network as a robust copy of itself."""
+    return RobustCopy(network, frozenset(each.name for each in index.layers))
 
 
 def pixels(out, row):
@@ -97,7 +104,7 @@ def test_a_rendering_does_not_depend_on_its_batch_and_its_score_rises(
     assert np.mean(rises) > 0.6
 
 
-@pytest.mark.parametrize("name", ["facets", "accentuate", "typical", "faccent"])
+@pytest.mark.parametrize("name", ["facets", "accentuate", "typical", "robust", "faccent"])
 def test_facets_name_the_images_they_came_from(network, index, inputs, tmp_path, name):
     layer = layer_of(network, "late")
     rows = render_units(network, layer, [2], get_recipe(name, OPTIONS[name]), out=tmp_path, inputs=inputs)
