@@ -108,6 +108,12 @@ SUITE = (
         " --threads 1",
     ),
     Benchmark(
+        "vae",
+        "Does a VAE of diffusers serve as the generator of the recipe prior?",
+        "bench/vae.py --steps 20",
+        compares=True,
+    ),
+    Benchmark(
         "small-vit",
         "What makes renderings of vision transformers readable?",
         "-m bench.small_vit --steps 200 --each 20 --units 4 --layers blocks.2.mlp.act --no-judge"

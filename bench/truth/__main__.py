@@ -175,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "--robust-copy", type=Path, metavar="FILE", help="for recipe robust, see `maxact robust train`"
     )
     parser.add_argument("--generator", help="for recipe prior, see `maxact render --help`")
+    parser.add_argument("--generator-weights", type=Path, metavar="FILE", help="likewise")
     parser.add_argument("--units", type=int, default=24)
     parser.add_argument("--first-unit", type=int, default=0)
     parser.add_argument(

@@ -82,6 +82,7 @@ def measure_layer(
             units=f"{units[0]}-{units[-1]}",
             seed=options.seed,
             generator=options.generator if recipe.source == "generator" else None,
+            generator_weights=options.generator_weights if recipe.source == "generator" else None,
             robust_copy=options.robust_copy if recipe.source == "robust" else None,
             reporter=reporter,
         )

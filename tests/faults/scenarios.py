@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, str] = {
     "sheets": "sheets out --layer first --units 0 --pdf",
     "project": "project out --layer second --units 0-1 --method gradient --top 1",
     "prior": "prior train out --layer second --size 16 --steps 2 --batch 4 --device cpu",
+    "robust": "robust train out --size 32 --steps 2 --batch 2 --device cpu",
     "atlas": "atlas out --layer first --units 0 --network net.py:factory",
     "study": "study out --layer first --units 0 --reference real --network net.py:factory --out cache/study",
     "check": "check out",

@@ -82,6 +82,7 @@ OWN_MEANING = {
     "--batch": "renderings, or images",
     "--batch-size": "images of a network, or patches of an encoder",
     "--top": "images kept, or shown",
+    "--size": "of decoded images, or of crops",
     "--device": "one, or all GPUs of this machine as well",
     "--precision": "of the network, or of gradient ascent",
     "--method": "to find directions, or to project images",
@@ -269,7 +270,7 @@ def test_nobody_who_reads_a_help_is_no_error() -> None:
 
 
 def test_no_word_at_all_is_answered_with_the_help() -> None:
-    for words in ((), ("prior",)):
+    for words in ((), ("prior",), ("robust",)):
         result = run(*words)
         assert "Usage: " in result.output
         assert "error" not in result.stderr

@@ -28,6 +28,7 @@ def test_joining_twice_changes_nothing_more():
         (["serve"], "who has it may run SQL, upload photographs and render. Ctrl-C ends the server."),
         (["name"], "use this command for a hierarchy of your own above them, or for words. Each keeps"),
         (["prior", "train"], "The same command resumes from the last checkpoint."),
+        (["robust", "train"], "The same command resumes from the last checkpoint."),
     ],
 )
 def test_a_wide_terminal_has_a_paragraph_on_one_line(words, sentences):

@@ -163,10 +163,11 @@ def test_merge_stops_with_130_and_goes_on(target: str, runs: tuple[Path, Path], 
             ("prior", "train", "--layer", "rectify", "--size", "16", "--steps", "9"),
             "viz.priors.training.choose_matched_layers",
         ),
+        (("robust", "train", "--size", "32", "--steps", "9"), "viz.robust.training.feature_variances"),
     ],
 )
 def test_other_commands_stop_with_130(words: tuple[str, ...], target: str, runs: tuple[Path, Path]) -> None:
-    name = words[:2] if words[0] == "prior" else words[:1]
+    name = words[:2] if "train" in words else words[:1]
     slow = announce(target).replace("return real", "import time; time.sleep(1); return real")
     process = start(*name, runs[0], *words[len(name) :], before=slow)
     assert stop_at("here", process, signal.SIGTERM) < 20

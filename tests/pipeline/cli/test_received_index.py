@@ -42,6 +42,7 @@ WORDS = {
     "query": ("layer_overview",),
     "sql": ("SELECT count(*) FROM patches",),
     "prior train": ("--layer", LAYER, "--size", "16", "--steps", "1", "--batch", "2"),
+    "robust train": ("--size", "32", "--steps", "1", "--batch", "2"),
     "render": ("--layer", LAYER, "--units", "1", "--recipe", "fourier", "--steps", "2"),
     "sheets": ("--layer", LAYER, "--units", "1"),
     "project": ("--layer", LAYER, "--units", "1"),
@@ -56,10 +57,12 @@ WORDS = {
 }
 """What each command that opens an index is given after OUT; a new one needs a line here."""
 
-NETWORK = ("check", "study", "render", "project", "prior train", "explain", "directions", "dissect")
+TRAINING = ("prior train", "robust train")
+
+NETWORK = ("check", "study", "render", "project", *TRAINING, "explain", "directions", "dissect")
 """Commands that load the network."""
 
-DATA = ("sheets", "project", "prior train", "check", "atlas", "study", "explain", "directions", "dissect")
+DATA = ("sheets", "project", *TRAINING, "check", "atlas", "study", "explain", "directions", "dissect")
 """Commands that read images of the dataset, here with recipes that need none for `render`."""
 
 
@@ -245,7 +248,16 @@ def test_files_elsewhere_are_refused(
     assert not read
 
 
-PLACES = ("run.json", "images.parquet", "layers.parquet", "renders", "projections", "prior", "parts")
+PLACES = (
+    "run.json",
+    "images.parquet",
+    "layers.parquet",
+    "renders",
+    "projections",
+    "prior",
+    "robust",
+    "parts",
+)
 
 
 @pytest.mark.parametrize(

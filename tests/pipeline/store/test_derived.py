@@ -88,6 +88,16 @@ def test_files_that_maxact_has_not_marked_are_not_its_own(tmp_path: Path) -> Non
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_files_of_a_robust_copy_are_known_by_their_keys(tmp_path: Path) -> None:
+    (tmp_path / "robust").mkdir()
+    content = {"version": 1, "layers": ["a"], "network": "n", "weights": {}, FINGERPRINT_NOTE: OTHER}
+    torch.save(content, tmp_path / "robust" / "network.pt")
+    torch.save({"weights": {}}, tmp_path / "robust" / "mine.pt")
+    assert [(each.path.name, each.fingerprint) for each in derived_files(tmp_path)] == [("network.pt", OTHER)]
+    assert remove_derived(tmp_path, keep=OWN) == 1
+    assert [path.name for path in (tmp_path / "robust").iterdir()] == ["mine.pt"]
+
+
 def test_what_is_marked_says_of_which_index_it_is(tmp_path: Path) -> None:
     for folder in ("sheets", "prior"):
         (tmp_path / folder).mkdir()

@@ -52,6 +52,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done("sheets", out, "--layer", "first", "--units", "0-1", "--pdf")
     done("project", out, "--layer", "first", "--units", "0", "--method", "gradient")
     done("prior", "train", out, *PRIOR)
+    done("robust", "train", out, "--size", "32", "--steps", "1", "--batch", "2")
     return folder
 
 
@@ -63,7 +64,7 @@ def out(drawn: Path, tmp_path: Path) -> Path:
 
 def made(out: Path) -> list[str]:
     """Everything in OUT that was made from an index."""
-    folders = ("renders", "sheets", "projections", "prior")
+    folders = ("renders", "sheets", "projections", "prior", "robust")
     files = [path for name in folders for path in (out / name).rglob("*") if path.is_file()]
     return sorted(path.relative_to(out).as_posix() for path in files)
 
@@ -81,13 +82,14 @@ def test_everything_says_from_which_index_it_was_made(out: Path) -> None:
         fingerprint = index.run["fingerprint"]
     assert {row.index_fingerprint for row in load_renders(out)} == {fingerprint}
     found = list(derived_files(out))
-    assert {each.path.relative_to(out).parts[0] for each in found} == {"sheets", "projections", "prior"}
-    assert sorted(each.path.suffix for each in found) == [".pdf", ".png", ".png", ".pt"]
+    folders = {each.path.relative_to(out).parts[0] for each in found}
+    assert folders == {"sheets", "projections", "prior", "robust"}
+    assert sorted(each.path.suffix for each in found) == [".pdf", ".png", ".png", ".pt", ".pt"]
     assert {each.fingerprint for each in found} == {fingerprint}
 
 
 def test_fresh_removes_what_was_made_from_the_other_index(out: Path, tmp_path: Path) -> None:
-    assert len(made(out)) == 6
+    assert len(made(out)) == 7
     users = ["renders/first/mine.png", "sheets/plan-a-0000-0001.png", "sheets/plan.pdf", "prior/mine.pt"]
     for name in users:
         Image.new("RGB", (4, 4)).save(out / name) if name.endswith("png") else (out / name).write_text("mine")
