@@ -19,7 +19,12 @@ from bench.truth.tables import Row, both_ways
 from pipeline.data.dataset import open_dataset
 from pipeline.errors import RenderError, UsageError
 from pipeline.layers.layer import Layer
+from pipeline.progress import Silent
+from pipeline.query.index import open_index
+from pipeline.query.indexed_network import index_network
 from tests.fixtures.tiny import picture
+from viz.robust.options import RobustOptions
+from viz.robust.training import train_robust
 
 
 def _sources(count: int) -> list[Source]:
@@ -154,6 +159,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         recipes=["fourier", "accentuate"],
         set=["fourier.steps=2", "accentuate.steps=2", "accentuate.images=2"],
         generator=None,
+        generator_weights=None,
+        robust_copy=None,
         units=3,
         first_unit=4,
         swap=False,
@@ -200,6 +207,17 @@ def test_the_whole_on_a_tiny_network(tiny: argparse.Namespace, capsys: pytest.Ca
     _assert_same(run(tiny).rows, rows)
     with pytest.raises(RenderError, match="give --generator"):
         run(_changed(tiny, recipes=["prior"], set=[]))
+    with pytest.raises(RenderError, match="give --robust-copy"):
+        run(_changed(tiny, recipes=["robust"], set=[]))
+
+
+@pytest.mark.slow
+def test_a_robust_copy_that_was_trained_elsewhere_is_used(tiny: argparse.Namespace, tmp_path: Path) -> None:
+    folders = halves.index_halves(_changed(tiny, out=tmp_path), Silent())
+    with open_index(folders[1]) as index:
+        copy = train_robust(index, index_network(index), RobustOptions(steps=1, batch=2, size=32))
+    options = _changed(tiny, out=tmp_path, recipes=["robust"], set=["robust.steps=2"], robust_copy=copy)
+    assert [row.explanation for row in run(options).rows] == [*KINDS[:3], "robust"]
 
 
 @pytest.mark.slow
