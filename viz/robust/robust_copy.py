@@ -74,7 +74,8 @@ def load_robust(path: Path, network: Network) -> RobustCopy:
         state, layers = content["weights"], content["layers"]
     except FileNotFoundError:
         raise RenderError(
-            f"there is no robust copy of the network at {path}; train one with `maxact robust train`"
+            f"there is no robust copy of the network at {path}; "
+            f"train one with `maxact robust train {path.parent.parent}`"
         ) from None
     except (ValueError, OSError, LookupError, TypeError) as error:
         raise RenderingFailed(f"{path} is no robust copy of a network: {error}") from error
