@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.cli.app import app, main
-from viz.cli import browsing, drawing, explaining, priors, robust, studying
+from viz.cli import browsing, drawing, explaining, studying, training
 
 __all__ = ["app", "main"]
 
-for module in (drawing, browsing, explaining, priors, robust, studying):
+for module in (drawing, browsing, explaining, studying, training):
     module.register(app)

@@ -1,4 +1,4 @@
-"""The command that trains a generator: `prior train`."""
+"""The commands that train on an index: `prior train`, `robust train`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     prior_app.command("train")(prior_train)
     app.add_typer(prior_app, name="prior", rich_help_panel=DRAW)
+    robust_app.command("train")(robust_train)
+    app.add_typer(robust_app, name="robust", rich_help_panel=DRAW)
 
 
 prior_app = typer.Typer(
@@ -35,6 +37,13 @@ prior_app = typer.Typer(
     no_args_is_help=True,
     help="Train a generator for the recipe `prior`.\n\n\b\nExamples:\n"
     "  maxact prior train out/demo --layer blocks.4.2\n",
+)
+
+robust_app = typer.Typer(
+    cls=HelpGroup,
+    no_args_is_help=True,
+    help="Train a robust copy of the network for the recipe `robust`.\n\n\b\nExamples:\n"
+    "  maxact robust train out/demo\n",
 )
 
 
@@ -75,3 +84,46 @@ def prior_train(
         loaded = index_network(index, network=network, weights=weights)
         loaded.module.to(find_device(device))
         print_files([train_prior(index, loaded, chosen, options, reporter=console_reporter())])
+
+
+def robust_train(
+    out: Out,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Training steps.")] = 2000,
+    batch: Annotated[int, typer.Option(min=2, max=4096, help="Crops of images per step.")] = 16,
+    noise: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=64, help="Root mean square of the change of a pixel, in levels of 0 to 255."
+        ),
+    ] = 2.0,
+    size: Annotated[int, typer.Option(min=32, max=4096, help="Side of the crops, in pixels.")] = 112,
+    rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Highest learning rate.")] = 3e-4,
+    seed: Seed = 0,
+    device: Device = "auto",
+    network: IndexedNetwork = None,
+    weights: MovedWeights = None,
+    data: MovedData = None,
+    trust: Trust = False,
+) -> None:
+    """Train a copy of the network whose features hardly change with small changes of a picture.
+
+    Pictures of the recipe robust are made with this copy. Features of all layers of the index are kept;
+    no labels are needed. The same command resumes from the last checkpoint.
+
+    \b
+    Examples:
+      maxact robust train out/demo
+      maxact robust train out/photos --steps 10000 --batch 64
+      maxact render out/photos --layer blocks.4.2 --units 0-23 --recipe robust
+    """
+    from pipeline.devices import find_device
+    from pipeline.query.index import open_index
+    from pipeline.query.indexed_network import index_network
+    from viz.robust.options import RobustOptions
+    from viz.robust.training import train_robust
+
+    options = RobustOptions(steps=steps, batch=batch, noise=noise, size=size, rate=rate, seed=seed)
+    with open_index(out, data=data or (), trust=trust) as index:
+        loaded = index_network(index, network=network, weights=weights)
+        loaded.module.to(find_device(device))
+        print_files([train_robust(index, loaded, options, reporter=console_reporter())])
