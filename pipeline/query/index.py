@@ -27,7 +27,7 @@ from pipeline.query.safe import Limits, open_safe_connection
 from pipeline.query.second_index import SecondIndexes
 from pipeline.query.sql_methods import SqlMethods
 from pipeline.query.unit import Unit
-from pipeline.query.views import create_class_names, open_views, read_preprocess
+from pipeline.query.views import create_class_names, open_views, opening, read_preprocess
 from pipeline.remote.local import local_folder
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
@@ -116,8 +116,10 @@ class Index(LayerMethods, ImageMethods, PeakMethods, SqlMethods):
             self._units: dict[str, int] = {name: row["units"] for name, row in rows.items()}
             self._vectors = {name for name, row in rows.items() if row["kind"] == "vector"}
             self.geometry: Mapping[str, Mapping[str, int]] = rows
-            create_class_names(self._connection, {name: self.class_names(name) or () for name in self._units})
-            self._create_peaks()
+            names = {name: self.class_names(name) or () for name in self._units}
+            with opening(out):
+                create_class_names(self._connection, names)
+                self._create_peaks()
             weakref.finalize(self, self._connection.close)  # DuckDB complains of functions that are left over
             if data:
                 _ = self.dataset  # a place that the caller gives must be right before any work

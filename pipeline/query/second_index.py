@@ -18,7 +18,7 @@ from pipeline.query.kept_peaks import KeptPeaks, create_no_peaks, create_peaks
 from pipeline.query.peak_matrix import keeps_peaks
 from pipeline.query.results import QueryResult
 from pipeline.query.same_images import IMAGES_DIGEST, refuse_other_images
-from pipeline.query.views import open_views, read_preprocess
+from pipeline.query.views import open_views, opening, read_preprocess
 from pipeline.store.final_tables import refuse_damaged_tables
 from pipeline.store.run_file import read_finished_run
 from pipeline.store.trust import refuse_links
@@ -99,8 +99,10 @@ class SecondIndexes:
         if self._peaks.pop(schema, None):
             self._connection.remove_function(f"{schema}_peak")
         if not keeps_peaks(run):
-            create_no_peaks(self._connection, out, schema=schema)
+            with opening(out):
+                create_no_peaks(self._connection, out, schema=schema)
             return
         rows = self._fetch(f'SELECT layer, units FROM "{schema}".layers ORDER BY ordinal').rows
         self._peaks[schema] = kept = cache(lambda: KeptPeaks(out, run, dict(rows)))
-        create_peaks(self._connection, kept, schema=schema)
+        with opening(out):
+            create_peaks(self._connection, kept, schema=schema)

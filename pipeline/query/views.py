@@ -8,7 +8,8 @@ the names of the classifier's units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from pipeline.store.schemas import (
     THUMBNAILS,
 )
 
-__all__ = ["create_class_names", "create_views", "open_views", "read_preprocess"]
+__all__ = ["create_class_names", "create_views", "open_views", "opening", "read_preprocess"]
 
 _DUCK_TYPES = {
     "bool": "BOOLEAN",
@@ -166,8 +167,19 @@ def open_views(
     schema: str = "main",
 ) -> None:
     """As `create_views`, with what DuckDB says of a table as a `StoreError` of one line."""
-    try:
+    with opening(out):
         create_views(connection, out, preprocess, fingerprint=fingerprint, schema=schema)
+
+
+@contextmanager
+def opening(out: Path) -> Iterator[None]:
+    """What DuckDB says of a table while views are created, as a `StoreError` of one line.
+
+    Args:
+        out: folder of the index.
+    """
+    try:
+        yield
     except duckdb.Error as error:
         raise StoreError(
             f"{out}: its tables cannot be opened: {one_line(error)}; "

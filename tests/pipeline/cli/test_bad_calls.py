@@ -101,7 +101,6 @@ CONFLICTS: dict[Command, tuple[tuple[str, str], ...]] = {
         ("--recipe prior --generator-weights {file}", "need --generator"),
         ("--recipe prior", "needs one generator"),
         ("--recipe robust", "there is no robust copy of the network at"),
-        ("--recipe robust --robust-copy {file}", "is no robust copy of a network"),
         ("--recipe typical --robust-copy {file}", "takes no robust copy"),
         ("--steps 3 --set steps=3", "steps is given twice"),
         ("--patience 3 --set patience=4", "patience is given twice"),

@@ -190,6 +190,20 @@ def test_columns_of_another_type(copy: Path) -> None:
     assert text.endswith(f"`maxact repair {copy}` rebuilds them from the parts")
 
 
+@pytest.mark.parametrize("at", ["index", "second_index"])
+def test_a_read_that_fails_while_the_view_of_peaks_is_created(
+    at: str, small: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise duckdb.IOException("IO Error: Could not read from file: Input/output error\n\nLINE 2: SELECT")
+
+    with open_index(small) as index:
+        monkeypatch.setattr(f"pipeline.query.{at}.create_no_peaks", fail)
+        text = said(lambda: open_index(copy) if at == "index" else index.attach("other", copy))
+    assert text.startswith(f"{copy}: its tables cannot be opened: IO Error: Could not read from file")
+    assert "\n" not in text
+
+
 def test_an_error_of_a_statement_stays_one(copy: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"other": list(range(1000))}), foreign)
