@@ -43,6 +43,7 @@ class Typical(Fourier):
     `viz.ascent.likeness`; bench/tuning.md measures what each part contributes.
 
     Args:
+        rate: learning rate of NAdam in the first step.
         last_rate: share of the learning rate that is left in the last step; in between it falls by half a
             cosine. 1 keeps it.
         images: top patches whose statistics a rendering should have.
