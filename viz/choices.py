@@ -12,7 +12,7 @@ ReluRule = Literal["plain", "leaky", "redirected", "deconvnet", "guided"]
 RULES: tuple[ReluRule, ...] = get_args(ReluRule)
 """All rules, `plain` first."""
 
-Source = Literal["index", "photograph", "generator", "robust"]
+Source = Literal["index", "photograph", "generator", "robust copy"]
 """What a recipe needs besides the network: an indexed dataset, a file, a generator of images, or an
 indexed dataset and a robust copy of the network."""
 

@@ -83,7 +83,7 @@ def measure_layer(
             seed=options.seed,
             generator=options.generator if recipe.source == "generator" else None,
             generator_weights=options.generator_weights if recipe.source == "generator" else None,
-            robust_copy=options.robust_copy if recipe.source == "robust" else None,
+            robust_copy=options.robust_copy if recipe.source == "robust copy" else None,
             reporter=reporter,
         )
         for recipe in recipes
@@ -171,7 +171,7 @@ def run(options: argparse.Namespace, reporter: Reporter | None = None) -> Measur
     for recipe in recipes:
         if recipe.source == "generator" and options.generator is None:
             raise RenderError(f"recipe {recipe.name} needs a generator; give --generator FILE")
-        if recipe.source == "robust" and options.robust_copy is None:
+        if recipe.source == "robust copy" and options.robust_copy is None:
             raise RenderError(f"recipe {recipe.name} needs a robust copy; give --robust-copy FILE")
     # Before the halves are indexed, which takes minutes: a judge may not exist.
     judges = load_judges(options.judge, options.network, options.out, options.weights)

@@ -39,7 +39,7 @@ __all__ = ["Inputs"]
 MISSING: dict[Source, str] = {
     "index": "needs the images of an index",
     "photograph": "starts from a photograph; give --photo FILE",
-    "robust": "needs a robust copy of the network; train one with `maxact robust train`",
+    "robust copy": "needs a robust copy of the network; train one with `maxact robust train`",
     "generator": "needs a generator: train one with `maxact prior train`, or give your own with --generator",
 }
 """What is said of a recipe whose source is not there."""
@@ -82,7 +82,7 @@ class Inputs:
             "index": index,
             "photograph": photograph,
             "generator": generator,
-            "robust": index and robust,
+            "robust copy": robust if index is not None else None,
         }
         self._index, self._photograph, self._generator = index, photograph, generator
         self._cache, self._robust = cache, robust
@@ -105,7 +105,7 @@ class Inputs:
             return str(self.index.run["fingerprint"])
         if source == "photograph":
             return hashlib.sha256(self._photograph_bytes()).hexdigest()
-        if source == "robust":
+        if source == "robust copy":
             return f"{self.index.run['fingerprint']} {self.robust.network.digest}"
         return self.generator.digest if source == "generator" else ""
 
@@ -119,7 +119,7 @@ class Inputs:
         Raises:
             RenderError: if the robust copy does not keep the features of these layers.
         """
-        if source != "robust":
+        if source != "robust copy":
             return self
         if other := [each.name for each in layers if each.name not in self.robust.layers]:
             raise RenderError(
@@ -148,7 +148,7 @@ class Inputs:
     def robust(self) -> RobustCopy:
         """The robust copy of the network; a recipe that uses it says so in its `source`."""
         if self._robust is None:
-            raise RenderError(f"this recipe {MISSING['robust']}")
+            raise RenderError(f"this recipe {MISSING['robust copy']}")
         return self._robust
 
     @property

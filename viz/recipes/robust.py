@@ -21,7 +21,7 @@ class Robust(Typical):
     smoother and more like photographs. Activation, verdict and path are measured in the network itself.
     """
 
-    source: ClassVar[Source | None] = "robust"
+    source: ClassVar[Source | None] = "robust copy"
 
     name: str = "robust"
 

@@ -109,7 +109,7 @@ def render_index(
         prior = _prior(index, network, recipe, generator, generator_weights, generator_code, reporter)
         reporter.note(f"{recipe.name}: {prior.origin}")
     robust = None
-    if recipe.source == "robust":
+    if recipe.source == "robust copy":
         robust = load_robust(robust_copy or robust_path(index.out), network)
     inputs = Inputs(network, index, photograph, prior, cache, robust)
     read = read_objective(objective)

@@ -17,7 +17,7 @@ OPTIONS: dict[str, Source] = {
     "--generator": "generator",
     "--generator-weights": "generator",
     "--generator-code": "generator",
-    "--robust-copy": "robust",
+    "--robust-copy": "robust copy",
 }
 """The source of the recipes that use an option."""
 
@@ -49,9 +49,8 @@ def check_source_options(
     for option, value in zip(OPTIONS, values, strict=True):
         if value is not None and recipe.source != OPTIONS[option]:
             users = " or ".join(name for name, each in RECIPES.items() if each.source == OPTIONS[option])
-            what = {"robust": "robust copy"}.get(OPTIONS[option], OPTIONS[option])
             raise RenderError(
-                f"recipe {recipe.name} takes no {what}, so that {option} would be ignored; "
+                f"recipe {recipe.name} takes no {OPTIONS[option]}, so that {option} would be ignored; "
                 f"leave it out, or use --recipe {users}"
             )
     if robust_copy is not None and not robust_copy.is_file():
