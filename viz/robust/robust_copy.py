@@ -78,7 +78,9 @@ def load_robust(path: Path, network: Network) -> RobustCopy:
             f"train one with `maxact robust train {path.parent.parent}`"
         ) from None
     except (ValueError, OSError, LookupError, TypeError) as error:
-        raise RenderingFailed(f"{path} is no robust copy of a network: {error}") from error
+        raise RenderingFailed(
+            f"{path} is no robust copy of a network ({error}); give a file of `maxact robust train`"
+        ) from error
     if made_of != network.digest:
         raise RenderingFailed(
             f"{path} is a copy of another network: it was trained from weights {made_of[:12]}, "
